@@ -1,0 +1,207 @@
+//! Settings: every one of them, where they come from, and what they may be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings of a node: the sum of what each area needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `PORT`: the TCP port to listen on.
+    pub port: u16,
+    /// `HOST`: the address to listen on, or `unix:/path`.
+    pub host: String,
+    /// `REDIS_URL`: empty for the in-memory store.
+    pub redis_url: String,
+    /// `NODE_ID`: empty to make one.
+    pub node_id: String,
+    /// The store.
+    pub store: StoreSettings,
+    /// Sessions.
+    pub session: SessionSettings,
+    /// HTTP.
+    pub http: HttpSettings,
+    /// Credentials.
+    pub auth: AuthSettings,
+    /// Calls.
+    pub call: CallSettings,
+    /// MRTR `requestState`.
+    pub request_state: RequestStateSettings,
+    /// Notebooks.
+    pub notebook: NotebookSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// Shutting down.
+    pub drain: DrainSettings,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// What every key starts with.
+    pub prefix: String,
+    /// How long to wait for the store at start.
+    pub wait: Duration,
+    /// How long one command may take.
+    pub timeout: Duration,
+    /// How long sessions known to this node are served while the store is away.
+    pub outage_grace: Duration,
+    /// How many connections to keep.
+    pub connections: usize,
+    /// PEM file with the authorities to trust.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the client certificate.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the client certificate's key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `[session]`
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    /// How long a session lives after its last use.
+    pub ttl: Duration,
+    /// How long a session lives whose client never sent `notifications/initialized`.
+    pub uninitialized_ttl: Duration,
+    /// How long a session lives however much it is used; zero for no limit.
+    pub lifetime: Duration,
+    /// How many sessions this node keeps restored.
+    pub kept_max: usize,
+}
+
+/// `[http]`
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Origins that browsers may send besides loopback ones. `*` allows all.
+    pub allowed_origins: Vec<String>,
+    /// Hosts that requests may name besides loopback ones. `*` allows all.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Default)]
+pub struct AuthSettings {
+    /// Bearer tokens, by the principal each stands for. Empty: no credentials are asked for.
+    pub tokens: BTreeMap<String, String>,
+}
+
+/// `[call]`
+#[derive(Debug, Clone)]
+pub struct CallSettings {
+    /// How long a call may stay silent before its reply turns into a stream.
+    pub reply_grace: Duration,
+    /// How long a call may take in all.
+    pub timeout: Duration,
+    /// How long to wait for a client's answer to sampling or elicitation.
+    pub answer_timeout: Duration,
+    /// How many calls this node runs at once.
+    pub node_max: usize,
+    /// How many calls one session may have in flight on this node.
+    pub session_max: usize,
+    /// How often a silent stream gets a comment, so that nothing on the way closes it.
+    pub keep_alive: Duration,
+}
+
+/// `[request_state]`
+#[derive(Debug, Clone)]
+pub struct RequestStateSettings {
+    /// The secret that seals `requestState`, 32 characters or more; empty to share one through the store.
+    pub secret: String,
+    /// How long a sealed `requestState` can be used.
+    pub ttl: Duration,
+}
+
+/// `[notebook]`
+#[derive(Debug, Clone)]
+pub struct NotebookSettings {
+    /// How long a notebook lives after its last use.
+    pub ttl: Duration,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// JSON, one object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// A tracing filter, such as `info` or `info,anynode=debug`.
+    pub level: String,
+    /// How logs are written.
+    pub format: LogFormat,
+}
+
+/// `[drain]`
+#[derive(Debug, Clone)]
+pub struct DrainSettings {
+    /// How long to go on serving after SIGTERM, so that balancers notice.
+    pub delay: Duration,
+    /// How long calls in flight may take to finish after that.
+    pub deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MINUTE: u64 = 60;
+        Self {
+            port: 3000,
+            host: "127.0.0.1".into(),
+            redis_url: String::new(),
+            node_id: String::new(),
+            store: StoreSettings {
+                prefix: String::new(),
+                wait: Duration::ZERO,
+                timeout: Duration::from_secs(2),
+                outage_grace: Duration::from_secs(MINUTE),
+                connections: 2,
+                ca_file: None,
+                cert_file: None,
+                key_file: None,
+            },
+            session: SessionSettings {
+                ttl: Duration::from_secs(30 * MINUTE),
+                uninitialized_ttl: Duration::from_secs(MINUTE),
+                lifetime: Duration::ZERO,
+                kept_max: 100_000,
+            },
+            http: HttpSettings {
+                body_bytes_max: 4 << 20,
+                allowed_origins: vec![],
+                allowed_hosts: vec![],
+            },
+            auth: AuthSettings::default(),
+            call: CallSettings {
+                reply_grace: Duration::from_millis(100),
+                timeout: Duration::from_secs(10 * MINUTE),
+                answer_timeout: Duration::from_secs(5 * MINUTE),
+                node_max: 10_000,
+                session_max: 256,
+                keep_alive: Duration::from_secs(15),
+            },
+            request_state: RequestStateSettings {
+                secret: String::new(),
+                ttl: Duration::from_secs(60 * MINUTE),
+            },
+            notebook: NotebookSettings {
+                ttl: Duration::from_secs(24 * 60 * MINUTE),
+            },
+            log: LogSettings {
+                level: "info".into(),
+                format: LogFormat::Auto,
+            },
+            drain: DrainSettings {
+                delay: Duration::from_secs(3),
+                deadline: Duration::from_secs(25),
+            },
+        }
+    }
+}

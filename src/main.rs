@@ -1,0 +1,3 @@
+//! The `mcp-server` binary: command line in, exit code out.
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! What a handler holds: the session, the caller, their state. And what of it is kept.
+//!
+//! A handler finds two values in its request's extensions: a [`Caller`] always, and a [`Session`] when the client
+//! has one (revisions to 2025-11-25). Both work the same on every node: what they read and write is in the store.
+
+pub mod caller;
+pub mod id;
+pub mod notebooks;
+pub mod record;
+pub mod state;
+
+pub use caller::{Caller, Session};
+pub use id::{NodeId, SessionId};
+pub use notebooks::Notebooks;
+pub use record::{LogLevel, Principal, SessionRecord, TransportKind};
+pub use state::{State, StateError};

@@ -1,0 +1,108 @@
+//! Who is asking: the caller of a request, and the session it has if any.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec};
+
+use super::id::{NodeId, SessionId};
+use super::notebooks::Notebooks;
+use super::record::Principal;
+use super::state::State;
+use crate::protocol::era::{Era, Revision};
+
+/// The session of a request, for handlers: find it in the request's extensions.
+///
+/// It dereferences to the session's [`State`], so `session.get("key")` and its siblings read and write JSON that
+/// every node sees.
+///
+/// ```
+/// # use rmcp::{RoleServer, service::RequestContext};
+/// # use anynode::session::{Session, StateError};
+/// async fn count(context: &RequestContext<RoleServer>) -> Result<Option<u64>, StateError> {
+///     let Some(session) = context.extensions.get::<Session>() else { return Ok(None) };
+///     session.update("count", |count: Option<u64>| Some(count.unwrap_or(0) + 1)).await
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Session {
+    id: SessionId,
+    client: Arc<Implementation>,
+    state: State,
+}
+
+impl Session {
+    /// A handle to session `id` of `client`, whose state is `state`.
+    #[must_use]
+    pub fn new(id: SessionId, client: Arc<Implementation>, state: State) -> Self {
+        Self { id, client, state }
+    }
+
+    /// The session's id. It is a credential: log [`SessionId::tag`] instead.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// The client's own description, from `initialize`.
+    #[must_use]
+    pub fn client(&self) -> &Implementation {
+        &self.client
+    }
+
+    /// The session's JSON state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}
+
+impl Deref for Session {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+/// Who made a request, in either era: find it in the request's extensions.
+#[derive(Clone)]
+pub struct Caller {
+    /// The revision the request is served in.
+    pub revision: Revision,
+    /// The node that serves it.
+    pub node: NodeId,
+    /// Whether this node had to restore the session from the store before it could serve this request.
+    pub restored: bool,
+    /// Whom the request's credentials name.
+    pub principal: Principal,
+    /// The client's description: from `initialize`, or from the request's `_meta`.
+    pub client: Option<Arc<Implementation>>,
+    /// What the client can do: from `initialize`, or from the request's `_meta`.
+    pub capabilities: Arc<ClientCapabilities>,
+    /// The session, for clients that have one.
+    pub session: Option<Session>,
+    /// Notebooks, which any client can name by handle.
+    pub notebooks: Notebooks,
+    /// Seals MRTR `requestState` (SEP-2322) with keys that all nodes share.
+    pub request_state: Arc<RequestStateCodec>,
+}
+
+impl Caller {
+    /// The era of the caller's revision.
+    #[must_use]
+    pub const fn era(&self) -> Era {
+        self.revision.era()
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("revision", &self.revision)
+            .field("node", &self.node)
+            .field("restored", &self.restored)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,266 @@
+//! What a store must do, so that any node can serve any session.
+//!
+//! A [`Store`] keeps sessions, handlers' state, notebooks, node leases and shared secrets, each with a life that
+//! ends by itself, and rings nodes. Two are built in: [`memory`] for one node, [`redis`] for many. Another can be
+//! plugged in; the suite in `contract` (feature `store-contract`) tests it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::session::notebooks::NotebookStore;
+use crate::session::state::StateError;
+use crate::session::{LogLevel, NodeId, SessionId, SessionRecord};
+
+#[cfg(feature = "store-contract")]
+pub mod contract;
+pub mod memory;
+pub mod redis;
+
+/// How many rings may wait for a slow reader before the oldest is dropped (the reader then re-reads everything).
+pub const RINGS_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB
+/// The most sessions that one [`SessionStore::list`] returns.
+pub const SESSION_LIST_MAX: usize = 10_000;
+
+/// Why a store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It did not answer, or not in time.
+    #[error("the store is out of reach")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It answered with something this version cannot read.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// The label used in metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+}
+
+impl From<StoreError> for StateError {
+    fn from(error: StoreError) -> Self {
+        Self::Unreachable(Box::new(error))
+    }
+}
+
+/// Outcome of [`SessionStore::create`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Created {
+    /// The session is there now.
+    Created,
+    /// A session of that id exists; nothing was changed.
+    Collision,
+}
+
+/// Outcome of [`SessionStore::touch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Touched {
+    /// Its life was renewed.
+    Touched,
+    /// There is no such session.
+    Gone,
+}
+
+/// A change to a session's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The client sent `notifications/initialized`.
+    Initialized,
+    /// `logging/setLevel`.
+    LogLevel(LogLevel),
+    /// `resources/subscribe` to this URI.
+    Subscribe(String),
+    /// `resources/unsubscribe` from this URI.
+    Unsubscribe(String),
+}
+
+/// Outcome of [`SessionStore::change`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Changed {
+    /// It was written. These nodes keep a copy of the session.
+    Changed(Vec<NodeId>),
+    /// The session has [`SUBSCRIPTIONS_MAX`](crate::session::record::SUBSCRIPTIONS_MAX) subscriptions already.
+    Full,
+    /// There is no such session.
+    Gone,
+}
+
+/// Outcome of [`SessionStore::end`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// It was there and is gone now. These nodes kept a copy of it.
+    Ended(Vec<NodeId>),
+    /// There was no such session.
+    Gone,
+}
+
+/// Keeps session records.
+#[async_trait]
+pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
+    /// Writes a new session that lives `ttl`, unless one of that id exists.
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &SessionRecord,
+        ttl: Duration,
+    ) -> Result<Created, StoreError>;
+
+    /// Reads a session; `None` when it does not exist. In the same step, when the session is initialized, names
+    /// `holder` as a node that keeps a copy. Never reads handlers' state.
+    async fn load(
+        &self,
+        id: &SessionId,
+        holder: Option<&NodeId>,
+    ) -> Result<Option<SessionRecord>, StoreError>;
+
+    /// Lets the session live `ttl` from now, and notes `now_ms` (unix milliseconds) as its last activity.
+    async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError>;
+
+    /// Changes the record, lets the session live `ttl` from now, and says who keeps copies, in one step.
+    async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError>;
+
+    /// Ends the session with everything that belongs to it, for good.
+    async fn end(&self, id: &SessionId) -> Result<Ended, StoreError>;
+
+    /// Notes that `holder` keeps no copy any longer. Nothing happens when the session is gone.
+    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError>;
+
+    /// Sessions in no particular order, at most `limit` and at most [`SESSION_LIST_MAX`], for operators.
+    async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError>;
+}
+
+/// What a node says of itself in its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The node.
+    pub node: NodeId,
+    /// Where it listens.
+    pub address: String,
+    /// The version it runs.
+    pub version: String,
+    /// When it started, in unix milliseconds.
+    pub started_ms: u64,
+}
+
+/// Something heard on the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A message for this node or for all. It only ever says "look now".
+    Message(Arc<str>),
+    /// Messages may have been lost: whatever is kept must be read again before it is trusted.
+    Gap,
+}
+
+/// Lets nodes know of each other and ring each other.
+#[async_trait]
+pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
+    /// Writes or renews a node's lease; it ends `ttl` from now.
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Ends a node's lease at once.
+    async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
+
+    /// Those of `nodes` whose lease has not ended.
+    async fn living(&self, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError>;
+
+    /// Sends a message to one node, if it listens.
+    async fn ring(&self, node: &NodeId, message: &str) -> Result<(), StoreError>;
+
+    /// Sends a message to all nodes that listen.
+    async fn ring_all(&self, message: &str) -> Result<(), StoreError>;
+
+    /// Begins to listen for rings to `node` and to all.
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError>;
+
+    /// A secret that all nodes share, made by whichever asks first: `fresh` when there is none yet. Returns all the
+    /// secrets that are valid, by name, with the name of the newest. Those that are older than `rotate_after` stop being
+    /// the newest; those older than twice that are dropped. The whole lives `ttl` from now.
+    async fn secrets(
+        &self,
+        fresh: &NewSecret,
+        rotate_after: Duration,
+        ttl: Duration,
+    ) -> Result<Secrets, StoreError>;
+}
+
+/// A secret that a node offers when the store has none, or only old ones.
+#[derive(Clone)]
+pub struct NewSecret {
+    /// Its name, unique.
+    pub name: String,
+    /// Its text: 32 random bytes or more, in hexadecimal.
+    pub text: String,
+    /// The time now, in unix milliseconds.
+    pub now_ms: u64,
+}
+
+impl fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSecret")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The secrets that all nodes share.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// The name of the one to seal with.
+    pub newest: String,
+    /// Every valid one, by name: those to open with.
+    pub all: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets")
+            .field("newest", &self.newest)
+            .field("count", &self.all.len())
+            .finish()
+    }
+}
+
+/// What a store says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreReport {
+    /// The server's version, such as `7.0.15`.
+    pub version: Option<String>,
+    /// What it does when it is full, such as `noeviction`.
+    pub eviction_policy: Option<String>,
+    /// Its clock, in unix milliseconds.
+    pub clock_ms: Option<u64>,
+    /// How it is set up: `memory`, `centralized`, `cluster`, `sentinel`.
+    pub topology: &'static str,
+}
+
+/// Everything that a node needs of a store.
+#[async_trait]
+pub trait Store: SessionStore + NotebookStore + NodeStore {
+    /// `memory`, `redis`, or what another store calls itself.
+    fn kind(&self) -> &'static str;
+
+    /// Asks the store for a sign of life.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What the store says of itself. What it does not tell, or does not let us ask, is `None`.
+    async fn report(&self) -> Result<StoreReport, StoreError>;
+
+    /// Closes connections.
+    async fn close(&self);
+}

@@ -1,0 +1,67 @@
+//! A handler with its type erased: what the pipeline needs of an rmcp `ServerHandler`.
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+use rmcp::model::{ClientNotification, ClientRequest, ServerConfig, ServerResult, Tool};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service};
+use rmcp::{ErrorData, ServerHandler};
+
+/// What the pipeline needs of a handler. Every rmcp [`ServerHandler`] is one.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one request.
+    fn request<'a>(
+        &'a self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> BoxFuture<'a, Result<ServerResult, ErrorData>>;
+
+    /// Takes one notification.
+    fn notification<'a>(
+        &'a self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> BoxFuture<'a, ()>;
+
+    /// The server's name, version, instructions and capabilities.
+    fn info(&self) -> ServerConfig;
+
+    /// A tool's definition, for the header checks of SEP-2243.
+    fn tool(&self, name: &str) -> Option<Tool>;
+}
+
+impl<H: ServerHandler> Handler for H {
+    fn request<'a>(
+        &'a self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+        Box::pin(Service::handle_request(self, request, context))
+    }
+
+    fn notification<'a>(
+        &'a self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = Service::handle_notification(self, notification, context).await {
+                tracing::warn!(code = error.code.0, "a handler refused a notification");
+            }
+        })
+    }
+
+    fn info(&self) -> ServerConfig {
+        ServerHandler::get_info(self)
+    }
+
+    fn tool(&self, name: &str) -> Option<Tool> {
+        self.get_tool(name)
+    }
+}
+
+impl fmt::Debug for dyn Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dyn Handler")
+    }
+}
