@@ -78,6 +78,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Hosts that requests may name besides loopback ones. `*` allows all.
     pub allowed_hosts: Vec<String>,
+    /// How many connections this node keeps open at once.
+    pub connections_max: usize,
 }
 
 /// `[auth]`
@@ -177,6 +179,7 @@ impl Default for Settings {
                 body_bytes_max: 4 << 20,
                 allowed_origins: vec![],
                 allowed_hosts: vec![],
+                connections_max: 20_000,
             },
             auth: AuthSettings::default(),
             call: CallSettings {
