@@ -30,11 +30,11 @@ const INTERVAL_MS_DEFAULT: u64 = 1000;
 #[serde(deny_unknown_fields)]
 struct CountdownArguments {
     /// How many steps to count down.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(with = "i64", range(min = 1, max = 100))]
     from: u32,
     /// How long each step takes, in milliseconds.
     #[serde(default = "interval_ms_default")]
-    #[schemars(range(min = 0, max = 10_000))]
+    #[schemars(with = "i64", range(min = 0, max = 10_000))]
     interval_ms: u64,
 }
 
@@ -45,6 +45,7 @@ const fn interval_ms_default() -> u64 {
 #[derive(Debug, Serialize, JsonSchema)]
 struct CountedDown {
     /// How many steps were counted.
+    #[schemars(with = "i64")]
     counted: u32,
 }
 

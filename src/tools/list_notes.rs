@@ -28,6 +28,7 @@ struct Listed {
     /// The notebook: its handle, or `session`.
     notebook: String,
     /// How many notes are listed.
+    #[schemars(with = "i64")]
     count: usize,
     /// The notes, sorted by key.
     notes: Vec<ListedNote>,

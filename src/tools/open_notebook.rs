@@ -15,6 +15,7 @@ struct Opened {
     /// The notebook's handle: pass it as `notebook`. Whoever has it can read and change the notes.
     notebook: String,
     /// The notebook is deleted when nobody has used it for this long. Each use starts the time anew.
+    #[schemars(with = "i64")]
     expires_in_seconds: u64,
 }
 
