@@ -1,6 +1,7 @@
 //! A server of your own: two tools, one of which counts in the session. Run it on as many nodes as you like.
 
 use anynode::App;
+use anynode::app::AppError;
 use anynode::session::{Caller, Session};
 use rmcp::{ErrorData, tool, tool_router};
 
@@ -25,6 +26,6 @@ impl MyServer {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<(), AppError> {
     App::builder().handler(|| MyServer).run().await
 }
