@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Keeps sessions in Redis so that any node can serve any client.
