@@ -120,6 +120,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(http.body_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
     setting!(http.allowed_origins, read::origins),
     setting!(http.allowed_hosts, read::hosts),
+    setting!(http.connections_max, |v| read::count(v, 1..=1_000_000)),
     Setting {
         name: "auth.tokens",
         secrecy: Secrecy::Secret,

@@ -1,16 +1,16 @@
 //! For operators and balancers: is the node alive, is it ready, how is it doing. Nothing here waits for the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use humantime_serde::re::humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::{Shared, answer};
-use crate::cluster::unix_ms;
 use crate::telemetry::metrics as recorded;
 
 /// How long the store may be away before the node says that it cannot serve.
@@ -24,7 +24,7 @@ struct Health<'a> {
     status: &'static str,
     node_id: &'a str,
     active_sessions: usize,
-    timestamp: u64,
+    timestamp: String,
     version: &'static str,
     uptime_seconds: u64,
     store: StoreHealth,
@@ -60,7 +60,7 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
         status,
         node_id: shared.node.as_str(),
         active_sessions: shared.sessions.kept(),
-        timestamp: unix_ms(),
+        timestamp: format_rfc3339_millis(SystemTime::now()).to_string(),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: shared.started.elapsed().as_secs(),
         store: StoreHealth {

@@ -49,7 +49,7 @@ pub fn typed_request(method: &str, params: Option<&RawValue>) -> Result<ClientRe
         "completion/complete" => ClientRequest::CompleteRequest(CompleteRequest::new(required(params)?)),
         "logging/setLevel" => ClientRequest::SetLevelRequest(SetLevelRequest::new(required(params)?)),
         "ping" => ClientRequest::PingRequest(PingRequest::default()),
-        "server/discover" => ClientRequest::DiscoverRequest(DiscoverRequest::new(or_empty(params)?)),
+        "server/discover" => ClientRequest::DiscoverRequest(DiscoverRequest::default()),
         "subscriptions/listen" => {
             ClientRequest::SubscriptionsListenRequest(SubscriptionsListenRequest::new(required(params)?))
         }
@@ -142,13 +142,6 @@ fn optional<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<Option<T>,
     params.map(parse).transpose()
 }
 
-fn or_empty<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Refusal> {
-    match params {
-        Some(params) => parse(params),
-        None => serde_json::from_str("{}").map_err(|error| Refusal::InvalidParams(error.to_string())),
-    }
-}
-
 /// The method's name if the protocol has it, else `other`: metrics must not grow with what clients make up.
 #[must_use]
 pub fn known_method(method: &str) -> &'static str {
@@ -205,7 +198,7 @@ mod tests {
             ),
             ("logging/setLevel", r#"{"level":"debug"}"#),
             ("resources/subscribe", r#"{"uri":"note://session/a"}"#),
-            ("server/discover", "{}"),
+            ("server/discover", r#"{"_meta":{}}"#),
             ("ping", "{}"),
             ("tasks/get", r#"{"taskId":"1"}"#),
         ] {
