@@ -1,1 +1,13 @@
+//! Everything that is proven against real processes, and the rules that the source keeps.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
+)]
 
+mod support;

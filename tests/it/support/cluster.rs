@@ -1,0 +1,88 @@
+//! Several nodes on one Redis.
+
+use futures::future::join_all;
+
+use super::balancer::Balancer;
+use super::client::Client;
+use super::node::{Node, NodeOptions};
+use super::redis::Redis;
+
+/// One Redis, and nodes `node-0`, `node-1`, … on it.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+    redis: Redis,
+    env: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// Starts `count` nodes on a Redis of their own, and waits until all are live.
+    pub(crate) async fn of(count: usize) -> Self {
+        Self::with(count, &[]).await
+    }
+
+    /// The same with more environment for every node.
+    pub(crate) async fn with(count: usize, env: &[(&str, &str)]) -> Self {
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            redis: Redis::start().await,
+            env: env
+                .iter()
+                .map(|&(name, value)| (name.into(), value.into()))
+                .collect(),
+        };
+        let options: Vec<_> = (0..count).map(|index| cluster.options(index)).collect();
+        cluster.nodes = join_all(options.iter().map(Node::start)).await;
+        cluster
+    }
+
+    /// Starts one more node; returns its number.
+    pub(crate) async fn add(&mut self) -> usize {
+        let index = self.nodes.len();
+        let node = Node::start(&self.options(index)).await;
+        self.nodes.push(node);
+        index
+    }
+
+    /// Node number `index`, from 0.
+    pub(crate) fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// All nodes, those that were killed too.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The Redis they share.
+    pub(crate) const fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// The URLs of all nodes.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(Node::url).collect()
+    }
+
+    /// A legacy client that sends each request to the next node, strictly in turn.
+    pub(crate) fn client(&self) -> Client {
+        Client::round_robin(&self.urls())
+    }
+
+    /// A modern client that sends each request to the next node, strictly in turn.
+    pub(crate) fn modern(&self) -> Client {
+        self.client().into_modern()
+    }
+
+    /// A HAProxy in front of all nodes, without affinity.
+    pub(crate) async fn balancer(&self) -> Balancer {
+        let ports: Vec<_> = self.nodes.iter().map(Node::port).collect();
+        Balancer::start(&ports).await
+    }
+
+    fn options(&self, index: usize) -> NodeOptions {
+        let mut options = NodeOptions::on(self.redis.url()).env("NODE_ID", format!("node-{index}"));
+        options.env.extend(self.env.iter().cloned());
+        options
+    }
+}

@@ -1,0 +1,172 @@
+//! A node as its users run it: the built binary, a process of its own.
+
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::{Process, Signal, eventually, free_port, within};
+
+/// Another test may take the port between choosing and binding.
+const STARTS_MAX: usize = 5;
+/// The drain by default: a delay of 3 s and a deadline of 25 s, and some to spare.
+const END_PATIENCE: Duration = Duration::from_secs(40);
+
+/// How to start a node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeOptions {
+    /// `REDIS_URL`; none for the in-memory store.
+    pub(crate) redis_url: Option<String>,
+    /// More environment. The last of a name counts, and all of it comes after what [`Node::start`] sets.
+    pub(crate) env: Vec<(String, String)>,
+    /// Arguments.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl NodeOptions {
+    /// A node on this Redis.
+    pub(crate) fn on(redis_url: impl Into<String>) -> Self {
+        Self {
+            redis_url: Some(redis_url.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The same with one more environment variable.
+    #[must_use]
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with one more argument.
+    #[must_use]
+    pub(crate) fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+}
+
+/// A running `mcp-server`, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    id: String,
+    port: u16,
+    process: Mutex<Process>,
+    _dir: TempDir,
+}
+
+impl Node {
+    /// Starts one on a free port and waits until `GET /livez` answers 200. Fails the test with its log otherwise.
+    ///
+    /// It gets no environment but `PORT`, `HOST`, `NODE_ID` (`node-<port>`), `REDIS_URL` and `options.env`.
+    pub(crate) async fn start(options: &NodeOptions) -> Self {
+        for _ in 0..STARTS_MAX {
+            let node = Self::spawn(options);
+            let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+            let live = eventually("the node answers /livez", || async {
+                if node.ended() {
+                    return Some(false);
+                }
+                let answer = http.get(format!("{}/livez", node.url())).send().await;
+                answer.ok()?.status().is_success().then_some(true)
+            })
+            .await;
+            if live {
+                return node;
+            }
+            let log = node.log();
+            assert!(log.contains("in use"), "the node ended at once. It said:\n{log}");
+        }
+        panic!("no port could be had for a node");
+    }
+
+    /// Starts one without waiting for anything, for tests of nodes that must not start.
+    pub(crate) fn spawn(options: &NodeOptions) -> Self {
+        let port = free_port();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let id = options
+            .env
+            .iter()
+            .rfind(|(name, _)| name == "NODE_ID")
+            .map_or_else(|| format!("node-{port}"), |(_, value)| value.clone());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-server"));
+        command
+            .args(&options.arguments)
+            .current_dir(dir.path())
+            .env_clear()
+            .env("RUST_BACKTRACE", "1")
+            .env("HOST", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .env("NODE_ID", &id)
+            .envs(options.redis_url.iter().map(|url| ("REDIS_URL", url)))
+            .envs(options.env.iter().map(|(name, value)| (name, value)));
+        Self {
+            id,
+            port,
+            process: Mutex::new(Process::spawn(command, &dir.path().join("log"), "cargo build")),
+            _dir: dir,
+        }
+    }
+
+    /// `http://127.0.0.1:<port>`
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The port it listens on.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its `NODE_ID`.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Everything it printed so far, on stdout and stderr.
+    pub(crate) fn log(&self) -> String {
+        self.lock().log()
+    }
+
+    /// Whether the process has ended.
+    pub(crate) fn ended(&self) -> bool {
+        self.lock().ended().is_some()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) async fn kill9(&self) {
+        self.lock().signal(Signal::Kill);
+        self.end().await;
+    }
+
+    /// SIGTERM. Returns at once: the node drains now, and [`Self::end`] waits for it.
+    pub(crate) fn terminate(&self) {
+        self.lock().signal(Signal::Terminate);
+    }
+
+    /// Freezes it: its connections stay open and nothing answers.
+    pub(crate) fn pause(&self) {
+        self.lock().signal(Signal::Stop);
+    }
+
+    /// Ends [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        self.lock().signal(Signal::Continue);
+    }
+
+    /// Waits until the process has ended; a drain may take its whole deadline.
+    pub(crate) async fn end(&self) -> ExitStatus {
+        within(END_PATIENCE, "the end of the node", || async {
+            self.lock().ended()
+        })
+        .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Process> {
+        self.process
+            .lock()
+            .expect("no test panicked while holding a node")
+    }
+}
