@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::ServerHandler;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 use tracing::{info, warn};
 
 use crate::cluster::lease;
@@ -20,6 +20,7 @@ use crate::http::{Shared, router};
 use crate::session::NodeId;
 use crate::store::{Lease, Store, StoreError};
 use crate::supervisor::Supervisor;
+use crate::telemetry::metrics;
 use crate::transport::handler::Handler;
 
 pub mod open;
@@ -133,6 +134,7 @@ impl Builder {
     /// # Errors
     /// [`AppError`].
     pub async fn spawn(self) -> Result<Running, AppError> {
+        metrics::install();
         let handler = self.handler.ok_or(AppError::NoHandler)?;
         let settings = self.settings;
         let store = match self.store {
@@ -173,6 +175,15 @@ impl Builder {
     }
 }
 
+/// Folds histograms now and then, whether or not anyone scrapes: they keep every value until that is done.
+async fn upkeep() {
+    let mut ticks = interval(metrics::UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics::upkeep();
+    }
+}
+
 async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError> {
     let store = || Arc::clone(&shared.store);
     let supervisor = &shared.supervisor;
@@ -184,6 +195,7 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
         started_ms: unix_ms(),
     };
     shared.store.lease_renew(&lease, lease::LEASE_TTL).await?;
+    supervisor.spawn_vital("metrics", upkeep());
     supervisor.spawn_vital("ring", shared.sessions.clone().listen(rings));
     supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
     supervisor.spawn_vital("lease", lease::renew(store(), lease));

@@ -13,6 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{LogLevel, SessionId, SessionRecord};
+use crate::telemetry::metrics::{self, Counted};
 
 /// How many locks the registry is spread over.
 const SHARDS: usize = 64;
@@ -141,6 +142,7 @@ pub struct Slot {
     verified_ms: AtomicU64,
     used_ms: AtomicU64,
     ended: AtomicBool,
+    counted: OnceLock<Counted>,
     /// Held while the session is read, so that requests that miss at the same time share one load.
     pub loading: AsyncMutex<()>,
 }
@@ -290,6 +292,8 @@ impl Registry {
         };
         if first {
             self.kept.fetch_add(1, Ordering::Relaxed);
+            // Set once, like the session: the gauge goes down when the slot is dropped.
+            let _: &Counted = slot.counted.get_or_init(metrics::session_kept);
         }
         slot.read_at_epoch.store(epoch, Ordering::Release);
         slot.verified_ms.store(now_ms, Ordering::Release);

@@ -15,7 +15,7 @@ use crate::config::{SessionSettings, Settings};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord};
 use crate::store::{Change, Changed, Created, Ended, Heard, Store, StoreError, Touched};
 use crate::supervisor::Supervisor;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Restoration};
 
 /// How often a lookup starts anew because the session changed under it.
 const FIND_ATTEMPTS_MAX: usize = 16;
@@ -105,7 +105,7 @@ impl Sessions {
                 .await?
             {
                 Created::Created => {
-                    metrics::session_made();
+                    metrics::session_made(record.transport);
                     info!(session = id.tag(), revision = %record.revision, "session made");
                     return Ok(id);
                 }
@@ -318,7 +318,9 @@ impl Inner {
                 match self.registry.keep(slot, epoch, now_ms, record, &make) {
                     Kept::Current { live, first } => {
                         if first && live.restored {
-                            self.note_restoration(&live, began.elapsed());
+                            self.restorations.fetch_add(1, Ordering::Relaxed);
+                            metrics::restoration(Restoration::Restored, began.elapsed());
+                            debug!(session = live.tag, made_by = %live.record.node_id, "session restored");
                         }
                         Ok(if first {
                             Loaded::Kept(live)
@@ -330,13 +332,17 @@ impl Inner {
                 }
             }
             Ok(None) => {
+                metrics::restoration(Restoration::Missing, began.elapsed());
                 let known = self.registry.retire(id, slot, Retired::Gone);
                 if known.is_some() && !slot.was_ended() {
                     metrics::session_expired();
                 }
                 Ok(Loaded::Gone)
             }
-            Err(error) => self.make_do(id, slot, now_ms, error).map(Loaded::Known),
+            Err(error) => {
+                metrics::restoration(Restoration::Failed, began.elapsed());
+                self.make_do(id, slot, now_ms, error).map(Loaded::Known)
+            }
         }
     }
 
@@ -362,12 +368,6 @@ impl Inner {
         // A node that was started again under its old name restores what its former self made.
         let restored = record.node_id != self.node || record.created_at_ms < self.started_ms;
         Live::new(id.clone(), record, restored, now_ms)
-    }
-
-    fn note_restoration(&self, live: &Live, took: Duration) {
-        self.restorations.fetch_add(1, Ordering::Relaxed);
-        metrics::session_restored(took);
-        debug!(session = live.tag, made_by = %live.record.node_id, "session restored");
     }
 
     /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.

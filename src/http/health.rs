@@ -86,8 +86,7 @@ pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> StatusCode {
     status(&shared).1
 }
 
-pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    recorded::active_sessions(shared.sessions.kept());
+pub(crate) async fn metrics() -> Response {
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         recorded::render(),

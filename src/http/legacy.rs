@@ -21,12 +21,12 @@ use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
 use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind};
 use crate::store::Change;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Outcome, method_label};
 use crate::transport::call::{self, Call};
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
-use crate::transport::request::{Peek, known_method, typed_notification, typed_request};
+use crate::transport::request::{Peek, typed_notification, typed_request};
 
 impl From<SessionError> for Refusal {
     fn from(error: SessionError) -> Self {
@@ -55,13 +55,13 @@ pub(super) async fn initialize(
     let params: InitializeRequestParams = parse(request.params)?;
     let revision = Revision::negotiate(params.protocol_version.as_str());
     let mut record = new_record(shared, revision, &params, came.principal);
-    let flight = metrics::call_begins(Era::Legacy, "initialize");
+    let measured = metrics::Request::begin(Era::Legacy, "initialize");
     let caller = newcomer(shared, &record);
     let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
     let mut result = match answered {
         Ok(result) => result,
         Err(error) => {
-            flight.end("error");
+            measured.end(Outcome::Error);
             return Ok(answer::json(
                 StatusCode::OK,
                 error_body(Some(&request.id), &error),
@@ -80,7 +80,7 @@ pub(super) async fn initialize(
     let mut response = answer::json(StatusCode::OK, text);
     let value = HeaderValue::from_str(id.as_str()).map_err(|_| Refusal::Internal)?;
     response.headers_mut().insert(SESSION_HEADER.clone(), value);
-    flight.end("ok");
+    measured.end(Outcome::Ok);
     Ok(response)
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn request(
     peek: Peek,
 ) -> Result<Response, Refusal> {
     let live = session(shared, &came).await?;
-    note(Era::Legacy, known_method(&request.method), Some(&live.tag));
+    note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
     let running = begin(shared, &came, &live, request, peek, &cancel, out).await?;
@@ -168,7 +168,7 @@ pub(super) async fn notification(
         return Ok(());
     }
     let live = session(shared, &came).await?;
-    note(Era::Legacy, known_method(&notification.method), Some(&live.tag));
+    note(Era::Legacy, method_label(&notification.method), Some(&live.tag));
     notice(shared, &live, notification).await
 }
 
@@ -237,7 +237,7 @@ async fn begin(
     let then = change_of(&typed)?.map(|change| (shared.sessions.clone(), Arc::clone(live), change));
     let call = Call {
         id: request.id,
-        method: known_method(&request.method),
+        method: method_label(&request.method),
         request: typed,
         meta: peek.meta,
         caller: caller(shared, live),

@@ -14,10 +14,11 @@ use crate::protocol::error::Refusal;
 use crate::protocol::headers::{check_params, name_member};
 use crate::protocol::message::Request;
 use crate::session::{Caller, Principal};
+use crate::telemetry::metrics::method_label;
 use crate::transport::call::{self, Call};
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Flight, outbound};
-use crate::transport::request::{Peek, known_method, typed_request};
+use crate::transport::request::{Peek, typed_request};
 
 /// Any request. When its stream is closed, it is cancelled (2026-07-28, Transports, "Cancellation").
 pub(super) async fn request(
@@ -26,7 +27,7 @@ pub(super) async fn request(
     request: Request<'_>,
     peek: Peek,
 ) -> Result<Response, Refusal> {
-    let method = known_method(&request.method);
+    let method = method_label(&request.method);
     note(Era::Modern, method, None);
     let name = peek.named(name_member(&request.method));
     let header = version_header(&came.parts);

@@ -12,10 +12,12 @@ use tokio::time::Instant;
 use crate::protocol::era::Era;
 use crate::session::TransportKind;
 
-pub mod names;
+mod names;
+
+pub use names::method_label;
 
 use names::{
-    BUILD_INFO, CALLS_IN_FLIGHT, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS,
+    BUILD_INFO, CALLS_IN_FLIGHT, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS,
     SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS,
     STREAMS_OPEN,
 };
@@ -191,6 +193,12 @@ pub fn store_operation(operation: &'static str, took: Duration, error: Option<&'
     }
 }
 
+/// Notes that a request was turned away before any handler saw it, and why
+/// ([`Refusal::label`](crate::protocol::error::Refusal::label)).
+pub fn refused(reason: &'static str) {
+    counter!(REFUSALS, "reason" => reason).increment(1);
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -198,8 +206,6 @@ pub enum Outcome {
     Ok,
     /// With a JSON-RPC error from the handler.
     Error,
-    /// With a refusal before any handler saw it: bad input, no session, over a cap.
-    Refused,
     /// Cancelled by the client.
     Cancelled,
     /// It took longer than it may.
@@ -221,7 +227,7 @@ impl Request {
     pub fn begin(era: Era, method: &str) -> Self {
         Self {
             era,
-            method: names::method_label(method),
+            method: method_label(method),
             outcome: None,
             started: Instant::now(),
         }
@@ -238,7 +244,6 @@ impl Drop for Request {
         let outcome = match self.outcome {
             Some(Outcome::Ok) => "ok",
             Some(Outcome::Error) => "error",
-            Some(Outcome::Refused) => "refused",
             Some(Outcome::Cancelled) => "cancelled",
             Some(Outcome::Timeout) => "timeout",
             // Nobody said how it ended: the client left, or the node did.

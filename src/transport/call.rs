@@ -29,7 +29,7 @@ use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::session::Caller;
 use crate::store::Change;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Outcome};
 
 /// How long a handler may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -94,7 +94,8 @@ pub fn run(
     };
     let span = Span::current();
     let running = async move {
-        let flight = metrics::call_begins(call.caller.era(), call.method);
+        let measured = metrics::Request::begin(call.caller.era(), call.method);
+        let in_flight = metrics::call_in_flight();
         let peer = peer::open(peer_info(&call.caller), wire, outbound, answers_in);
         let era = call.caller.era();
         let id = call.id.clone();
@@ -113,9 +114,9 @@ pub fn run(
         };
         let request = AssertUnwindSafe(request).catch_unwind();
         let ended = bounded(request, &cancel, times.timeout).await;
-        drop((registered, answers));
+        drop((registered, answers, in_flight));
         let (finished, outcome) = finish(ended, id, era);
-        flight.end(outcome);
+        measured.end(outcome);
         finished
     };
     Box::pin(running.instrument(span))
@@ -159,7 +160,7 @@ async fn bounded(
     }
 }
 
-fn finish(end: End, id: RequestId, era: Era) -> (Finished, &'static str) {
+fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
     match end {
         End::Result(result) => match serde_json::to_vec(&ServerJsonRpcMessage::response(*result, id.clone()))
         {
@@ -168,17 +169,17 @@ fn finish(end: End, id: RequestId, era: Era) -> (Finished, &'static str) {
                     body: Some(body.into()),
                     status: StatusCode::OK,
                 },
-                "ok",
+                Outcome::Ok,
             ),
             Err(cause) => {
                 error!(%cause, "a handler's result cannot be written as JSON");
-                (failure(&id, &internal(), era), "internal")
+                (failure(&id, &internal(), era), Outcome::Error)
             }
         },
-        End::Error(cause) => (failure(&id, &cause, era), "error"),
+        End::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
         End::Panicked => {
             error!("a handler panicked: its call gets an internal error, others go on");
-            (failure(&id, &internal(), era), "panic")
+            (failure(&id, &internal(), era), Outcome::Error)
         }
         End::TimedOut(timeout) => {
             let words = format!(
@@ -187,7 +188,7 @@ fn finish(end: End, id: RequestId, era: Era) -> (Finished, &'static str) {
             );
             (
                 failure(&id, &ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None), era),
-                "timeout",
+                Outcome::Timeout,
             )
         }
         End::Cancelled => (
@@ -195,7 +196,7 @@ fn finish(end: End, id: RequestId, era: Era) -> (Finished, &'static str) {
                 body: None,
                 status: StatusCode::OK,
             },
-            "cancelled",
+            Outcome::Cancelled,
         ),
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::supervisor::Supervisor;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, StreamKind};
 
 /// How many events may wait for a slow client; then the call waits.
 const STREAM_QUEUE_EVENTS_MAX: usize = 64; // 64 x 64 KiB = 4 MiB a client
@@ -115,7 +115,7 @@ impl Flight {
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
         supervisor.spawn("stream", async move {
-            let opened = metrics::stream_opened();
+            let opened = metrics::stream_open(StreamKind::Reply);
             let mut client = Client { events: Some(events) };
             if let Some(message) = message {
                 client.send(&message).await;

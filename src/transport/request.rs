@@ -142,41 +142,6 @@ fn optional<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<Option<T>,
     params.map(parse).transpose()
 }
 
-/// The method's name if the protocol has it, else `other`: metrics must not grow with what clients make up.
-#[must_use]
-pub fn known_method(method: &str) -> &'static str {
-    const KNOWN: [&str; 24] = [
-        "initialize",
-        "ping",
-        "server/discover",
-        "tools/list",
-        "tools/call",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "resources/directory/read",
-        "prompts/list",
-        "prompts/get",
-        "completion/complete",
-        "logging/setLevel",
-        "subscriptions/listen",
-        "tasks/get",
-        "tasks/update",
-        "tasks/cancel",
-        "skills/list",
-        "skills/get",
-        "notifications/initialized",
-        "notifications/cancelled",
-        "notifications/progress",
-    ];
-    KNOWN
-        .into_iter()
-        .find(|known| *known == method)
-        .unwrap_or("other")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,4 +10,6 @@
     reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
 )]
 
+mod bad_input;
+mod nodes;
 mod support;

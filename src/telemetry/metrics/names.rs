@@ -3,31 +3,33 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Always 1; its labels tell what is running.
-pub const BUILD_INFO: &str = "anynode_build_info";
+pub(super) const BUILD_INFO: &str = "anynode_build_info";
 /// Sessions that this node keeps restored.
-pub const SESSIONS_ACTIVE: &str = "anynode_sessions_active";
+pub(super) const SESSIONS_ACTIVE: &str = "anynode_sessions_active";
 /// Sessions made by this node.
-pub const SESSIONS_MADE: &str = "anynode_sessions_made_total";
+pub(super) const SESSIONS_MADE: &str = "anynode_sessions_made_total";
 /// Sessions ended on purpose through this node.
-pub const SESSIONS_ENDED: &str = "anynode_sessions_ended_total";
+pub(super) const SESSIONS_ENDED: &str = "anynode_sessions_ended_total";
 /// Sessions that this node kept and found expired.
-pub const SESSIONS_EXPIRED: &str = "anynode_sessions_expired_total";
+pub(super) const SESSIONS_EXPIRED: &str = "anynode_sessions_expired_total";
 /// Sessions restored from the store.
-pub const RESTORATIONS: &str = "anynode_session_restorations_total";
+pub(super) const RESTORATIONS: &str = "anynode_session_restorations_total";
 /// How long restoring took.
-pub const RESTORATION_SECONDS: &str = "anynode_session_restoration_duration_seconds";
+pub(super) const RESTORATION_SECONDS: &str = "anynode_session_restoration_duration_seconds";
 /// Streams open to clients.
-pub const STREAMS_OPEN: &str = "anynode_streams_open";
+pub(super) const STREAMS_OPEN: &str = "anynode_streams_open";
 /// Calls that handlers are working on.
-pub const CALLS_IN_FLIGHT: &str = "anynode_calls_in_flight";
+pub(super) const CALLS_IN_FLIGHT: &str = "anynode_calls_in_flight";
 /// Requests answered.
-pub const REQUESTS: &str = "anynode_requests_total";
+pub(super) const REQUESTS: &str = "anynode_requests_total";
 /// How long answering took.
-pub const REQUEST_SECONDS: &str = "anynode_request_duration_seconds";
+pub(super) const REQUEST_SECONDS: &str = "anynode_request_duration_seconds";
+/// Requests turned away before any handler saw them.
+pub(super) const REFUSALS: &str = "anynode_refusals_total";
 /// How long the store took.
-pub const STORE_SECONDS: &str = "anynode_store_operation_duration_seconds";
+pub(super) const STORE_SECONDS: &str = "anynode_store_operation_duration_seconds";
 /// Store operations that failed.
-pub const STORE_ERRORS: &str = "anynode_store_errors_total";
+pub(super) const STORE_ERRORS: &str = "anynode_store_errors_total";
 
 /// Gives every metric its `# HELP` line.
 pub(super) fn describe() {
@@ -78,6 +80,11 @@ pub(super) fn describe() {
         Unit::Seconds,
         "Time from a request to its answer, by era and method"
     );
+    describe_counter!(
+        REFUSALS,
+        Unit::Count,
+        "Requests turned away before any handler saw them, by reason"
+    );
     describe_histogram!(
         STORE_SECONDS,
         Unit::Seconds,
@@ -92,7 +99,7 @@ pub(super) fn describe() {
 
 /// The methods that get a label of their own. Clients choose methods freely, so any other is `other`: a label set
 /// that clients can grow would fill the memory of every scraper.
-const METHODS: [&str; 23] = [
+const METHODS: [&str; 26] = [
     "completion/complete",
     "initialize",
     "logging/setLevel",
@@ -103,12 +110,15 @@ const METHODS: [&str; 23] = [
     "ping",
     "prompts/get",
     "prompts/list",
+    "resources/directory/read",
     "resources/list",
     "resources/read",
     "resources/subscribe",
     "resources/templates/list",
     "resources/unsubscribe",
     "server/discover",
+    "skills/get",
+    "skills/list",
     "subscriptions/listen",
     "tasks/cancel",
     "tasks/get",
@@ -119,7 +129,8 @@ const METHODS: [&str; 23] = [
 ];
 
 /// The label of a method.
-pub(super) fn method_label(method: &str) -> &'static str {
+#[must_use]
+pub fn method_label(method: &str) -> &'static str {
     METHODS
         .into_iter()
         .find(|known| *known == method)
