@@ -87,7 +87,9 @@ impl NodeStore for MemoryStore {
         let all = inner.secrets.iter();
         Ok(Secrets {
             newest,
-            all: all.map(|(name, secret)| (name.clone(), secret.text.clone())).collect(),
+            all: all
+                .map(|(name, secret)| (name.clone(), secret.text.clone()))
+                .collect(),
         })
     }
 }

@@ -9,9 +9,7 @@ use super::MemoryStore;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{NodeId, SessionId, SessionRecord};
-use crate::store::{
-    Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched,
-};
+use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
 #[derive(Debug)]
 pub(super) struct Session {

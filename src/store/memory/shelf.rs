@@ -71,7 +71,10 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
     /// Takes out the living value under `key`.
     pub(super) fn take(&mut self, key: &K) -> Option<V> {
         // The key stays in the round until the sweep comes by: finding it there would cost a scan.
-        let entry = self.entries.get_mut(key).filter(|entry| entry.ends > Instant::now())?;
+        let entry = self
+            .entries
+            .get_mut(key)
+            .filter(|entry| entry.ends > Instant::now())?;
         entry.ends = Instant::now();
         self.entries.remove(key).map(|entry| entry.value)
     }
