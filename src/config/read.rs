@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ::config::ValueKind;
 use humantime_serde::re::humantime;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::LogFormat;
@@ -210,7 +212,9 @@ pub(super) fn secret(value: &ValueKind) -> Result<String, Expected> {
 pub(super) fn log_filter(value: &ValueKind) -> Result<String, Expected> {
     let expected = "a tracing filter: off, error, warn, info, debug or trace, also by target, such as info,anynode=debug";
     text(value, expected, |filter| {
-        !filter.is_empty() && tracing_subscriber::EnvFilter::try_new(filter).is_ok()
+        // tracing takes a lone word for a target, so that `verbose` would turn all logs off.
+        let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+        filter.split(',').all(is_level) && EnvFilter::try_new(filter).is_ok()
     })
 }
 

@@ -146,10 +146,10 @@ fn credentials_have_a_least_length() {
 
 #[test]
 fn log_settings_are_what_tracing_takes() {
-    for good in ["info", "warn,anynode=debug", "off"] {
+    for good in ["info", "WARN, anynode=debug", "off", "[span{id=1}]=debug"] {
         assert!(log_filter(&of(good)).is_ok(), "{good}");
     }
-    for bad in ["", "info,anynode=loud", "a=b=c"] {
+    for bad in ["", "verbose", "info,anynode=loud", "a=b=c"] {
         assert!(log_filter(&of(bad)).is_err(), "{bad}");
     }
     assert_eq!(log_format(&of("json")), Ok(LogFormat::Json));
