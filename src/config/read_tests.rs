@@ -146,7 +146,7 @@ fn credentials_have_a_least_length() {
 
 #[test]
 fn log_settings_are_what_tracing_takes() {
-    for good in ["info", "WARN, anynode=debug", "off", "[span{id=1}]=debug"] {
+    for good in ["info", "WARN,anynode=debug", "off", "[span{id=1}]=debug"] {
         assert!(log_filter(&of(good)).is_ok(), "{good}");
     }
     for bad in ["", "verbose", "info,anynode=loud", "a=b=c"] {
