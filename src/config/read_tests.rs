@@ -135,6 +135,16 @@ fn store_urls_name_a_scheme_that_the_store_speaks_and_a_place() {
 }
 
 #[test]
+fn a_prefix_keeps_a_session_in_one_slot() {
+    for good in ["", "mcp:", "{mcp}:"] {
+        assert!(prefix(&of(good)).is_ok(), "{good}");
+    }
+    for bad in ["{", "}a{", "{}", "{a}{b}", "a*", "a b", &"x".repeat(65)] {
+        assert!(prefix(&of(bad)).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn credentials_have_a_least_length() {
     assert!(token(&of("0123456789abcdef")).is_ok());
     assert!(token(&of("0123456789abcde")).is_err());
