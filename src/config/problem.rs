@@ -29,7 +29,7 @@ impl fmt::Display for Problem {
 /// Everything that is wrong with the settings, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
-    /// The problems, in the order of the settings table; unknown names last.
+    /// The problems: with files and variables first, then in the order of the settings table, then unknown names.
     pub problems: Vec<Problem>,
 }
 

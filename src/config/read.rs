@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ::config::ValueKind;
 use humantime_serde::re::humantime;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::LogFormat;
@@ -171,14 +173,19 @@ pub(super) fn node_id(value: &ValueKind) -> Result<String, Expected> {
     })
 }
 
-/// The prefix goes before `{session:…}`: a brace in it would move the hash tag, and the cluster slot with it.
+/// The prefix goes before `{session:…}`: a lone brace in it would scatter a session over a cluster. A complete tag puts
+/// all keys into one slot.
 pub(super) fn prefix(value: &ValueKind) -> Result<String, Expected> {
-    let expected = format!("at most {PREFIX_BYTES_MAX} visible ASCII characters, none of them {{ }} * ? [ ]");
+    let expected = format!(
+        "at most {PREFIX_BYTES_MAX} visible ASCII characters without * ? [ ] \\, its braces none or one complete {{tag}}"
+    );
     text(value, &expected, |prefix| {
-        prefix.len() <= PREFIX_BYTES_MAX
-            && prefix
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"{}*?[]\\".contains(&b))
+        let braces: String = prefix.chars().filter(|c| "{}".contains(*c)).collect();
+        let whole = braces.is_empty() || (braces == "{}" && !prefix.contains("{}"));
+        let plain = prefix
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"*?[]\\".contains(&b));
+        prefix.len() <= PREFIX_BYTES_MAX && whole && plain
     })
 }
 
@@ -210,7 +217,9 @@ pub(super) fn secret(value: &ValueKind) -> Result<String, Expected> {
 pub(super) fn log_filter(value: &ValueKind) -> Result<String, Expected> {
     let expected = "a tracing filter: off, error, warn, info, debug or trace, also by target, such as info,anynode=debug";
     text(value, expected, |filter| {
-        !filter.is_empty() && tracing_subscriber::EnvFilter::try_new(filter).is_ok()
+        // tracing takes a lone word for a target, so that `verbose` would turn all logs off.
+        let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+        !filter.is_empty() && filter.split(',').all(is_level) && EnvFilter::try_new(filter).is_ok()
     })
 }
 

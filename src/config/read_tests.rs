@@ -135,6 +135,16 @@ fn store_urls_name_a_scheme_that_the_store_speaks_and_a_place() {
 }
 
 #[test]
+fn a_prefix_keeps_a_session_in_one_slot() {
+    for good in ["", "mcp:", "{mcp}:"] {
+        assert!(prefix(&of(good)).is_ok(), "{good}");
+    }
+    for bad in ["{", "}a{", "{}", "{a}{b}", "a*", "a b", &"x".repeat(65)] {
+        assert!(prefix(&of(bad)).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn credentials_have_a_least_length() {
     assert!(token(&of("0123456789abcdef")).is_ok());
     assert!(token(&of("0123456789abcde")).is_err());
@@ -146,10 +156,10 @@ fn credentials_have_a_least_length() {
 
 #[test]
 fn log_settings_are_what_tracing_takes() {
-    for good in ["info", "warn,anynode=debug", "off"] {
+    for good in ["info", "WARN,anynode=debug", "off", "[span{id=1}]=debug"] {
         assert!(log_filter(&of(good)).is_ok(), "{good}");
     }
-    for bad in ["", "info,anynode=loud", "a=b=c"] {
+    for bad in ["", "verbose", "info,anynode=loud", "a=b=c"] {
         assert!(log_filter(&of(bad)).is_err(), "{bad}");
     }
     assert_eq!(log_format(&of("json")), Ok(LogFormat::Json));
