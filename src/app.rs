@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::http::guard::Guard;
 use crate::http::{Shared, router};
 use crate::session::NodeId;
+use crate::store::redis::ConnectError;
 use crate::store::{Lease, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
@@ -27,7 +28,6 @@ pub mod open;
 mod serve;
 pub mod signal;
 
-use open::OpenError;
 use serve::{Listener, Server};
 use signal::Stop;
 
@@ -65,7 +65,7 @@ pub enum AppError {
     NoHandler,
     /// The store could not be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] ConnectError),
     /// The store did not do as asked.
     #[error("the store failed while the node started")]
     Store(#[from] StoreError),

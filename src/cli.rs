@@ -10,7 +10,6 @@ use crate::config::{Loaded, LogSettings, Sources};
 pub mod check;
 pub mod exit;
 pub mod health;
-pub mod open_store;
 pub mod print;
 pub mod serve;
 pub mod sessions;

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::{ConnectError, RedisStore};
 
-/// Why the store could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("placeholder")]
-pub struct OpenError;
-
-/// Opens the store that the settings name: Redis if there is a `REDIS_URL`, else the embedded one.
+/// Opens the store that the settings name: Redis if there is a `REDIS_URL`, else the embedded one, in memory.
 ///
 /// # Errors
-/// [`OpenError`].
-pub async fn store(_settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(Arc::new(crate::store::memory::MemoryStore::new()))
+/// [`ConnectError`] says whether the settings are wrong, or Redis is out of reach.
+pub async fn store(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError> {
+    if settings.redis_url.is_empty() {
+        return Ok(Arc::new(MemoryStore::new()));
+    }
+    Ok(Arc::new(
+        RedisStore::connect(&settings.redis_url, &settings.store).await?,
+    ))
 }

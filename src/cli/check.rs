@@ -7,8 +7,8 @@ use rmcp::model::{ClientCapabilities, Implementation};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::open_store::open_store;
 use super::{CliError, Exit, print, unix_ms};
+use crate::app::open;
 use crate::config::{Assigned, Loaded};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
@@ -32,7 +32,7 @@ pub struct Arguments {
 /// # Errors
 /// When the store cannot be opened, does not answer, or does not keep what it is given.
 pub async fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, CliError> {
-    let store = open_store(&loaded.settings).await?;
+    let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;
     let findings = findings?;

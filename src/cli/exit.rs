@@ -4,9 +4,10 @@ use std::io;
 use std::process::ExitCode;
 
 use super::health::HealthError;
-use super::open_store::OpenError;
+use crate::app::AppError;
 use crate::config::SettingsError;
 use crate::store::StoreError;
+use crate::store::redis::ConnectError;
 
 /// A command's exit code. 64 and above are those of BSD's `sysexits.h`; clap uses 2 for wrong usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum CliError {
     Settings(#[from] SettingsError),
     /// The store could not be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] ConnectError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -54,7 +55,7 @@ pub enum CliError {
     Output(#[from] io::Error),
     /// The server failed.
     #[error(transparent)]
-    Serve(Box<dyn std::error::Error + Send + Sync>),
+    Serve(#[from] AppError),
 }
 
 impl CliError {
@@ -62,17 +63,28 @@ impl CliError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::Open(OpenError::Settings(_)) => Exit::Settings,
-            Self::Open(OpenError::Unreachable(_)) | Self::Store(StoreError::Unreachable(_)) => {
-                Exit::Unreachable
+            Self::Settings(_) => Exit::Settings,
+            Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),
+            Self::Store(error) | Self::Serve(AppError::Store(error)) => of_store(error),
+            Self::Misbehaved(_) | Self::Health(_) | Self::NoSession | Self::Output(_) | Self::Serve(_) => {
+                Exit::Failure
             }
-            Self::Store(_)
-            | Self::Misbehaved(_)
-            | Self::Health(_)
-            | Self::NoSession
-            | Self::Output(_)
-            | Self::Serve(_) => Exit::Failure,
         }
+    }
+}
+
+const fn of_connection(error: &ConnectError) -> Exit {
+    if error.is_settings() {
+        Exit::Settings
+    } else {
+        Exit::Unreachable
+    }
+}
+
+const fn of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Unreachable(_) => Exit::Unreachable,
+        StoreError::Corrupt(_) => Exit::Failure,
     }
 }
 
@@ -83,9 +95,20 @@ mod tests {
     #[test]
     fn scripts_can_tell_a_store_that_is_away_from_settings_that_are_wrong() {
         let away = || Box::new(io::Error::other("refused"));
-        assert_eq!(CliError::from(OpenError::Unreachable(away())).exit() as u8, 69);
+        let url = || "redis://localhost".to_owned();
+        let unreachable = || ConnectError::Unreachable {
+            url: url(),
+            source: away(),
+        };
+        let wrong = || ConnectError::BadUrl {
+            url: url(),
+            why: "no port".into(),
+        };
+        assert_eq!(CliError::from(unreachable()).exit() as u8, 69);
+        assert_eq!(CliError::from(AppError::from(unreachable())).exit() as u8, 69);
         assert_eq!(CliError::from(StoreError::Unreachable(away())).exit() as u8, 69);
-        assert_eq!(CliError::from(OpenError::Settings(away())).exit() as u8, 78);
+        assert_eq!(CliError::from(wrong()).exit() as u8, 78);
+        assert_eq!(CliError::from(AppError::from(wrong())).exit() as u8, 78);
         assert_eq!(
             CliError::from(SettingsError { problems: vec![] }).exit() as u8,
             78

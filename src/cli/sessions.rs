@@ -2,17 +2,23 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::open_store::open_store;
 use super::{CliError, Exit, print, unix_ms};
+use crate::app::open;
+use crate::cluster::{SessionError, Sessions};
 use crate::config::Settings;
-use crate::session::{SessionId, SessionRecord};
-use crate::store::{Ended, SESSION_LIST_MAX, Store, StoreError};
+use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::store::{SESSION_LIST_MAX, Store};
+use crate::supervisor::Supervisor;
 
 /// The longest client name shown in the table, in characters.
 const CLIENT_CHARS_MAX: usize = 40;
+/// How long the tasks of this process may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What to do with sessions.
 #[derive(Debug, clap::Subcommand)]
@@ -50,14 +56,14 @@ pub enum Command {
 /// # Errors
 /// When the store does not answer, or there is no such session.
 pub async fn run(command: &Command, settings: &Settings) -> Result<Exit, CliError> {
-    let store = open_store(settings).await?;
-    let answer = answer(command, &*store).await;
+    let store = open::store(settings).await?;
+    let answer = answer(command, settings, &store).await;
     store.close().await;
     print::answer(&answer?)?;
     Ok(Exit::Ok)
 }
 
-async fn answer(command: &Command, store: &dyn Store) -> Result<String, CliError> {
+async fn answer(command: &Command, settings: &Settings, store: &Arc<dyn Store>) -> Result<String, CliError> {
     match command {
         Command::List { limit, json } => {
             let mut sessions = store.list(*limit).await?;
@@ -80,19 +86,30 @@ async fn answer(command: &Command, store: &dyn Store) -> Result<String, CliError
         }
         Command::End { id, json } => {
             let id = SessionId::parse(id).ok_or(CliError::NoSession)?;
-            match end(store, &id).await? {
-                Ended::Gone => Err(CliError::NoSession),
-                Ended::Ended(_) if *json => Ok(json!({ "ended": id.as_str() }).to_string()),
-                Ended::Ended(_) => Ok(format!("ended {}", id.as_str())),
-            }
+            end(settings, store, &id).await?;
+            Ok(if *json {
+                json!({ "ended": id.as_str() }).to_string()
+            } else {
+                format!("ended {}", id.as_str())
+            })
         }
     }
 }
 
-/// Ends a session everywhere.
-async fn end(store: &dyn Store, id: &SessionId) -> Result<Ended, StoreError> {
-    // The nodes that keep a copy are rung here when the ring is merged.
-    store.end(id).await
+/// Ends a session everywhere. For a moment this process is a node among the others: it rings those that keep a copy,
+/// and hears them acknowledge.
+async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Result<(), CliError> {
+    let (node, supervisor) = (NodeId::generate(unix_ms()), Supervisor::new());
+    let rings = store.listen(&node).await?;
+    let sessions = Sessions::new(Arc::clone(store), node, settings, supervisor.clone());
+    supervisor.spawn_vital("ring", sessions.clone().listen(rings));
+    let ended = sessions.end(id).await;
+    supervisor.stop(STOP_WITHIN).await;
+    match ended {
+        Ok(()) => Ok(()),
+        Err(SessionError::Store(error)) => Err(error.into()),
+        Err(SessionError::NotFound | SessionError::Full) => Err(CliError::NoSession),
+    }
 }
 
 fn json_list(sessions: &[(SessionId, SessionRecord)]) -> String {
