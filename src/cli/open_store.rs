@@ -10,11 +10,11 @@ use crate::store::Store;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The settings make no connection possible: a wrong URL, a certificate that cannot be read, a refused password.
-    #[error("the settings of the store are wrong")]
-    Settings(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Settings(Box<dyn Error + Send + Sync>),
     /// It did not answer.
-    #[error("the store is out of reach")]
-    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Unreachable(Box<dyn Error + Send + Sync>),
 }
 
 /// Opens the store that the settings name: in memory without `redis_url`, else Redis.
