@@ -77,11 +77,10 @@ async fn answer(command: &Command, settings: &Settings, store: &Arc<dyn Store>) 
         Command::Show { id, json } => {
             let id = SessionId::parse(id).ok_or(CliError::NoSession)?;
             let record = store.load(&id, None).await?.ok_or(CliError::NoSession)?;
-            let value = to_json(&id, &record);
             Ok(if *json {
-                format!("{value:#}")
+                format!("{:#}", to_json(&id, &record))
             } else {
-                fields(&value)
+                fields(&id, &record)
             })
         }
         Command::End { id, json } => {
@@ -117,32 +116,37 @@ fn json_list(sessions: &[(SessionId, SessionRecord)]) -> String {
     format!("{:#}", Value::Array(list))
 }
 
-/// All that is kept, under the names that it has in the store.
+/// All that is kept, under the names that it has in the store, in the order of interest.
+fn kept(id: &SessionId, record: &SessionRecord) -> [(&'static str, Value); 12] {
+    [
+        ("sessionId", json!(id.as_str())),
+        ("protocolVersion", json!(record.revision.as_str())),
+        ("transport", json!(record.transport)),
+        ("clientInfo", json!(record.client_info)),
+        ("capabilities", json!(record.capabilities)),
+        ("initialized", json!(record.initialized)),
+        ("createdAt", json!(record.created_at_ms)),
+        ("lastActivity", json!(record.last_activity_ms)),
+        ("nodeId", json!(record.node_id.as_str())),
+        ("principal", json!(record.principal.as_str())),
+        ("logLevel", json!(record.log_level)),
+        ("subscriptions", json!(record.subscriptions)),
+    ]
+}
+
 fn to_json(id: &SessionId, record: &SessionRecord) -> Value {
-    json!({
-        "sessionId": id.as_str(),
-        "protocolVersion": record.revision.as_str(),
-        "transport": record.transport,
-        "clientInfo": record.client_info,
-        "capabilities": record.capabilities,
-        "initialized": record.initialized,
-        "createdAt": record.created_at_ms,
-        "lastActivity": record.last_activity_ms,
-        "nodeId": record.node_id.as_str(),
-        "principal": record.principal.as_str(),
-        "logLevel": record.log_level,
-        "subscriptions": record.subscriptions,
-    })
+    let fields = kept(id, record).map(|(name, value)| (name.to_owned(), value));
+    Value::Object(fields.into_iter().collect())
 }
 
 /// One line for each field.
-fn fields(value: &Value) -> String {
+fn fields(id: &SessionId, record: &SessionRecord) -> String {
     let mut text = String::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
+    for (name, value) in kept(id, record) {
         let shown = match value {
             Value::Null => "-".into(),
             Value::String(text) if text.is_empty() => "-".into(),
-            Value::String(text) => print::plain(text, usize::MAX),
+            Value::String(text) => print::plain(&text, usize::MAX),
             other => print::plain(&other.to_string(), usize::MAX),
         };
         // Writing to a String cannot fail.
@@ -251,7 +255,7 @@ mod tests {
     #[test]
     fn show_names_every_field_as_the_store_does() {
         let (id, record) = session("client");
-        let text = fields(&to_json(&id, &record));
+        let text = fields(&id, &record);
         for line in [
             "sessionId        abc-123",
             "nodeId           node-a",
