@@ -25,8 +25,8 @@ else
     end
     kept[#kept + 1] = name
   end
-  -- cjson writes an empty table as an object.
-  redis.call('HSET', key, 'subscriptions', #kept == 0 and '[]' or cjson.encode(kept))
+  -- cjson writes an empty table as an object, and escapes slashes, which people who look at the hash need not see.
+  redis.call('HSET', key, 'subscriptions', #kept == 0 and '[]' or (cjson.encode(kept):gsub('\\/', '/')))
 end
 redis.call('PEXPIRE', key, ARGV[1])
 
