@@ -142,12 +142,14 @@ async fn bounded(
     tokio::select! {
         biased;
         caught = &mut request => match caught {
+            // A handler that heard its token may still return something, but nobody hears what it says.
+            _ if cancel.is_cancelled() => End::Cancelled,
             Ok(Ok(result)) => End::Result(Box::new(result)),
             Ok(Err(error)) => End::Error(error),
             Err(_panic) => End::Panicked,
         },
         () = cancel.cancelled() => {
-            // The handler has been told; it may put things in order, but nobody hears what it says.
+            // The handler has been told, and may put things in order.
             if tokio::time::timeout(CANCEL_GRACE, &mut request).await.is_err() {
                 tracing::debug!("a cancelled handler did not stop by itself");
             }

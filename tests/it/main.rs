@@ -11,5 +11,8 @@
 )]
 
 mod bad_input;
+mod eras;
+mod health;
+mod library;
 mod nodes;
 mod support;
