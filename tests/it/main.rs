@@ -1,1 +1,3 @@
+//! The one integration binary: every test that needs real processes.
 
+mod store;

@@ -1,0 +1,427 @@
+//! What a store must do with sessions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{LONG, SHORT, WRITERS, eventually, node, record, session};
+use crate::session::record::SUBSCRIPTIONS_MAX;
+use crate::session::state::{Expected, Home, StateError};
+use crate::session::{LogLevel, SessionId};
+use crate::store::{Change, Changed, Created, Ended, Store, Touched};
+
+/// What is loaded is what was created, field by field.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn reads_back_what_was_written(store: Arc<dyn Store>) {
+    let mut full = record();
+    full.initialized = true;
+    full.log_level = Some(LogLevel::Warning);
+    let mut bare = record();
+    bare.principal = crate::session::Principal::anonymous();
+    bare.subscriptions.clear();
+    for written in [full, bare] {
+        let id = SessionId::generate();
+        let created = store.create(&id, &written, LONG).await.expect("create must work");
+        assert_eq!(created, Created::Created, "create: a new id must do");
+        let read = store.load(&id, None).await.expect("load must work");
+        assert_eq!(
+            read,
+            Some(written),
+            "load: the record must come back as it was written"
+        );
+    }
+}
+
+/// A second creation under one id changes nothing.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn refuses_an_id_that_is_taken(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let mut other = record();
+    other.principal = crate::session::Principal("thief".into());
+    let created = store.create(&id, &other, LONG).await.expect("create must work");
+    assert_eq!(
+        created,
+        Created::Collision,
+        "create: an id that is taken must be refused"
+    );
+    let read = store.load(&id, None).await.expect("load must work");
+    assert_eq!(read, Some(record()), "create: a collision must change nothing");
+}
+
+/// When many create one session at once, one succeeds, and the record is that one's.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn lets_one_of_many_creators_win(store: Arc<dyn Store>) {
+    let id = SessionId::generate();
+    let mut creators = JoinSet::new();
+    for n in 0..WRITERS {
+        let (store, id) = (Arc::clone(&store), id.clone());
+        creators.spawn(async move {
+            let mut mine = record();
+            mine.node_id = node(&format!("creator-{n}"));
+            let created = store.create(&id, &mine, LONG).await.expect("create must work");
+            (created == Created::Created).then_some(mine.node_id)
+        });
+    }
+    let winners: Vec<_> = creators.join_all().await.into_iter().flatten().collect();
+    assert_eq!(winners.len(), 1, "create: of {WRITERS} at once, one must win");
+    let read = store.load(&id, None).await.expect("load must work");
+    let maker = read.map(|record| record.node_id);
+    assert_eq!(
+        maker,
+        winners.first().cloned(),
+        "create: the record must be the winner's"
+    );
+}
+
+/// A session ends when its life does, and its id is free again.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn forgets_what_has_expired(store: Arc<dyn Store>) {
+    let id = SessionId::generate();
+    let created = store
+        .create(&id, &record(), SHORT)
+        .await
+        .expect("create must work");
+    assert_eq!(created, Created::Created, "create: a new id must do");
+    eventually("a session must end when its life does", async || {
+        store.load(&id, None).await.expect("load must work").is_none()
+    })
+    .await;
+    let listed = store.list(1000).await.expect("list must work");
+    assert!(
+        listed.iter().all(|(listed, _)| *listed != id),
+        "list: an expired session must not be listed"
+    );
+    let touched = store.touch(&id, 1, LONG).await.expect("touch must work");
+    assert_eq!(touched, Touched::Gone, "touch: an expired session must stay gone");
+    let created = store
+        .create(&id, &record(), LONG)
+        .await
+        .expect("create must work");
+    assert_eq!(
+        created,
+        Created::Created,
+        "create: the id of an expired session must be free"
+    );
+}
+
+/// `touch` and `change` let a session live on; reading it does not.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn renews_lives(store: Arc<dyn Store>) {
+    let [touched, changed, read] = [(); 3].map(|()| SessionId::generate());
+    for id in [&touched, &changed, &read] {
+        let created = store
+            .create(id, &record(), SHORT)
+            .await
+            .expect("create must work");
+        assert_eq!(created, Created::Created, "create: a new id must do");
+    }
+    let outcome = store
+        .touch(&touched, 1_800_000_000_000, LONG)
+        .await
+        .expect("touch must work");
+    assert_eq!(outcome, Touched::Touched, "touch: the session is there");
+    let outcome = store
+        .change(&changed, &Change::Initialized, LONG)
+        .await
+        .expect("change must work");
+    assert_eq!(
+        outcome,
+        Changed::Changed(vec![]),
+        "change: the session is there, and nobody keeps it"
+    );
+    eventually("load must not renew a session's life", async || {
+        store.load(&read, None).await.expect("load must work").is_none()
+    })
+    .await;
+    sleep(Duration::from_millis(100)).await;
+    let record = store.load(&touched, None).await.expect("load must work");
+    let activity = record
+        .expect("touch must renew a session's life")
+        .last_activity_ms;
+    assert_eq!(activity, 1_800_000_000_000, "touch must note the last activity");
+    let record = store.load(&changed, None).await.expect("load must work");
+    assert!(record.is_some(), "change must renew a session's life");
+}
+
+/// What never was is absent, in every operation's words.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn says_what_is_absent(store: Arc<dyn Store>) {
+    nothing_is_there(&store, &SessionId::generate()).await;
+}
+
+/// Once a session has ended, no operation brings any of it back.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn brings_nothing_back(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let home = Home::Session(id.clone());
+    let wrote = store
+        .state_swap(&home, "key", Expected::Anything, Some("1"))
+        .await;
+    assert!(wrote.is_ok(), "state_swap must work, but gave {wrote:?}");
+    let ended = store.end(&id).await.expect("end must work");
+    assert_eq!(
+        ended,
+        Ended::Ended(vec![]),
+        "end: the session is there, and nobody keeps it"
+    );
+    nothing_is_there(&store, &id).await;
+
+    let created = store
+        .create(&id, &record(), LONG)
+        .await
+        .expect("create must work");
+    assert_eq!(
+        created,
+        Created::Created,
+        "create: the id of an ended session must be free"
+    );
+    let entries = store.state_entries(&home).await.expect("state_entries must work");
+    assert!(
+        entries.is_empty(),
+        "end must take the session's state with it, but left {entries:?}"
+    );
+}
+
+async fn nothing_is_there(store: &Arc<dyn Store>, id: &SessionId) {
+    let home = Home::Session(id.clone());
+    let touched = store.touch(id, 1, LONG).await.expect("touch must work");
+    assert_eq!(touched, Touched::Gone, "touch: there is no such session");
+    for change in [
+        Change::Initialized,
+        Change::LogLevel(LogLevel::Debug),
+        Change::Subscribe("note://x".into()),
+        Change::Unsubscribe("note://x".into()),
+    ] {
+        let changed = store.change(id, &change, LONG).await.expect("change must work");
+        assert_eq!(changed, Changed::Gone, "change: there is no such session");
+    }
+    store
+        .release(id, &node("n"))
+        .await
+        .expect("release: an absent session is no error");
+    for value in [Some("1"), None] {
+        let swapped = store.state_swap(&home, "key", Expected::Anything, value).await;
+        assert!(
+            matches!(swapped, Err(StateError::Gone)),
+            "state_swap: there is no such session, but it gave {swapped:?}"
+        );
+    }
+    let got = store.state_get(&home, "key").await;
+    assert!(
+        matches!(got, Err(StateError::Gone)),
+        "state_get: there is no such session, but it gave {got:?}"
+    );
+    let entries = store.state_entries(&home).await;
+    assert!(
+        matches!(entries, Err(StateError::Gone)),
+        "state_entries: there is no such session, but it gave {entries:?}"
+    );
+    let ended = store.end(id).await.expect("end must work");
+    assert_eq!(ended, Ended::Gone, "end: there is no such session");
+    let loaded = store.load(id, Some(&node("n"))).await.expect("load must work");
+    assert_eq!(
+        loaded, None,
+        "an operation on an absent session has brought it into being"
+    );
+    let listed = store.list(1000).await.expect("list must work");
+    assert!(
+        listed.iter().all(|(listed, _)| listed != id),
+        "list: an absent session must not be listed"
+    );
+}
+
+/// Each change is in the record afterwards, and nothing else has changed.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn keeps_changes(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let mut expected = record();
+    let odd = "note://a/\"b\"\\ü?c=d&e".to_owned();
+    let changes = [
+        Change::Initialized,
+        Change::LogLevel(LogLevel::Error),
+        Change::Subscribe(odd.clone()),
+        Change::Subscribe(odd.clone()),
+        Change::Unsubscribe("note://first".into()),
+        Change::Unsubscribe("note://never".into()),
+        Change::LogLevel(LogLevel::Debug),
+        Change::Unsubscribe(odd.clone()),
+    ];
+    for change in changes {
+        match &change {
+            Change::Initialized => expected.initialized = true,
+            Change::LogLevel(level) => expected.log_level = Some(*level),
+            Change::Subscribe(uri) => drop(expected.subscriptions.insert(uri.clone())),
+            Change::Unsubscribe(uri) => drop(expected.subscriptions.remove(uri)),
+        }
+        let changed = store.change(&id, &change, LONG).await.expect("change must work");
+        assert_eq!(
+            changed,
+            Changed::Changed(vec![]),
+            "change: the session is there, and nobody keeps it"
+        );
+        let read = store.load(&id, None).await.expect("load must work");
+        assert_eq!(
+            read.as_ref(),
+            Some(&expected),
+            "change: {change:?} must change that and nothing else"
+        );
+    }
+}
+
+/// Subscriptions are a set, of bounded size.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let uri = |n: usize| format!("note://{n}");
+    let subscribe = async |n| {
+        let change = Change::Subscribe(uri(n));
+        store.change(&id, &change, LONG).await.expect("change must work")
+    };
+    // The record starts with one.
+    for n in 1..SUBSCRIPTIONS_MAX {
+        let changed = subscribe(n).await;
+        assert_eq!(
+            changed,
+            Changed::Changed(vec![]),
+            "change: subscription {n} must fit"
+        );
+    }
+    let full = "change: a subscription beyond SUBSCRIPTIONS_MAX must be refused as Full";
+    assert_eq!(subscribe(SUBSCRIPTIONS_MAX).await, Changed::Full, "{full}");
+    let known = "change: what is subscribed to already takes no room";
+    assert_eq!(subscribe(1).await, Changed::Changed(vec![]), "{known}");
+    let read = store
+        .load(&id, None)
+        .await
+        .expect("load must work")
+        .expect("the session is there");
+    assert_eq!(
+        read.subscriptions.len(),
+        SUBSCRIPTIONS_MAX,
+        "change: what was refused must not be kept"
+    );
+    let change = Change::Unsubscribe(uri(1));
+    let changed = store.change(&id, &change, LONG).await.expect("change must work");
+    assert_eq!(changed, Changed::Changed(vec![]), "change: the session is there");
+    let room = "change: after one has left there is room for one";
+    assert_eq!(
+        subscribe(SUBSCRIPTIONS_MAX).await,
+        Changed::Changed(vec![]),
+        "{room}"
+    );
+}
+
+/// Whoever loads an initialized session is told as its holder, once, until it releases it.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let load = async |name| {
+        let loaded = store.load(&id, Some(&node(name))).await.expect("load must work");
+        assert!(loaded.is_some(), "load: the session is there");
+    };
+    let holders = async |change: Change| match store.change(&id, &change, LONG).await {
+        Ok(Changed::Changed(nodes)) => {
+            let set: BTreeSet<_> = nodes.iter().cloned().collect();
+            assert_eq!(
+                set.len(),
+                nodes.len(),
+                "change: each holder must be told once: {nodes:?}"
+            );
+            set
+        }
+        other => panic_with(&format!("change: the session is there, but it gave {other:?}")),
+    };
+    load("early").await;
+    let told = holders(Change::Initialized).await;
+    assert!(
+        told.is_empty(),
+        "load: nobody keeps a session that is not initialized, but {told:?} does"
+    );
+    for name in ["b.1", "a", "b.1"] {
+        load(name).await;
+    }
+    let told = holders(Change::LogLevel(LogLevel::Info)).await;
+    assert_eq!(
+        told,
+        [node("a"), node("b.1")].into(),
+        "change must tell all who loaded the session"
+    );
+    store.release(&id, &node("a")).await.expect("release must work");
+    store
+        .release(&id, &node("stranger"))
+        .await
+        .expect("release: a stranger is no error");
+    let told = holders(Change::LogLevel(LogLevel::Info)).await;
+    assert_eq!(told, [node("b.1")].into(), "release must take one holder away");
+    let ended = store.end(&id).await.expect("end must work");
+    assert_eq!(
+        ended,
+        Ended::Ended(vec![node("b.1")]),
+        "end must tell who kept the session"
+    );
+}
+
+#[expect(clippy::panic, reason = "it is a test: a store that fails must stop it")]
+fn panic_with(message: &str) -> ! {
+    panic!("{message}")
+}
+
+/// Every living session is listed with its record, as far as the limit goes.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn lists(store: Arc<dyn Store>) {
+    let mut ids = BTreeSet::new();
+    for _ in 0..20 {
+        ids.insert(session(&store).await.as_str().to_owned());
+    }
+    store
+        .notebook_open("not-a-session", &record().principal, LONG)
+        .await
+        .expect("notebook_open must work");
+    let listed = store.list(1000).await.expect("list must work");
+    assert!(
+        listed.iter().all(|(_, listed)| *listed == record()),
+        "list: each session comes with its record"
+    );
+    let listed: Vec<_> = listed.iter().map(|(id, _)| id.as_str().to_owned()).collect();
+    assert_eq!(listed.len(), ids.len(), "list: each session must come once");
+    assert_eq!(
+        listed.into_iter().collect::<BTreeSet<_>>(),
+        ids,
+        "list: all sessions must come"
+    );
+    assert_eq!(
+        store.list(7).await.expect("list must work").len(),
+        7,
+        "list must keep to its limit"
+    );
+    assert_eq!(
+        store.list(0).await.expect("list must work").len(),
+        0,
+        "list must keep to its limit"
+    );
+}
