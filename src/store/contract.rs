@@ -17,6 +17,7 @@
     reason = "it is a test: a store that fails must stop it, with words that say how"
 )]
 
+pub mod changes;
 pub mod nodes;
 pub mod notebooks;
 pub mod sessions;
@@ -56,9 +57,9 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(sessions::renews_lives(store)),
         |store| Box::pin(sessions::says_what_is_absent(store)),
         |store| Box::pin(sessions::brings_nothing_back(store)),
-        |store| Box::pin(sessions::keeps_changes(store)),
-        |store| Box::pin(sessions::bounds_subscriptions(store)),
-        |store| Box::pin(sessions::knows_who_keeps_copies(store)),
+        |store| Box::pin(changes::keeps_changes(store)),
+        |store| Box::pin(changes::bounds_subscriptions(store)),
+        |store| Box::pin(changes::knows_who_keeps_copies(store)),
         |store| Box::pin(sessions::lists(store)),
         |store| Box::pin(state::keeps_values(store)),
         |store| Box::pin(state::swaps_only_what_is_expected(store)),

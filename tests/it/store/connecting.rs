@@ -93,87 +93,67 @@ impl OneKey for RedisStore {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_with_an_authority_and_a_client_certificate_of_our_own() {
-    let mut redis = Redis::prepare(
-        server::free_port(),
-        &[
-            "--port",
-            "0",
-            "--tls-cert-file",
-            "{dir}/server.pem",
-            "--tls-key-file",
-            "{dir}/server.key",
-        ],
-    );
+/// A Redis that only speaks TLS, and settings that it accepts.
+async fn with_tls() -> (Redis, StoreSettings) {
+    let mut redis = Redis::prepare(server::free_port(), &["--port", "0", "--tls-auth-clients", "yes"]);
     server::certificates(redis.dir.path());
     redis.add_args(&[
-        "--tls-ca-cert-file",
-        "{dir}/ca.pem",
-        "--tls-auth-clients",
-        "yes",
-        "--tls-port",
-        "{port}",
+        "--tls-cert-file",
+        "{dir}/server.pem",
+        "--tls-key-file",
+        "{dir}/server.key",
     ]);
+    redis.add_args(&["--tls-ca-cert-file", "{dir}/ca.pem", "--tls-port", "{port}"]);
     redis.run().await;
-    let file = |name: &str| -> Option<PathBuf> { Some(redis.path(name)) };
     let good = StoreSettings {
-        ca_file: file("ca.pem"),
-        cert_file: file("client.pem"),
-        key_file: file("client.key"),
+        ca_file: Some(redis.path("ca.pem")),
+        cert_file: Some(redis.path("client.pem")),
+        key_file: Some(redis.path("client.key")),
         ..settings()
     };
+    (redis, good)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_with_an_authority_and_a_client_certificate_of_our_own() {
+    let (redis, good) = with_tls().await;
     for host in ["localhost", "127.0.0.1"] {
         let url = format!("rediss://{host}:{}", redis.port);
         let store = RedisStore::connect(&url, &good).await.expect("TLS works");
         store.ping().await.expect("Redis answers");
         store.close().await;
     }
-
-    let url = format!("rediss://localhost:{}", redis.port);
     let without_certificate = StoreSettings {
         cert_file: None,
         key_file: None,
         ..good.clone()
     };
     let another_authority = StoreSettings {
-        ca_file: file("other.pem"),
+        ca_file: Some(redis.path("other.pem")),
         ..good.clone()
     };
     for bad in [without_certificate, another_authority] {
-        let error = refusal(&url, &bad).await;
+        let error = refusal(&format!("rediss://localhost:{}", redis.port), &bad).await;
         assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
         assert!(error.to_string().contains("store.ca_file"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_setting_that_cannot_be_is_named() {
+    let (redis, good) = with_tls().await;
+    let url = format!("rediss://localhost:{}", redis.port);
+    let file = |name: &str| -> Option<PathBuf> { Some(redis.path(name)) };
+    let change = |change: &dyn Fn(&mut StoreSettings)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed
+    };
     let broken = [
-        (
-            StoreSettings {
-                ca_file: file("absent.pem"),
-                ..good.clone()
-            },
-            "store.ca_file",
-        ),
-        (
-            StoreSettings {
-                ca_file: file("server.key"),
-                ..good.clone()
-            },
-            "store.ca_file",
-        ),
-        (
-            StoreSettings {
-                key_file: file("server.key"),
-                ..good.clone()
-            },
-            "store.key_file",
-        ),
-        (
-            StoreSettings {
-                key_file: None,
-                ..good.clone()
-            },
-            "store.cert_file",
-        ),
+        (change(&|s| s.ca_file = file("absent.pem")), "store.ca_file"),
+        (change(&|s| s.ca_file = file("server.key")), "store.ca_file"),
+        (change(&|s| s.key_file = file("server.key")), "store.key_file"),
+        (change(&|s| s.key_file = None), "store.cert_file"),
     ];
     for (bad, setting) in broken {
         let error = refusal(&url, &bad).await;
@@ -187,6 +167,11 @@ async fn tls_with_an_authority_and_a_client_certificate_of_our_own() {
     assert!(
         error.is_settings() && error.to_string().contains("rediss"),
         "{error}"
+    );
+    let error = refusal(&plain, &settings()).await;
+    assert!(
+        error.to_string().contains("rediss"),
+        "no TLS to a port with it: {error}"
     );
 }
 
@@ -209,9 +194,13 @@ async fn nobody_at_the_address_is_not_the_settings_fault() {
     let error = refusal(&url, &settings()).await;
     assert!(!error.is_settings(), "{error}");
     assert!(error.to_string().contains(":***@127.0.0.1"), "{error}");
-    let tls = format!("rediss://127.0.0.1:{}", Redis::start().await.port);
-    let error = refusal(&tls, &settings()).await;
-    assert!(!error.to_string().is_empty());
+    assert!(error.to_string().contains("(Connection refused)"), "{error}");
+    let redis = Redis::start().await;
+    let error = refusal(&format!("rediss://127.0.0.1:{}", redis.port), &settings()).await;
+    assert!(
+        matches!(error, ConnectError::Tls { .. }),
+        "TLS to a port without it: {error:?}"
+    );
 }
 
 #[tokio::test]
