@@ -1,1 +1,122 @@
 //! The suite that every store must pass.
+//!
+//! [`run`] runs all of it; each case can also be called alone. A case panics with a sentence that says what the store
+//! did wrong. Lives are real and short, because a store may have a clock of its own: the suite takes a few seconds.
+//!
+//! ```no_run
+//! use anynode::store::{contract, memory::MemoryStore};
+//!
+//! # async fn a_store_of_your_own_keeps_the_contract() {
+//! // Each call must give a store that holds nothing yet: a fresh schema, a fresh prefix.
+//! contract::run(async || MemoryStore::new()).await;
+//! # }
+//! ```
+
+#![expect(
+    clippy::expect_used,
+    reason = "it is a test: a store that fails must stop it, with words that say how"
+)]
+
+pub mod changes;
+pub mod nodes;
+pub mod notebooks;
+pub mod sessions;
+pub mod state;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::Store;
+use crate::protocol::era::Revision;
+use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
+
+/// A life that does not end during the suite.
+const LONG: Duration = Duration::from_secs(120);
+/// A life that ends during the suite, long enough for a busy machine to do a few things within it.
+const SHORT: Duration = Duration::from_millis(1500);
+/// How long to wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How many write at once where atomicity is tested.
+const WRITERS: usize = 64;
+
+/// Runs every case on a store of its own.
+///
+/// # Panics
+/// When the store breaks the contract. The message says how.
+pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
+    type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
+    let cases: [Case; 22] = [
+        |store| Box::pin(sessions::reads_back_what_was_written(store)),
+        |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
+        |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
+        |store| Box::pin(sessions::forgets_what_has_expired(store)),
+        |store| Box::pin(sessions::renews_lives(store)),
+        |store| Box::pin(sessions::says_what_is_absent(store)),
+        |store| Box::pin(sessions::brings_nothing_back(store)),
+        |store| Box::pin(changes::keeps_changes(store)),
+        |store| Box::pin(changes::bounds_subscriptions(store)),
+        |store| Box::pin(changes::knows_who_keeps_copies(store)),
+        |store| Box::pin(sessions::lists(store)),
+        |store| Box::pin(state::keeps_values(store)),
+        |store| Box::pin(state::swaps_only_what_is_expected(store)),
+        |store| Box::pin(state::loses_no_update(store)),
+        |store| Box::pin(state::bounds_keys(store)),
+        |store| Box::pin(state::bounds_bytes(store)),
+        |store| Box::pin(state::ends_with_its_session(store)),
+        |store| Box::pin(notebooks::knows_owners(store)),
+        |store| Box::pin(notebooks::forgets_what_is_not_used(store)),
+        |store| Box::pin(nodes::knows_who_lives(store)),
+        |store| Box::pin(nodes::rings_those_meant(store)),
+        |store| Box::pin(nodes::shares_secrets(store)),
+    ];
+    let mut running = Vec::with_capacity(cases.len());
+    for case in cases {
+        running.push(case(Arc::new(make().await)));
+    }
+    join_all(running).await;
+}
+
+fn record() -> SessionRecord {
+    let parse = "the suite's own record is well-formed";
+    SessionRecord {
+        revision: Revision::V2025_06_18,
+        transport: TransportKind::Streamable,
+        client_info: serde_json::from_str(r#"{"name":"suite \"ünï\"","version":"1"}"#).expect(parse),
+        capabilities: serde_json::from_str(r#"{"sampling":{},"roots":{"listChanged":true}}"#).expect(parse),
+        initialized: false,
+        created_at_ms: 1_700_000_000_000,
+        last_activity_ms: 1_700_000_000_001,
+        node_id: node("maker"),
+        principal: Principal("someone@example.com".into()),
+        log_level: None,
+        subscriptions: ["note://first".to_owned()].into(),
+    }
+}
+
+fn node(name: &str) -> NodeId {
+    NodeId::parse(name).expect("the suite's own node ids are well-formed")
+}
+
+/// A session of [`record`] that lives long.
+async fn session(store: &Arc<dyn Store>) -> SessionId {
+    let id = SessionId::generate();
+    let created = store.create(&id, &record(), LONG).await;
+    assert!(
+        matches!(created, Ok(super::Created::Created)),
+        "create: a new id must do, but it gave {created:?}"
+    );
+    id
+}
+
+/// Waits until `done` says so; panics with `otherwise` when it does not in time.
+async fn eventually(otherwise: &str, mut done: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done().await {
+        assert!(Instant::now() < end, "{otherwise}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -15,7 +15,7 @@ mod state;
 mod tls;
 mod url;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use fred::clients::Client;
 use fred::error::{Error as FredError, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::{FromValue, Value};
+use futures::future::join;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -47,7 +48,7 @@ pub struct RedisStore {
     scripts: Scripts,
     topology: &'static str,
     // What drives the connections; they end with it.
-    tasks: Arc<Mutex<JoinSet<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl RedisStore {
@@ -91,7 +92,7 @@ impl RedisStore {
             ring,
             scripts,
             topology: target.topology,
-            tasks: Arc::new(Mutex::new(tasks)),
+            tasks: Mutex::new(tasks),
         })
     }
 
@@ -234,10 +235,9 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) {
-        // Tasks first, else they would mend what is being closed.
+        // Quitting first lets answers under way arrive; then nothing is left that would mend what was closed.
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        self.link.quit().await;
-        self.ring.quit().await;
+        join(self.link.quit(), self.ring.quit()).await;
         drop(tasks);
     }
 }

@@ -15,4 +15,5 @@ mod eras;
 mod health;
 mod library;
 mod nodes;
+mod store;
 mod support;

@@ -78,10 +78,15 @@ pub enum ConnectError {
         version: String,
     },
     /// Nobody answers there.
-    #[error("REDIS_URL {url}: Redis is out of reach ({source}): start it or correct the address")]
+    #[error(
+        "REDIS_URL {url}: Redis is out of reach ({why}): start it, or correct the address or the scheme \
+         (rediss with TLS, redis without)"
+    )]
     Unreachable {
         /// The URL without its password.
         url: String,
+        /// The same in words.
+        why: String,
         /// What failed last.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -107,7 +112,7 @@ impl ConnectError {
     /// What an error of the first connection means.
     pub(super) fn of(url: &str, error: FredError) -> Self {
         let url = redact(url);
-        let why = error.details().replace(['\n', '\r'], " ");
+        let why = plain(error.details());
         let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
         if *error.kind() == ErrorKind::Auth
             || has(&[
@@ -126,9 +131,9 @@ impl ConnectError {
         } else if *error.kind() == ErrorKind::Tls
             || has(&[
                 "InvalidCertificate",
-                "fatal alert",
-                "InvalidContentType",
+                "AlertReceived",
                 "InvalidMessage",
+                "fatal alert",
             ])
         {
             Self::Tls { url, why }
@@ -136,9 +141,19 @@ impl ConnectError {
             Self::BadUrl { url, why }
         } else {
             let source = error.into();
-            Self::Unreachable { url, source }
+            Self::Unreachable { url, why, source }
         }
     }
+}
+
+/// What went wrong, without the debug notation in which fred keeps errors of the system. One line.
+fn plain(details: &str) -> String {
+    let within = |start: &str, end: &str| Some(details.split_once(start)?.1.rsplit_once(end)?.0);
+    within("message: \"", "\"")
+        .or_else(|| within("error: ", " }"))
+        .unwrap_or(details)
+        .trim_matches('"')
+        .replace(['\n', '\r'], " ")
 }
 
 /// A connection that works, and fred's task that drives it.
@@ -248,6 +263,17 @@ mod tests {
         assert!(parse_version("6.10.0") >= Some(VERSION_MIN));
         assert!(parse_version("6.0.16") < Some(VERSION_MIN));
         assert!(parse_version("5.0.7") < Some(VERSION_MIN));
+    }
+
+    #[test]
+    fn errors_are_shown_in_plain_words() {
+        let os = r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#;
+        assert_eq!(plain(os), "Connection refused");
+        let tls = "Custom { kind: InvalidData, error: AlertReceived(UnknownCA) }";
+        assert_eq!(plain(tls), "AlertReceived(UnknownCA)");
+        let dns = r#"Custom { kind: Uncategorized, error: "failed to lookup address" }"#;
+        assert_eq!(plain(dns), "failed to lookup address");
+        assert_eq!(plain("LOADING Redis\n"), "LOADING Redis ");
     }
 
     #[test]

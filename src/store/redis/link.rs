@@ -14,6 +14,7 @@ use fred::error::{Error as FredError, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::config::{Options, Server};
 use fred::types::{ClusterHash, CustomCommand, Value};
+use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
@@ -111,11 +112,14 @@ impl Link {
         }
     }
 
+    /// Closes the connections once what is under way is done, or soon in any case.
     pub(super) async fn quit(&self) {
-        for (client, _) in self.clients.iter() {
-            // It can only fail because there is nothing left to close.
-            drop(timeout(HEARTBEAT, client.quit()).await);
-        }
+        let quits = self
+            .clients
+            .iter()
+            .map(|(client, _)| timeout(HEARTBEAT, client.quit()));
+        // It can only fail because there is nothing left to close.
+        drop(join_all(quits).await);
     }
 }
 

@@ -91,18 +91,36 @@ impl Ring {
         let mut connections = self.client.reconnect_rx();
         let mut errors = self.client.error_rx();
         loop {
-            tokio::select! {
+            // The channels close when the client quits, and never before.
+            let open = tokio::select! {
                 message = messages.recv() => match message {
-                    Ok(message) => self.deliver(&message),
-                    Err(RecvError::Lagged(_)) => self.deliver_to_all(&Heard::Gap),
-                    Err(RecvError::Closed) => return,
-                },
-                error = errors.recv() => {
-                    if let Ok((error, _)) = error {
-                        self.lost(&error.to_string());
+                    Ok(message) => {
+                        self.deliver(&message);
+                        true
                     }
+                    Err(RecvError::Lagged(_)) => {
+                        self.deliver_to_all(&Heard::Gap);
+                        true
+                    }
+                    Err(RecvError::Closed) => false,
+                },
+                error = errors.recv() => match error {
+                    Ok((error, _)) => {
+                        self.lost(error.details());
+                        true
+                    }
+                    Err(error) => error != RecvError::Closed,
+                },
+                connected = connections.recv() => {
+                    let open = connected != Err(RecvError::Closed);
+                    if open {
+                        self.resubscribe().await;
+                    }
+                    open
                 }
-                _ = connections.recv() => self.resubscribe().await,
+            };
+            if !open {
+                return;
             }
         }
     }

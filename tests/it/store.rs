@@ -1,0 +1,123 @@
+//! Both stores keep one contract, and Redis may be set up, lost and found in any way.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a test's helpers fail as the test itself would: at once, with words"
+)]
+
+mod connecting;
+mod outage;
+mod server;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anynode::Settings;
+use anynode::config::StoreSettings;
+use anynode::session::Principal;
+use anynode::session::notebooks::NotebookStore;
+use anynode::session::state::{Expected, Home, StateStore, Swapped};
+use anynode::store::memory::MemoryStore;
+use anynode::store::redis::RedisStore;
+use anynode::store::{Store, contract};
+
+use server::Redis;
+
+/// Settings with a prefix that no other test has.
+fn settings() -> StoreSettings {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    StoreSettings {
+        prefix: format!("it{}:", NEXT.fetch_add(1, Ordering::Relaxed)),
+        timeout: Duration::from_secs(5),
+        ..Settings::default().store
+    }
+}
+
+async fn connect(url: &str) -> RedisStore {
+    RedisStore::connect(url, &settings())
+        .await
+        .expect("Redis is there")
+}
+
+async fn keeps_the_contract(url: &str) {
+    contract::run(async || connect(url).await).await;
+}
+
+/// Every key of a server must end by itself.
+fn assert_that_all_keys_end(redis: &Redis) {
+    let keys = redis.cli(&["--scan"]);
+    assert!(!keys.is_empty(), "the suite leaves keys behind");
+    for key in keys.lines() {
+        let ttl: i64 = redis.cli(&["pttl", key]).parse().expect("PTTL is a number");
+        assert!(ttl != -1, "{key} has no TTL");
+    }
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_contract() {
+    contract::run(async || MemoryStore::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_the_contract_and_every_key_ends_by_itself() {
+    let redis = Redis::start().await;
+    keeps_the_contract(&redis.url()).await;
+    assert_that_all_keys_end(&redis);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_keeps_the_contract_and_every_key_ends_by_itself() {
+    let nodes = server::cluster().await;
+    let url = format!("redis-cluster://127.0.0.1:{}", nodes[0].port);
+    keeps_the_contract(&url).await;
+    nodes.iter().for_each(assert_that_all_keys_end);
+    let report = connect(&url).await.report().await.expect("the cluster answers");
+    assert_eq!(report.topology, "cluster");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
+    let nodes = server::cluster().await;
+    let store = connect(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port)).await;
+    let handle = "moving";
+    let principal = Principal("alice".into());
+    let keys = async || {
+        let key = format!("{}notebook:{handle}", store_prefix(&nodes));
+        (nodes[0].cli(&["cluster", "keyslot", &key]), key)
+    };
+    let home = Home::Notebook(handle.into());
+    let first = store
+        .notebook_open(handle, &principal, Duration::from_secs(60))
+        .await;
+    first.expect("the cluster answers");
+    let (slot, key) = keys().await;
+    for node in nodes.iter().chain(&nodes[..1]) {
+        // An empty slot can be handed over in one step. The client still believes in the former owner.
+        for node in &nodes {
+            node.cli(&["del", &key]);
+        }
+        let id = node.cli(&["cluster", "myid"]);
+        for other in &nodes {
+            assert_eq!(other.cli(&["cluster", "setslot", &slot, "node", &id]), "OK");
+        }
+        let opened = store
+            .notebook_open(handle, &principal, Duration::from_secs(60))
+            .await;
+        opened.expect("MOVED must be followed");
+        let swapped = store.state_swap(&home, "k", Expected::Absent, Some("1")).await;
+        assert!(matches!(swapped, Ok(Swapped::Done(None))), "{swapped:?}");
+        assert_eq!(node.cli(&["exists", &key]), "1");
+    }
+}
+
+/// The prefix of the only store that wrote into this cluster.
+fn store_prefix(nodes: &[Redis]) -> String {
+    let keys: String = nodes
+        .iter()
+        .map(|node| node.cli(&["--scan", "--pattern", "*notebook:*"]))
+        .collect();
+    keys.split_once("notebook:")
+        .expect("there is a notebook")
+        .0
+        .to_owned()
+}
