@@ -10,4 +10,5 @@
     reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
 )]
 
+mod official_clients;
 mod support;
