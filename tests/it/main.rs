@@ -12,3 +12,4 @@
 
 mod official_clients;
 mod support;
+mod tidy;
