@@ -1,13 +1,35 @@
 //! The composition root: settings, store and handler become a running node.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::ServerHandler;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, interval, sleep};
+use tracing::{info, warn};
 
+use crate::cluster::lease;
+use crate::cluster::pulse::Pulse;
+use crate::cluster::secrets::{RequestStateKeys, SecretError};
+use crate::cluster::{Sessions, unix_ms};
 use crate::config::Settings;
-use crate::store::Store;
+use crate::http::guard::Guard;
+use crate::http::{Shared, router};
+use crate::session::NodeId;
+use crate::store::redis::ConnectError;
+use crate::store::{Lease, Store, StoreError};
+use crate::supervisor::Supervisor;
+use crate::telemetry::metrics;
 use crate::transport::handler::Handler;
+
+pub mod open;
+mod serve;
+pub mod signal;
+
+use serve::{Listener, Server};
+use signal::Stop;
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
 #[derive(Debug)]
@@ -15,6 +37,15 @@ pub struct App;
 
 impl App {
     /// Begins to put a node together.
+    ///
+    /// ```no_run
+    /// # use rmcp::ServerHandler;
+    /// # #[derive(Default)] struct MyServer;
+    /// # impl ServerHandler for MyServer {}
+    /// # async fn run() -> Result<(), anynode::app::AppError> {
+    /// anynode::App::builder().handler(MyServer::default).run().await
+    /// # }
+    /// ```
     #[must_use]
     pub fn builder() -> Builder {
         Builder {
@@ -23,6 +54,35 @@ impl App {
             store: None,
         }
     }
+}
+
+/// Why a node could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// No handler was given.
+    #[error("no handler: call App::builder().handler(…) before the node is started")]
+    NoHandler,
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] ConnectError),
+    /// The store did not do as asked.
+    #[error("the store failed while the node started")]
+    Store(#[from] StoreError),
+    /// There is no key to seal `requestState` with.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source} (set PORT and HOST to an address that is free)")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Something that the node cannot do without has ended.
+    #[error("the node stopped because a task that it needs has ended; the log says which")]
+    Broken,
 }
 
 /// Puts a node together; see [`App::builder`].
@@ -46,7 +106,8 @@ impl Builder {
         self
     }
 
-    /// Serves this rmcp handler. It is made once, when the node starts.
+    /// Serves this rmcp handler. One serves all requests of the node, so it keeps nothing of a client in itself: that
+    /// belongs in the [`Session`](crate::session::Session).
     #[must_use]
     pub fn handler<H: ServerHandler>(mut self, make: impl FnOnce() -> H) -> Self {
         self.handler = Some(Arc::new(make()));
@@ -58,5 +119,183 @@ impl Builder {
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
+    }
+
+    /// Runs the node until the process is told to stop (SIGTERM, or Ctrl-C), then lets calls in flight finish.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn run(self) -> Result<(), AppError> {
+        self.spawn().await?.run().await
+    }
+
+    /// Starts the node, and returns once it listens.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn spawn(self) -> Result<Running, AppError> {
+        metrics::install();
+        let handler = self.handler.ok_or(AppError::NoHandler)?;
+        let settings = self.settings;
+        let store = match self.store {
+            Some(store) => store,
+            None => open::store(&settings).await?,
+        };
+        let listener = Listener::bind(&settings).await?;
+        let node = NodeId::parse(&settings.node_id).unwrap_or_else(|| NodeId::generate(unix_ms()));
+        let supervisor = Supervisor::new();
+        let keys = match settings.request_state.secret.as_str() {
+            "" => RequestStateKeys::shared(store.as_ref()).await?,
+            secret => RequestStateKeys::configured(secret)?,
+        };
+        let shared = Arc::new(Shared {
+            sessions: Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone()),
+            info: handler.info(),
+            handler,
+            pulse: Arc::default(),
+            keys: Arc::new(keys),
+            calls: Arc::default(),
+            permits: Arc::new(Semaphore::new(settings.call.node_max)),
+            guard: Guard::new(&settings),
+            supervisor,
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            node,
+            settings,
+            store,
+        });
+        start_tasks(&shared, listener.address()).await?;
+        warn_of_eviction(shared.store.as_ref()).await;
+        let server = Server::start(
+            listener,
+            router(Arc::clone(&shared)),
+            shared.settings.http.connections_max,
+        );
+        Ok(Running { shared, server })
+    }
+}
+
+/// Folds histograms now and then, whether or not anyone scrapes: they keep every value until that is done.
+async fn upkeep() {
+    let mut ticks = interval(metrics::UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics::upkeep();
+    }
+}
+
+async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError> {
+    let store = || Arc::clone(&shared.store);
+    let supervisor = &shared.supervisor;
+    let rings = shared.store.listen(&shared.node).await?;
+    let lease = Lease {
+        node: shared.node.clone(),
+        address: address.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_ms: unix_ms(),
+    };
+    shared.store.lease_renew(&lease, lease::LEASE_TTL).await?;
+    supervisor.spawn_vital("metrics", upkeep());
+    supervisor.spawn_vital("ring", shared.sessions.clone().listen(rings));
+    supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
+    supervisor.spawn_vital("lease", lease::renew(store(), lease));
+    supervisor.spawn_vital("pulse", Pulse::keep(Arc::clone(&shared.pulse), store()));
+    if shared.settings.request_state.secret.is_empty() {
+        supervisor.spawn_vital(
+            "secrets",
+            RequestStateKeys::follow(Arc::clone(&shared.keys), store()),
+        );
+    }
+    Ok(())
+}
+
+/// A store that evicts keys when it is full ends sessions that are in use.
+async fn warn_of_eviction(store: &dyn Store) {
+    let Ok(report) = store.report().await else { return };
+    if let Some(policy) = report
+        .eviction_policy
+        .filter(|policy| policy.starts_with("allkeys-"))
+    {
+        warn!(
+            policy,
+            "the store may evict sessions in use: set maxmemory-policy to noeviction or volatile-ttl"
+        );
+    }
+}
+
+/// A node that listens.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    server: Server,
+}
+
+impl Running {
+    /// Where it listens: `http://host:port`, or `unix:/path`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.server.address()
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.shared.node
+    }
+
+    /// Which store it uses.
+    #[must_use]
+    pub fn store_kind(&self) -> &'static str {
+        self.shared.store.kind()
+    }
+
+    /// How many sessions it keeps restored.
+    #[must_use]
+    pub fn active_sessions(&self) -> usize {
+        self.shared.sessions.kept()
+    }
+
+    /// Runs until the process is told to stop, then stops as [`stop`](Self::stop) does.
+    ///
+    /// # Errors
+    /// [`AppError::Broken`].
+    pub async fn run(self) -> Result<(), AppError> {
+        let broken = self.shared.supervisor.stopping().clone();
+        tokio::select! {
+            stop = signal::told_to_stop() => {
+                self.drain(stop).await;
+                Ok(())
+            }
+            () = broken.cancelled() => {
+                self.drain(Stop::AtOnce).await;
+                Err(AppError::Broken)
+            }
+        }
+    }
+
+    /// Stops: takes no new connections, lets calls in flight finish, at most `drain.deadline`.
+    pub async fn stop(self) {
+        self.drain(Stop::AtOnce).await;
+    }
+
+    async fn drain(self, stop: Stop) {
+        let Self { shared, server } = self;
+        let settings = &shared.settings.drain;
+        shared.draining.store(true, Ordering::Release);
+        info!(node = %shared.node, "draining");
+        if stop == Stop::WhenBalancersKnow {
+            // The listener goes on serving: until balancers have seen /readyz change they still send requests.
+            sleep(settings.delay).await;
+        }
+        server.stop(settings.deadline).await;
+        shared.supervisor.stop(settings.deadline).await;
+        if let Err(error) = shared.store.lease_end(&shared.node).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "could not end this node's lease: it ends by itself"
+            );
+        }
+        shared.store.close().await;
+        info!(node = %shared.node, "stopped");
     }
 }

@@ -1,11 +1,40 @@
 //! Settings: every one of them, where they come from, and what they may be.
+//!
+//! Defaults come first, then a TOML file, then the environment, then flags. Whatever is wrong in any of them is
+//! reported in one run. To add a setting: a field here with its default, a row in `config/table.rs`, and a line in
+//! `settings.default.toml`; tests hold the three together.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod checks;
+mod load;
+mod problem;
+mod read;
+mod sources;
+mod table;
+
+pub use load::{Assigned, Loaded, load};
+pub use problem::{Problem, SettingsError};
+pub use sources::Sources;
+
+/// `settings.default.toml`: every setting with its default, its unit, its range and its meaning.
+pub const DEFAULTS_TOML: &str = include_str!("../settings.default.toml");
+
+impl Settings {
+    /// Reads settings from defaults, file, environment and flags, each overriding those before it.
+    ///
+    /// # Errors
+    /// Names everything that is wrong, not only the first.
+    pub fn load(sources: Sources) -> Result<Self, SettingsError> {
+        load(sources).map(|loaded| loaded.settings)
+    }
+}
+
 /// All settings of a node: the sum of what each area needs.
-#[derive(Debug, Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `PORT`: the TCP port to listen on.
     pub port: u16,
@@ -36,7 +65,7 @@ pub struct Settings {
 }
 
 /// `[store]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
     /// What every key starts with.
     pub prefix: String,
@@ -57,7 +86,7 @@ pub struct StoreSettings {
 }
 
 /// `[session]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSettings {
     /// How long a session lives after its last use.
     pub ttl: Duration,
@@ -70,7 +99,7 @@ pub struct SessionSettings {
 }
 
 /// `[http]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The largest request body, in bytes.
     pub body_bytes_max: usize,
@@ -78,17 +107,19 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Hosts that requests may name besides loopback ones. `*` allows all.
     pub allowed_hosts: Vec<String>,
+    /// How many connections this node keeps open at once.
+    pub connections_max: usize,
 }
 
 /// `[auth]`
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct AuthSettings {
     /// Bearer tokens, by the principal each stands for. Empty: no credentials are asked for.
     pub tokens: BTreeMap<String, String>,
 }
 
 /// `[call]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallSettings {
     /// How long a call may stay silent before its reply turns into a stream.
     pub reply_grace: Duration,
@@ -105,7 +136,7 @@ pub struct CallSettings {
 }
 
 /// `[request_state]`
-#[derive(Debug, Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RequestStateSettings {
     /// The secret that seals `requestState`, 32 characters or more; empty to share one through the store.
     pub secret: String,
@@ -114,7 +145,7 @@ pub struct RequestStateSettings {
 }
 
 /// `[notebook]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotebookSettings {
     /// How long a notebook lives after its last use.
     pub ttl: Duration,
@@ -132,7 +163,7 @@ pub enum LogFormat {
 }
 
 /// `[log]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// A tracing filter, such as `info` or `info,anynode=debug`.
     pub level: String,
@@ -141,7 +172,7 @@ pub struct LogSettings {
 }
 
 /// `[drain]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainSettings {
     /// How long to go on serving after SIGTERM, so that balancers notice.
     pub delay: Duration,
@@ -177,6 +208,7 @@ impl Default for Settings {
                 body_bytes_max: 4 << 20,
                 allowed_origins: vec![],
                 allowed_hosts: vec![],
+                connections_max: 20_000,
             },
             auth: AuthSettings::default(),
             call: CallSettings {
@@ -203,5 +235,44 @@ impl Default for Settings {
                 deadline: Duration::from_secs(25),
             },
         }
+    }
+}
+
+// Debug output ends up in logs: it must not show credentials.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("port", &self.port)
+            .field("host", &self.host)
+            .field("redis_url", &problem::mask_url(&self.redis_url))
+            .field("node_id", &self.node_id)
+            .field("store", &self.store)
+            .field("session", &self.session)
+            .field("http", &self.http)
+            .field("auth", &self.auth)
+            .field("call", &self.call)
+            .field("request_state", &self.request_state)
+            .field("notebook", &self.notebook)
+            .field("log", &self.log)
+            .field("drain", &self.drain)
+            .finish()
+    }
+}
+
+impl fmt::Debug for AuthSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let principals: Vec<_> = self.tokens.keys().collect();
+        f.debug_struct("AuthSettings")
+            .field("principals", &principals)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RequestStateSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestStateSettings")
+            .field("secret", &problem::mask(&self.secret))
+            .field("ttl", &self.ttl)
+            .finish()
     }
 }

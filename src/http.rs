@@ -1,1 +1,111 @@
-//! Placeholder.
+//! The HTTP face: the route table, and what every endpoint shares.
+//!
+//! | route | what |
+//! |---|---|
+//! | `POST /mcp` | one JSON-RPC message, of either era |
+//! | `GET /mcp` | the standalone stream of a session |
+//! | `DELETE /mcp` | ends a session |
+//! | `GET /health`, `/livez`, `/readyz` | for operators and balancers |
+//! | `GET /metrics` | for Prometheus |
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::{get, post};
+use rmcp::model::ServerConfig;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::cluster::Sessions;
+use crate::cluster::pulse::Pulse;
+use crate::cluster::secrets::RequestStateKeys;
+use crate::config::Settings;
+use crate::session::notebooks::NotebookStore;
+use crate::session::state::StateStore;
+use crate::session::{NodeId, Notebooks, Principal};
+use crate::store::Store;
+use crate::supervisor::Supervisor;
+use crate::transport::calls::Calls;
+use crate::transport::handler::Handler;
+
+pub mod answer;
+pub mod body;
+pub mod guard;
+pub mod health;
+pub mod legacy;
+pub mod mcp;
+pub mod modern;
+
+/// What every request of a node shares.
+#[derive(Debug)]
+pub struct Shared {
+    /// This node.
+    pub node: NodeId,
+    /// Its settings.
+    pub settings: Settings,
+    /// The handler that runs requests.
+    pub handler: Arc<dyn Handler>,
+    /// What the handler says of itself.
+    pub info: ServerConfig,
+    /// The sessions of all nodes.
+    pub sessions: Sessions,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Whether the store answers.
+    pub pulse: Arc<Pulse>,
+    /// The keys that seal `requestState`.
+    pub keys: Arc<RequestStateKeys>,
+    /// The calls that this node is running.
+    pub calls: Arc<Calls>,
+    /// A permit for each call that this node may run at once.
+    pub permits: Arc<Semaphore>,
+    /// Who may call, and from where.
+    pub guard: guard::Guard,
+    /// The owner of all tasks.
+    pub supervisor: Supervisor,
+    /// When the node started.
+    pub started: Instant,
+    /// Whether the node is shutting down.
+    pub draining: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the node is shutting down.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The notebooks of a principal.
+    #[must_use]
+    pub fn notebooks(&self, principal: &Principal) -> Notebooks {
+        let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
+        Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
+    }
+
+    /// The part of the store that keeps handlers' state.
+    #[must_use]
+    pub fn states(&self) -> Arc<dyn StateStore> {
+        Arc::<dyn Store>::clone(&self.store)
+    }
+}
+
+/// The routes of a node.
+#[must_use]
+pub fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(
+            "/mcp",
+            post(mcp::post)
+                .get(mcp::get)
+                .delete(mcp::delete)
+                .fallback(mcp::other_method),
+        )
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(mcp::not_found)
+        .with_state(shared)
+}

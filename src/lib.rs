@@ -24,6 +24,7 @@ pub mod http;
 pub mod protocol;
 pub mod session;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tools;
 pub mod transport;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, stores or logs. Each rule names the revision and section, or the SEP, it comes from.
 
+pub mod classify;
 pub mod era;
 pub mod error;
 pub mod headers;

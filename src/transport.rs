@@ -1,3 +1,9 @@
 //! The live half of a request: the handler that runs it, the peer that the handler talks through, and the reply.
 
+pub mod call;
+pub mod calls;
 pub mod handler;
+pub mod notify;
+pub mod peer;
+pub mod reply;
+pub mod request;

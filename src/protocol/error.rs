@@ -1,1 +1,268 @@
-//! Placeholder.
+//! Everything the server refuses: the HTTP status, the JSON-RPC error, and the words that say what to do.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use rmcp::model::{ErrorCode, ErrorData, RequestId};
+use serde_json::{Value, json};
+
+use super::era::Revision;
+
+/// Errors of this server and its transport, in the range that JSON-RPC leaves to implementations.
+pub const CODE_TRANSPORT: i32 = -32000;
+/// A session that does not exist. Clients match the code, the status 404 and the words `Session not found`.
+pub const CODE_SESSION_NOT_FOUND: i32 = -32001;
+/// How long a client should wait when the store is away or a cap is reached, in seconds.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// Why a request was turned away before any handler saw it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The body is not JSON.
+    #[error("the body is not JSON: send one JSON-RPC 2.0 message")]
+    NotJson,
+    /// The body is JSON but no message.
+    #[error("not a JSON-RPC 2.0 message: {0}")]
+    NotAMessage(&'static str),
+    /// A batch, in a session that did not negotiate 2025-03-26.
+    #[error("batches are only for sessions that negotiated 2025-03-26: send one message in each request")]
+    BatchNotAllowed,
+    /// The `MCP-Protocol-Version` header names no revision with sessions.
+    #[error(
+        "unsupported MCP-Protocol-Version header: use the version that `initialize` answered, one of {}",
+        legacy_versions()
+    )]
+    UnknownVersionHeader,
+    /// A request outside any session that is not `initialize`.
+    #[error("no Mcp-Session-Id header: send `initialize` first and repeat the Mcp-Session-Id of its answer")]
+    NoSession,
+    /// Unknown, expired, ended, or somebody else's.
+    #[error("Session not found: it has ended or expired. Send `initialize` to open another")]
+    SessionNotFound,
+    /// `Accept` lacks what the answer may be.
+    #[error("not acceptable: {0}")]
+    NotAcceptable(&'static str),
+    /// The body's type is not JSON.
+    #[error("send the body as Content-Type: application/json")]
+    UnsupportedMediaType,
+    /// The body is too large.
+    #[error("the body is larger than {0} bytes, the most this server takes (http.body_bytes_max)")]
+    BodyTooLarge(usize),
+    /// The body did not arrive in time, or broke off.
+    #[error("the body did not arrive whole: send the request again")]
+    BodyIncomplete,
+    /// `Host` names something else than this server.
+    #[error("the Host header is not allowed: call the server by a name listed in http.allowed_hosts")]
+    HostNotAllowed,
+    /// `Origin` is not one that may call.
+    #[error(
+        "the Origin is not allowed: add it to http.allowed_origins if browsers there may call this server"
+    )]
+    OriginNotAllowed,
+    /// No credentials, or bad ones.
+    #[error("credentials are missing or not valid: send Authorization: Bearer with a token of this server")]
+    Unauthorized,
+    /// A rate or a cap.
+    #[error("too many requests: {0}. Try again in {RETRY_AFTER_SECONDS} s")]
+    TooMany(&'static str),
+    /// The store is out of reach.
+    #[error("the session store is out of reach: try again in {RETRY_AFTER_SECONDS} s")]
+    StoreUnreachable,
+    /// This node is shutting down.
+    #[error("this node is shutting down: send the request again, another node will take it")]
+    ShuttingDown,
+    /// A method that this path does not have.
+    #[error("method not allowed: {0}")]
+    MethodNotAllowed(&'static str),
+    /// Modern: a header and the body differ (SEP-2243).
+    #[error("header mismatch: {0}")]
+    HeaderMismatch(String),
+    /// Modern: the version is not supported.
+    #[error("unsupported protocol version: use one of {}", all_versions())]
+    UnsupportedVersion {
+        /// The version asked for.
+        requested: String,
+    },
+    /// Modern: `_meta` lacks a required field, or has it malformed.
+    #[error("request _meta is missing or has malformed required fields: {0}")]
+    MetaIncomplete(String),
+    /// Modern: the method does not exist.
+    #[error("method not found: {0}")]
+    MethodNotFound(String),
+    /// The parameters do not fit the method.
+    #[error("invalid params: {0}")]
+    InvalidParams(String),
+    /// Something broke inside.
+    #[error("internal error: the request could not be served")]
+    Internal,
+}
+
+fn legacy_versions() -> String {
+    join(&Revision::ALL.map(Revision::as_str)[..4])
+}
+
+fn all_versions() -> String {
+    join(&Revision::ALL.map(Revision::as_str))
+}
+
+fn join(names: &[&str]) -> String {
+    names.join(", ")
+}
+
+impl Refusal {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::NotJson
+            | Self::NotAMessage(_)
+            | Self::BatchNotAllowed
+            | Self::UnknownVersionHeader
+            | Self::NoSession
+            | Self::HeaderMismatch(_)
+            | Self::UnsupportedVersion { .. }
+            | Self::MetaIncomplete(_)
+            | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::SessionNotFound | Self::MethodNotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::InvalidParams(_) => StatusCode::OK,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::StoreUnreachable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The JSON-RPC error code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotJson => ErrorCode::PARSE_ERROR,
+            Self::NotAMessage(_) | Self::BatchNotAllowed | Self::UnknownVersionHeader | Self::NoSession => {
+                ErrorCode::INVALID_REQUEST
+            }
+            Self::SessionNotFound => ErrorCode(CODE_SESSION_NOT_FOUND),
+            Self::HeaderMismatch(_) => ErrorCode::HEADER_MISMATCH,
+            Self::UnsupportedVersion { .. } => ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+            Self::MetaIncomplete(_) | Self::InvalidParams(_) => ErrorCode::INVALID_PARAMS,
+            Self::MethodNotFound(_) => ErrorCode::METHOD_NOT_FOUND,
+            Self::Internal => ErrorCode::INTERNAL_ERROR,
+            Self::NotAcceptable(_)
+            | Self::UnsupportedMediaType
+            | Self::BodyTooLarge(_)
+            | Self::BodyIncomplete
+            | Self::HostNotAllowed
+            | Self::OriginNotAllowed
+            | Self::Unauthorized
+            | Self::TooMany(_)
+            | Self::StoreUnreachable
+            | Self::ShuttingDown
+            | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
+        }
+    }
+
+    /// The label used in metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::NotAMessage(_) => "not_a_message",
+            Self::BatchNotAllowed => "batch_not_allowed",
+            Self::UnknownVersionHeader => "unknown_version_header",
+            Self::NoSession => "no_session",
+            Self::SessionNotFound => "session_not_found",
+            Self::NotAcceptable(_) => "not_acceptable",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::HostNotAllowed => "host_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::Unauthorized => "unauthorized",
+            Self::TooMany(_) => "too_many",
+            Self::StoreUnreachable => "store_unreachable",
+            Self::ShuttingDown => "shutting_down",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::HeaderMismatch(_) => "header_mismatch",
+            Self::UnsupportedVersion { .. } => "unsupported_version",
+            Self::MetaIncomplete(_) => "meta_incomplete",
+            Self::MethodNotFound(_) => "method_not_found",
+            Self::InvalidParams(_) => "invalid_params",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// How long the client should wait before it tries again, in seconds.
+    #[must_use]
+    pub const fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TooMany(_) | Self::StoreUnreachable | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
+            _ => None,
+        }
+    }
+
+    /// The `data` member of the error.
+    #[must_use]
+    pub fn data(&self) -> Option<Value> {
+        match self {
+            Self::UnsupportedVersion { requested } => {
+                Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The JSON-RPC error.
+    #[must_use]
+    pub fn to_error(&self) -> ErrorData {
+        ErrorData::new(self.code(), Cow::Owned(self.to_string()), self.data())
+    }
+}
+
+/// A JSON-RPC error message. The id is left out when it is not known, as MCP's schema has it.
+#[must_use]
+pub fn error_body(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
+    let mut body = json!({ "jsonrpc": "2.0", "error": error });
+    if let (Some(id), Some(object)) = (id, body.as_object_mut()) {
+        object.insert("id".into(), id.clone().into_json_value());
+    }
+    body.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_session_is_what_clients_match() {
+        let refusal = Refusal::SessionNotFound;
+        assert_eq!(refusal.status(), StatusCode::NOT_FOUND);
+        assert_eq!(refusal.code().0, -32001);
+        assert!(refusal.to_string().starts_with("Session not found"));
+    }
+
+    #[test]
+    fn a_body_leaves_out_an_id_that_is_not_known() {
+        let body = error_body(None, &Refusal::NotJson.to_error());
+        let value: Value = serde_json::from_slice(&body).unwrap();
+        assert!(value.get("id").is_none());
+        assert_eq!(value["error"]["code"], -32700);
+        let body = error_body(Some(&RequestId::Number(5)), &Refusal::NotJson.to_error());
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["id"], 5);
+    }
+
+    #[test]
+    fn an_unsupported_version_says_what_is_supported() {
+        let data = Refusal::UnsupportedVersion {
+            requested: "v999.0.0".into(),
+        }
+        .data()
+        .unwrap();
+        assert_eq!(data["requested"], "v999.0.0");
+        assert_eq!(data["supported"].as_array().unwrap().len(), Revision::ALL.len());
+    }
+}

@@ -1,1 +1,249 @@
-//! Placeholder.
+//! JSON-RPC messages as they come in: split into their parts, with what they carry left unparsed.
+
+use std::borrow::Cow;
+
+use rmcp::model::RequestId;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::error::Refusal;
+
+/// The largest integer id accepted: every integer up to it survives a trip through a JavaScript number.
+pub const ID_INTEGER_MAX: i64 = 1 << 53;
+/// The longest string id accepted, in bytes.
+pub const ID_BYTES_MAX: usize = 512;
+/// The most messages one batch may hold.
+pub const BATCH_MESSAGES_MAX: usize = 64;
+
+/// One JSON-RPC message.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Wants a response.
+    Request(Request<'a>),
+    /// Wants none.
+    Notification(Notification<'a>),
+    /// A client's answer to a request of the server.
+    Response(Response<'a>),
+}
+
+/// A request: its id, its method, and its parameters unparsed.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Echoed in the response, with its type.
+    pub id: RequestId,
+    /// Which method is called.
+    pub method: Cow<'a, str>,
+    /// The parameters' JSON text.
+    pub params: Option<&'a RawValue>,
+}
+
+/// A notification.
+#[derive(Debug)]
+pub struct Notification<'a> {
+    /// Which notification it is.
+    pub method: Cow<'a, str>,
+    /// The parameters' JSON text.
+    pub params: Option<&'a RawValue>,
+}
+
+/// A response to a request that the server sent.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// The id of the server's request.
+    pub id: RequestId,
+    /// The result's JSON text, or the error's.
+    pub outcome: Result<&'a RawValue, &'a RawValue>,
+}
+
+/// What a request body holds.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// One message.
+    One(Message<'a>),
+    /// A batch, in which each message stands or falls alone. Only 2025-03-26 allows them.
+    Batch(Vec<Result<Message<'a>, Refusal>>),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "even_null")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// Tells an `id` of null, which is wrong, from no `id`, which makes a notification.
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Body<'a> {
+    /// Reads a request body.
+    ///
+    /// # Errors
+    /// [`Refusal::NotJson`] or [`Refusal::NotAMessage`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'[') => Self::parse_batch(bytes),
+            _ => Ok(Self::One(parse_message(bytes)?)),
+        }
+    }
+
+    fn parse_batch(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| Refusal::NotJson)?;
+        match items.len() {
+            0 => Err(Refusal::NotAMessage("a batch must hold at least one message")),
+            1..=BATCH_MESSAGES_MAX => Ok(Self::Batch(
+                items
+                    .into_iter()
+                    .map(|item| parse_message(item.get().as_bytes()))
+                    .collect(),
+            )),
+            _ => Err(Refusal::NotAMessage("a batch may hold 64 messages at the most")),
+        }
+    }
+}
+
+fn parse_message(bytes: &[u8]) -> Result<Message<'_>, Refusal> {
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| classify(bytes, &error))?;
+    if envelope.jsonrpc.as_deref() != Some("2.0") {
+        return Err(Refusal::NotAMessage("`jsonrpc` must be \"2.0\""));
+    }
+    let id = envelope.id.map(parse_id).transpose()?;
+    let params = envelope.params.filter(|params| params.get() != "null");
+    match (envelope.method, id, envelope.result, envelope.error) {
+        (Some(method), Some(id), None, None) => Ok(Message::Request(Request { id, method, params })),
+        (Some(method), None, None, None) => Ok(Message::Notification(Notification { method, params })),
+        (None, Some(id), Some(result), None) => Ok(Message::Response(Response {
+            id,
+            outcome: Ok(result),
+        })),
+        (None, Some(id), None, Some(error)) => Ok(Message::Response(Response {
+            id,
+            outcome: Err(error),
+        })),
+        _ => Err(Refusal::NotAMessage(
+            "it must have `method` (a request, with `id`, or a notification, without), or `id` with `result` or `error`",
+        )),
+    }
+}
+
+/// Text that is not JSON at all is one thing, JSON of the wrong shape another.
+fn classify(bytes: &[u8], error: &serde_json::Error) -> Refusal {
+    let wrong_shape = error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    if wrong_shape {
+        Refusal::NotAMessage(
+            "it must be a JSON object with the members of JSON-RPC 2.0, each of its type and once",
+        )
+    } else {
+        Refusal::NotJson
+    }
+}
+
+/// Reads an id, keeping its type (JSON-RPC 2.0, section 4; MCP forbids null and fractions).
+///
+/// # Errors
+/// [`Refusal::NotAMessage`].
+pub fn parse_id(raw: &RawValue) -> Result<RequestId, Refusal> {
+    const RULE: Refusal =
+        Refusal::NotAMessage("`id` must be an integer up to 2^53 or a string of 512 bytes at the most");
+    match serde_json::from_str(raw.get()).map_err(|_| RULE)? {
+        serde_json::Value::String(text) if text.len() <= ID_BYTES_MAX => Ok(RequestId::String(text.into())),
+        serde_json::Value::Number(number) => number
+            .as_i64()
+            .filter(|n| (-ID_INTEGER_MAX..=ID_INTEGER_MAX).contains(n))
+            .map(RequestId::Number)
+            .ok_or(RULE),
+        _ => Err(RULE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Result<Message<'_>, Refusal> {
+        match Body::parse(text.as_bytes())? {
+            Body::One(message) => Ok(message),
+            Body::Batch(_) => panic!("not one message"),
+        }
+    }
+
+    #[test]
+    fn a_request_keeps_its_id_with_its_type() {
+        let Ok(Message::Request(request)) = one(r#"{"jsonrpc":"2.0","id":"7","method":"ping"}"#) else {
+            panic!()
+        };
+        assert_eq!(request.id, RequestId::String("7".into()));
+        let Ok(Message::Request(request)) = one(r#"{"jsonrpc":"2.0","id":9007199254740992,"method":"ping"}"#)
+        else {
+            panic!()
+        };
+        assert_eq!(request.id, RequestId::Number(ID_INTEGER_MAX));
+    }
+
+    #[test]
+    fn ids_that_would_not_survive_are_refused() {
+        for id in ["9007199254740993", "1.5", "1e3", "true", "[1]", "{}", "null"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            assert!(matches!(one(&text), Err(Refusal::NotAMessage(_))), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_not_a_message() {
+        for text in ["", "{", "nonsense", r#"{"jsonrpc":1, oops"#, "[1,", "\u{0}"] {
+            assert!(
+                matches!(Body::parse(text.as_bytes()), Err(Refusal::NotJson)),
+                "{text}"
+            );
+        }
+        for text in [
+            "1",
+            "null",
+            "\"x\"",
+            "{}",
+            "[]",
+            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":5}"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"x","result":{}}"#,
+        ] {
+            assert!(
+                matches!(Body::parse(text.as_bytes()), Err(Refusal::NotAMessage(_))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn notifications_and_responses_are_recognized() {
+        assert!(matches!(
+            one(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#),
+            Ok(Message::Notification(_))
+        ));
+        let Ok(Message::Response(response)) = one(r#"{"jsonrpc":"2.0","id":"a-0","result":{"x":1}}"#) else {
+            panic!()
+        };
+        assert_eq!(response.outcome.map(RawValue::get).ok(), Some(r#"{"x":1}"#));
+    }
+
+    #[test]
+    fn each_message_of_a_batch_stands_alone() {
+        let text = br#"[{"jsonrpc":"2.0","id":1,"method":"ping"}, 5]"#;
+        let Ok(Body::Batch(items)) = Body::parse(text) else {
+            panic!()
+        };
+        assert!(matches!(items[0], Ok(Message::Request(_))));
+        assert!(matches!(items[1], Err(Refusal::NotAMessage(_))));
+    }
+}

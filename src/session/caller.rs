@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use rmcp::ErrorData;
+use rmcp::handler::server::common::{AsRequestContext, FromContextPart};
 use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec};
 
 use super::id::{NodeId, SessionId};
@@ -66,6 +68,19 @@ impl Deref for Session {
     }
 }
 
+/// A tool or prompt written with rmcp's macros takes its `Session` as a parameter.
+impl<C: AsRequestContext> FromContextPart<C> for Session {
+    fn from_context_part(context: &mut C) -> Result<Self, ErrorData> {
+        let found = context.as_request_context().extensions.get::<Self>();
+        found.cloned().ok_or_else(|| {
+            ErrorData::invalid_request(
+                "this needs a session, which clients of revisions to 2025-11-25 open with `initialize`",
+                None,
+            )
+        })
+    }
+}
+
 /// Who made a request, in either era: find it in the request's extensions.
 #[derive(Clone)]
 pub struct Caller {
@@ -104,5 +119,18 @@ impl fmt::Debug for Caller {
             .field("node", &self.node)
             .field("restored", &self.restored)
             .finish_non_exhaustive()
+    }
+}
+
+/// A tool or prompt written with rmcp's macros takes its `Caller` as a parameter.
+impl<C: AsRequestContext> FromContextPart<C> for Caller {
+    fn from_context_part(context: &mut C) -> Result<Self, ErrorData> {
+        let found = context.as_request_context().extensions.get::<Self>();
+        found.cloned().ok_or_else(|| {
+            ErrorData::internal_error(
+                "the request names no caller: serve this handler with anynode",
+                None,
+            )
+        })
     }
 }

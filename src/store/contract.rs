@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The suite that every store must pass.

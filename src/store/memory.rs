@@ -1,1 +1,71 @@
-//! Placeholder.
+//! Keeps everything in this process: the embedded store, for one node.
+//!
+//! What has expired is invisible at once, and is swept away a little at every write. Nothing is kept across a restart.
+
+mod nodes;
+mod sessions;
+mod shelf;
+mod state;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use self::sessions::Session;
+use self::shelf::Shelf;
+use self::state::{Notebook, Secret};
+use super::{Heard, Store, StoreError, StoreReport};
+use crate::session::{NodeId, SessionId};
+
+/// The store of a node that runs alone. Clones share what they keep.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: Shelf<SessionId, Session>,
+    notebooks: Shelf<Arc<str>, Notebook>,
+    leases: Shelf<NodeId, ()>,
+    secrets: BTreeMap<String, Secret>,
+    newest_secret: Option<String>,
+    secrets_end: Option<Instant>,
+    listeners: BTreeMap<NodeId, broadcast::Sender<Heard>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code below panics half-way through a change, so a poisoned lock still guards something whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn report(&self) -> Result<StoreReport, StoreError> {
+        Ok(StoreReport {
+            topology: "memory",
+            ..StoreReport::default()
+        })
+    }
+
+    async fn close(&self) {}
+}

@@ -1,1 +1,275 @@
-//! Placeholder.
+//! Keeps sessions in Redis so that any node can serve any client.
+//!
+//! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of keys and
+//! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `ring`.
+
+mod connect;
+mod keys;
+mod link;
+mod nodes;
+mod record;
+mod ring;
+mod scripts;
+mod sessions;
+mod state;
+mod tls;
+mod url;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fred::clients::Client;
+use fred::error::{Error as FredError, ErrorKind};
+use fred::interfaces::ClientLike;
+use fred::types::{FromValue, Value};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use self::connect::ConnectError;
+pub use self::url::redact;
+
+use self::connect::{Connected, Driven};
+use self::keys::Keys;
+use self::link::{Alive, Link, keep, on_slot_of};
+use self::ring::Ring;
+use self::scripts::{Script, Scripts};
+use super::{Store, StoreError, StoreReport};
+use crate::config::StoreSettings;
+
+/// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or dropped.
+#[derive(Debug)]
+pub struct RedisStore {
+    keys: Keys,
+    link: Link,
+    ring: Ring,
+    scripts: Scripts,
+    topology: &'static str,
+    // What drives the connections; they end with it.
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl RedisStore {
+    /// Connects to the Redis of `url`. While it is out of reach, tries again for `settings.wait`.
+    ///
+    /// The URL starts with `redis://`, `redis-cluster://` or `redis-sentinel://`, with `rediss` for TLS, or it is
+    /// `redis+unix:///path`; `user:password@` and `/database` are where a URL has them (`?db=` for a socket).
+    ///
+    /// # Errors
+    /// [`ConnectError`] says whether the settings are wrong, or Redis is out of reach.
+    pub async fn connect(url: &str, settings: &StoreSettings) -> Result<Self, ConnectError> {
+        let target = url::parse(url).map_err(|why| ConnectError::BadUrl {
+            url: redact(url),
+            why,
+        })?;
+        let keys = Keys::new(&settings.prefix).ok_or_else(|| {
+            let why = "its braces would scatter a session over a cluster: use none, or one complete {tag}";
+            ConnectError::setting("store.prefix", why.into())
+        })?;
+        let mut config = target.config;
+        if target.tls {
+            config.tls = Some(tls::connector(settings)?.into());
+        } else {
+            tls::refuse_unused(settings)?;
+        }
+        let builder = connect::builder(config, settings);
+        let connected = connect::connect(&builder, url, settings).await?;
+
+        let ring = Ring::new(connected.rings.0.clone(), keys.clone());
+        let alive = |(client, _): &Driven<Client>| (client.clone(), Alive::new(true.into()));
+        let clients: Vec<_> = connected.commands.iter().map(alive).collect();
+        let link = Link::new(clients.clone());
+        check_version(&link, url).await?;
+        let scripts = Scripts::load(&link)
+            .await
+            .map_err(|error| ConnectError::of(url, error))?;
+        let tasks = drive(connected, clients, &ring, settings.timeout);
+        Ok(Self {
+            keys,
+            link,
+            ring,
+            scripts,
+            topology: target.topology,
+            tasks: Arc::new(Mutex::new(tasks)),
+        })
+    }
+
+    /// Whether rings are heard just now: `false` until the first `listen`, and while the connection is lost.
+    #[must_use]
+    pub fn subscribed(&self) -> bool {
+        *self.ring.hears().borrow()
+    }
+
+    /// The same as [`subscribed`](Self::subscribed), to be waited on.
+    #[must_use]
+    pub fn subscription(&self) -> watch::Receiver<bool> {
+        self.ring.hears()
+    }
+
+    /// Runs a script as an operation, and reads its answer.
+    async fn script<T: FromValue>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        keys: &[&str],
+        args: Vec<Value>,
+    ) -> Result<T, StoreError> {
+        let run = async { script.run(&self.link, keys, args).await?.convert() };
+        self.measured(operation, run).await
+    }
+
+    /// Awaits an operation, and counts and times it.
+    async fn measured<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, FredError>> + Send,
+    ) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let outcome = work.await.map_err(store_error);
+        metrics::histogram!("anynode_store_operation_duration_seconds", "operation" => operation)
+            .record(start.elapsed().as_secs_f64());
+        if let Err(error) = &outcome {
+            metrics::counter!("anynode_store_errors_total", "operation" => operation, "error" => error.label())
+                .increment(1);
+        }
+        outcome
+    }
+}
+
+/// Starts the tasks that keep the connections alive.
+fn drive(
+    connected: Connected,
+    clients: Vec<(Client, Alive)>,
+    ring: &Ring,
+    patience: Duration,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for (driven, (_, alive)) in connected.commands.into_iter().zip(clients) {
+        let beat = |client: Client| async move { client.ping::<Value>(None).await.map(drop) };
+        tasks.spawn(keep(driven, alive, patience, beat));
+    }
+    tasks.spawn(ring.clone().keep(connected.rings, patience));
+    tasks.spawn(ring.clone().run());
+    tasks
+}
+
+fn store_error(error: FredError) -> StoreError {
+    match error.kind() {
+        ErrorKind::Parse | ErrorKind::InvalidArgument | ErrorKind::NotFound => {
+            StoreError::Corrupt(error.details().to_owned())
+        }
+        _ => StoreError::Unreachable(Box::new(error)),
+    }
+}
+
+/// Refuses a Redis that is too old, as far as it says what it is.
+async fn check_version(link: &Link, url: &str) -> Result<(), ConnectError> {
+    let version = match version(link).await {
+        Ok(version) => version,
+        Err(error) => return Err(ConnectError::of(url, error)),
+    };
+    match version {
+        Some(version) if connect::parse_version(&version) < Some(connect::VERSION_MIN) => {
+            let url = redact(url);
+            Err(ConnectError::TooOld { url, version })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The version, by INFO or else by HELLO, which even users without `@dangerous` may ask.
+async fn version(link: &Link) -> Result<Option<String>, FredError> {
+    match info(link, "server", "redis_version").await {
+        Err(error) if refused(&error) => {}
+        answer => return answer,
+    }
+    let hello = link.send("HELLO", on_slot_of(""), vec![]).await;
+    match hello {
+        Ok(Value::Map(map)) => {
+            let map = map.inner();
+            let version = map.iter().find(|(key, _)| key.as_str() == Some("version"));
+            Ok(version.and_then(|(_, value)| value.as_string()))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if refused(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One line of a section of INFO.
+async fn info(link: &Link, section: &str, name: &str) -> Result<Option<String>, FredError> {
+    let answer = link.send("INFO", on_slot_of(""), vec![section.into()]).await?;
+    let text: String = answer.convert()?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    Ok(lines
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.trim().to_owned()))
+}
+
+/// Whether Redis answered that this user may not, or that there is no such command.
+fn refused(error: &FredError) -> bool {
+    error.details().starts_with("NOPERM") || error.details().contains("unknown command")
+}
+
+/// A duration as Redis wants it: milliseconds, one at least, as text.
+fn millis(duration: Duration) -> String {
+    const LIFE_MAX_MS: u128 = 100 * 365 * 24 * 60 * 60 * 1000; // a hundred years: Redis adds it to the clock
+    duration.as_millis().clamp(1, LIFE_MAX_MS).to_string()
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let ping = self.link.send("PING", on_slot_of(""), vec![]);
+        self.measured("ping", ping).await.map(drop)
+    }
+
+    async fn report(&self) -> Result<StoreReport, StoreError> {
+        self.measured("report", self.ask_report()).await
+    }
+
+    async fn close(&self) {
+        // Tasks first, else they would mend what is being closed.
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.link.quit().await;
+        self.ring.quit().await;
+        drop(tasks);
+    }
+}
+
+impl RedisStore {
+    async fn ask_report(&self) -> Result<StoreReport, FredError> {
+        let time: (u64, u64) = self.link.send("TIME", on_slot_of(""), vec![]).await?.convert()?;
+        Ok(StoreReport {
+            version: version(&self.link).await?,
+            eviction_policy: self.eviction_policy().await?,
+            clock_ms: Some(time.0 * 1000 + time.1 / 1000),
+            topology: self.topology,
+        })
+    }
+
+    async fn eviction_policy(&self) -> Result<Option<String>, FredError> {
+        match info(&self.link, "memory", "maxmemory_policy").await {
+            // Some services answer INFO without it, or not at all.
+            Ok(None) => {}
+            Err(error) if refused(&error) => {}
+            answer => return answer,
+        }
+        let args = vec!["GET".into(), "maxmemory-policy".into()];
+        match self.link.send("CONFIG", on_slot_of(""), args).await {
+            Ok(Value::Map(map)) => Ok(map
+                .inner()
+                .into_values()
+                .next()
+                .and_then(|value| value.as_string())),
+            Ok(_) => Ok(None),
+            Err(error) if refused(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -10,6 +10,8 @@
     reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
 )]
 
+mod bad_input;
+mod nodes;
 mod official_clients;
 mod support;
 mod tidy;

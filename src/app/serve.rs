@@ -1,0 +1,213 @@
+//! The listener: accepts connections within a bound, and lets them finish when the node stops.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::{Listener as AxumListener, ListenerExt as _};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::AppError;
+use crate::config::Settings;
+
+/// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
+/// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// The scheme of a Unix socket's address.
+const UNIX: &str = "unix:";
+
+/// A bound listener.
+#[derive(Debug)]
+pub(super) struct Listener {
+    kind: Kind,
+    address: String,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Listens where the settings say.
+    pub(super) async fn bind(settings: &Settings) -> Result<Self, AppError> {
+        match settings.host.strip_prefix(UNIX) {
+            Some(path) => Self::bind_unix(path.into()),
+            None => Self::bind_tcp(&settings.host, settings.port).await,
+        }
+    }
+
+    async fn bind_tcp(host: &str, port: u16) -> Result<Self, AppError> {
+        let failed = |source| AppError::Listen {
+            address: format!("{host}:{port}"),
+            source,
+        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let listener = TcpListener::bind((bare, port)).await.map_err(failed)?;
+        let address = format!("http://{}", listener.local_addr().map_err(failed)?);
+        Ok(Self {
+            kind: Kind::Tcp(listener),
+            address,
+        })
+    }
+
+    fn bind_unix(path: PathBuf) -> Result<Self, AppError> {
+        let failed = |source| AppError::Listen {
+            address: format!("{UNIX}{}", path.display()),
+            source,
+        };
+        remove_stale(&path).map_err(failed)?;
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        let address = format!("{UNIX}{}", path.display());
+        Ok(Self {
+            kind: Kind::Unix(listener, path),
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// A socket that a crashed process left behind is removed; one that somebody listens on is not.
+fn remove_stale(path: &std::path::Path) -> io::Result<()> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AddrInUse));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            std::fs::remove_file(path)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A listener at work.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: String,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    socket: Option<PathBuf>,
+}
+
+impl Server {
+    /// Begins to accept connections, at most `connections_max` at a time; more wait in the system's backlog.
+    pub(super) fn start(listener: Listener, router: Router, connections_max: usize) -> Self {
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let accept = Accept {
+            router,
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+            places: Arc::new(Semaphore::new(connections_max)),
+        };
+        let socket = match listener.kind {
+            Kind::Tcp(tcp) => {
+                // Without it the small writes of a stream wait for the client's delayed acknowledgements, 40 ms each.
+                let tcp = tcp.tap_io(|stream| {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        debug!(%error, "could not set TCP_NODELAY");
+                    }
+                });
+                drop(tasks.spawn(accept.each(tcp)));
+                None
+            }
+            Kind::Unix(unix, path) => {
+                drop(tasks.spawn(accept.each(unix)));
+                Some(path)
+            }
+        };
+        Self {
+            address: listener.address,
+            stop,
+            tasks,
+            socket,
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Stops accepting, lets each connection finish the request it is at, and waits for that, at most `deadline`.
+    pub(super) async fn stop(self, deadline: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            warn!(left = self.tasks.len(), "some connections did not finish in time");
+        }
+        if let Some(path) = self.socket
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            debug!(%error, "could not remove the socket's file");
+        }
+    }
+}
+
+struct Accept {
+    router: Router,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    places: Arc<Semaphore>,
+}
+
+impl Accept {
+    /// axum's listeners wait a moment and try again when the system refuses a connection, for lack of file
+    /// descriptors say.
+    async fn each<L: AxumListener>(self, mut listener: L) {
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                (place, listener.accept().await.0)
+            };
+            let (place, stream) = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = accepted => accepted,
+            };
+            let served = self.serve(stream);
+            drop(self.tasks.spawn(async move {
+                served.await;
+                drop(place);
+            }));
+        }
+    }
+
+    fn serve<S>(&self, stream: S) -> impl Future<Output = ()> + Send + 'static
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .serve_connection(TokioIo::new(stream), service);
+        let stop = self.stop.clone();
+        async move {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                debug!(%error, "a connection broke off");
+            }
+        }
+    }
+}

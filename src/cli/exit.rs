@@ -1,0 +1,118 @@
+//! How a command ends: its exit code, and what it says when it fails.
+
+use std::io;
+use std::process::ExitCode;
+
+use super::health::HealthError;
+use crate::app::AppError;
+use crate::config::SettingsError;
+use crate::store::StoreError;
+use crate::store::redis::ConnectError;
+
+/// A command's exit code. 64 and above are those of BSD's `sysexits.h`; clap uses 2 for wrong usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Failed.
+    Failure = 1,
+    /// The store is out of reach (`EX_UNAVAILABLE`).
+    Unreachable = 69,
+    /// Settings are wrong (`EX_CONFIG`).
+    Settings = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Settings are wrong.
+    #[error("these settings are wrong:\n{0}")]
+    Settings(#[from] SettingsError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] ConnectError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not do as it should.
+    #[error("the store answered, but not as it should: {0}")]
+    Misbehaved(&'static str),
+    /// No node answered.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// There is no session of that id.
+    #[error("there is no such session: it has ended or expired, or never was")]
+    NoSession,
+    /// The answer could not be written.
+    #[error("the answer could not be written")]
+    Output(#[from] io::Error),
+    /// The server failed.
+    #[error(transparent)]
+    Serve(#[from] AppError),
+}
+
+impl CliError {
+    /// The exit code that tells it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_) => Exit::Settings,
+            Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),
+            Self::Store(error) | Self::Serve(AppError::Store(error)) => of_store(error),
+            Self::Misbehaved(_) | Self::Health(_) | Self::NoSession | Self::Output(_) | Self::Serve(_) => {
+                Exit::Failure
+            }
+        }
+    }
+}
+
+const fn of_connection(error: &ConnectError) -> Exit {
+    if error.is_settings() {
+        Exit::Settings
+    } else {
+        Exit::Unreachable
+    }
+}
+
+const fn of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Unreachable(_) => Exit::Unreachable,
+        StoreError::Corrupt(_) => Exit::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_can_tell_a_store_that_is_away_from_settings_that_are_wrong() {
+        let away = || Box::new(io::Error::other("refused"));
+        let url = || "redis://localhost".to_owned();
+        let unreachable = || ConnectError::Unreachable {
+            url: url(),
+            source: away(),
+        };
+        let wrong = || ConnectError::BadUrl {
+            url: url(),
+            why: "no port".into(),
+        };
+        assert_eq!(CliError::from(unreachable()).exit() as u8, 69);
+        assert_eq!(CliError::from(AppError::from(unreachable())).exit() as u8, 69);
+        assert_eq!(CliError::from(StoreError::Unreachable(away())).exit() as u8, 69);
+        assert_eq!(CliError::from(wrong()).exit() as u8, 78);
+        assert_eq!(CliError::from(AppError::from(wrong())).exit() as u8, 78);
+        assert_eq!(
+            CliError::from(SettingsError { problems: vec![] }).exit() as u8,
+            78
+        );
+        assert_eq!(CliError::NoSession.exit() as u8, 1);
+    }
+}

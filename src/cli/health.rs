@@ -1,0 +1,253 @@
+//! `mcp-server health`: asks a running node whether it is well, so that containers need no curl.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use url::{Host, Url};
+
+use super::{CliError, Exit, print};
+use crate::config::Settings;
+
+/// How long the whole exchange may take: health checks repeat every few seconds.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What `health` takes.
+#[derive(Debug, Default, clap::Args)]
+pub struct Arguments {
+    /// Whom to ask instead of the node that the settings describe.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Ask there, such as http://10.0.0.5:3000/readyz or unix:/run/mcp.sock [default: /health where the \
+                settings listen]"
+    )]
+    pub url: Option<String>,
+}
+
+/// Why no node answered.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// The URL cannot be asked.
+    #[error("--url: expected http://host[:port][/path] or unix:/path/to/socket")]
+    Url,
+    /// Nobody listens there.
+    #[error("nobody listens at {place}")]
+    Connect {
+        /// Where.
+        place: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What listens there does not speak HTTP.
+    #[error("no HTTP answer")]
+    Http(#[from] hyper::Error),
+    /// The path cannot be asked for.
+    #[error("not a path: {0}")]
+    Request(#[from] http::Error),
+    /// It took too long.
+    #[error("no answer within {TIMEOUT:?}")]
+    Timeout,
+}
+
+/// Asks, prints the status line, and succeeds if the node is well.
+///
+/// # Errors
+/// [`HealthError`] when there is no answer.
+pub async fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, CliError> {
+    let target = match &arguments.url {
+        Some(url) => Target::parse(url).ok_or(HealthError::Url)?,
+        None => Target::of(settings),
+    };
+    let answer = tokio::time::timeout(TIMEOUT, target.ask()).await;
+    let (line, status) = answer.unwrap_or(Err(HealthError::Timeout))?;
+    print::answer(&line)?;
+    Ok(match status {
+        StatusCode::OK => Exit::Ok,
+        _ => Exit::Failure,
+    })
+}
+
+/// Whom to ask for what.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    place: Place,
+    /// The `Host` header.
+    host: String,
+    path: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// The node that runs with these settings on this machine.
+    fn of(settings: &Settings) -> Self {
+        let place = match (settings.host.strip_prefix("unix:"), settings.host.as_str()) {
+            (Some(path), _) => Place::Unix(path.into()),
+            // What listens everywhere is reached here.
+            (None, "0.0.0.0") => Place::Tcp("127.0.0.1".into(), settings.port),
+            (None, "::") => Place::Tcp("::1".into(), settings.port),
+            (None, host) => Place::Tcp(host.into(), settings.port),
+        };
+        Self {
+            place,
+            // Allowed whatever `http.allowed_hosts` says.
+            host: "localhost".into(),
+            path: "/health".into(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Some(Self {
+                place: Place::Unix(path.into()),
+                host: "localhost".into(),
+                path: "/health".into(),
+            });
+        }
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "http")?;
+        let host = match url.host()? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let asked = match url.path() {
+            "/" => "/health",
+            path => path,
+        };
+        Some(Self {
+            place: Place::Tcp(host, url.port_or_known_default()?),
+            host: url.authority().rsplit('@').next()?.to_owned(),
+            path: asked.to_owned(),
+        })
+    }
+
+    async fn ask(&self) -> Result<(String, StatusCode), HealthError> {
+        let refused = |place: String| |source| HealthError::Connect { place, source };
+        match &self.place {
+            Place::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await;
+                self.ask_over(stream.map_err(refused(format!("{host} port {port}")))?)
+                    .await
+            }
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path).await;
+                self.ask_over(stream.map_err(refused(path.display().to_string()))?)
+                    .await
+            }
+        }
+    }
+
+    async fn ask_over<S>(&self, stream: S) -> Result<(String, StatusCode), HealthError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let request = Request::get(&self.path)
+            .header(header::HOST, &self.host)
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let answered = sender.send_request(request);
+        tokio::pin!(answered, connection);
+        // The connection moves only while it is polled. When it ends first, its end is the answer.
+        let answer = tokio::select! {
+            answer = &mut answered => answer,
+            _closed = &mut connection => answered.await,
+        }?;
+        let status = answer.status();
+        Ok((format!("{:?} {status}", answer.version()), status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn settings(host: &str, port: u16) -> Settings {
+        Settings {
+            host: host.into(),
+            port,
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_asked_here() {
+        let place = |host: &str| Target::of(&settings(host, 80)).place;
+        assert_eq!(place("0.0.0.0"), Place::Tcp("127.0.0.1".into(), 80));
+        assert_eq!(place("::"), Place::Tcp("::1".into(), 80));
+        assert_eq!(place("unix:/run/mcp.sock"), Place::Unix("/run/mcp.sock".into()));
+    }
+
+    #[test]
+    fn urls_are_http_or_a_socket() {
+        let target = Target::parse("http://[::1]:8080").unwrap();
+        assert_eq!(target.place, Place::Tcp("::1".into(), 8080));
+        assert_eq!(
+            (target.host.as_str(), target.path.as_str()),
+            ("[::1]:8080", "/health")
+        );
+        let target = Target::parse("http://node/readyz").unwrap();
+        assert_eq!(
+            (target.place, target.path.as_str()),
+            (Place::Tcp("node".into(), 80), "/readyz")
+        );
+        assert_eq!(Target::parse("unix:/s").unwrap().place, Place::Unix("/s".into()));
+        assert_eq!(Target::parse("https://node"), None);
+        assert_eq!(Target::parse("node:80"), None);
+    }
+
+    /// A server that gives its caller this answer, and keeps the connection open.
+    fn answering(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            assert!(request[..read].starts_with(b"GET /health HTTP/1.1\r\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+            // Until the caller hangs up.
+            stream.read(&mut request)
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn the_exit_code_tells_whether_the_node_is_well() {
+        let ask = |port| async move { run(&Arguments::default(), &settings("127.0.0.1", port)).await };
+        let well = answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+        assert_eq!(ask(well).await.unwrap(), Exit::Ok);
+        let ill = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(ask(ill).await.unwrap(), Exit::Failure);
+        let other = answering("SSH-2.0-OpenSSH\r\n");
+        assert!(matches!(
+            ask(other).await,
+            Err(CliError::Health(HealthError::Http(_)))
+        ));
+        let nobody = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        assert!(matches!(
+            ask(nobody).await,
+            Err(CliError::Health(HealthError::Connect { .. }))
+        ));
+    }
+}

@@ -1,0 +1,56 @@
+//! `mcp-server serve`: runs a node until it is told to stop.
+
+use super::{CliError, Exit, print};
+use crate::app::{App, Running};
+use crate::config::Settings;
+use crate::tools::Notebook;
+
+/// What `initialize` looks like: the shortest request that shows a server at work.
+const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#;
+
+/// Runs a node with the built-in handler.
+///
+/// # Errors
+/// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
+pub async fn run(settings: Settings) -> Result<Exit, CliError> {
+    let guarded = !settings.auth.tokens.is_empty();
+    let node = App::builder()
+        .settings(settings)
+        .handler(Notebook::new)
+        .spawn()
+        .await?;
+    print::answer(&greeting(&node, guarded))?;
+    node.run().await?;
+    Ok(Exit::Ok)
+}
+
+/// Where the node listens, which store it uses, how to try it, and how to add Redis.
+fn greeting(node: &Running, guarded: bool) -> String {
+    let (option, url) = match node.address().strip_prefix("unix:") {
+        Some(path) => (
+            format!("--unix-socket {path} "),
+            "http://localhost/mcp".to_owned(),
+        ),
+        None => (String::new(), format!("{}/mcp", node.address())),
+    };
+    let token = if guarded {
+        "-H 'Authorization: Bearer <token>' "
+    } else {
+        ""
+    };
+    let store = match node.store_kind() {
+        "memory" => "memory: they end with this process, and no other node sees them".to_owned(),
+        kind => format!("{kind}: every node on it serves every client"),
+    };
+    let more = match node.store_kind() {
+        "memory" => "\n  more nodes   start each with REDIS_URL=redis://127.0.0.1:6379 and a PORT of its own",
+        _ => "",
+    };
+    format!(
+        "anynode {version}, {node_id}\n  listens on   {address}\n  sessions in  {store}{more}\n  try it       \
+         curl {option}{url} {token}-H 'Content-Type: application/json' -d '{TRY}'",
+        version = env!("CARGO_PKG_VERSION"),
+        node_id = node.node(),
+        address = node.address(),
+    )
+}

@@ -1,0 +1,180 @@
+//! How nodes tell each other to look again. A ring says only which session to look at; the truth is in the store.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use crate::session::{NodeId, SessionId};
+use crate::store::{Store, StoreError};
+
+/// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
+pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
+
+/// What happened to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum News {
+    /// Its record changed.
+    Changed,
+    /// It was ended.
+    Ended,
+}
+
+/// A message between nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ring", rename_all = "lowercase")]
+pub enum Bell {
+    /// Look at this session again, then acknowledge.
+    Session {
+        /// What happened.
+        news: News,
+        /// To which session.
+        session: String,
+        /// Who wants the acknowledgement.
+        from: String,
+        /// The number to acknowledge.
+        number: u64,
+    },
+    /// A node has stopped trusting its copy.
+    Acknowledged {
+        /// The number of the ring.
+        number: u64,
+        /// The node that heard it.
+        by: String,
+    },
+}
+
+struct Waiting {
+    missing: HashSet<String>,
+    done: Option<oneshot::Sender<()>>,
+}
+
+/// Rings other nodes, and collects their acknowledgements.
+pub struct Ring {
+    store: Arc<dyn Store>,
+    node: NodeId,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waiting>>,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    /// The ring of `node`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, node: NodeId) -> Self {
+        Self {
+            store,
+            node,
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Tells the nodes that keep copies of a session what happened, and waits until each has stopped trusting its
+    /// copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off the session.
+    pub async fn tell(&self, holders: &[NodeId], session: &SessionId, news: News) {
+        let others: Vec<&NodeId> = holders.iter().filter(|holder| **holder != self.node).collect();
+        if others.is_empty() {
+            return;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (done, heard) = oneshot::channel();
+        let missing = others.iter().map(|node| node.as_str().to_owned()).collect();
+        self.lock().insert(
+            number,
+            Waiting {
+                missing,
+                done: Some(done),
+            },
+        );
+        let bell = Bell::Session {
+            news,
+            session: session.as_str().to_owned(),
+            from: self.node.as_str().to_owned(),
+            number,
+        };
+        for node in others {
+            self.send(node, &bell).await;
+        }
+        let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, heard).await.is_ok();
+        let left = self.lock().remove(&number);
+        if let (false, Some(waiting)) = (in_time, left) {
+            self.take_off_the_dead(session, &waiting.missing).await;
+        }
+    }
+
+    /// Acknowledges a ring.
+    pub async fn acknowledge(&self, to: &str, number: u64) {
+        let Some(to) = NodeId::parse(to) else { return };
+        self.send(
+            &to,
+            &Bell::Acknowledged {
+                number,
+                by: self.node.as_str().to_owned(),
+            },
+        )
+        .await;
+    }
+
+    /// Notes that a node acknowledged.
+    pub fn acknowledged(&self, number: u64, by: &str) {
+        let mut all = self.lock();
+        let Some(waiting) = all.get_mut(&number) else {
+            return;
+        };
+        waiting.missing.remove(by);
+        if waiting.missing.is_empty()
+            && let Some(done) = waiting.done.take()
+            && done.send(()).is_err()
+        {
+            debug!(number, "an acknowledgement came after the wait for it had ended");
+        }
+    }
+
+    async fn send(&self, to: &NodeId, bell: &Bell) {
+        let Ok(text) = serde_json::to_string(bell) else {
+            return;
+        };
+        if let Err(error) = self.store.ring(to, &text).await {
+            warn!(%to, error = &error as &dyn std::error::Error, "could not ring a node");
+        }
+    }
+
+    async fn take_off_the_dead(&self, session: &SessionId, silent: &HashSet<String>) {
+        let silent: Vec<NodeId> = silent.iter().filter_map(|name| NodeId::parse(name)).collect();
+        if let Err(error) = self.release_dead(session, &silent).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "could not look after nodes that do not answer"
+            );
+        }
+    }
+
+    async fn release_dead(&self, session: &SessionId, silent: &[NodeId]) -> Result<(), StoreError> {
+        let living = self.store.living(silent).await?;
+        for node in silent {
+            if living.contains(node) {
+                warn!(%node, session = session.tag(), "a node did not acknowledge a change in time");
+            } else {
+                self.store.release(session, node).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,153 @@
+//! The keys that seal MRTR `requestState` (SEP-2322), the same on every node.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rmcp::model::{RequestStateCodec, RequestStateError};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::unix_ms;
+use crate::store::{NewSecret, Secrets, Store, StoreError};
+
+/// How often a node looks whether the shared keys have changed.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// A key younger than this is not used to seal unless it is the only one: other nodes may not know it yet.
+const SETTLE_MS: u64 = 3 * 60 * 1000;
+/// When a key stops being the newest.
+const ROTATE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the keys outlive the last node.
+const KEEP_FOR: Duration = Duration::from_secs(72 * 60 * 60);
+/// The length of a key, in bytes.
+const KEY_BYTES: usize = 32;
+/// The id of a key that the settings give.
+const CONFIGURED: &str = "configured";
+
+/// Why there is no key to seal with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// The store did not give one.
+    #[error("could not share a secret through the store")]
+    Store(#[from] StoreError),
+    /// It cannot be used.
+    #[error("request_state.secret cannot be used")]
+    Unusable(#[from] RequestStateError),
+}
+
+/// The codec in use, replaced as keys come and go.
+pub struct RequestStateKeys {
+    codec: RwLock<Arc<RequestStateCodec>>,
+}
+
+impl fmt::Debug for RequestStateKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestStateKeys")
+    }
+}
+
+impl RequestStateKeys {
+    /// Seals with the secret from the settings, the same on all nodes because the operator says so.
+    ///
+    /// # Errors
+    /// [`SecretError::Unusable`].
+    pub fn configured(secret: &str) -> Result<Self, SecretError> {
+        let codec = RequestStateCodec::new_with_keyring(CONFIGURED, [(CONFIGURED, secret.as_bytes())])?;
+        Ok(Self {
+            codec: RwLock::new(Arc::new(codec)),
+        })
+    }
+
+    /// Seals with keys shared through the store.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub async fn shared(store: &dyn Store) -> Result<Self, SecretError> {
+        Ok(Self {
+            codec: RwLock::new(Arc::new(fetch(store).await?)),
+        })
+    }
+
+    /// The codec to seal and open with now.
+    #[must_use]
+    pub fn codec(&self) -> Arc<RequestStateCodec> {
+        Arc::clone(&self.codec.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows the shared keys for as long as the node runs.
+    pub async fn follow(self: Arc<Self>, store: Arc<dyn Store>) {
+        let mut ticks = interval(REFRESH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match fetch(store.as_ref()).await {
+                Ok(codec) => *self.codec.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(codec),
+                Err(error) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not refresh the shared secret"
+                ),
+            }
+        }
+    }
+}
+
+async fn fetch(store: &dyn Store) -> Result<RequestStateCodec, SecretError> {
+    let secrets = store.secrets(&offer(), ROTATE_AFTER, KEEP_FOR).await?;
+    let active = sealing_key(&secrets, unix_ms());
+    Ok(RequestStateCodec::new_with_keyring(
+        active,
+        secrets.all.iter().map(|(name, text)| (name, text.as_bytes())),
+    )?)
+}
+
+fn offer() -> NewSecret {
+    let now_ms = unix_ms();
+    let bytes: [u8; KEY_BYTES] = rand::rng().random();
+    // The name begins with the time, so that names sort by age.
+    let name = format!("{now_ms:015}-{:08x}", rand::rng().random::<u32>());
+    NewSecret {
+        name,
+        text: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        now_ms,
+    }
+}
+
+/// The newest key that every node has had time to learn of; failing that, the oldest.
+fn sealing_key(secrets: &Secrets, now_ms: u64) -> String {
+    let made_ms = |name: &str| name.split('-').next().and_then(|time| time.parse::<u64>().ok());
+    let settled = |name: &&String| made_ms(name).is_some_and(|made| made + SETTLE_MS <= now_ms);
+    let names = || secrets.all.keys();
+    names()
+        .rev()
+        .find(settled)
+        .or_else(|| names().next())
+        .unwrap_or(&secrets.newest)
+        .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(names: &[&str]) -> Secrets {
+        let all = names
+            .iter()
+            .map(|name| ((*name).to_owned(), "x".repeat(64)))
+            .collect();
+        Secrets {
+            newest: names[names.len() - 1].to_owned(),
+            all,
+        }
+    }
+
+    #[test]
+    fn a_key_seals_only_when_every_node_has_had_time_to_learn_of_it() {
+        let both = secrets(&["000000000001000-a", "000000000500000-b"]);
+        assert_eq!(sealing_key(&both, 500_001), "000000000001000-a");
+        assert_eq!(sealing_key(&both, 500_000 + SETTLE_MS), "000000000500000-b");
+        let only = secrets(&["000000000500000-b"]);
+        assert_eq!(sealing_key(&only, 500_001), "000000000500000-b");
+    }
+}

@@ -1,0 +1,56 @@
+//! Checks that look at more than one setting.
+
+use std::collections::BTreeMap;
+
+use super::Settings;
+use super::load::Assigned;
+use super::problem::Problem;
+use super::sources::DEFAULT;
+
+/// Lets defaults follow what was set: who shortens `session.ttl` need not know of `session.uninitialized_ttl`.
+pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
+    let is_default = |name: &str| seen.iter().any(|a| a.name == name && a.source == DEFAULT);
+    let session = &mut settings.session;
+    if is_default("session.uninitialized_ttl") {
+        session.uninitialized_ttl = session.uninitialized_ttl.min(session.ttl);
+    }
+}
+
+/// What is wrong between settings. Nothing is said of settings that are wrong by themselves: they hold their
+/// default then, which nobody asked for.
+pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem]) -> Vec<Problem> {
+    let right = |name: &str| problems.iter().all(|problem| problem.setting != name);
+    let mut found = Vec::new();
+    let mut report = |name: &str, other: &str, expected: String| {
+        if let Some(assigned) = seen.iter().find(|assigned| assigned.name == name)
+            && right(name)
+            && right(other)
+        {
+            found.push(assigned.problem(expected));
+        }
+    };
+
+    let session = &settings.session;
+    if session.uninitialized_ttl > session.ttl {
+        let expected = format!("expected at most session.ttl, which is {:?}", session.ttl);
+        report("session.uninitialized_ttl", "session.ttl", expected);
+    }
+    match (&settings.store.cert_file, &settings.store.key_file) {
+        (Some(_), None) => report("store.key_file", "store.cert_file", needs("store.cert_file")),
+        (None, Some(_)) => report("store.cert_file", "store.key_file", needs("store.key_file")),
+        _ => {}
+    }
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    for (principal, token) in &settings.auth.tokens {
+        if let Some(owner) = owners.insert(token, principal) {
+            let name = format!("auth.tokens.{principal}");
+            let expected = format!("expected a token of its own: {owner} has the same");
+            report(&name, &format!("auth.tokens.{owner}"), expected);
+        }
+    }
+    found
+}
+
+fn needs(other: &str) -> String {
+    format!("expected a file, because {other} is set: a client certificate needs both")
+}

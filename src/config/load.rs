@@ -1,0 +1,174 @@
+//! Loads settings: goes through the table row by row, so that every wrong value is reported, then through what no
+//! row has taken.
+
+use ::config::{Map, Value, ValueKind};
+
+use super::Settings;
+use super::checks;
+use super::problem::{Problem, SettingsError, closest, mask, mask_url};
+use super::sources::{DEFAULT, Sources};
+use super::table::{SETTINGS, Secrecy, Setting, Slot, find};
+
+/// Settings, with where each came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Those that are not left at their default, in the order of the table.
+    pub assigned: Vec<Assigned>,
+}
+
+/// A setting that was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// The setting, such as `session.ttl`.
+    pub name: String,
+    /// Its value, masked when it is secret.
+    pub value: String,
+    /// Where it comes from: a file's path, an environment variable, or a flag.
+    pub source: String,
+}
+
+/// Reads settings, and remembers where each came from.
+///
+/// # Errors
+/// Names everything that is wrong, not only the first.
+pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
+    let (tree, mut problems) = sources.merge();
+    let mut settings = Settings::default();
+    let mut seen = Vec::new();
+    for setting in SETTINGS {
+        let Some(value) = look_up(&tree, setting.name) else {
+            continue;
+        };
+        for (name, key, value) in entries(setting, value) {
+            let shown = shown(setting, value, &name);
+            let outcome = match setting.slot {
+                Slot::One(set) => set(&mut settings, &value.kind),
+                Slot::Each(set) => set(&mut settings, key, &value.kind),
+            };
+            if let Err(expected) = outcome {
+                problems.push(shown.problem(format!("expected {expected}")));
+            }
+            seen.push(shown);
+        }
+    }
+    checks::fit_defaults(&mut settings, &seen);
+    problems.extend(checks::across(&settings, &seen, &problems));
+    unknown(&tree, "", &mut problems);
+    if !problems.is_empty() {
+        return Err(SettingsError { problems });
+    }
+    let assigned = seen.into_iter().filter(|shown| shown.source != DEFAULT).collect();
+    Ok(Loaded { settings, assigned })
+}
+
+impl Assigned {
+    /// What is wrong with it.
+    pub(super) fn problem(&self, expected: String) -> Problem {
+        Problem {
+            setting: self.name.clone(),
+            source: self.source.clone(),
+            value: Some(self.value.clone()),
+            expected,
+        }
+    }
+}
+
+fn look_up<'a>(tree: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+    let value = tree.get(first)?;
+    match (&value.kind, rest) {
+        (_, "") => Some(value),
+        (ValueKind::Table(table), rest) => look_up(table, rest),
+        _ => None,
+    }
+}
+
+/// The values that one row takes: its own, or one for each key.
+fn entries<'a>(setting: &Setting, value: &'a Value) -> Vec<(String, &'a str, &'a Value)> {
+    match (&setting.slot, &value.kind) {
+        (Slot::Each(_), ValueKind::Table(table)) => {
+            let mut entries: Vec<_> = table
+                .iter()
+                .map(|(key, value)| (format!("{}.{key}", setting.name), key.as_str(), value))
+                .collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            entries
+        }
+        _ => vec![(setting.name.to_owned(), "", value)],
+    }
+}
+
+fn shown(setting: &Setting, value: &Value, name: &str) -> Assigned {
+    let text = text_of(&value.kind);
+    Assigned {
+        name: name.to_owned(),
+        value: match setting.secrecy {
+            Secrecy::Open => text,
+            Secrecy::Url => mask_url(&text),
+            Secrecy::Secret => mask(&text),
+        },
+        source: value.origin().unwrap_or("the settings").to_owned(),
+    }
+}
+
+fn text_of(value: &ValueKind) -> String {
+    match value {
+        ValueKind::Array(array) => {
+            let entries: Vec<String> = array.iter().map(|entry| text_of(&entry.kind)).collect();
+            entries.join(",")
+        }
+        ValueKind::Table(_) => "a table".into(),
+        plain => plain.to_string(),
+    }
+}
+
+/// Reports what the table does not name.
+fn unknown(tree: &Map<String, Value>, above: &str, problems: &mut Vec<Problem>) {
+    let mut keys: Vec<_> = tree.iter().collect();
+    keys.sort_by_key(|(key, _)| key.as_str());
+    for (key, value) in keys {
+        let name = if above.is_empty() {
+            key.clone()
+        } else {
+            format!("{above}.{key}")
+        };
+        match &value.kind {
+            _ if find(&name).is_some() => {}
+            ValueKind::Table(below) if !below.is_empty() => unknown(below, &name, problems),
+            ValueKind::Table(_) if is_area(&name) => {}
+            _ => problems.push(unknown_setting(name, value)),
+        }
+    }
+}
+
+fn is_area(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| {
+        setting
+            .name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+fn unknown_setting(name: String, value: &Value) -> Problem {
+    let expected = if is_area(&name) {
+        format!("this is an area: in a file, its settings stand below [{name}]")
+    } else {
+        match closest(&name, SETTINGS.iter().map(|setting| setting.name)) {
+            Some(meant) => format!("there is no such setting; did you mean {meant}?"),
+            None => "there is no such setting; settings.default.toml names all".into(),
+        }
+    };
+    Problem {
+        setting: name,
+        source: value.origin().unwrap_or("the settings").to_owned(),
+        value: None,
+        expected,
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! Responses: refusals, results and streams, each with the headers that belong to it.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use rmcp::model::RequestId;
+use tokio::sync::mpsc;
+
+use crate::protocol::error::{RETRY_AFTER_SECONDS, Refusal, error_body};
+use crate::telemetry::metrics;
+use crate::transport::reply::{Finished, Reply};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Asks nginx and its kin not to hold events back.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"anynode\"");
+
+/// A refusal as a response, to the request of that id if it is known.
+#[must_use]
+pub fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
+    metrics::refused(refusal.label());
+    tracing::debug!(
+        reason = refusal.label(),
+        status = refusal.status().as_u16(),
+        "refused"
+    );
+    let mut response = json(refusal.status(), error_body(id, &refusal.to_error()));
+    let headers = response.headers_mut();
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    match refusal {
+        Refusal::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, BEARER)),
+        Refusal::MethodNotAllowed(allowed) => {
+            drop(headers.insert(ALLOW, HeaderValue::from_static(allowed)));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// A JSON body.
+#[must_use]
+pub fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// A status without a body.
+#[must_use]
+pub fn empty(status: StatusCode) -> Response {
+    status.into_response()
+}
+
+/// The reply to a call.
+#[must_use]
+pub fn reply(reply: Reply) -> Response {
+    match reply {
+        Reply::Json(finished) => whole(finished),
+        Reply::Stream(events) => stream(events),
+    }
+}
+
+fn whole(finished: Finished) -> Response {
+    let Some(body) = finished.body else {
+        // A cancelled call has no response: a stream that ends without one says so in the protocol's own terms.
+        return match finished.status {
+            StatusCode::ACCEPTED => empty(StatusCode::ACCEPTED),
+            _ => stream(mpsc::channel(1).1),
+        };
+    };
+    let mut response = json(finished.status, body);
+    if finished.status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    response
+}
+
+fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
+    let events =
+        futures::stream::poll_fn(move |cx| events.poll_recv(cx).map(|event| event.map(Ok::<_, Infallible>)));
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, EVENT_STREAM);
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,235 @@
+//! Who may call, and from where: the `Host` and `Origin` checks against DNS rebinding, and bearer tokens.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderMap, Uri};
+use sha2::{Digest, Sha256};
+
+use super::body::text;
+use crate::config::Settings;
+use crate::protocol::error::Refusal;
+use crate::session::Principal;
+
+/// Names that only ever mean this machine.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// Stands for every host or origin.
+const ANY: &str = "*";
+
+/// The checks that come before anything else.
+pub struct Guard {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    check_hosts: bool,
+    tokens: HashMap<[u8; 32], Principal>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("hosts", &self.hosts)
+            .field("origins", &self.origins)
+            .field("tokens", &self.tokens.len())
+            .finish()
+    }
+}
+
+impl Guard {
+    /// The checks that the settings ask for.
+    ///
+    /// `Host` is checked when the server listens on loopback, where a web page could reach it by a name of its own
+    /// (2025-11-25, Transports, "Security Warning"), and wherever `http.allowed_hosts` says. A server on any other
+    /// address is called by names that only its operator knows.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect();
+        let local = is_loopback(&settings.host) || settings.host.starts_with("unix:");
+        let digest = |token: &str| Sha256::digest(token.as_bytes()).into();
+        Self {
+            hosts: lower(&settings.http.allowed_hosts),
+            origins: lower(&settings.http.allowed_origins),
+            check_hosts: local || !settings.http.allowed_hosts.is_empty(),
+            tokens: settings
+                .auth
+                .tokens
+                .iter()
+                .map(|(who, token)| (digest(token), Principal(who.clone())))
+                .collect(),
+        }
+    }
+
+    /// Lets a request in, and says for whom it is made.
+    ///
+    /// # Errors
+    /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Unauthorized`].
+    pub fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Refusal> {
+        self.check_host(headers, uri)?;
+        self.check_origin(headers)?;
+        self.authenticate(headers)
+    }
+
+    fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+        if !self.check_hosts || self.hosts.iter().any(|host| host == ANY) {
+            return Ok(());
+        }
+        let named = uri
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or_else(|| text(headers, &HOST));
+        let Some(authority) = named else {
+            return Err(Refusal::HostNotAllowed);
+        };
+        let authority = authority.to_ascii_lowercase();
+        let host = without_port(&authority);
+        let listed = self
+            .hosts
+            .iter()
+            .any(|entry| *entry == authority || entry == host);
+        if listed || is_loopback(host) {
+            Ok(())
+        } else {
+            Err(Refusal::HostNotAllowed)
+        }
+    }
+
+    /// Browsers send `Origin`, other clients do not. Pages on this machine may call; others only if listed.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return Ok(());
+        };
+        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+        let listed = self.origins.iter().any(|entry| *entry == origin || entry == ANY);
+        let host = origin
+            .split_once("://")
+            .map(|(_, authority)| without_port(authority));
+        if listed || host.is_some_and(is_loopback) {
+            Ok(())
+        } else {
+            Err(Refusal::OriginNotAllowed)
+        }
+    }
+
+    /// Tokens are looked up by their digest, so that the time it takes tells nothing of how much of one was right.
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
+        if self.tokens.is_empty() {
+            return Ok(Principal::anonymous());
+        }
+        let value = text(headers, &AUTHORIZATION).ok_or(Refusal::Unauthorized)?;
+        let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthorized)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Refusal::Unauthorized);
+        }
+        let digest: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+        self.tokens.get(&digest).cloned().ok_or(Refusal::Unauthorized)
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    LOOPBACK.contains(&host) || host == "::1"
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        // The last colon of an IPv6 address without a port is inside its brackets.
+        Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn guard(change: impl FnOnce(&mut Settings)) -> Guard {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Guard::new(&settings)
+    }
+
+    fn admit(guard: &Guard, pairs: &[(HeaderName, &'static str)]) -> Result<Principal, Refusal> {
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect();
+        guard.admit(&headers, &Uri::from_static("/mcp"))
+    }
+
+    #[test]
+    fn a_local_server_answers_to_loopback_names_on_any_port() {
+        let guard = guard(|_| {});
+        for host in [
+            "localhost",
+            "localhost:3000",
+            "127.0.0.1:8080",
+            "[::1]:3000",
+            "[::1]",
+            "LOCALHOST:1",
+        ] {
+            assert!(admit(&guard, &[(HOST, host)]).is_ok(), "{host}");
+        }
+        for host in [
+            "evil.example.com",
+            "evil.example.com:3000",
+            "localhost.evil.com",
+            "",
+        ] {
+            assert_eq!(
+                admit(&guard, &[(HOST, host)]),
+                Err(Refusal::HostNotAllowed),
+                "{host}"
+            );
+        }
+        assert_eq!(admit(&guard, &[]), Err(Refusal::HostNotAllowed));
+    }
+
+    #[test]
+    fn a_server_on_another_address_takes_any_host_until_told_otherwise() {
+        let open = guard(|s| s.host = "0.0.0.0".into());
+        assert!(admit(&open, &[(HOST, "mcp.example.com")]).is_ok());
+        let listed = guard(|s| {
+            s.host = "0.0.0.0".into();
+            s.http.allowed_hosts = vec!["MCP.example.com".into()];
+        });
+        assert!(admit(&listed, &[(HOST, "mcp.example.com:443")]).is_ok());
+        assert_eq!(
+            admit(&listed, &[(HOST, "other.example.com")]),
+            Err(Refusal::HostNotAllowed)
+        );
+    }
+
+    #[test]
+    fn origins_are_loopback_or_listed() {
+        let guard = guard(|s| s.http.allowed_origins = vec!["https://app.example.com".into()]);
+        let of = |origin| admit(&guard, &[(HOST, "localhost"), (ORIGIN, origin)]);
+        assert!(of("http://localhost:5173").is_ok());
+        assert!(of("https://app.example.com").is_ok());
+        for bad in [
+            "http://evil.example.com",
+            "null",
+            "http://localhost.evil.com",
+            "https://app.example.com:8443",
+        ] {
+            assert_eq!(of(bad), Err(Refusal::OriginNotAllowed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_names_its_principal() {
+        let guard = guard(|s| drop(s.auth.tokens.insert("alice".into(), "a-long-enough-token".into())));
+        let of = |value| admit(&guard, &[(HOST, "localhost"), (AUTHORIZATION, value)]);
+        assert_eq!(of("Bearer a-long-enough-token"), Ok(Principal("alice".into())));
+        assert_eq!(of("bearer a-long-enough-token"), Ok(Principal("alice".into())));
+        for bad in [
+            "Bearer wrong",
+            "Basic a-long-enough-token",
+            "a-long-enough-token",
+            "",
+        ] {
+            assert_eq!(of(bad), Err(Refusal::Unauthorized), "{bad}");
+        }
+        assert_eq!(admit(&guard, &[(HOST, "localhost")]), Err(Refusal::Unauthorized));
+    }
+}

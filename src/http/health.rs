@@ -1,0 +1,95 @@
+//! For operators and balancers: is the node alive, is it ready, how is it doing. Nothing here waits for the store.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use humantime_serde::re::humantime::format_rfc3339_millis;
+use serde::Serialize;
+
+use super::{Shared, answer};
+use crate::telemetry::metrics as recorded;
+
+/// How long the store may be away before the node says that it cannot serve.
+fn bound(shared: &Shared) -> Duration {
+    shared.settings.store.outage_grace
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health<'a> {
+    status: &'static str,
+    node_id: &'a str,
+    active_sessions: usize,
+    timestamp: String,
+    version: &'static str,
+    uptime_seconds: u64,
+    store: StoreHealth,
+    restorations: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoreHealth {
+    kind: &'static str,
+    reachable: bool,
+    latency_ms: f64,
+}
+
+/// How the node is: `ok`, `degraded` while the store is away and known sessions are served without it, `unavailable`
+/// (503) when it was away too long, `draining` (503) while the node shuts down.
+fn status(shared: &Shared) -> (&'static str, StatusCode) {
+    if shared.is_draining() {
+        ("draining", StatusCode::SERVICE_UNAVAILABLE)
+    } else if shared.pulse.reachable() {
+        ("ok", StatusCode::OK)
+    } else if shared.pulse.away_for() < bound(shared) {
+        ("degraded", StatusCode::OK)
+    } else {
+        ("unavailable", StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
+
+pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    let (status, code) = status(&shared);
+    let micros = Duration::from_micros(shared.pulse.latency_us());
+    let health = Health {
+        status,
+        node_id: shared.node.as_str(),
+        active_sessions: shared.sessions.kept(),
+        timestamp: format_rfc3339_millis(SystemTime::now()).to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: shared.started.elapsed().as_secs(),
+        store: StoreHealth {
+            kind: shared.store.kind(),
+            reachable: shared.pulse.reachable(),
+            latency_ms: micros.as_secs_f64() * 1000.0,
+        },
+        restorations: shared.sessions.restorations(),
+    };
+    match serde_json::to_vec(&health) {
+        Ok(body) => answer::json(code, body),
+        Err(_) => answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Alive: the process answers.
+pub(crate) async fn livez() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Ready: balancers may send requests here.
+pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> StatusCode {
+    status(&shared).1
+}
+
+pub(crate) async fn metrics() -> Response {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        recorded::render(),
+    )
+        .into_response()
+}

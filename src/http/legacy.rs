@@ -1,0 +1,409 @@
+//! Requests whose context is a session: revisions to 2025-11-25 on `/mcp`.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use futures::future::BoxFuture;
+use http::{HeaderValue, StatusCode};
+use rmcp::model::{ClientRequest, InitializeRequestParams, RequestId, ServerJsonRpcMessage, ServerResult};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
+use super::{Shared, answer, body};
+use crate::cluster::{Live, SessionError, unix_ms};
+use crate::protocol::classify::is_modern_only;
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::error::{Refusal, error_body};
+use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
+use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
+use crate::session::state::Home;
+use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind};
+use crate::store::Change;
+use crate::telemetry::metrics::{self, Outcome, method_label};
+use crate::transport::call::{self, Call};
+use crate::transport::notify;
+use crate::transport::peer::LogGate;
+use crate::transport::reply::{Finished, Flight, join, outbound};
+use crate::transport::request::{Peek, typed_notification, typed_request};
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NotFound => Self::SessionNotFound,
+            SessionError::Full => Self::InvalidParams(error.to_string()),
+            SessionError::Store(cause) => {
+                tracing::warn!(
+                    error = &cause as &dyn std::error::Error,
+                    "a session could not be had"
+                );
+                Self::StoreUnreachable
+            }
+        }
+    }
+}
+
+/// `initialize`: negotiates the revision, makes the session, names it in a header.
+pub(super) async fn initialize(
+    shared: &Arc<Shared>,
+    came: Came,
+    request: Request<'_>,
+) -> Result<Response, Refusal> {
+    note(Era::Legacy, "initialize", None);
+    let _permit = permit(shared)?;
+    let params: InitializeRequestParams = parse(request.params)?;
+    let revision = Revision::negotiate(params.protocol_version.as_str());
+    let mut record = new_record(shared, revision, &params, came.principal);
+    let measured = metrics::Request::begin(Era::Legacy, "initialize");
+    let caller = newcomer(shared, &record);
+    let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
+    let mut result = match answered {
+        Ok(result) => result,
+        Err(error) => {
+            measured.end(Outcome::Error);
+            return Ok(answer::json(
+                StatusCode::OK,
+                error_body(Some(&request.id), &error),
+            ));
+        }
+    };
+    // A handler may serve fewer revisions than this server: then what it chose counts.
+    let chosen =
+        Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
+    record.revision = chosen.unwrap_or(revision);
+    result.protocol_version = record.revision.to_rmcp();
+    let id = shared.sessions.open(&record).await?;
+    note(Era::Legacy, "initialize", Some(&id.tag()));
+    let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
+    let text = serde_json::to_vec(&message).map_err(|_| Refusal::Internal)?;
+    let mut response = answer::json(StatusCode::OK, text);
+    let value = HeaderValue::from_str(id.as_str()).map_err(|_| Refusal::Internal)?;
+    response.headers_mut().insert(SESSION_HEADER.clone(), value);
+    measured.end(Outcome::Ok);
+    Ok(response)
+}
+
+/// Any other request.
+pub(super) async fn request(
+    shared: &Arc<Shared>,
+    came: Came,
+    request: Request<'_>,
+    peek: Peek,
+) -> Result<Response, Refusal> {
+    let live = session(shared, &came).await?;
+    note(Era::Legacy, method_label(&request.method), Some(&live.tag));
+    let cancel = CancellationToken::new();
+    let (out, messages) = outbound();
+    let running = begin(shared, &came, &live, request, peek, &cancel, out).await?;
+    let flight = Flight::new(running, messages, cancel, true, shared.supervisor.clone());
+    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+}
+
+/// A batch of 2025-03-26: each message stands alone, the responses come together.
+pub(super) async fn batch(
+    shared: &Arc<Shared>,
+    came: Came,
+    items: Vec<Result<Message<'_>, Refusal>>,
+) -> Result<Response, Refusal> {
+    body::check_accept(&came.parts.headers)?;
+    let live = session(shared, &came).await?;
+    note(Era::Legacy, "other", Some(&live.tag));
+    if !live.record.revision.allows_batches() {
+        return Err(Refusal::BatchNotAllowed);
+    }
+    let (out, messages) = outbound();
+    let cancel = CancellationToken::new();
+    let mut running: Vec<BoxFuture<'static, Finished>> = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Ok(Message::Request(request)) => {
+                let id = request.id.clone();
+                let began = match Peek::read(request.params) {
+                    Ok(peek) => {
+                        begin(
+                            shared,
+                            &came,
+                            &live,
+                            request,
+                            peek,
+                            &cancel.child_token(),
+                            out.clone(),
+                        )
+                        .await
+                    }
+                    Err(refusal) => Err(refusal),
+                };
+                running.push(began.unwrap_or_else(|refusal| refused(&refusal, Some(&id))));
+            }
+            Ok(Message::Notification(notification)) => {
+                notice(shared, &live, &notification).await?;
+            }
+            Ok(Message::Response(response)) => give_answer(shared, &live, response),
+            Err(refusal) => running.push(refused(&refusal, None)),
+        }
+    }
+    drop(out);
+    let flight = Flight::new(
+        Box::pin(join(running)),
+        messages,
+        cancel,
+        true,
+        shared.supervisor.clone(),
+    );
+    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+}
+
+/// A notification. Outside a session only modern clients send any, and none that this server needs.
+pub(super) async fn notification(
+    shared: &Arc<Shared>,
+    came: Came,
+    notification: &Notification<'_>,
+) -> Result<(), Refusal> {
+    let modern = version_header(&came.parts)
+        .and_then(Revision::parse)
+        .map(Revision::era)
+        == Some(Era::Modern);
+    if modern && !came.parts.headers.contains_key(&SESSION_HEADER) {
+        return Ok(());
+    }
+    let live = session(shared, &came).await?;
+    note(Era::Legacy, method_label(&notification.method), Some(&live.tag));
+    notice(shared, &live, notification).await
+}
+
+/// A client's answer to a request of the server.
+pub(super) async fn response(
+    shared: &Arc<Shared>,
+    came: &Came,
+    response: ClientResponse<'_>,
+) -> Result<(), Refusal> {
+    let live = session(shared, came).await?;
+    note(Era::Legacy, "other", Some(&live.tag));
+    give_answer(shared, &live, response);
+    Ok(())
+}
+
+/// `DELETE`: ends the session everywhere, for good.
+pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal> {
+    let live = session(shared, came).await?;
+    note(Era::Legacy, "other", Some(&live.tag));
+    Ok(shared.sessions.end(&live.id).await?)
+}
+
+/// The session that a request names.
+async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, Refusal> {
+    if version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
+        return Err(Refusal::UnknownVersionHeader);
+    }
+    let value = came
+        .parts
+        .headers
+        .get(&SESSION_HEADER)
+        .ok_or(Refusal::NoSession)?;
+    let id = value
+        .to_str()
+        .ok()
+        .and_then(SessionId::parse)
+        .ok_or(Refusal::SessionNotFound)?;
+    Ok(shared.sessions.find(&id, &came.principal).await?)
+}
+
+/// Gets a request of a session ready and running.
+async fn begin(
+    shared: &Arc<Shared>,
+    came: &Came,
+    live: &Arc<Live>,
+    request: Request<'_>,
+    peek: Peek,
+    cancel: &CancellationToken,
+    out: tokio::sync::mpsc::Sender<bytes::Bytes>,
+) -> Result<BoxFuture<'static, Finished>, Refusal> {
+    if request.method == "initialize" {
+        return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
+    }
+    let place = permit(shared)?;
+    let max = shared.settings.call.session_max;
+    let count = live.begin_call(max).ok_or(Refusal::TooMany(
+        "the session has as many calls in flight as it may (call.session_max)",
+    ))?;
+    // To a client of this era, a method of the next does not exist: the handler says so of any name it does not know.
+    let known = !is_modern_only(&request.method);
+    let typed = typed_request(if known { &request.method } else { "unknown" }, request.params)?;
+    if let Some(level) = level_to_set(shared, &typed) {
+        shared.sessions.change(live, &Change::LogLevel(level)).await?;
+        return Ok(done(request.id));
+    }
+    let then = change_of(&typed)?.map(|change| (shared.sessions.clone(), Arc::clone(live), change));
+    let call = Call {
+        id: request.id,
+        method: method_label(&request.method),
+        request: typed,
+        meta: peek.meta,
+        caller: caller(shared, live),
+        logs: LogGate::Session(Arc::clone(live)),
+        parts: came.parts.clone(),
+        cancel: cancel.clone(),
+        then,
+    };
+    let running = call::run(
+        call,
+        Arc::clone(&shared.handler),
+        &shared.calls,
+        call_times(shared),
+        out,
+    );
+    Ok(Box::pin(async move {
+        let finished = running.await;
+        drop((place, count));
+        finished
+    }))
+}
+
+async fn notice(
+    shared: &Arc<Shared>,
+    live: &Arc<Live>,
+    notification: &Notification<'_>,
+) -> Result<(), Refusal> {
+    match notification.method.as_ref() {
+        "notifications/cancelled" => {
+            let cancelled: Cancelled<'_> = notification
+                .params
+                .and_then(|params| serde_json::from_str(params.get()).ok())
+                .ok_or_else(|| Refusal::NotAMessage("notifications/cancelled needs params.requestId"))?;
+            shared.calls.cancel(&live.id, &parse_id(cancelled.request_id)?);
+            return Ok(());
+        }
+        "notifications/initialized" if !live.record.initialized => {
+            shared.sessions.change(live, &Change::Initialized).await?;
+        }
+        _ => {}
+    }
+    let place = permit(shared)?;
+    let typed = typed_notification(&notification.method, notification.params)?;
+    let caller = caller(shared, live);
+    let handler = Arc::clone(&shared.handler);
+    let limit = shared.settings.call.timeout;
+    shared.supervisor.spawn("notification", async move {
+        notify::deliver(typed, caller, handler, limit).await;
+        drop(place);
+    });
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Cancelled<'a> {
+    #[serde(rename = "requestId", borrow)]
+    request_id: &'a RawValue,
+}
+
+fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) {
+    let outcome = response.outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
+    shared.calls.answer(&live.id, &response.id, outcome);
+}
+
+/// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
+/// not implement the method.
+#[expect(
+    deprecated,
+    reason = "SEP-2577 deprecates logging; legacy clients still use it"
+)]
+fn level_to_set(shared: &Shared, request: &ClientRequest) -> Option<LogLevel> {
+    match request {
+        ClientRequest::SetLevelRequest(set) if shared.info.capabilities.logging.is_some() => {
+            Some(set.params.level.into())
+        }
+        _ => None,
+    }
+}
+
+/// What a request changes in the session when the handler agrees to it.
+fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
+    let (uri, change): (&str, fn(String) -> Change) = match request {
+        ClientRequest::SubscribeRequest(request) => (&request.params.uri, Change::Subscribe),
+        ClientRequest::UnsubscribeRequest(request) => (&request.params.uri, Change::Unsubscribe),
+        _ => return Ok(None),
+    };
+    if uri.is_empty() || uri.len() > SUBSCRIPTION_URI_BYTES_MAX {
+        return Err(Refusal::InvalidParams(format!(
+            "`uri` must have 1 to {SUBSCRIPTION_URI_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Some(change(uri.to_owned())))
+}
+
+/// An empty result, without a handler.
+fn done(id: RequestId) -> BoxFuture<'static, Finished> {
+    let message = ServerJsonRpcMessage::response(ServerResult::empty(()), id);
+    let body = serde_json::to_vec(&message).ok().map(bytes::Bytes::from);
+    Box::pin(std::future::ready(Finished {
+        body,
+        status: StatusCode::OK,
+    }))
+}
+
+fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Finished> {
+    metrics::refused(refusal.label());
+    let body = error_body(id, &refusal.to_error());
+    Box::pin(std::future::ready(Finished {
+        body: Some(body.into()),
+        status: StatusCode::OK,
+    }))
+}
+
+fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
+    let state = State::new(shared.states(), Home::Session(live.id.clone()));
+    Caller {
+        revision: live.record.revision,
+        node: shared.node.clone(),
+        restored: live.restored,
+        principal: live.record.principal.clone(),
+        client: Some(Arc::clone(&live.client)),
+        capabilities: Arc::clone(&live.capabilities),
+        session: Some(Session::new(live.id.clone(), Arc::clone(&live.client), state)),
+        notebooks: shared.notebooks(&live.record.principal),
+        request_state: shared.keys.codec(),
+    }
+}
+
+/// The caller of `initialize`, who has no session yet.
+fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
+    Caller {
+        revision: record.revision,
+        node: shared.node.clone(),
+        restored: false,
+        principal: record.principal.clone(),
+        client: Some(Arc::new(record.client_info.clone())),
+        capabilities: Arc::new(record.capabilities.clone()),
+        session: None,
+        notebooks: shared.notebooks(&record.principal),
+        request_state: shared.keys.codec(),
+    }
+}
+
+fn new_record(
+    shared: &Shared,
+    revision: Revision,
+    params: &InitializeRequestParams,
+    principal: Principal,
+) -> SessionRecord {
+    let now_ms = unix_ms();
+    SessionRecord {
+        revision,
+        transport: TransportKind::Streamable,
+        client_info: params.client_info.clone(),
+        capabilities: params.capabilities.clone(),
+        initialized: false,
+        created_at_ms: now_ms,
+        last_activity_ms: now_ms,
+        node_id: shared.node.clone(),
+        principal,
+        log_level: None,
+        subscriptions: Default::default(),
+    }
+}
+
+fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
+    let params = params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?;
+    serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
+}

@@ -1,0 +1,209 @@
+//! `/mcp`: one pipeline for both eras. Admit, read, parse, classify; then only where the context comes from differs.
+
+use std::sync::Arc;
+
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderName, Request as HttpRequest, StatusCode};
+use rmcp::model::RequestId;
+use rmcp::transport::common::http_header::HEADER_MCP_PROTOCOL_VERSION;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, debug, field, info_span};
+
+use super::{Shared, answer, body, legacy, modern};
+use crate::protocol::classify::{Context, Signs, classify};
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::error::Refusal;
+use crate::protocol::message::{Body, Message, Request};
+use crate::session::Principal;
+use crate::transport::call::CallTimes;
+use crate::transport::reply::ReplyTimes;
+use crate::transport::request::Peek;
+
+/// The session's header (2025-11-25, Transports, "Session Management").
+pub(crate) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
+const ALLOWED: &str = "POST, DELETE";
+
+/// A request that was let in.
+#[derive(Debug)]
+pub(crate) struct Came {
+    pub(crate) parts: Parts,
+    pub(crate) principal: Principal,
+}
+
+/// A refusal of the request of that id, if it is known.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) Refusal, pub(crate) Option<RequestId>);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal, None)
+    }
+}
+
+pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    let span = span(&shared);
+    let began = Instant::now();
+    async move {
+        let response = serve(&shared, request)
+            .await
+            .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
+        finish(began, &response);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    let span = span(&shared);
+    let began = Instant::now();
+    async move {
+        let ended = async {
+            let (parts, _) = request.into_parts();
+            let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+            legacy::end(&shared, &Came { parts, principal }).await
+        };
+        let response = match ended.await {
+            Ok(()) => answer::empty(StatusCode::NO_CONTENT),
+            Err(refusal) => answer::refusal(&refusal, None),
+        };
+        finish(began, &response);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// No standalone stream is offered: the answer that the protocol has for that (2025-11-25, Transports, "Listening for
+/// Messages from the Server").
+pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    other_method(State(shared), request).await
+}
+
+pub(crate) async fn other_method(
+    State(shared): State<Arc<Shared>>,
+    request: HttpRequest<HttpBody>,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    match shared.guard.admit(&parts.headers, &parts.uri) {
+        Ok(_) => answer::refusal(&Refusal::MethodNotAllowed(ALLOWED), None),
+        Err(refusal) => answer::refusal(&refusal, None),
+    }
+}
+
+pub(crate) async fn not_found() -> Response {
+    answer::empty(StatusCode::NOT_FOUND)
+}
+
+fn span(shared: &Shared) -> Span {
+    info_span!(
+        "request",
+        node = %shared.node,
+        session = field::Empty,
+        era = field::Empty,
+        method = field::Empty,
+        duration_ms = field::Empty,
+    )
+}
+
+fn finish(began: Instant, response: &Response) {
+    let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
+    Span::current().record("duration_ms", duration_ms);
+    debug!(status = response.status().as_u16(), "answered");
+}
+
+async fn serve(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<Response, Refused> {
+    let (parts, http_body) = request.into_parts();
+    let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+    body::check_content_type(&parts.headers)?;
+    let bytes = body::read(&parts.headers, http_body, shared.settings.http.body_bytes_max).await?;
+    let came = Came { parts, principal };
+    match Body::parse(&bytes)? {
+        Body::One(Message::Request(request)) => {
+            let id = request.id.clone();
+            serve_request(shared, came, request)
+                .await
+                .map_err(|refusal| Refused(refusal, Some(id)))
+        }
+        Body::One(Message::Notification(notification)) => {
+            legacy::notification(shared, came, &notification).await?;
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
+        Body::One(Message::Response(response)) => {
+            legacy::response(shared, &came, response).await?;
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
+        Body::Batch(items) => Ok(legacy::batch(shared, came, items).await?),
+    }
+}
+
+async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -> Result<Response, Refusal> {
+    body::check_accept(&came.parts.headers)?;
+    let header = version_header(&came.parts);
+    let peek = Peek::read(request.params).map_err(|refusal| malformed(header, refusal))?;
+    let meta = peek.meta.protocol_version();
+    let signs = Signs {
+        header,
+        meta: meta.as_ref().map(rmcp::model::ProtocolVersion::as_str),
+        session: came.parts.headers.contains_key(&SESSION_HEADER),
+    };
+    match classify(&request.method, signs)? {
+        Context::Initialize => legacy::initialize(shared, came, request).await,
+        Context::Session => legacy::request(shared, came, request, peek).await,
+        Context::Meta => modern::request(shared, came, request, peek).await,
+    }
+}
+
+/// The `MCP-Protocol-Version` header.
+pub(crate) fn version_header(parts: &Parts) -> Option<&str> {
+    parts
+        .headers
+        .get(HEADER_MCP_PROTOCOL_VERSION)
+        .map(|value| value.to_str().unwrap_or_default().trim())
+}
+
+/// Parameters that cannot be read at all: for a modern request that means `_meta` cannot be.
+fn malformed(header: Option<&str>, refusal: Refusal) -> Refusal {
+    let modern = header
+        .and_then(Revision::parse)
+        .is_some_and(|revision| revision.era() == Era::Modern);
+    match refusal {
+        Refusal::InvalidParams(reason) if modern => Refusal::MetaIncomplete(reason),
+        other => other,
+    }
+}
+
+/// Takes one of the places that this node has for calls.
+pub(crate) fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(&shared.permits)
+        .try_acquire_owned()
+        .map_err(|_full| Refusal::TooMany("this node runs as many calls as it may (call.node_max)"))
+}
+
+pub(crate) fn call_times(shared: &Shared) -> CallTimes {
+    CallTimes {
+        timeout: shared.settings.call.timeout,
+        answer_timeout: shared.settings.call.answer_timeout,
+    }
+}
+
+pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {
+    ReplyTimes {
+        grace: shared.settings.call.reply_grace,
+        keep_alive: shared.settings.call.keep_alive,
+    }
+}
+
+/// Puts what is known of a request into its span.
+pub(crate) fn note(era: Era, method: &'static str, session: Option<&str>) {
+    let span = Span::current();
+    span.record("era", era.as_str());
+    span.record("method", method);
+    if let Some(tag) = session {
+        span.record("session", tag);
+    }
+}

@@ -1,0 +1,97 @@
+//! Requests that bring their own context: 2026-07-28, stateless.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use rmcp::model::{ClientCapabilities, ClientRequest};
+use tokio_util::sync::CancellationToken;
+
+use super::mcp::{Came, call_times, note, permit, reply_times, version_header};
+use super::{Shared, answer};
+use crate::protocol::classify::{check_modern, is_legacy_only};
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::error::Refusal;
+use crate::protocol::headers::{check_params, name_member};
+use crate::protocol::message::Request;
+use crate::session::{Caller, Principal};
+use crate::telemetry::metrics::method_label;
+use crate::transport::call::{self, Call};
+use crate::transport::peer::LogGate;
+use crate::transport::reply::{Flight, outbound};
+use crate::transport::request::{Peek, typed_request};
+
+/// Any request. When its stream is closed, it is cancelled (2026-07-28, Transports, "Cancellation").
+pub(super) async fn request(
+    shared: &Arc<Shared>,
+    came: Came,
+    request: Request<'_>,
+    peek: Peek,
+) -> Result<Response, Refusal> {
+    let method = method_label(&request.method);
+    note(Era::Modern, method, None);
+    let name = peek.named(name_member(&request.method));
+    let header = version_header(&came.parts);
+    let (revision, capabilities) =
+        check_modern(&came.parts.headers, header, &request.method, name, &peek.meta)?;
+    if is_legacy_only(&request.method) {
+        return Err(Refusal::MethodNotFound(method.to_owned()));
+    }
+    let typed = typed_request(&request.method, request.params)?;
+    if let ClientRequest::CallToolRequest(call) = &typed
+        && let Some(tool) = shared.handler.tool(&call.params.name)
+    {
+        check_params(
+            &came.parts.headers,
+            &tool.input_schema,
+            call.params.arguments.as_ref(),
+        )?;
+    }
+    let place = permit(shared)?;
+    let cancel = CancellationToken::new();
+    let call = Call {
+        id: request.id,
+        method,
+        request: typed,
+        caller: caller(shared, revision, capabilities, came.principal, &peek),
+        logs: LogGate::Request(peek.meta.log_level().map(Into::into)),
+        meta: peek.meta,
+        parts: came.parts,
+        cancel: cancel.clone(),
+        then: None,
+    };
+    let (out, messages) = outbound();
+    let running = call::run(
+        call,
+        Arc::clone(&shared.handler),
+        &shared.calls,
+        call_times(shared),
+        out,
+    );
+    let running = Box::pin(async move {
+        let finished = running.await;
+        drop(place);
+        finished
+    });
+    let flight = Flight::new(running, messages, cancel, false, shared.supervisor.clone());
+    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+}
+
+fn caller(
+    shared: &Shared,
+    revision: Revision,
+    capabilities: ClientCapabilities,
+    principal: Principal,
+    peek: &Peek,
+) -> Caller {
+    Caller {
+        revision,
+        node: shared.node.clone(),
+        restored: false,
+        client: peek.meta.client_info().map(Arc::new),
+        capabilities: Arc::new(capabilities),
+        session: None,
+        notebooks: shared.notebooks(&principal),
+        request_state: shared.keys.codec(),
+        principal,
+    }
+}

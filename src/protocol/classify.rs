@@ -1,0 +1,179 @@
+//! Which era a request belongs to, and what 2026-07-28 demands of one before its method is looked at.
+
+use http::HeaderMap;
+use rmcp::model::{ClientCapabilities, RequestMetaObject};
+
+use super::era::{Era, Revision};
+use super::error::Refusal;
+use super::headers::{check_method_and_name, name_member};
+
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// How a request finds its context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// `initialize`: it opens a session.
+    Initialize,
+    /// From the session that a header names.
+    Session,
+    /// From the request's own `_meta`.
+    Meta,
+}
+
+/// What tells the eras apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Signs<'a> {
+    /// The `MCP-Protocol-Version` header.
+    pub header: Option<&'a str>,
+    /// The version in the request's `_meta`.
+    pub meta: Option<&'a str>,
+    /// Whether there is an `Mcp-Session-Id` header.
+    pub session: bool,
+}
+
+/// Says how a request finds its context. `initialize` opens a session whatever else the request carries, except with
+/// a modern header and modern `_meta`: there it is a method like any other, and unknown.
+///
+/// # Errors
+/// [`Refusal::UnknownVersionHeader`].
+pub fn classify(method: &str, signs: Signs<'_>) -> Result<Context, Refusal> {
+    let era = |name: &str| Revision::parse(name).map(Revision::era);
+    let modern = |name: Option<&str>| name.and_then(era) == Some(Era::Modern);
+    if method == "initialize" && !(modern(signs.header) && modern(signs.meta)) {
+        return Ok(Context::Initialize);
+    }
+    match (signs.meta, signs.header) {
+        // A legacy client may repeat its version in `_meta`; its session says how it is served.
+        (Some(meta), _) if signs.session && era(meta) == Some(Era::Legacy) => Ok(Context::Session),
+        (Some(_), _) => Ok(Context::Meta),
+        (None, None) => Ok(Context::Session),
+        (None, Some(header)) => match era(header) {
+            Some(Era::Legacy) => Ok(Context::Session),
+            Some(Era::Modern) => Ok(Context::Meta),
+            None if !signs.session && is_newer(header) => Ok(Context::Meta),
+            None => Err(Refusal::UnknownVersionHeader),
+        },
+    }
+}
+
+/// Whether a version that this server does not know is newer than those it knows: they are dates.
+fn is_newer(version: &str) -> bool {
+    let newest = Revision::ALL.last().map_or("", |revision| revision.as_str());
+    version > newest
+}
+
+/// Checks a request that brings its own context, in the order that 2026-07-28 gives: is there a version, do headers
+/// and body agree, is the version supported, is `_meta` complete.
+///
+/// # Errors
+/// [`Refusal::HeaderMismatch`], [`Refusal::MetaIncomplete`], [`Refusal::UnsupportedVersion`].
+pub fn check_modern(
+    headers: &HeaderMap,
+    version_header: Option<&str>,
+    method: &str,
+    name: Option<&str>,
+    meta: &RequestMetaObject,
+) -> Result<(Revision, ClientCapabilities), Refusal> {
+    let Some(header) = version_header else {
+        return Err(Refusal::HeaderMismatch(
+            "the MCP-Protocol-Version header is missing".into(),
+        ));
+    };
+    let Some(version) = meta.get(META_VERSION).and_then(|version| version.as_str()) else {
+        return Err(Refusal::MetaIncomplete(missing(meta)));
+    };
+    if header != version {
+        return Err(Refusal::HeaderMismatch(
+            "MCP-Protocol-Version is not the version that _meta names".into(),
+        ));
+    }
+    let named = name_member(method).is_some();
+    check_method_and_name(headers, method, if named { name } else { None })?;
+    let revision = Revision::parse(version)
+        .filter(|revision| revision.era() == Era::Modern)
+        .ok_or_else(|| Refusal::UnsupportedVersion {
+            requested: version.to_owned(),
+        })?;
+    let capabilities = meta
+        .client_capabilities()
+        .ok_or_else(|| Refusal::MetaIncomplete(missing(meta)))?;
+    Ok((revision, capabilities))
+}
+
+fn missing(meta: &RequestMetaObject) -> String {
+    let version = meta.protocol_version().is_none().then_some(META_VERSION);
+    let capabilities = meta.client_capabilities().is_none().then_some(META_CAPABILITIES);
+    [version, capabilities]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Whether a method of the legacy era does not exist in 2026-07-28 (changelog, "Removed").
+#[must_use]
+pub fn is_legacy_only(method: &str) -> bool {
+    matches!(
+        method,
+        "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+    )
+}
+
+/// Whether a method of 2026-07-28 does not exist in the legacy era.
+#[must_use]
+pub fn is_modern_only(method: &str) -> bool {
+    matches!(method, "server/discover" | "subscriptions/listen")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signs<'a>(header: Option<&'a str>, meta: Option<&'a str>, session: bool) -> Signs<'a> {
+        Signs {
+            header,
+            meta,
+            session,
+        }
+    }
+
+    #[test]
+    fn initialize_opens_a_session_unless_everything_says_modern() {
+        let modern = Some("2026-07-28");
+        for s in [
+            signs(None, None, false),
+            signs(Some("2025-06-18"), None, false),
+            signs(modern, None, false),
+            signs(None, modern, true),
+        ] {
+            assert_eq!(classify("initialize", s), Ok(Context::Initialize));
+        }
+        assert_eq!(
+            classify("initialize", signs(modern, modern, false)),
+            Ok(Context::Meta)
+        );
+    }
+
+    #[test]
+    fn other_requests_go_by_meta_then_header_then_session() {
+        let of = |s| classify("tools/list", s);
+        assert_eq!(of(signs(None, None, true)), Ok(Context::Session));
+        assert_eq!(of(signs(Some("2025-03-26"), None, true)), Ok(Context::Session));
+        assert_eq!(of(signs(Some("2026-07-28"), None, false)), Ok(Context::Meta));
+        assert_eq!(
+            of(signs(Some("v999.0.0"), Some("v999.0.0"), false)),
+            Ok(Context::Meta)
+        );
+        assert_eq!(of(signs(Some("2031-01-01"), None, false)), Ok(Context::Meta));
+        assert_eq!(
+            of(signs(Some("1999-01-01"), None, true)),
+            Err(Refusal::UnknownVersionHeader)
+        );
+        assert_eq!(
+            of(signs(Some("2031-01-01"), None, true)),
+            Err(Refusal::UnknownVersionHeader)
+        );
+        assert_eq!(of(signs(None, Some("2025-11-25"), true)), Ok(Context::Session));
+    }
+}

@@ -1,0 +1,95 @@
+//! Leases, rings and secrets in memory: for one node, or for several in one process.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::MemoryStore;
+use super::state::Secret;
+use crate::session::NodeId;
+use crate::store::{Heard, Lease, NewSecret, NodeStore, RINGS_WAITING_MAX, Secrets, StoreError};
+
+#[async_trait]
+impl NodeStore for MemoryStore {
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
+        self.lock().leases.put(lease.node.clone(), (), ttl);
+        Ok(())
+    }
+
+    async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError> {
+        self.lock().leases.take(node);
+        Ok(())
+    }
+
+    async fn living(&self, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError> {
+        let inner = self.lock();
+        let living = nodes.iter().filter(|node| inner.leases.get(node).is_some());
+        Ok(living.cloned().collect())
+    }
+
+    async fn ring(&self, node: &NodeId, message: &str) -> Result<(), StoreError> {
+        if let Some(listener) = self.lock().listeners.get(node) {
+            // It fails when nobody listens any longer, which is as well.
+            drop(listener.send(Heard::Message(message.into())));
+        }
+        Ok(())
+    }
+
+    async fn ring_all(&self, message: &str) -> Result<(), StoreError> {
+        let inner = self.lock();
+        for listener in inner.listeners.values() {
+            drop(listener.send(Heard::Message(message.into())));
+        }
+        Ok(())
+    }
+
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
+        let listeners = &mut self.lock().listeners;
+        listeners.retain(|_, listener| listener.receiver_count() > 0);
+        let listener = listeners
+            .entry(node.clone())
+            .or_insert_with(|| broadcast::channel(RINGS_WAITING_MAX).0);
+        Ok(listener.subscribe())
+    }
+
+    async fn secrets(
+        &self,
+        fresh: &NewSecret,
+        rotate_after: Duration,
+        ttl: Duration,
+    ) -> Result<Secrets, StoreError> {
+        let rotate_after_ms = u64::try_from(rotate_after.as_millis()).unwrap_or(u64::MAX);
+        let mut inner = self.lock();
+        let now = Instant::now();
+        if inner.secrets_end.is_some_and(|end| end <= now) {
+            inner.secrets.clear();
+        }
+        inner.secrets_end = now.checked_add(ttl);
+        let age = |secret: &Secret| fresh.now_ms.saturating_sub(secret.made_ms);
+        inner
+            .secrets
+            .retain(|_, secret| age(secret) <= rotate_after_ms.saturating_mul(2));
+        let newest = inner.newest_secret.clone().filter(|name| {
+            let secret = inner.secrets.get(name);
+            secret.is_some_and(|secret| age(secret) <= rotate_after_ms)
+        });
+        let newest = newest.unwrap_or_else(|| {
+            let secret = Secret {
+                text: fresh.text.clone(),
+                made_ms: fresh.now_ms,
+            };
+            inner.secrets.insert(fresh.name.clone(), secret);
+            inner.newest_secret = Some(fresh.name.clone());
+            fresh.name.clone()
+        });
+        let all = inner.secrets.iter();
+        Ok(Secrets {
+            newest,
+            all: all
+                .map(|(name, secret)| (name.clone(), secret.text.clone()))
+                .collect(),
+        })
+    }
+}

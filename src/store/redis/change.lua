@@ -1,0 +1,39 @@
+-- Changes a session's record and says who keeps copies.
+-- KEYS: the session.
+-- ARGV: its life in milliseconds; what to change (set, subscribe, unsubscribe); the field to set, or the URI; the value
+-- to set, or how many subscriptions there may be.
+-- Returns `changed` and the fields that stand for holders; or `full`; or `gone`.
+local key, what, name, value = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
+if redis.call('EXISTS', key) == 0 then
+  return {'gone'}
+end
+
+if what == 'set' then
+  redis.call('HSET', key, name, value)
+else
+  local uris = cjson.decode(redis.call('HGET', key, 'subscriptions') or '[]')
+  local kept, known = {}, false
+  for _, uri in ipairs(uris) do
+    known = known or uri == name
+    if uri ~= name or what == 'subscribe' then
+      kept[#kept + 1] = uri
+    end
+  end
+  if what == 'subscribe' and not known then
+    if #kept >= tonumber(value) then
+      return {'full'}
+    end
+    kept[#kept + 1] = name
+  end
+  -- cjson writes an empty table as an object.
+  redis.call('HSET', key, 'subscriptions', #kept == 0 and '[]' or cjson.encode(kept))
+end
+redis.call('PEXPIRE', key, ARGV[1])
+
+local answer = {'changed'}
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  if string.sub(field, 1, 5) == 'held:' then
+    answer[#answer + 1] = field
+  end
+end
+return answer

@@ -1,0 +1,14 @@
+-- Enters a node into the set of leases until its lease ends, and strikes out those whose lease ended long ago.
+-- KEYS: the set.
+-- ARGV: the node; the lease's life in milliseconds; for how long after their end leases stay in the set.
+-- The clock is Redis's own, so that nodes whose clocks differ agree on who lives.
+local key, life, stay = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A number turned to text by Lua loses digits beyond the fourteenth: %.0f keeps them.
+redis.call('ZADD', key, string.format('%.0f', now + life), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - stay))
+if redis.call('PTTL', key) < life + stay then
+  redis.call('PEXPIRE', key, string.format('%.0f', life + stay))
+end
+return 1

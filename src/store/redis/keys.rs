@@ -1,0 +1,165 @@
+//! The names of keys, fields and channels in Redis. Nothing else formats one.
+//!
+//! Everything of one session lives in one cluster slot, so that one script may touch all of it. Redis hashes what
+//! stands in the first `{…}` of a key, or the whole key when there is none. The session's own key has no braces (that is
+//! the documented name, and with a prefix it is `<prefix>session:<id>`), and whatever belongs to it carries that
+//! *whole key*, prefix included, in braces: `<prefix>events:{<prefix>session:<id>}:<stream>`. The same text is
+//! hashed in both cases. When the prefix itself holds a complete `{…}`, that is what counts in every key. Only a brace
+//! that is not part of one would break the rule, so [`Keys::new`] refuses such a prefix.
+
+use std::sync::Arc;
+
+use crate::session::{NodeId, SessionId};
+
+/// How many slots a cluster has (Redis cluster specification, "Key distribution model").
+#[cfg(test)]
+const SLOTS: u16 = 16_384;
+
+/// Names keys, all of which start with one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: Arc<str>,
+}
+
+impl Keys {
+    /// Keys that start with `prefix`; `None` when its braces would scatter a session over several slots.
+    pub(super) fn new(prefix: &str) -> Option<Self> {
+        let whole_tag = prefix
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .is_some_and(|(tag, _)| !tag.is_empty());
+        let fits = whole_tag || !prefix.contains(['{', '}']);
+        fits.then(|| Self {
+            prefix: prefix.into(),
+        })
+    }
+
+    pub(super) fn session(&self, id: &SessionId) -> String {
+        format!("{}session:{}", self.prefix, id.as_str())
+    }
+
+    /// A key beside the session's own, in the same slot: `events` with a stream, `calls` without.
+    #[cfg(test)]
+    fn of_session(&self, kind: &str, id: &SessionId, rest: Option<&str>) -> String {
+        let tag = self.session(id);
+        let rest = rest.map(|rest| format!(":{rest}")).unwrap_or_default();
+        format!("{}{kind}:{{{tag}}}{rest}", self.prefix)
+    }
+
+    pub(super) fn notebook(&self, handle: &str) -> String {
+        format!("{}notebook:{handle}", self.prefix)
+    }
+
+    /// Both the key of a node's lease and the channel on which the node is rung.
+    pub(super) fn node(&self, node: &NodeId) -> String {
+        format!("{}node:{node}", self.prefix)
+    }
+
+    /// Both the key of the set of leases and the channel on which all nodes are rung.
+    pub(super) fn nodes(&self) -> String {
+        format!("{}nodes", self.prefix)
+    }
+
+    pub(super) fn secret(&self) -> String {
+        format!("{}secret", self.prefix)
+    }
+
+    /// A glob that matches every session's key. The prefix is taken literally.
+    pub(super) fn session_glob(&self) -> String {
+        let mut glob = String::with_capacity(self.prefix.len() + 9);
+        for c in self.prefix.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
+                glob.push('\\');
+            }
+            glob.push(c);
+        }
+        glob.push_str("session:*");
+        glob
+    }
+
+    /// The id in a session's key; `None` when the key is not one of ours.
+    pub(super) fn session_id(&self, key: &str) -> Option<SessionId> {
+        let id = key.strip_prefix(&*self.prefix)?.strip_prefix("session:")?;
+        SessionId::parse(id)
+    }
+}
+
+/// What the fields of a session's handlers' state start with.
+pub(super) const STATE: &str = "state:";
+/// What the fields of a notebook's notes start with.
+pub(super) const NOTE: &str = "note:";
+
+/// The field that says that a node keeps a copy of the session.
+pub(super) fn held(node: &NodeId) -> String {
+    format!("held:{node}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CRC16 of XMODEM, of what Redis hashes of a key (Redis cluster specification, appendix A).
+    fn slot(key: &str) -> u16 {
+        let tag = key
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .map(|(tag, _)| tag)
+            .filter(|tag| !tag.is_empty())
+            .unwrap_or(key);
+        let crc = tag.bytes().fold(0u16, |crc, byte| {
+            (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+                if crc & 0x8000 == 0 {
+                    crc << 1
+                } else {
+                    (crc << 1) ^ 0x1021
+                }
+            })
+        });
+        crc % SLOTS
+    }
+
+    #[test]
+    fn the_slot_of_a_key_is_what_redis_says_it_is() {
+        // CLUSTER KEYSLOT of 7.0.15.
+        assert_eq!(slot("123456789"), 12739);
+        assert_eq!(slot("foo{hash_tag}"), 2515);
+    }
+
+    #[test]
+    fn all_of_a_session_is_in_one_slot_whatever_the_prefix() {
+        let id = SessionId::parse("0b7c5f2e-3a55-4b6e-9a37-6b1c0a3d8a11").unwrap();
+        for prefix in ["", "app:", "a b*", "{app}:", "x{y}z{", "ünï:"] {
+            let keys = Keys::new(prefix).unwrap();
+            let own = slot(&keys.session(&id));
+            for sibling in [
+                keys.of_session("events", &id, Some("7f")),
+                keys.of_session("calls", &id, None),
+            ] {
+                assert_eq!(slot(&sibling), own, "{sibling}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_prefix_the_keys_are_the_documented_ones() {
+        let keys = Keys::new("").unwrap();
+        let id = SessionId::parse("abc").unwrap();
+        assert_eq!(keys.session(&id), "session:abc");
+        assert_eq!(
+            keys.of_session("events", &id, Some("s1")),
+            "events:{session:abc}:s1"
+        );
+        assert_eq!(keys.session_glob(), "session:*");
+        assert_eq!(keys.session_id("session:abc"), Some(id));
+        assert_eq!(keys.session_id("session:"), None);
+        assert_eq!(keys.session_id("other:abc"), None);
+    }
+
+    #[test]
+    fn a_prefix_whose_braces_scatter_keys_is_refused() {
+        for prefix in ["a{", "a}", "{}", "}{"] {
+            assert!(Keys::new(prefix).is_none(), "{prefix}");
+        }
+        assert_eq!(Keys::new("a[b]*").unwrap().session_glob(), "a\\[b\\]\\*session:*");
+    }
+}

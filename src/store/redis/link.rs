@@ -1,0 +1,163 @@
+//! Connections to Redis that mend themselves, and commands that fail quickly while they are broken.
+//!
+//! fred reconnects by itself, for ever. Three things are added here. Commands are refused at once while there is
+//! no connection, instead of waiting for one. A connection that is open but silent (a stopped Redis, a cut wire) is
+//! found by a heartbeat and replaced: fred's own check for that is put off by every further write. And fred's task, which a
+//! few errors end for good, is started again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::error::{Error as FredError, ErrorKind};
+use fred::interfaces::ClientLike;
+use fred::types::config::{Options, Server};
+use fred::types::{ClusterHash, CustomCommand, Value};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::connect::Driven;
+
+/// How often a connection is asked for a sign of life.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long to wait before fred's task is started again.
+const RESTART_DELAY: Duration = Duration::from_millis(500);
+/// How often a cluster may send one command elsewhere.
+const CLUSTER_ATTEMPTS: u32 = 5;
+
+/// Whether a connection answers, as its keeper sees it.
+pub(super) type Alive = Arc<AtomicBool>;
+
+/// A few connections that share the commands.
+#[derive(Clone)]
+pub(super) struct Link {
+    clients: Arc<[(Client, Alive)]>,
+    next: Arc<AtomicUsize>,
+    attempts: u32,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("connections", &self.clients.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Shares commands among `clients`.
+    pub(super) fn new(clients: Vec<(Client, Alive)>) -> Self {
+        // A command whose connection breaks is never sent a second time: whoever lost the answer must decide, because it
+        // may have been carried out. Only a cluster needs more attempts, to follow `MOVED` and `ASK`.
+        let clustered = clients.iter().any(|(client, _)| client.is_clustered());
+        Self {
+            clients: clients.into(),
+            next: Arc::default(),
+            attempts: if clustered { CLUSTER_ATTEMPTS } else { 1 },
+        }
+    }
+
+    /// The next connection in turn that works.
+    fn client(&self) -> Option<&Client> {
+        let count = self.clients.len().max(1);
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..count)
+            .filter_map(|n| self.clients.get(first.wrapping_add(n) % count))
+            .find(|(client, alive)| alive.load(Ordering::Relaxed) && client.is_connected())
+            .map(|(client, _)| client)
+    }
+
+    /// Sends a command to the node that owns the slot `hash` says (in a cluster), and returns its answer.
+    pub(super) async fn send(
+        &self,
+        command: &'static str,
+        hash: ClusterHash,
+        args: Vec<Value>,
+    ) -> Result<Value, FredError> {
+        self.send_to(None, command, hash, args).await
+    }
+
+    /// Like [`send`](Self::send), to one node of a cluster.
+    pub(super) async fn send_to(
+        &self,
+        server: Option<Server>,
+        command: &'static str,
+        hash: ClusterHash,
+        args: Vec<Value>,
+    ) -> Result<Value, FredError> {
+        let Some(client) = self.client() else {
+            return Err(FredError::new(ErrorKind::IO, "not connected"));
+        };
+        let options = Options {
+            fail_fast: true,
+            max_attempts: Some(self.attempts),
+            cluster_node: server,
+            ..Options::default()
+        };
+        let client = client.with_options(&options);
+        // fred's futures are large: 7 KiB for one command.
+        Box::pin(client.custom(CustomCommand::new_static(command, hash, false), args)).await
+    }
+
+    /// The nodes of a cluster that own slots; one `None` when there is no cluster.
+    pub(super) fn masters(&self) -> Vec<Option<Server>> {
+        use fred::interfaces::ClusterInterface;
+        let client = self.client().filter(|client| client.is_clustered());
+        match client.and_then(ClusterInterface::cached_cluster_state) {
+            Some(state) => state.unique_primary_nodes().into_iter().map(Some).collect(),
+            None => vec![None],
+        }
+    }
+
+    pub(super) async fn quit(&self) {
+        for (client, _) in self.clients.iter() {
+            // It can only fail because there is nothing left to close.
+            drop(timeout(HEARTBEAT, client.quit()).await);
+        }
+    }
+}
+
+/// Where a command goes that concerns `key`.
+pub(super) fn on_slot_of(key: &str) -> ClusterHash {
+    ClusterHash::Custom(fred::util::redis_keyslot(key.as_bytes()))
+}
+
+/// Keeps one client alive until it is dropped: `beat` asks for a sign of life, `handle` is fred's task.
+pub(super) async fn keep<C, F>(
+    (client, mut handle): Driven<C>,
+    alive: Alive,
+    patience: Duration,
+    beat: impl Fn(C) -> F,
+) where
+    C: ClientLike,
+    F: Future<Output = Result<(), FredError>>,
+{
+    loop {
+        let ended = tokio::select! {
+            _ = &mut handle => true,
+            () = sleep(HEARTBEAT) => false,
+        };
+        let silent =
+            !ended && client.is_connected() && timeout(patience, beat(client.clone())).await.is_err();
+        if ended || silent {
+            debug!(ended, silent, "replacing a connection");
+            alive.store(false, Ordering::Relaxed);
+            // Not fred's own way to reconnect: its task may be stuck in a write, and would send commands a second time.
+            handle.abort();
+            handle = restart(&client).await;
+            alive.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn restart(client: &impl ClientLike) -> AbortOnDropHandle<Result<(), FredError>> {
+    loop {
+        sleep(RESTART_DELAY).await;
+        match client.init().await {
+            Ok(handle) => return AbortOnDropHandle::new(handle),
+            Err(error) => debug!(%error, "could not connect again yet"),
+        }
+    }
+}

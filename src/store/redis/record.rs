@@ -1,0 +1,144 @@
+//! A session's record as fields of a hash, and back.
+
+use std::collections::BTreeSet;
+
+use fred::types::Value;
+
+use crate::protocol::era::Revision;
+use crate::session::{LogLevel, NodeId, Principal, SessionRecord, TransportKind};
+use crate::store::StoreError;
+
+/// The version of the record's shape. A node that finds another refuses to guess.
+const VERSION: &str = "1";
+
+/// The fields of a record, the version first. [`read`] takes their values in this order.
+pub(super) const FIELDS: [&str; 12] = [
+    "v",
+    "protocolVersion",
+    "transport",
+    "clientInfo",
+    "capabilities",
+    "initialized",
+    "createdAt",
+    "lastActivity",
+    "nodeId",
+    "principal",
+    "logLevel",
+    "subscriptions",
+];
+
+/// Fields and values by turns.
+pub(super) fn write(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Error> {
+    let mut values: Vec<Value> = vec![
+        VERSION.into(),
+        record.revision.as_str().into(),
+        record.transport.as_str().into(),
+        serde_json::to_string(&record.client_info)?.into(),
+        serde_json::to_string(&record.capabilities)?.into(),
+        if record.initialized { "1" } else { "0" }.into(),
+        record.created_at_ms.to_string().into(),
+        record.last_activity_ms.to_string().into(),
+        record.node_id.as_str().into(),
+        record.principal.as_str().into(),
+    ];
+    values.push(record.log_level.map_or("", LogLevel::as_str).into());
+    values.push(serde_json::to_string(&record.subscriptions)?.into());
+    let fields = FIELDS.iter().map(|field| Value::from(*field));
+    Ok(fields.zip(values).flat_map(<[Value; 2]>::from).collect())
+}
+
+/// Reads the values of [`FIELDS`]; `None` when there is no such session.
+pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>, StoreError> {
+    let fields = <[Option<String>; FIELDS.len()]>::try_from(values)
+        .map_err(|values| corrupt("the number of fields", &values.len().to_string()))?;
+    if fields.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let [
+        v,
+        revision,
+        transport,
+        info,
+        capabilities,
+        initialized,
+        created,
+        activity,
+        node,
+        principal,
+        level,
+        uris,
+    ] = fields.map(Option::unwrap_or_default);
+    if v != VERSION {
+        return Err(corrupt("v", &v));
+    }
+    Ok(Some(SessionRecord {
+        revision: Revision::parse(&revision).ok_or_else(|| corrupt("protocolVersion", &revision))?,
+        transport: TransportKind::parse(&transport).ok_or_else(|| corrupt("transport", &transport))?,
+        client_info: json("clientInfo", &info)?,
+        capabilities: json("capabilities", &capabilities)?,
+        initialized: initialized == "1",
+        created_at_ms: json("createdAt", &created)?,
+        last_activity_ms: json("lastActivity", &activity)?,
+        node_id: NodeId::parse(&node).ok_or_else(|| corrupt("nodeId", &node))?,
+        principal: Principal(principal),
+        log_level: (!level.is_empty())
+            .then(|| LogLevel::parse(&level).ok_or_else(|| corrupt("logLevel", &level)))
+            .transpose()?,
+        subscriptions: if uris.is_empty() {
+            BTreeSet::new()
+        } else {
+            json("subscriptions", &uris)?
+        },
+    }))
+}
+
+fn json<T: serde::de::DeserializeOwned>(field: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| corrupt(field, &error.to_string()))
+}
+
+fn corrupt(field: &str, what: &str) -> StoreError {
+    StoreError::Corrupt(format!("a session's `{field}`: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(record: &SessionRecord) -> Vec<Option<String>> {
+        let all = write(record).unwrap();
+        all.into_iter()
+            .skip(1)
+            .step_by(2)
+            .map(|v| v.as_string())
+            .collect()
+    }
+
+    fn record() -> SessionRecord {
+        SessionRecord {
+            revision: Revision::V2025_11_25,
+            transport: TransportKind::Streamable,
+            client_info: serde_json::from_str(r#"{"name":"ünï \"q\"","version":"1"}"#).unwrap(),
+            capabilities: serde_json::from_str(r#"{"sampling":{}}"#).unwrap(),
+            initialized: true,
+            created_at_ms: 1_700_000_000_000,
+            last_activity_ms: u64::MAX,
+            node_id: NodeId::parse("node-1").unwrap(),
+            principal: Principal::anonymous(),
+            log_level: Some(LogLevel::Warning),
+            subscriptions: ["note://a/b".to_owned()].into(),
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        assert_eq!(read(values(&record())).unwrap(), Some(record()));
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_not_guessed_at() {
+        let mut values = values(&record());
+        values[0] = Some("2".into());
+        assert!(matches!(read(values), Err(StoreError::Corrupt(_))));
+        assert_eq!(read(vec![None; FIELDS.len()]).unwrap(), None);
+    }
+}

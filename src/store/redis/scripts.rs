@@ -1,0 +1,80 @@
+//! The Lua scripts: one file each, sent by their hash, and whole when Redis does not know the hash (any longer).
+
+use fred::error::Error as FredError;
+use fred::types::Value;
+
+use super::link::{Link, on_slot_of};
+
+/// A script, and the hash by which Redis knows it.
+#[derive(Debug)]
+pub(super) struct Script {
+    source: &'static str,
+    sha: String,
+}
+
+/// All scripts.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) create: Script,
+    pub(super) load: Script,
+    pub(super) touch: Script,
+    pub(super) change: Script,
+    pub(super) end: Script,
+    pub(super) state_read: Script,
+    pub(super) state_swap: Script,
+    pub(super) owner: Script,
+    pub(super) lease: Script,
+    pub(super) enlist: Script,
+    pub(super) living: Script,
+    pub(super) secrets: Script,
+}
+
+impl Scripts {
+    /// Loads every script, which also shows that this user may run them.
+    pub(super) async fn load(link: &Link) -> Result<Self, FredError> {
+        Ok(Self {
+            create: Script::load(link, include_str!("create.lua")).await?,
+            load: Script::load(link, include_str!("load.lua")).await?,
+            touch: Script::load(link, include_str!("touch.lua")).await?,
+            change: Script::load(link, include_str!("change.lua")).await?,
+            end: Script::load(link, include_str!("end.lua")).await?,
+            state_read: Script::load(link, include_str!("state_read.lua")).await?,
+            state_swap: Script::load(link, include_str!("state_swap.lua")).await?,
+            owner: Script::load(link, include_str!("owner.lua")).await?,
+            lease: Script::load(link, include_str!("lease.lua")).await?,
+            enlist: Script::load(link, include_str!("enlist.lua")).await?,
+            living: Script::load(link, include_str!("living.lua")).await?,
+            secrets: Script::load(link, include_str!("secrets.lua")).await?,
+        })
+    }
+}
+
+impl Script {
+    async fn load(link: &Link, source: &'static str) -> Result<Self, FredError> {
+        let hash = on_slot_of("");
+        let sha = link
+            .send("SCRIPT", hash, vec!["LOAD".into(), source.into()])
+            .await?;
+        Ok(Self {
+            source,
+            sha: sha.convert()?,
+        })
+    }
+
+    /// Runs the script. In a cluster, all `keys` must be in the slot of the first.
+    pub(super) async fn run(&self, link: &Link, keys: &[&str], args: Vec<Value>) -> Result<Value, FredError> {
+        let hash = on_slot_of(keys.first().copied().unwrap_or_default());
+        let rest: Vec<Value> = std::iter::once(keys.len().to_string().into())
+            .chain(keys.iter().map(|key| Value::from(*key)))
+            .chain(args)
+            .collect();
+        let call = |text: &str| std::iter::once(Value::from(text)).chain(rest.clone()).collect();
+        match link.send("EVALSHA", hash.clone(), call(&self.sha)).await {
+            // Redis was restarted, or another one took over, or this cluster node never saw the script.
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                link.send("EVAL", hash, call(self.source)).await
+            }
+            answer => answer,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Sessions in Redis: one hash each.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fred::error::{Error as FredError, ErrorKind};
+use fred::types::Value;
+use fred::types::config::Server;
+use futures::future::join_all;
+
+use super::{RedisStore, keys, millis, on_slot_of, record};
+use crate::session::record::SUBSCRIPTIONS_MAX;
+use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
+
+/// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
+const SCAN_COUNT: &str = "500";
+
+#[async_trait]
+impl SessionStore for RedisStore {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &SessionRecord,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
+        let mut args = vec![millis(ttl).into()];
+        args.extend(record::write(record).map_err(|error| StoreError::Corrupt(error.to_string()))?);
+        let key = self.keys.session(id);
+        let made: u64 = self
+            .script("session_create", &self.scripts.create, &[&key], args)
+            .await?;
+        Ok(if made == 1 {
+            Created::Created
+        } else {
+            Created::Collision
+        })
+    }
+
+    async fn load(
+        &self,
+        id: &SessionId,
+        holder: Option<&NodeId>,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let key = self.keys.session(id);
+        let fields = record::FIELDS.map(Value::from);
+        let work = async {
+            let answer = match holder {
+                Some(node) => {
+                    let args = [keys::held(node).into()].into_iter().chain(fields).collect();
+                    self.scripts.load.run(&self.link, &[&key], args).await?
+                }
+                None => self.read_fields(&key, fields).await?,
+            };
+            answer.convert()
+        };
+        record::read(self.measured("session_load", work).await?)
+    }
+
+    async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
+        let key = self.keys.session(id);
+        let args = vec![millis(ttl).into(), now_ms.to_string().into()];
+        let touched: u64 = self
+            .script("session_touch", &self.scripts.touch, &[&key], args)
+            .await?;
+        Ok(if touched == 1 {
+            Touched::Touched
+        } else {
+            Touched::Gone
+        })
+    }
+
+    async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError> {
+        let most = SUBSCRIPTIONS_MAX.to_string();
+        let (what, name, value) = match change {
+            Change::Initialized => ("set", "initialized", "1"),
+            Change::LogLevel(level) => ("set", "logLevel", level.as_str()),
+            Change::Subscribe(uri) => ("subscribe", uri.as_str(), most.as_str()),
+            Change::Unsubscribe(uri) => ("unsubscribe", uri.as_str(), most.as_str()),
+        };
+        let key = self.keys.session(id);
+        let args = vec![millis(ttl).into(), what.into(), name.into(), value.into()];
+        let answer: Vec<String> = self
+            .script("session_change", &self.scripts.change, &[&key], args)
+            .await?;
+        match answer.split_first() {
+            Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
+            Some((word, _)) if word == "full" => Ok(Changed::Full),
+            Some((word, _)) if word == "gone" => Ok(Changed::Gone),
+            _ => Err(unexpected("change", &answer)),
+        }
+    }
+
+    async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
+        let key = self.keys.session(id);
+        let answer: Vec<String> = self
+            .script("session_end", &self.scripts.end, &[&key], vec![])
+            .await?;
+        match answer.split_first() {
+            Some((word, held)) if word == "ended" => Ok(Ended::Ended(holders(held))),
+            Some((word, _)) if word == "gone" => Ok(Ended::Gone),
+            _ => Err(unexpected("end", &answer)),
+        }
+    }
+
+    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
+        let key = self.keys.session(id);
+        // Taking a field away cannot bring a hash back, so this needs no script.
+        let args = vec![key.as_str().into(), keys::held(holder).into()];
+        let take = self.link.send("HDEL", on_slot_of(&key), args);
+        self.measured("session_release", take).await.map(drop)
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
+        let limit = limit.min(SESSION_LIST_MAX);
+        self.measured("session_list", async {
+            let ids = self.scan(limit).await?;
+            let loads = ids.into_iter().map(|id| async {
+                let key = self.keys.session(&id);
+                let values = self
+                    .read_fields(&key, record::FIELDS.map(Value::from))
+                    .await?
+                    .convert()?;
+                // One that has just gone, or cannot be read, does not spoil the list.
+                Ok::<_, FredError>(record::read(values).ok().flatten().map(|record| (id, record)))
+            });
+            let loaded: Result<Vec<_>, _> = join_all(loads).await.into_iter().collect();
+            Ok(loaded?.into_iter().flatten().collect())
+        })
+        .await
+    }
+}
+
+impl RedisStore {
+    async fn read_fields(
+        &self,
+        key: &str,
+        fields: [Value; record::FIELDS.len()],
+    ) -> Result<Value, FredError> {
+        let args = [Value::from(key)].into_iter().chain(fields).collect();
+        self.link.send("HMGET", on_slot_of(key), args).await
+    }
+
+    /// Ids of sessions, `limit` at most, from every node that has some.
+    async fn scan(&self, limit: usize) -> Result<HashSet<SessionId>, FredError> {
+        let mut ids = HashSet::new();
+        for master in self.link.masters() {
+            let mut cursor = "0".to_owned();
+            while ids.len() < limit {
+                let (next, found) = self.scan_page(master.clone(), cursor).await?;
+                let found = found.iter().filter_map(|key| self.keys.session_id(key));
+                ids.extend(found.take(limit.saturating_sub(ids.len())));
+                cursor = next;
+                if cursor == "0" {
+                    break;
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn scan_page(
+        &self,
+        master: Option<Server>,
+        cursor: String,
+    ) -> Result<(String, Vec<String>), FredError> {
+        let glob = self.keys.session_glob();
+        let args: Vec<Value> = [&cursor, "MATCH", &glob, "COUNT", SCAN_COUNT, "TYPE", "hash"]
+            .map(Value::from)
+            .into();
+        let answer = self.link.send_to(master, "SCAN", on_slot_of(""), args).await?;
+        match <[Value; 2]>::try_from(answer.into_array()) {
+            Ok([next, keys]) => Ok((next.convert()?, keys.convert()?)),
+            Err(_) => Err(FredError::new(ErrorKind::Parse, "SCAN: unexpected answer")),
+        }
+    }
+}
+
+fn holders(fields: &[String]) -> Vec<NodeId> {
+    let nodes = fields.iter().filter_map(|field| field.strip_prefix("held:"));
+    nodes.filter_map(NodeId::parse).collect()
+}
+
+fn unexpected(script: &str, answer: &[String]) -> StoreError {
+    StoreError::Corrupt(format!("the script `{script}` answered {:?}", answer.first()))
+}

@@ -1,0 +1,153 @@
+//! Handlers' state in Redis: fields of a session's hash, or of a notebook's own.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use fred::types::Value;
+
+use super::{RedisStore, keys, millis};
+use crate::session::Principal;
+use crate::session::notebooks::NotebookStore;
+use crate::session::state::{
+    Expected, Home, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateStore, Swapped,
+};
+use crate::store::StoreError;
+
+impl RedisStore {
+    /// The key of a home, and what the fields of its state start with.
+    fn home(&self, home: &Home) -> (String, &'static str) {
+        match home {
+            Home::Session(id) => (self.keys.session(id), keys::STATE),
+            Home::Notebook(handle) => (self.keys.notebook(handle), keys::NOTE),
+        }
+    }
+
+    async fn read_state(
+        &self,
+        operation: &'static str,
+        key: &str,
+        args: Vec<Value>,
+    ) -> Result<Vec<Option<String>>, StateError> {
+        let answer: Vec<Option<String>> = self
+            .script(operation, &self.scripts.state_read, &[key], args)
+            .await?;
+        if answer.is_empty() {
+            return Err(StateError::Gone);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl StateStore for RedisStore {
+    async fn state_get(&self, home: &Home, key: &str) -> Result<Option<String>, StateError> {
+        let (hash, start) = self.home(home);
+        let args = vec![format!("{start}{key}").into()];
+        let mut answer = self.read_state("state_get", &hash, args).await?;
+        Ok(answer.pop().filter(|_| !answer.is_empty()).flatten())
+    }
+
+    async fn state_entries(&self, home: &Home) -> Result<Vec<(String, String)>, StateError> {
+        let (hash, start) = self.home(home);
+        let mut answer = self
+            .read_state("state_entries", &hash, vec![])
+            .await?
+            .into_iter()
+            .skip(1);
+        let mut entries = Vec::new();
+        while let (Some(Some(field)), Some(Some(value))) = (answer.next(), answer.next()) {
+            if let Some(key) = field.strip_prefix(start) {
+                entries.push((key.to_owned(), value));
+            }
+        }
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    async fn state_swap(
+        &self,
+        home: &Home,
+        key: &str,
+        expected: Expected<'_>,
+        value: Option<&str>,
+    ) -> Result<Swapped, StateError> {
+        let (hash, start) = self.home(home);
+        let (expectation, text) = match expected {
+            Expected::Anything => ("any", ""),
+            Expected::Absent => ("absent", ""),
+            Expected::Text(text) => ("text", text),
+        };
+        let args = vec![
+            format!("{start}{key}").into(),
+            key.len().to_string().into(),
+            expectation.into(),
+            text.into(),
+            if value.is_some() { "set" } else { "remove" }.into(),
+            value.unwrap_or_default().into(),
+            STATE_KEYS_MAX.to_string().into(),
+            STATE_BYTES_MAX.to_string().into(),
+        ];
+        let answer: Vec<Option<String>> = self
+            .script("state_swap", &self.scripts.state_swap, &[&hash], args)
+            .await?;
+        let mut answer = answer.into_iter();
+        let word = answer.next().flatten().unwrap_or_default();
+        let other = answer.next().flatten();
+        match word.as_str() {
+            "done" => Ok(Swapped::Done(other)),
+            "conflict" => Ok(Swapped::Conflict(other)),
+            "keys" => Err(StateError::TooManyKeys),
+            "bytes" => Err(StateError::TooLarge),
+            "gone" => Err(StateError::Gone),
+            _ => Err(StoreError::Corrupt(format!("the script `state_swap` answered {word:?}")).into()),
+        }
+    }
+}
+
+#[async_trait]
+impl NotebookStore for RedisStore {
+    async fn notebook_open(
+        &self,
+        handle: &str,
+        principal: &Principal,
+        ttl: Duration,
+    ) -> Result<(), StateError> {
+        let key = self.keys.notebook(handle);
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        let (ttl, now_ms) = (millis(ttl), now_ms.to_string());
+        let args = [
+            &ttl,
+            "v",
+            "1",
+            "createdAt",
+            &now_ms,
+            "principal",
+            principal.as_str(),
+            "ttl",
+            &ttl,
+        ]
+        .map(Value::from)
+        .into();
+        let made: u64 = self
+            .script("notebook_open", &self.scripts.create, &[&key], args)
+            .await?;
+        // A handle is made up afresh each time; one that is taken must not be handed to a second owner.
+        if made == 1 {
+            Ok(())
+        } else {
+            Err(StateError::Contended)
+        }
+    }
+
+    async fn notebook_owner(&self, handle: &str, ttl: Duration) -> Result<Option<Principal>, StateError> {
+        let key = self.keys.notebook(handle);
+        let args = vec![millis(ttl).into()];
+        let owner: Option<String> = self
+            .script("notebook_owner", &self.scripts.owner, &[&key], args)
+            .await?;
+        Ok(owner.map(Principal))
+    }
+}

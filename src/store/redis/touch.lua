@@ -1,0 +1,10 @@
+-- Renews a session's life.
+-- KEYS: the session.
+-- ARGV: its life in milliseconds; the time of this activity.
+-- Returns 1, or 0 when there is no such session: a late touch must not bring one back.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'lastActivity', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1

@@ -1,0 +1,62 @@
+//! Owns every task of a node, so that none outlives it and none dies unseen.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, debug_span, error, warn};
+
+/// Starts tasks, and stops them together. Clones share the same tasks.
+#[derive(Debug, Clone, Default)]
+pub struct Supervisor {
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Supervisor {
+    /// An owner without tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a task that ends when its work is done.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        drop(self.tasks.spawn(task.instrument(debug_span!("task", name))));
+    }
+
+    /// Runs a task that the node cannot do without: when it ends before the node stops, the node stops.
+    pub fn spawn_vital<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stopping = self.stopping.clone();
+        self.spawn(name, async move {
+            let guard = stopping.clone().drop_guard();
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = task => error!(task = name, "a task that must not end has ended: stopping the node"),
+            }
+            drop(guard);
+        });
+    }
+
+    /// Fires when the node stops. Tasks that wait must watch it.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Tells every task to stop, and waits for them, at most `limit`.
+    pub async fn stop(&self, limit: Duration) {
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            warn!(left = self.tasks.len(), "some tasks did not stop in time");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Every metric of the server: recorded through what is here, read at `/metrics`.
+//!
+//! Several nodes in one process share the metrics, so gauges count up and down and are never set.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Gauge, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::Instant;
+
+use crate::protocol::era::Era;
+use crate::session::TransportKind;
+
+mod names;
+
+pub use names::method_label;
+
+use names::{
+    BUILD_INFO, CALLS_IN_FLIGHT, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS,
+    SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS,
+    STREAMS_OPEN,
+};
+
+/// How often [`upkeep`] should run: histograms keep every value until it does.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(5); // 5 s x 50k/s x 16 B = 4 MB between two runs
+
+/// Calls: from a quick answer to one that people are asked for.
+const CALL_BUCKETS_SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0,
+];
+/// The store: from a local socket to the longest timeout that makes sense.
+const STORE_BUCKETS_SECONDS: [f64; 13] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0,
+];
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a recorder
+/// of its own, that one gets the metrics, and [`render`] has none.
+pub fn install() {
+    RECORDER.get_or_init(|| {
+        let installed = builder().and_then(PrometheusBuilder::install_recorder);
+        begin();
+        installed
+            .inspect_err(
+                |error| tracing::warn!(%error, "metrics go to another recorder: /metrics stays empty"),
+            )
+            .ok()
+    });
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.into()), &CALL_BUCKETS_SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &STORE_BUCKETS_SECONDS)
+}
+
+/// Describes all metrics, and shows at once those without labels: a metric that is absent until it first moves cannot
+/// be told from one that is broken.
+fn begin() {
+    names::describe();
+    let (version, os, arch) = (
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    );
+    gauge!(BUILD_INFO, "version" => version, "os" => os, "arch" => arch).set(1.0);
+    gauge!(SESSIONS_ACTIVE).increment(0.0);
+    gauge!(CALLS_IN_FLIGHT).increment(0.0);
+    counter!(SESSIONS_ENDED).increment(0);
+    counter!(SESSIONS_EXPIRED).increment(0);
+}
+
+/// All metrics in Prometheus' text format, `text/plain; version=0.0.4`.
+#[must_use]
+pub fn render() -> String {
+    upkeep();
+    handle().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Folds what was recorded into histograms. Call it each [`UPKEEP_EVERY`], whether or not anyone scrapes.
+pub fn upkeep() {
+    if let Some(handle) = handle() {
+        handle.run_upkeep();
+    }
+}
+
+fn handle() -> Option<&'static PrometheusHandle> {
+    RECORDER.get()?.as_ref()
+}
+
+/// Counts one thing for as long as it is held.
+#[derive(Debug)]
+#[must_use = "it counts until it is dropped"]
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// Counts a session that this node keeps restored.
+pub fn session_kept() -> Counted {
+    Counted::new(gauge!(SESSIONS_ACTIVE))
+}
+
+/// Counts a call that a handler works on.
+pub fn call_in_flight() -> Counted {
+    Counted::new(gauge!(CALLS_IN_FLIGHT))
+}
+
+/// Counts a stream that is open to a client.
+pub fn stream_open(kind: StreamKind) -> Counted {
+    Counted::new(gauge!(STREAMS_OPEN, "kind" => kind.label()))
+}
+
+/// What a stream to a client is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// The reply to a `POST /mcp`.
+    Reply,
+    /// A session's standalone stream, `GET /mcp`, also when it resumes another.
+    Standalone,
+    /// HTTP+SSE, `GET /sse`.
+    Sse,
+    /// `subscriptions/listen`.
+    Listen,
+}
+
+impl StreamKind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Reply => "reply",
+            Self::Standalone => "standalone",
+            Self::Sse => "sse",
+            Self::Listen => "listen",
+        }
+    }
+}
+
+/// Notes that this node made a session.
+pub fn session_made(transport: TransportKind) {
+    counter!(SESSIONS_MADE, "transport" => transport.as_str()).increment(1);
+}
+
+/// Notes that a client or an operator ended a session through this node.
+pub fn session_ended() {
+    counter!(SESSIONS_ENDED).increment(1);
+}
+
+/// Notes that a session which this node kept has expired.
+pub fn session_expired() {
+    counter!(SESSIONS_EXPIRED).increment(1);
+}
+
+/// How looking a session up in the store ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restoration {
+    /// It was there.
+    Restored,
+    /// There is no such session.
+    Missing,
+    /// The store did not answer.
+    Failed,
+}
+
+/// Notes that a session was looked up in the store.
+pub fn restoration(outcome: Restoration, took: Duration) {
+    let label = match outcome {
+        Restoration::Restored => "restored",
+        Restoration::Missing => "missing",
+        Restoration::Failed => "failed",
+    };
+    counter!(RESTORATIONS, "outcome" => label).increment(1);
+    histogram!(RESTORATION_SECONDS).record(took);
+}
+
+/// Notes that the store was asked, and with `error` ([`StoreError::label`](crate::store::StoreError::label)) that it
+/// failed.
+pub fn store_operation(operation: &'static str, took: Duration, error: Option<&'static str>) {
+    histogram!(STORE_SECONDS, "operation" => operation).record(took);
+    if let Some(error) = error {
+        counter!(STORE_ERRORS, "operation" => operation, "error" => error).increment(1);
+    }
+}
+
+/// Notes that a request was turned away before any handler saw it, and why
+/// ([`Refusal::label`](crate::protocol::error::Refusal::label)).
+pub fn refused(reason: &'static str) {
+    counter!(REFUSALS, "reason" => reason).increment(1);
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a result.
+    Ok,
+    /// With a JSON-RPC error from the handler.
+    Error,
+    /// Cancelled by the client.
+    Cancelled,
+    /// It took longer than it may.
+    Timeout,
+}
+
+/// Measures one request, from when it is made to when it is dropped.
+#[derive(Debug)]
+#[must_use = "it measures until it is dropped"]
+pub struct Request {
+    era: Era,
+    method: &'static str,
+    outcome: Option<Outcome>,
+    started: Instant,
+}
+
+impl Request {
+    /// Begins to measure.
+    pub fn begin(era: Era, method: &str) -> Self {
+        Self {
+            era,
+            method: method_label(method),
+            outcome: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// Ends it so.
+    pub fn end(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let outcome = match self.outcome {
+            Some(Outcome::Ok) => "ok",
+            Some(Outcome::Error) => "error",
+            Some(Outcome::Cancelled) => "cancelled",
+            Some(Outcome::Timeout) => "timeout",
+            // Nobody said how it ended: the client left, or the node did.
+            None => "abandoned",
+        };
+        let era = self.era.as_str();
+        counter!(REQUESTS, "era" => era, "method" => self.method, "outcome" => outcome).increment(1);
+        histogram!(REQUEST_SECONDS, "era" => era, "method" => self.method).record(self.started.elapsed());
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics/metrics_tests.rs"]
+mod tests;

@@ -1,0 +1,138 @@
+//! The names of all metrics, with what each tells. Units are last in names, as Prometheus asks.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Always 1; its labels tell what is running.
+pub(super) const BUILD_INFO: &str = "anynode_build_info";
+/// Sessions that this node keeps restored.
+pub(super) const SESSIONS_ACTIVE: &str = "anynode_sessions_active";
+/// Sessions made by this node.
+pub(super) const SESSIONS_MADE: &str = "anynode_sessions_made_total";
+/// Sessions ended on purpose through this node.
+pub(super) const SESSIONS_ENDED: &str = "anynode_sessions_ended_total";
+/// Sessions that this node kept and found expired.
+pub(super) const SESSIONS_EXPIRED: &str = "anynode_sessions_expired_total";
+/// Sessions restored from the store.
+pub(super) const RESTORATIONS: &str = "anynode_session_restorations_total";
+/// How long restoring took.
+pub(super) const RESTORATION_SECONDS: &str = "anynode_session_restoration_duration_seconds";
+/// Streams open to clients.
+pub(super) const STREAMS_OPEN: &str = "anynode_streams_open";
+/// Calls that handlers are working on.
+pub(super) const CALLS_IN_FLIGHT: &str = "anynode_calls_in_flight";
+/// Requests answered.
+pub(super) const REQUESTS: &str = "anynode_requests_total";
+/// How long answering took.
+pub(super) const REQUEST_SECONDS: &str = "anynode_request_duration_seconds";
+/// Requests turned away before any handler saw them.
+pub(super) const REFUSALS: &str = "anynode_refusals_total";
+/// How long the store took.
+pub(super) const STORE_SECONDS: &str = "anynode_store_operation_duration_seconds";
+/// Store operations that failed.
+pub(super) const STORE_ERRORS: &str = "anynode_store_errors_total";
+
+/// Gives every metric its `# HELP` line.
+pub(super) fn describe() {
+    describe_gauge!(BUILD_INFO, "Always 1; the labels tell what is running");
+    describe_gauge!(
+        SESSIONS_ACTIVE,
+        Unit::Count,
+        "Sessions that this node keeps restored"
+    );
+    describe_counter!(
+        SESSIONS_MADE,
+        Unit::Count,
+        "Sessions made by this node, by transport"
+    );
+    describe_counter!(
+        SESSIONS_ENDED,
+        Unit::Count,
+        "Sessions ended on purpose through this node"
+    );
+    describe_counter!(
+        SESSIONS_EXPIRED,
+        Unit::Count,
+        "Sessions that this node kept and found expired"
+    );
+    describe_counter!(
+        RESTORATIONS,
+        Unit::Count,
+        "Sessions looked up in the store, by outcome"
+    );
+    describe_histogram!(
+        RESTORATION_SECONDS,
+        Unit::Seconds,
+        "Time to look a session up in the store"
+    );
+    describe_gauge!(
+        STREAMS_OPEN,
+        Unit::Count,
+        "Event streams open to clients, by kind"
+    );
+    describe_gauge!(CALLS_IN_FLIGHT, Unit::Count, "Calls that handlers are working on");
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests answered, by era, method and outcome"
+    );
+    describe_histogram!(
+        REQUEST_SECONDS,
+        Unit::Seconds,
+        "Time from a request to its answer, by era and method"
+    );
+    describe_counter!(
+        REFUSALS,
+        Unit::Count,
+        "Requests turned away before any handler saw them, by reason"
+    );
+    describe_histogram!(
+        STORE_SECONDS,
+        Unit::Seconds,
+        "Time that the store took, by operation"
+    );
+    describe_counter!(
+        STORE_ERRORS,
+        Unit::Count,
+        "Store operations that failed, by operation and error"
+    );
+}
+
+/// The methods that get a label of their own. Clients choose methods freely, so any other is `other`: a label set
+/// that clients can grow would fill the memory of every scraper.
+const METHODS: [&str; 26] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "notifications/cancelled",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/directory/read",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "skills/get",
+    "skills/list",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/list",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
+
+/// The label of a method.
+#[must_use]
+pub fn method_label(method: &str) -> &'static str {
+    METHODS
+        .into_iter()
+        .find(|known| *known == method)
+        .unwrap_or("other")
+}

@@ -1,0 +1,311 @@
+//! One call: a request, its caller and its handler, from dispatch to the response's bytes.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::StatusCode;
+use rmcp::ErrorData;
+use rmcp::model::{
+    ClientRequest, ErrorCode, Implementation, InitializeRequest, InitializeRequestParams, InitializeResult,
+    RequestId, RequestMetaObject, ServerJsonRpcMessage, ServerResult,
+};
+use rmcp::service::RequestContext;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, error};
+
+use super::calls::{ANSWERS_WAITING_MAX, Calls};
+use super::handler::Handler;
+use super::peer::{self, LogGate, WireSettings};
+use super::reply::Finished;
+use crate::cluster::{Live, SessionError, Sessions};
+use crate::protocol::era::Era;
+use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
+use crate::session::Caller;
+use crate::store::Change;
+use crate::telemetry::metrics::{self, Outcome};
+
+/// How long a handler may go on after its token fired, before it is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// Bounds on a call's time.
+#[derive(Debug, Clone, Copy)]
+pub struct CallTimes {
+    /// How long it may take in all.
+    pub timeout: Duration,
+    /// How long its client may take to answer a request of it.
+    pub answer_timeout: Duration,
+}
+
+/// A request ready to be run.
+#[derive(Debug)]
+pub struct Call {
+    /// The id that the client gave it.
+    pub id: RequestId,
+    /// The method's name, for metrics.
+    pub method: &'static str,
+    /// The typed request.
+    pub request: ClientRequest,
+    /// The request's `_meta`.
+    pub meta: RequestMetaObject,
+    /// Who asks.
+    pub caller: Caller,
+    /// Which log messages the client wants.
+    pub logs: LogGate,
+    /// The HTTP request it came in, for handlers that look at headers.
+    pub parts: http::request::Parts,
+    /// Fires when the call is cancelled.
+    pub cancel: CancellationToken,
+    /// What to change in the session when the handler agrees.
+    pub then: Option<(Sessions, Arc<Live>, Change)>,
+}
+
+/// Runs a call. Never panics, always ends: by the handler's result, its error, or a bound.
+#[must_use]
+pub fn run(
+    call: Call,
+    handler: Arc<dyn Handler>,
+    calls: &Arc<Calls>,
+    times: CallTimes,
+    outbound: mpsc::Sender<Bytes>,
+) -> BoxFuture<'static, Finished> {
+    let name: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
+    let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let registered = call.caller.session.as_ref().map(|session| {
+        calls.register(
+            session.id().clone(),
+            call.id.clone(),
+            Arc::clone(&name),
+            call.cancel.clone(),
+            answers.clone(),
+        )
+    });
+    let wire = WireSettings {
+        name,
+        logs: call.logs.clone(),
+        capabilities: Arc::clone(&call.caller.capabilities),
+        answer_timeout: times.answer_timeout,
+    };
+    let span = Span::current();
+    let running = async move {
+        let measured = metrics::Request::begin(call.caller.era(), call.method);
+        let in_flight = metrics::call_in_flight();
+        let peer = peer::open(peer_info(&call.caller), wire, outbound, answers_in);
+        let era = call.caller.era();
+        let id = call.id.clone();
+        let cancel = call.cancel.clone();
+        let context = context(&call, peer.peer().clone());
+        let then = call.then;
+        let request = async {
+            let result = handler.request(call.request, context).await?;
+            if let Some((sessions, live, change)) = &then {
+                sessions
+                    .change(live, change)
+                    .await
+                    .map_err(|error| not_changed(&error))?;
+            }
+            Ok(result)
+        };
+        let request = AssertUnwindSafe(request).catch_unwind();
+        let ended = bounded(request, &cancel, times.timeout).await;
+        drop((registered, answers, in_flight));
+        let (finished, outcome) = finish(ended, id, era);
+        measured.end(outcome);
+        finished
+    };
+    Box::pin(running.instrument(span))
+}
+
+/// How a handler's run ended.
+enum End {
+    Result(Box<ServerResult>),
+    Error(ErrorData),
+    Panicked,
+    TimedOut(Duration),
+    Cancelled,
+}
+
+type Caught = Result<Result<ServerResult, ErrorData>, Box<dyn std::any::Any + Send>>;
+
+async fn bounded(
+    request: impl Future<Output = Caught>,
+    cancel: &CancellationToken,
+    timeout: Duration,
+) -> End {
+    tokio::pin!(request);
+    tokio::select! {
+        biased;
+        caught = &mut request => match caught {
+            Ok(Ok(result)) => End::Result(Box::new(result)),
+            Ok(Err(error)) => End::Error(error),
+            Err(_panic) => End::Panicked,
+        },
+        () = cancel.cancelled() => {
+            // The handler has been told; it may put things in order, but nobody hears what it says.
+            if tokio::time::timeout(CANCEL_GRACE, &mut request).await.is_err() {
+                tracing::debug!("a cancelled handler did not stop by itself");
+            }
+            End::Cancelled
+        }
+        () = sleep(timeout) => {
+            cancel.cancel();
+            End::TimedOut(timeout)
+        }
+    }
+}
+
+fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
+    match end {
+        End::Result(result) => match serde_json::to_vec(&ServerJsonRpcMessage::response(*result, id.clone()))
+        {
+            Ok(body) => (
+                Finished {
+                    body: Some(body.into()),
+                    status: StatusCode::OK,
+                },
+                Outcome::Ok,
+            ),
+            Err(cause) => {
+                error!(%cause, "a handler's result cannot be written as JSON");
+                (failure(&id, &internal(), era), Outcome::Error)
+            }
+        },
+        End::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
+        End::Panicked => {
+            error!("a handler panicked: its call gets an internal error, others go on");
+            (failure(&id, &internal(), era), Outcome::Error)
+        }
+        End::TimedOut(timeout) => {
+            let words = format!(
+                "the call did not finish within {} s and was stopped",
+                timeout.as_secs()
+            );
+            (
+                failure(&id, &ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None), era),
+                Outcome::Timeout,
+            )
+        }
+        End::Cancelled => (
+            Finished {
+                body: None,
+                status: StatusCode::OK,
+            },
+            Outcome::Cancelled,
+        ),
+    }
+}
+
+fn not_changed(error: &SessionError) -> ErrorData {
+    let refusal = match error {
+        SessionError::NotFound => Refusal::SessionNotFound,
+        SessionError::Full => Refusal::InvalidParams(error.to_string()),
+        SessionError::Store(_) => Refusal::StoreUnreachable,
+    };
+    let data = refusal
+        .retry_after_seconds()
+        .map(|seconds| json!({ RETRY_AFTER_MEMBER: seconds }));
+    ErrorData::new(refusal.code(), refusal.to_string(), data)
+}
+
+/// Asks the handler to answer `initialize`, with the bounds of any call.
+///
+/// # Errors
+/// The handler's, or an internal error.
+pub async fn initialize(
+    params: InitializeRequestParams,
+    caller: &Caller,
+    handler: &dyn Handler,
+    times: CallTimes,
+) -> Result<InitializeResult, ErrorData> {
+    let (outbound, _nobody) = mpsc::channel(1);
+    let (_, answers) = mpsc::channel(1);
+    let wire = WireSettings {
+        name: "initialize".into(),
+        logs: LogGate::Request(None),
+        capabilities: Arc::clone(&caller.capabilities),
+        answer_timeout: times.answer_timeout,
+    };
+    let peer = peer::open(params.clone(), wire, outbound, answers);
+    let cancel = CancellationToken::new();
+    let mut context = RequestContext::new(RequestId::Number(0), peer.peer().clone());
+    context.ct = cancel.clone();
+    context.extensions.insert(caller.clone());
+    let request = ClientRequest::InitializeRequest(InitializeRequest::new(params));
+    let request = AssertUnwindSafe(handler.request(request, context)).catch_unwind();
+    match bounded(request, &cancel, times.timeout).await {
+        End::Result(result) => match *result {
+            ServerResult::InitializeResult(result) => Ok(result),
+            _ => Err(internal()),
+        },
+        End::Error(error) => Err(error),
+        End::Panicked | End::TimedOut(_) | End::Cancelled => Err(internal()),
+    }
+}
+
+fn internal() -> ErrorData {
+    ErrorData::internal_error("internal error: the call failed unexpectedly", None)
+}
+
+fn failure(id: &RequestId, error: &ErrorData, era: Era) -> Finished {
+    Finished {
+        body: Some(error_body(Some(id), error).into()),
+        status: status_of(error, era),
+    }
+}
+
+/// The member of an error's `data` that says when to try again: the call could not be run for want of the store.
+const RETRY_AFTER_MEMBER: &str = "retryAfterSeconds";
+
+/// The HTTP status of a JSON-RPC error. In a session an error is an answer like any other; 2026-07-28 gives some
+/// errors a status of their own (Transports, "Status Codes").
+fn status_of(error: &ErrorData, era: Era) -> StatusCode {
+    if error.code.0 == CODE_TRANSPORT
+        && error
+            .data
+            .as_ref()
+            .is_some_and(|data| data.get(RETRY_AFTER_MEMBER).is_some())
+    {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    match (era, error.code) {
+        (Era::Legacy, _) => StatusCode::OK,
+        (
+            Era::Modern,
+            ErrorCode::HEADER_MISMATCH
+            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
+            | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+        ) => StatusCode::BAD_REQUEST,
+        (Era::Modern, ErrorCode::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        (Era::Modern, _) => StatusCode::OK,
+    }
+}
+
+fn context(call: &Call, peer: rmcp::Peer<rmcp::RoleServer>) -> RequestContext<rmcp::RoleServer> {
+    let mut context = RequestContext::new(call.id.clone(), peer);
+    context.ct = call.cancel.clone();
+    context.meta = call.meta.clone();
+    if let Some(session) = &call.caller.session {
+        context.extensions.insert(session.clone());
+    }
+    context.extensions.insert(call.caller.clone());
+    context.extensions.insert(call.parts.clone());
+    context
+}
+
+/// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be sent
+/// requests, and results carry the members of the client's revision only.
+pub(crate) fn peer_info(caller: &Caller) -> InitializeRequestParams {
+    let client = caller
+        .client
+        .as_deref()
+        .cloned()
+        .unwrap_or_else(|| Implementation::new("unknown", "unknown"));
+    InitializeRequestParams::new(caller.capabilities.as_ref().clone(), client)
+        .with_protocol_version(caller.revision.to_rmcp())
+}

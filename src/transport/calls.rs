@@ -1,0 +1,161 @@
+//! The calls that this node is running: what a cancellation or a client's answer must find.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rmcp::model::RequestId;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::SessionId;
+
+/// How many locks the table is spread over.
+const SHARDS: usize = 64;
+/// How many answers may wait for a call that has not taken them yet: one for each of its open requests.
+pub const ANSWERS_WAITING_MAX: usize = 32;
+
+/// A client's answer to a request that a call sent it.
+#[derive(Debug)]
+pub struct Answer {
+    /// Which of the call's requests it answers.
+    pub number: u64,
+    /// The result's JSON text, or the error's.
+    pub outcome: Result<Box<RawValue>, Box<RawValue>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cancel: CancellationToken,
+    name: Arc<str>,
+}
+
+/// A call's place in the table: its session, and the id that the client gave it.
+type Key = (SessionId, RequestId);
+/// Who may answer a call's requests, and where the answers go.
+type Asker = (SessionId, mpsc::Sender<Answer>);
+type Shards<K, V> = Vec<Mutex<HashMap<K, V>>>;
+
+/// All calls of sessions that this node is running.
+pub struct Calls {
+    by_request: Shards<Key, Entry>,
+    by_name: Shards<Arc<str>, Asker>,
+    hasher: RandomState,
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Calls")
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            by_request: shards(),
+            by_name: shards(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+/// Takes a call off the table when dropped.
+#[derive(Debug)]
+pub struct Registered {
+    calls: Arc<Calls>,
+    key: Key,
+    name: Arc<str>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.calls
+            .shard(&self.calls.by_name, &self.name)
+            .remove(&self.name);
+        let mut shard = self.calls.shard(&self.calls.by_request, &self.key);
+        // A client may have used the id again: only this call's own entry is removed.
+        if shard
+            .get(&self.key)
+            .is_some_and(|entry| Arc::ptr_eq(&entry.name, &self.name))
+        {
+            shard.remove(&self.key);
+        }
+    }
+}
+
+impl Calls {
+    /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of its own
+    /// requests begin with.
+    #[must_use]
+    pub fn register(
+        self: &Arc<Self>,
+        session: SessionId,
+        request: RequestId,
+        name: Arc<str>,
+        cancel: CancellationToken,
+        answers: mpsc::Sender<Answer>,
+    ) -> Registered {
+        self.shard(&self.by_name, &name)
+            .insert(Arc::clone(&name), (session.clone(), answers));
+        let key = (session, request);
+        let entry = Entry {
+            cancel,
+            name: Arc::clone(&name),
+        };
+        self.shard(&self.by_request, &key).insert(key.clone(), entry);
+        Registered {
+            calls: Arc::clone(self),
+            key,
+            name,
+        }
+    }
+
+    /// Cancels a call, if this node is running it.
+    pub fn cancel(&self, session: &SessionId, request: &RequestId) {
+        let key = (session.clone(), request.clone());
+        if let Some(entry) = self.shard(&self.by_request, &key).get(&key) {
+            entry.cancel.cancel();
+        }
+    }
+
+    /// Hands a client's answer to the call of this session that asked. An answer that nobody waits for is dropped:
+    /// it came twice, too late, or was made up.
+    pub fn answer(&self, session: &SessionId, id: &RequestId, outcome: Result<Box<RawValue>, Box<RawValue>>) {
+        let RequestId::String(id) = id else { return };
+        let Some((name, number)) = id.rsplit_once('-') else {
+            return;
+        };
+        let Ok(number) = number.parse() else { return };
+        let sender = match self.shard(&self.by_name, name).get(name) {
+            Some((asker, sender)) if asker == session => Some(sender.clone()),
+            _ => None,
+        };
+        if let Some(sender) = sender
+            && sender.try_send(Answer { number, outcome }).is_err()
+        {
+            tracing::debug!(
+                session = session.tag(),
+                "a client's answer came when no more could be taken"
+            );
+        }
+    }
+
+    fn shard<'a, K, V, Q: Hash + ?Sized>(
+        &self,
+        shards: &'a Shards<K, V>,
+        key: &Q,
+    ) -> MutexGuard<'a, HashMap<K, V>> {
+        let hash = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the hash is taken modulo the number of shards"
+        )]
+        shards[hash].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shards<K, V>() -> Shards<K, V> {
+    (0..SHARDS).map(|_| Mutex::default()).collect()
+}

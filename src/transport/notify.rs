@@ -1,0 +1,109 @@
+//! Hands a client's notification to the handler.
+//!
+//! rmcp builds a notification's context only inside its serve loop, so each notification gets a short-lived one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::ErrorData;
+use rmcp::model::{
+    ClientNotification, ClientRequest, GetExtensions as _, InitializeRequestParams, JsonRpcMessage,
+    ServerConfig, ServerResult,
+};
+use rmcp::service::{
+    NotificationContext, RequestContext, RoleServer, RxJsonRpcMessage, Service, TxJsonRpcMessage,
+    serve_directly,
+};
+use rmcp::transport::Transport;
+use tokio_util::sync::CancellationToken;
+
+use super::call::peer_info;
+use super::handler::Handler;
+use super::peer::Closed;
+use crate::session::Caller;
+
+/// Runs the handler for one notification, at most `limit`.
+pub async fn deliver(
+    mut notification: ClientNotification,
+    caller: Caller,
+    handler: Arc<dyn Handler>,
+    limit: Duration,
+) {
+    let info: InitializeRequestParams = peer_info(&caller);
+    if let Some(session) = &caller.session {
+        notification.extensions_mut().insert(session.clone());
+    }
+    notification.extensions_mut().insert(caller);
+    let done = CancellationToken::new();
+    let wire = Once {
+        notification: Some(notification),
+        done: done.clone(),
+    };
+    let running = serve_directly(Forward { handler, done }, wire, Some(info));
+    if tokio::time::timeout(limit, running.waiting()).await.is_err() {
+        tracing::warn!("a handler did not finish with a notification in time");
+    }
+}
+
+/// A transport that brings one notification, and closes when it is done with.
+struct Once {
+    notification: Option<ClientNotification>,
+    done: CancellationToken,
+}
+
+impl Transport<RoleServer> for Once {
+    type Error = Closed;
+
+    fn send(
+        &mut self,
+        _item: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = Result<(), Closed>> + Send + 'static {
+        // A notification has no reply to send anything on.
+        std::future::ready(Err(Closed))
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        if let Some(notification) = self.notification.take() {
+            return Some(JsonRpcMessage::notification(notification));
+        }
+        self.done.cancelled().await;
+        None
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), Closed>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+struct Forward {
+    handler: Arc<dyn Handler>,
+    done: CancellationToken,
+}
+
+impl Service<RoleServer> for Forward {
+    async fn handle_request(
+        &self,
+        _request: ClientRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        Err(ErrorData::internal_error(
+            "only notifications come this way",
+            None,
+        ))
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let _done = self.done.clone().drop_guard();
+        self.handler.notification(notification, context).await;
+        Ok(())
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        self.handler.info()
+    }
+}

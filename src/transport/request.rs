@@ -1,0 +1,198 @@
+//! From a method and its parameters' text to rmcp's typed request: parsed once, as what the method says it is.
+
+use rmcp::model::{
+    CallToolRequest, CancelTaskRequest, ClientNotification, ClientRequest, CompleteRequest,
+    CustomNotification, CustomRequest, DiscoverRequest, GetPromptRequest, GetSkillRequest, GetTaskRequest,
+    ListPromptsRequest, ListResourceTemplatesRequest, ListResourcesRequest, ListSkillsRequest,
+    ListToolsRequest, PingRequest, ReadResourceDirectoryRequest, ReadResourceRequest, RequestMetaObject,
+    RequestOptionalParam, SubscriptionsListenRequest, UpdateTaskRequest,
+};
+#[expect(
+    deprecated,
+    reason = "legacy clients still send what later revisions deprecate"
+)]
+use rmcp::model::{SetLevelRequest, SubscribeRequest, UnsubscribeRequest};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::protocol::error::Refusal;
+
+/// The typed request of a method. A method that rmcp does not know becomes a custom request.
+///
+/// # Errors
+/// [`Refusal::InvalidParams`] when the parameters do not fit the method.
+#[expect(
+    deprecated,
+    reason = "legacy clients still send what later revisions deprecate"
+)]
+pub fn typed_request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, Refusal> {
+    Ok(match method {
+        "tools/call" => ClientRequest::CallToolRequest(CallToolRequest::new(required(params)?)),
+        "tools/list" => ClientRequest::ListToolsRequest(ListToolsRequest::with(optional(params)?)),
+        "resources/read" => ClientRequest::ReadResourceRequest(ReadResourceRequest::new(required(params)?)),
+        "resources/list" => {
+            ClientRequest::ListResourcesRequest(ListResourcesRequest::with(optional(params)?))
+        }
+        "resources/templates/list" => {
+            ClientRequest::ListResourceTemplatesRequest(ListResourceTemplatesRequest::with(optional(params)?))
+        }
+        "resources/directory/read" => {
+            ClientRequest::ReadResourceDirectoryRequest(ReadResourceDirectoryRequest::new(required(params)?))
+        }
+        "resources/subscribe" => ClientRequest::SubscribeRequest(SubscribeRequest::new(required(params)?)),
+        "resources/unsubscribe" => {
+            ClientRequest::UnsubscribeRequest(UnsubscribeRequest::new(required(params)?))
+        }
+        "prompts/get" => ClientRequest::GetPromptRequest(GetPromptRequest::new(required(params)?)),
+        "prompts/list" => ClientRequest::ListPromptsRequest(ListPromptsRequest::with(optional(params)?)),
+        "completion/complete" => ClientRequest::CompleteRequest(CompleteRequest::new(required(params)?)),
+        "logging/setLevel" => ClientRequest::SetLevelRequest(SetLevelRequest::new(required(params)?)),
+        "ping" => ClientRequest::PingRequest(PingRequest::default()),
+        "server/discover" => ClientRequest::DiscoverRequest(DiscoverRequest::default()),
+        "subscriptions/listen" => {
+            ClientRequest::SubscriptionsListenRequest(SubscriptionsListenRequest::new(required(params)?))
+        }
+        "tasks/get" => ClientRequest::GetTaskRequest(GetTaskRequest::new(required(params)?)),
+        "tasks/update" => ClientRequest::UpdateTaskRequest(UpdateTaskRequest::new(required(params)?)),
+        "tasks/cancel" => ClientRequest::CancelTaskRequest(CancelTaskRequest::new(required(params)?)),
+        "skills/list" => ClientRequest::ListSkillsRequest(ListSkillsRequest::with(optional(params)?)),
+        "skills/get" => ClientRequest::GetSkillRequest(GetSkillRequest::new(required(params)?)),
+        _ => ClientRequest::CustomRequest(CustomRequest::new(method, optional(params)?)),
+    })
+}
+
+/// The typed notification of a method. `notifications/cancelled` never comes here: the transport acts on it.
+///
+/// # Errors
+/// [`Refusal::InvalidParams`] when the parameters do not fit the method.
+pub fn typed_notification(method: &str, params: Option<&RawValue>) -> Result<ClientNotification, Refusal> {
+    Ok(match method {
+        "notifications/initialized" => ClientNotification::InitializedNotification(Default::default()),
+        "notifications/roots/list_changed" => {
+            ClientNotification::RootsListChangedNotification(Default::default())
+        }
+        "notifications/progress" => ClientNotification::ProgressNotification(
+            rmcp::model::ProgressNotification::new(required(params)?),
+        ),
+        _ => ClientNotification::CustomNotification(CustomNotification::new(method, optional(params)?)),
+    })
+}
+
+/// What the pipeline itself reads of a request's parameters, whatever its method.
+#[derive(Debug, Default, Deserialize)]
+pub struct Peek {
+    /// The request's metadata.
+    #[serde(rename = "_meta", default)]
+    pub meta: RequestMetaObject,
+    /// The tool or prompt that is named.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The resource that is named.
+    #[serde(default)]
+    pub uri: Option<String>,
+    /// The task that is named.
+    #[serde(default, rename = "taskId")]
+    pub task_id: Option<String>,
+}
+
+impl Peek {
+    /// Reads `_meta` and the names, leaving the rest unparsed.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidParams`].
+    pub fn read(params: Option<&RawValue>) -> Result<Self, Refusal> {
+        params.map_or_else(|| Ok(Self::default()), |params| parse(params))
+    }
+
+    /// What `Mcp-Name` must repeat.
+    #[must_use]
+    pub fn named(&self, member: Option<&'static str>) -> Option<&str> {
+        match member? {
+            "name" => self.name.as_deref(),
+            "uri" => self.uri.as_deref(),
+            _ => self.task_id.as_deref(),
+        }
+    }
+}
+
+trait WithOptional<P> {
+    fn with(params: Option<P>) -> Self;
+}
+
+impl<M: Default, P> WithOptional<P> for RequestOptionalParam<M, P> {
+    fn with(params: Option<P>) -> Self {
+        Self {
+            method: M::default(),
+            params,
+            extensions: Default::default(),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(params: &RawValue) -> Result<T, Refusal> {
+    serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
+}
+
+fn required<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Refusal> {
+    parse(params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?)
+}
+
+fn optional<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<Option<T>, Refusal> {
+    params.map(parse).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn each_method_becomes_the_request_it_names() {
+        for (method, params) in [
+            ("tools/call", r#"{"name":"echo","arguments":{}}"#),
+            ("tools/list", "{}"),
+            ("resources/read", r#"{"uri":"note://session/a"}"#),
+            ("prompts/get", r#"{"name":"handoff"}"#),
+            (
+                "completion/complete",
+                r#"{"ref":{"type":"ref/prompt","name":"x"},"argument":{"name":"a","value":""}}"#,
+            ),
+            ("logging/setLevel", r#"{"level":"debug"}"#),
+            ("resources/subscribe", r#"{"uri":"note://session/a"}"#),
+            ("server/discover", r#"{"_meta":{}}"#),
+            ("ping", "{}"),
+            ("tasks/get", r#"{"taskId":"1"}"#),
+        ] {
+            let request = typed_request(method, Some(&raw(params))).unwrap();
+            assert_eq!(request.method(), method);
+        }
+        assert!(matches!(
+            typed_request("x/y", None),
+            Ok(ClientRequest::CustomRequest(_))
+        ));
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_are_refused() {
+        assert!(matches!(
+            typed_request("tools/call", None),
+            Err(Refusal::InvalidParams(_))
+        ));
+        assert!(matches!(
+            typed_request("tools/call", Some(&raw("[]"))),
+            Err(Refusal::InvalidParams(_))
+        ));
+        assert!(matches!(
+            typed_request("logging/setLevel", Some(&raw(r#"{"level":"loud"}"#))),
+            Err(Refusal::InvalidParams(_))
+        ));
+        assert!(matches!(
+            Peek::read(Some(&raw(r#"{"_meta":5}"#))),
+            Err(Refusal::InvalidParams(_))
+        ));
+    }
+}
