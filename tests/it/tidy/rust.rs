@@ -28,6 +28,11 @@ impl Code {
         &self.modules[0]
     }
 
+    /// One line of the code, counted from 1.
+    pub(super) fn line(&self, number: usize) -> &str {
+        self.text.lines().nth(number - 1).unwrap_or_default()
+    }
+
     /// Every module that is named by its path from the crate's root, with its line.
     pub(super) fn crate_paths(&self) -> Vec<(usize, String)> {
         let to_root = "super::".repeat(self.modules.len());
