@@ -98,6 +98,7 @@ mod tests {
         let url = || "redis://localhost".to_owned();
         let unreachable = || ConnectError::Unreachable {
             url: url(),
+            why: "refused".into(),
             source: away(),
         };
         let wrong = || ConnectError::BadUrl {

@@ -15,5 +15,7 @@ mod eras;
 mod health;
 mod library;
 mod nodes;
+mod official_clients;
 mod store;
 mod support;
+mod tidy;

@@ -1,0 +1,45 @@
+# Everything that is done with this repository. `make help` lists it.
+
+CARGO ?= cargo
+FEATURES := --all-features
+ifdef CI
+NEXTEST_PROFILE := ci
+else
+NEXTEST_PROFILE := default
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test lint fmt tools clean
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Install what the tests need: Redis, HAProxy, and the official clients
+	@sh .ci/setup
+
+build: ## Build the server as it is shipped
+	$(CARGO) build --locked --release
+
+run: ## Run one node, with sessions in memory
+	$(CARGO) run --locked --release
+
+test: setup ## Run all tests
+	$(CARGO) test --locked $(FEATURES) --doc
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    set -x; $(CARGO) nextest run --locked $(FEATURES) --profile $(NEXTEST_PROFILE); \
+	else \
+	    set -x; $(CARGO) test --locked $(FEATURES) --lib --bins --tests --examples; \
+	fi
+
+lint: ## Check format, lints, docs, licences and unused dependencies
+	@sh .ci/lint
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
+	@sh .ci/tools
+
+clean: ## Remove what was built and installed inside the repository
+	$(CARGO) clean
+	rm -rf tests/clients/node_modules tests/clients/.venv

@@ -1,0 +1,100 @@
+//! The official clients, unchanged, against three nodes behind a balancer without affinity.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tokio::time::Duration;
+
+use crate::support::cluster::Cluster;
+use crate::support::process::{Process, within};
+
+const NODES: usize = 3;
+/// Each takes some seconds; on a busy machine some more.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn typescript_1_works_on_any_node() {
+    typescript("ts_v1.mjs", "streamable").await;
+}
+
+#[tokio::test]
+async fn typescript_2_works_on_any_node_with_a_session() {
+    typescript("ts_v2.mjs", "legacy").await;
+}
+
+#[tokio::test]
+async fn typescript_2_finds_out_that_it_needs_no_session() {
+    typescript("ts_v2.mjs", "auto").await;
+}
+
+#[tokio::test]
+async fn typescript_2_works_on_any_node_without_a_session() {
+    typescript("ts_v2.mjs", "modern").await;
+}
+
+#[tokio::test]
+async fn python_1_works_on_any_node() {
+    python("v1", "legacy").await;
+}
+
+#[tokio::test]
+async fn python_2_works_on_any_node_with_a_session() {
+    python("v2", "legacy").await;
+}
+
+#[tokio::test]
+async fn python_2_finds_out_that_it_needs_no_session() {
+    python("v2", "auto").await;
+}
+
+#[tokio::test]
+async fn python_2_works_on_any_node_without_a_session() {
+    python("v2", "modern").await;
+}
+
+async fn typescript(script: &str, mode: &str) {
+    run("node_modules/.bin/node", script, mode).await;
+}
+
+async fn python(line: &str, mode: &str) {
+    run(&format!(".venv/{line}/bin/python"), "python_client.py", mode).await;
+}
+
+/// Runs one client in one mode; each of its requests goes to another node.
+async fn run(interpreter: &str, script: &str, mode: &str) {
+    let interpreter = installed(interpreter);
+    let cluster = Cluster::of(NODES).await;
+    let balancer = cluster.balancer().await;
+    let before = balancer.served().await;
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(interpreter);
+    command
+        .current_dir(clients())
+        .args([script, &format!("{}/mcp", balancer.url()), mode]);
+    let mut client = Process::spawn(command, &dir.path().join("log"), "run `make setup`");
+    let what = format!("the end of {script} {mode}");
+    let status = within(CLIENT_PATIENCE, &what, || std::future::ready(client.ended())).await;
+
+    let log = client.log();
+    assert!(status.success(), "{script} {mode} failed:\n{log}");
+    let done = log
+        .lines()
+        .any(|line| line.starts_with("ok ") && line.ends_with(" rounds"));
+    assert!(done, "{script} {mode} did not say that it is done:\n{log}");
+    for (node, (before, after)) in before.into_iter().zip(balancer.served().await).enumerate() {
+        assert!(after > before, "node {node} served nothing");
+    }
+}
+
+/// The directory of the clients' scripts.
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// A program that `make setup` installs for the clients.
+fn installed(program: &str) -> PathBuf {
+    let path = clients().join(program);
+    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+    path
+}
