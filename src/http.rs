@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use rmcp::model::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cluster::Sessions;
 use crate::cluster::pulse::Pulse;
@@ -92,7 +93,6 @@ impl Shared {
 }
 
 /// The routes of a node.
-#[must_use]
 pub fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(
@@ -107,5 +107,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(mcp::not_found)
+        // Handlers are guarded one by one; this is for a mistake of the server's own.
+        .layer(CatchPanicLayer::custom(answer::panicked))
         .with_state(shared)
 }
