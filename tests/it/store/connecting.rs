@@ -197,7 +197,10 @@ async fn nobody_at_the_address_is_not_the_settings_fault() {
     assert!(error.to_string().contains("(Connection refused)"), "{error}");
     let redis = Redis::start().await;
     let error = refusal(&format!("rediss://127.0.0.1:{}", redis.port), &settings()).await;
-    assert!(error.to_string().contains("rediss"), "TLS to a port without it: {error}");
+    assert!(
+        error.to_string().contains("rediss"),
+        "TLS to a port without it: {error}"
+    );
 }
 
 #[tokio::test]
