@@ -16,6 +16,7 @@ mod health;
 mod library;
 mod nodes;
 mod official_clients;
+mod readme;
 mod store;
 mod support;
 mod tidy;
