@@ -11,11 +11,13 @@
 )]
 
 mod bad_input;
+mod cli;
 mod eras;
 mod health;
 mod library;
 mod nodes;
 mod official_clients;
+mod start;
 mod store;
 mod support;
 mod tidy;
