@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rmcp::ServerHandler;
 use tokio::sync::Semaphore;
@@ -30,6 +31,9 @@ pub mod signal;
 
 use serve::{Listener, Server};
 use signal::Stop;
+
+/// How long tasks may take to stop when calls have used up the deadline.
+const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
 #[derive(Debug)]
@@ -73,9 +77,9 @@ pub enum AppError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source} (set PORT and HOST to an address that is free)")]
+    #[error("cannot listen on {address}, choose another")]
     Listen {
-        /// The address.
+        /// The settings that name the address.
         address: String,
         /// The cause.
         source: io::Error,
@@ -121,7 +125,8 @@ impl Builder {
         self
     }
 
-    /// Runs the node until the process is told to stop (SIGTERM, or Ctrl-C), then lets calls in flight finish.
+    /// Runs the node until the process is told to stop: by SIGTERM, then calls in flight may finish, or by Ctrl-C, then
+    /// only those that take but a moment.
     ///
     /// # Errors
     /// [`AppError`].
@@ -267,7 +272,7 @@ impl Running {
                 Ok(())
             }
             () = broken.cancelled() => {
-                self.drain(Stop::AtOnce).await;
+                self.drain(Stop::WhenCallsFinish).await;
                 Err(AppError::Broken)
             }
         }
@@ -275,20 +280,24 @@ impl Running {
 
     /// Stops: takes no new connections, lets calls in flight finish, at most `drain.deadline`.
     pub async fn stop(self) {
-        self.drain(Stop::AtOnce).await;
+        self.drain(Stop::WhenCallsFinish).await;
     }
 
     async fn drain(self, stop: Stop) {
         let Self { shared, server } = self;
         let settings = &shared.settings.drain;
+        let deadline = stop.deadline(settings.deadline);
         shared.draining.store(true, Ordering::Release);
         info!(node = %shared.node, "draining");
         if stop == Stop::WhenBalancersKnow {
             // The listener goes on serving: until balancers have seen /readyz change they still send requests.
             sleep(settings.delay).await;
         }
-        server.stop(settings.deadline).await;
-        shared.supervisor.stop(settings.deadline).await;
+        let give_up = Instant::now() + deadline;
+        server.stop(deadline).await;
+        // The two share the deadline: together with the delay it must fit what the platform grants.
+        let left = give_up.saturating_duration_since(Instant::now());
+        shared.supervisor.stop(left.max(TASKS_STOP_WITHIN)).await;
         if let Err(error) = shared.store.lease_end(&shared.node).await {
             warn!(
                 error = &error as &dyn std::error::Error,

@@ -45,19 +45,25 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// The filter with rmcp held at warnings, unless it speaks of rmcp itself: rmcp logs every serve loop at `info`, with
-/// the client's details, and this server runs one for each request.
+/// Crates that are held at a level of their own. rmcp logs every serve loop at `info`, with the client's details, and
+/// this server runs one for each request. fred warns of what the store tells better, once and with the cure.
+const HELD: [(&str, LevelFilter); 2] = [("rmcp", LevelFilter::WARN), ("fred", LevelFilter::ERROR)];
+
+/// The filter with some crates [`HELD`], unless it speaks of them itself.
 fn quieted(filter: &str) -> String {
     let directives = || filter.split(',').map(str::trim);
-    let names_rmcp = directives().any(|directive| directive.starts_with("rmcp"));
-    // Only what goes for all targets reaches rmcp, and what is below warnings already must not be raised.
+    // Only what goes for all targets reaches them, and what is below their level already must not be raised.
     let general = directives()
         .filter_map(|directive| directive.parse::<LevelFilter>().ok())
         .max();
-    match general {
-        Some(level) if level > LevelFilter::WARN && !names_rmcp => format!("{filter},rmcp=warn"),
-        _ => filter.to_owned(),
+    let mut quieted = filter.to_owned();
+    for (name, level) in HELD {
+        let named = directives().any(|directive| directive.starts_with(name));
+        if general.is_some_and(|general| general > level) && !named {
+            quieted = format!("{quieted},{name}={level}");
+        }
     }
+    quieted
 }
 
 #[cfg(test)]
@@ -65,10 +71,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rmcp_is_held_at_warnings_unless_the_filter_says_otherwise() {
-        assert_eq!(quieted("info"), "info,rmcp=warn");
-        assert_eq!(quieted("debug,anynode=trace"), "debug,anynode=trace,rmcp=warn");
-        for left_alone in ["warn", "error", "off", "info,rmcp=debug", "anynode=debug"] {
+    fn some_crates_are_held_unless_the_filter_says_otherwise() {
+        assert_eq!(quieted("info"), "info,rmcp=warn,fred=error");
+        assert_eq!(
+            quieted("debug,anynode=trace"),
+            "debug,anynode=trace,rmcp=warn,fred=error"
+        );
+        assert_eq!(quieted("warn"), "warn,fred=error");
+        assert_eq!(quieted("info,rmcp=debug"), "info,rmcp=debug,fred=error");
+        for left_alone in ["error", "off", "info,rmcp=debug,fred=info", "anynode=debug"] {
             assert_eq!(quieted(left_alone), left_alone);
         }
     }

@@ -50,7 +50,7 @@ impl Listener {
 
     async fn bind_tcp(host: &str, port: u16) -> Result<Self, AppError> {
         let failed = |source| AppError::Listen {
-            address: format!("{host}:{port}"),
+            address: format!("HOST={host} PORT={port}"),
             source,
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -64,7 +64,7 @@ impl Listener {
 
     fn bind_unix(path: PathBuf) -> Result<Self, AppError> {
         let failed = |source| AppError::Listen {
-            address: format!("{UNIX}{}", path.display()),
+            address: format!("HOST={UNIX}{}", path.display()),
             source,
         };
         remove_stale(&path).map_err(failed)?;
@@ -145,15 +145,16 @@ impl Server {
 
     /// Stops accepting, lets each connection finish the request it is at, and waits for that, at most `deadline`.
     pub(super) async fn stop(self, deadline: Duration) {
-        self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
-            warn!(left = self.tasks.len(), "some connections did not finish in time");
-        }
+        // First of all: the next node may listen there while this one waits for its calls, and that file is not ours.
         if let Some(path) = self.socket
             && let Err(error) = std::fs::remove_file(&path)
         {
             debug!(%error, "could not remove the socket's file");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            warn!(left = self.tasks.len(), "some connections did not finish in time");
         }
     }
 }

@@ -1,14 +1,30 @@
 //! How the process is told to stop.
 
 use std::future::pending;
+use std::time::Duration;
+
+/// How long calls in flight may take to finish while somebody waits at a terminal.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// How soon to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// SIGTERM, as orchestrators send it: balancers must notice first.
     WhenBalancersKnow,
+    /// The program that holds the node has no more use for it: calls in flight may finish.
+    WhenCallsFinish,
     /// Ctrl-C: somebody waits at a terminal.
     AtOnce,
+}
+
+impl Stop {
+    /// How long calls in flight may take to finish, of what `drain.deadline` allows.
+    pub(super) fn deadline(self, allowed: Duration) -> Duration {
+        match self {
+            Self::WhenBalancersKnow | Self::WhenCallsFinish => allowed,
+            Self::AtOnce => allowed.min(AT_ONCE),
+        }
+    }
 }
 
 /// Waits until the process is told to stop.

@@ -33,7 +33,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// Settings are wrong.
-    #[error("these settings are wrong:\n{0}")]
+    #[error("{}", wrong(.0))]
     Settings(#[from] SettingsError),
     /// The store could not be opened.
     #[error(transparent)]
@@ -47,6 +47,11 @@ pub enum CliError {
     /// No node answered.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// Sessions in memory are those of another process.
+    #[error(
+        "REDIS_URL is not set: sessions in memory can be seen only by the node that has them; set it to the node's"
+    )]
+    NoSharedStore,
     /// There is no session of that id.
     #[error("there is no such session: it has ended or expired, or never was")]
     NoSession,
@@ -63,13 +68,21 @@ impl CliError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) => Exit::Settings,
+            Self::Settings(_) | Self::NoSharedStore => Exit::Settings,
             Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),
             Self::Store(error) | Self::Serve(AppError::Store(error)) => of_store(error),
             Self::Misbehaved(_) | Self::Health(_) | Self::NoSession | Self::Output(_) | Self::Serve(_) => {
                 Exit::Failure
             }
         }
+    }
+}
+
+/// One problem is one line; several stand below a line that counts them.
+fn wrong(settings: &SettingsError) -> String {
+    match settings.problems.len() {
+        0 | 1 => settings.to_string(),
+        count => format!("{count} settings are wrong:\n{settings}"),
     }
 }
 
@@ -94,12 +107,10 @@ mod tests {
 
     #[test]
     fn scripts_can_tell_a_store_that_is_away_from_settings_that_are_wrong() {
-        let away = || Box::new(io::Error::other("refused"));
         let url = || "redis://localhost".to_owned();
         let unreachable = || ConnectError::Unreachable {
             url: url(),
             why: "refused".into(),
-            source: away(),
         };
         let wrong = || ConnectError::BadUrl {
             url: url(),
@@ -107,7 +118,10 @@ mod tests {
         };
         assert_eq!(CliError::from(unreachable()).exit() as u8, 69);
         assert_eq!(CliError::from(AppError::from(unreachable())).exit() as u8, 69);
-        assert_eq!(CliError::from(StoreError::Unreachable(away())).exit() as u8, 69);
+        assert_eq!(
+            CliError::from(StoreError::Unreachable(Box::new(io::Error::other("refused")))).exit() as u8,
+            69
+        );
         assert_eq!(CliError::from(wrong()).exit() as u8, 78);
         assert_eq!(CliError::from(AppError::from(wrong())).exit() as u8, 78);
         assert_eq!(

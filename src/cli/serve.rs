@@ -28,10 +28,10 @@ pub async fn run(settings: Settings) -> Result<Exit, CliError> {
 fn greeting(node: &Running, guarded: bool) -> String {
     let (option, url) = match node.address().strip_prefix("unix:") {
         Some(path) => (
-            format!("--unix-socket {path} "),
+            format!("--unix-socket {} ", quoted(path)),
             "http://localhost/mcp".to_owned(),
         ),
-        None => (String::new(), format!("{}/mcp", node.address())),
+        None => (String::new(), format!("{}/mcp", from_here(node.address()))),
     };
     let token = if guarded {
         "-H 'Authorization: Bearer <token>' "
@@ -53,4 +53,39 @@ fn greeting(node: &Running, guarded: bool) -> String {
         node_id = node.node(),
         address = node.address(),
     )
+}
+
+/// An address that listens everywhere, as this machine reaches it.
+fn from_here(address: &str) -> String {
+    address
+        .replace("//0.0.0.0:", "//127.0.0.1:")
+        .replace("//[::]:", "//[::1]:")
+}
+
+/// A path that the shell takes for one word.
+fn quoted(path: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+    if path.bytes().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_tried_here() {
+        assert_eq!(from_here("http://0.0.0.0:3000"), "http://127.0.0.1:3000");
+        assert_eq!(from_here("http://[::]:3000"), "http://[::1]:3000");
+        assert_eq!(from_here("http://10.0.0.0:3000"), "http://10.0.0.0:3000");
+    }
+
+    #[test]
+    fn odd_paths_stay_one_word() {
+        assert_eq!(quoted("/run/mcp.sock"), "/run/mcp.sock");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
 }

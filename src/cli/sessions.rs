@@ -54,8 +54,11 @@ pub enum Command {
 /// Does it, and prints what came of it.
 ///
 /// # Errors
-/// When the store does not answer, or there is no such session.
+/// When no store is shared or it does not answer, or there is no such session.
 pub async fn run(command: &Command, settings: &Settings) -> Result<Exit, CliError> {
+    if settings.redis_url.is_empty() {
+        return Err(CliError::NoSharedStore);
+    }
     let store = open::store(settings).await?;
     let answer = answer(command, settings, &store).await;
     store.close().await;

@@ -11,12 +11,14 @@
 )]
 
 mod bad_input;
+mod cli;
 mod eras;
 mod health;
 mod library;
 mod nodes;
 mod official_clients;
 mod readme;
+mod start;
 mod store;
 mod support;
 mod tidy;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod node;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod redis;
 mod selftest;
 pub(crate) mod sse;

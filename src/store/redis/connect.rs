@@ -85,11 +85,8 @@ pub enum ConnectError {
     Unreachable {
         /// The URL without its password.
         url: String,
-        /// The same in words.
-        why: String,
         /// What failed last.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        why: String,
     },
 }
 
@@ -113,6 +110,7 @@ impl ConnectError {
     pub(super) fn of(url: &str, error: FredError) -> Self {
         let url = redact(url);
         let why = plain(error.details());
+        let bad_url = |url, why: &str| Self::BadUrl { url, why: why.into() };
         let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
         if *error.kind() == ErrorKind::Auth
             || has(&[
@@ -123,6 +121,12 @@ impl ConnectError {
                 "without any password",
             ])
         {
+            // Of NOAUTH, Redis makes a lecture on HELLO.
+            let why = if why.starts_with("NOAUTH") {
+                "it wants a password, and the URL has none".into()
+            } else {
+                why
+            };
             Self::Refused { url, why }
         } else if has(&["unknown command"]) {
             // HELLO came with 6.0.
@@ -137,11 +141,15 @@ impl ConnectError {
             ])
         {
             Self::Tls { url, why }
-        } else if has(&["DB index", "cluster support disabled"]) {
-            Self::BadUrl { url, why }
+        } else if has(&["DB index"]) {
+            bad_url(url, "this Redis has no database of that number: use a lower one")
+        } else if has(&["cluster support disabled"]) {
+            bad_url(
+                url,
+                "this Redis is no cluster: write redis:// for redis-cluster://",
+            )
         } else {
-            let source = error.into();
-            Self::Unreachable { url, why, source }
+            Self::Unreachable { url, why }
         }
     }
 }

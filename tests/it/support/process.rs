@@ -56,6 +56,8 @@ pub(crate) enum Signal {
     Kill,
     /// SIGTERM
     Terminate,
+    /// SIGINT, as Ctrl-C sends it
+    Interrupt,
     /// SIGSTOP
     Stop,
     /// SIGCONT
@@ -67,6 +69,7 @@ impl Signal {
         match self {
             Self::Kill => "KILL",
             Self::Terminate => "TERM",
+            Self::Interrupt => "INT",
             Self::Stop => "STOP",
             Self::Continue => "CONT",
         }
@@ -84,14 +87,20 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `command`, with stdout and stderr going to `log`. `install` says how to get a missing program.
     pub(crate) fn spawn(mut command: Command, log: &Path, install: &str) -> Self {
-        let name = command.get_program().to_string_lossy().into_owned();
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .expect("the log file opens");
         let copy = file.try_clone().expect("the log file can be shared");
-        command.stdin(Stdio::null()).stdout(file).stderr(copy);
+        command.stdout(file).stderr(copy);
+        Self::spawn_writing(command, log, install)
+    }
+
+    /// The same for a command that has its stdout and stderr already; `log` is the file of one of them.
+    pub(crate) fn spawn_writing(mut command: Command, log: &Path, install: &str) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot run `{name}`: {error}. This test needs it: {install}");
         });

@@ -1,0 +1,151 @@
+//! `mcp-server check`: what it finds in a store, for people and for programs.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::process::free_port;
+use crate::support::program::Program;
+use crate::support::redis::Redis;
+
+async fn text(redis_url: &str) -> String {
+    Program::run(&["check"], &[("REDIS_URL", redis_url)]).await.ok()
+}
+
+async fn json(redis_url: &str) -> Value {
+    let done = Program::run(&["check", "--json"], &[("REDIS_URL", redis_url)]).await;
+    serde_json::from_str(&done.ok()).expect("JSON")
+}
+
+/// What the text says behind `label`, in all lines that begin so.
+fn told(text: &str, label: &str) -> Vec<String> {
+    let told = text.lines().filter_map(|line| line.strip_prefix(label));
+    told.map(|rest| rest.trim().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn memory_is_checked_too_and_warned_of() {
+    let text = text("").await;
+    assert_eq!(told(&text, "store"), ["memory"]);
+    assert!(told(&text, "warning")[0].contains("redis_url is empty"), "{text}");
+    assert_eq!(told(&text, "ok"), ["this node can serve"]);
+    let json = json("").await;
+    assert_eq!(json["status"], "ok");
+    assert_eq!(json["store"]["kind"], "memory");
+    assert_eq!(json["warnings"].as_array().map(Vec::len), Some(1), "{json}");
+}
+
+#[tokio::test]
+async fn redis_is_told_with_its_round_trip_policy_and_clock() {
+    let redis = Redis::start().await;
+    let text = text(&redis.url()).await;
+    assert!(
+        told(&text, "store")[0].starts_with("redis, centralized, version "),
+        "{text}"
+    );
+    assert!(
+        told(&text, "round trip")[0].contains(" ms to make, read and end"),
+        "{text}"
+    );
+    assert_eq!(told(&text, "eviction"), ["noeviction"]);
+    assert!(told(&text, "clock")[0].starts_with("the store's is "), "{text}");
+    assert!(told(&text, "warning").is_empty(), "{text}");
+    assert_eq!(told(&text, "settings"), ["2 set, all others default"], "{text}");
+    assert!(
+        text.contains(&format!("redis_url = \"{}\" (REDIS_URL)", redis.url())),
+        "{text}"
+    );
+
+    let json = json(&redis.url()).await;
+    let store = &json["store"];
+    assert_eq!(store["kind"], "redis");
+    assert_eq!(store["evictionPolicy"], "noeviction");
+    assert!(store["roundTripMs"].as_f64().is_some_and(|ms| ms > 0.0), "{json}");
+    assert!(
+        store["clockAheadMs"].as_i64().is_some_and(|ms| ms.abs() < 1000),
+        "{json}"
+    );
+    assert_eq!(json["warnings"].as_array().map(Vec::len), Some(0), "{json}");
+    assert!(redis.keys("*").await.is_empty(), "a check leaves nothing behind");
+}
+
+#[tokio::test]
+async fn a_policy_that_may_drop_sessions_is_warned_of() {
+    let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let text = text(&redis.url()).await;
+    assert_eq!(told(&text, "eviction"), ["allkeys-lru"]);
+    let warning = &told(&text, "warning")[0];
+    assert!(
+        warning.contains("allkeys-lru") && warning.contains("use noeviction"),
+        "{text}"
+    );
+    let json = json(&redis.url()).await;
+    assert_eq!(json["status"], "ok");
+    assert!(
+        json["warnings"][0]
+            .as_str()
+            .is_some_and(|text| text.contains("allkeys-lru"))
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_is_warned_of() {
+    let redis = Redis::start().await;
+    let url = format!("redis://127.0.0.1:{}", behind_by_an_hour(redis.port()).await);
+    let text = text(&url).await;
+    assert!(told(&text, "clock")[0].ends_with(" ms behind"), "{text}");
+    assert!(told(&text, "warning")[0].contains("NTP"), "{text}");
+    let json = json(&url).await;
+    let ahead = json["store"]["clockAheadMs"].as_i64().expect("a number");
+    assert!((-3_610_000..=-3_590_000).contains(&ahead), "{json}");
+}
+
+#[tokio::test]
+async fn what_fails_is_told_in_one_line() {
+    let away = format!("redis://:hunter2@127.0.0.1:{}", free_port());
+    for arguments in [&["check"][..], &["check", "--json"], &["sessions", "list"]] {
+        let line = Program::run(arguments, &[("REDIS_URL", &*away)])
+            .await
+            .one_line(69);
+        assert!(line.contains("REDIS_URL") && !line.contains("hunter2"), "{line}");
+    }
+    let redis = Redis::start_with(&["--requirepass", "correct"]).await;
+    let wrong = format!("redis://:hunter2@127.0.0.1:{}", redis.port());
+    let line = Program::run(&["check"], &[("REDIS_URL", &wrong)])
+        .await
+        .one_line(78);
+    assert!(line.contains("REDIS_URL") && line.contains("password"), "{line}");
+}
+
+/// A way to a Redis on which its clock goes an hour behind: the answer to TIME is changed. Returns its port.
+async fn behind_by_an_hour(redis: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", redis)).await.expect("Redis");
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+                    let answer = an_hour_less(&bytes[..count]);
+                    to_client.write_all(&answer).await.expect("the client is there");
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Takes an hour off an answer to TIME: two texts, the first of them seconds in ten digits.
+fn an_hour_less(answer: &[u8]) -> Vec<u8> {
+    const HEAD: &[u8] = b"*2\r\n$10\r\n";
+    let Some(seconds) = answer.strip_prefix(HEAD).and_then(|rest| rest.get(..10)) else {
+        return answer.to_vec();
+    };
+    let seconds: u64 = String::from_utf8_lossy(seconds).parse().expect("seconds");
+    let rest = &answer[HEAD.len() + 10..];
+    [HEAD, (seconds - 3600).to_string().as_bytes(), rest].concat()
+}

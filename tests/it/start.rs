@@ -1,0 +1,7 @@
+//! How a node starts, what it says then, and how it stops.
+
+mod greeting;
+mod listen;
+mod logs;
+mod stop;
+mod store;

@@ -1,0 +1,64 @@
+//! How a node stops: with patience when it is told to by SIGTERM, at once for Ctrl-C.
+
+use serde_json::{Value, json};
+
+use crate::support::client::Client;
+use crate::support::process::{Signal, eventually};
+use crate::support::program::Program;
+
+async fn get(node: &Program, path: &str) -> (u16, String) {
+    let sent = reqwest::get(format!("{}{path}", node.url()))
+        .await
+        .expect("an answer");
+    (sent.status().as_u16(), sent.text().await.expect("a body"))
+}
+
+#[tokio::test]
+async fn sigterm_lets_balancers_notice_and_calls_finish() {
+    let node = Program::serve(&[], &[("MCP_DRAIN__DELAY", "2s")]).await;
+    let client = Client::legacy(&node.url());
+    client.session().await;
+    assert_eq!(get(&node, "/readyz").await.0, 200);
+    // Longer than the delay: it is in flight when the listener closes.
+    let slow = json!({"name": "countdown", "arguments": {"from": 7, "interval_ms": 500}});
+    let (id, mut stream) = client.stream("tools/call", slow).await;
+    node.signal(Signal::Terminate);
+    eventually("/readyz turns 503", || async {
+        (get(&node, "/readyz").await.0 == 503).then_some(())
+    })
+    .await;
+    let (status, health) = get(&node, "/health").await;
+    let health: Value = serde_json::from_str(&health).expect("JSON");
+    assert_eq!((status, &health["status"]), (503, &json!("draining")));
+    assert_eq!(get(&node, "/livez").await.0, 200, "alive, or it would be killed");
+    client.call("echo", json!({"text": "still here"})).await.ok();
+    Client::legacy(&node.url()).list().await.ok();
+    let answer = stream.answer_to(&id).await;
+    assert_eq!(answer["result"]["structuredContent"]["counted"], 7, "{answer}");
+    let done = node.end().await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn calls_that_outlive_the_deadline_do_not_keep_the_node() {
+    let env = [("MCP_DRAIN__DELAY", "0s"), ("MCP_DRAIN__DEADLINE", "300ms")];
+    let node = Program::serve(&[], &env).await;
+    let client = Client::legacy(&node.url());
+    let slow = json!({"name": "countdown", "arguments": {"from": 100, "interval_ms": 10_000}});
+    let (_id, _stream) = client.stream("tools/call", slow).await;
+    node.signal(Signal::Terminate);
+    assert_eq!(node.end().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_at_once_whatever_is_in_flight() {
+    // Waiting for any of these would fail the test.
+    let env = [("MCP_DRAIN__DELAY", "1h"), ("MCP_DRAIN__DEADLINE", "1h")];
+    let node = Program::serve(&[], &env).await;
+    let client = Client::legacy(&node.url());
+    let slow = json!({"name": "countdown", "arguments": {"from": 100, "interval_ms": 10_000}});
+    let (_id, _stream) = client.stream("tools/call", slow).await;
+    node.signal(Signal::Interrupt);
+    let done = node.end().await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
