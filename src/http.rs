@@ -24,7 +24,7 @@ use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
-use crate::session::{NodeId, Notebooks, Principal};
+use crate::session::{NodeId, Notebooks, Principal, RequestState};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::calls::Calls;
@@ -83,6 +83,12 @@ impl Shared {
     pub fn notebooks(&self, principal: &Principal) -> Notebooks {
         let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
         Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
+    }
+
+    /// What seals `requestState` now.
+    #[must_use]
+    pub fn request_state(&self) -> RequestState {
+        RequestState::new(self.keys.codec(), self.settings.request_state.ttl)
     }
 
     /// The part of the store that keeps handlers' state.

@@ -364,7 +364,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         capabilities: Arc::clone(&live.capabilities),
         session: Some(Session::new(live.id.clone(), Arc::clone(&live.client), state)),
         notebooks: shared.notebooks(&live.record.principal),
-        request_state: shared.keys.codec(),
+        request_state: shared.request_state(),
     }
 }
 
@@ -379,7 +379,7 @@ fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks: shared.notebooks(&record.principal),
-        request_state: shared.keys.codec(),
+        request_state: shared.request_state(),
     }
 }
 
