@@ -20,6 +20,7 @@ use crate::session::{LogLevel, NodeId, SessionId, SessionRecord};
 pub mod contract;
 pub mod memory;
 pub mod redis;
+pub mod streams;
 
 /// How many rings may wait for a slow reader before the oldest is dropped (the reader then re-reads everything).
 pub const RINGS_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB

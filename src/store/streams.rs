@@ -1,0 +1,308 @@
+//! What a store keeps of a session over time: event logs that any node can carry on, and the calls in flight.
+//!
+//! A stream is a log of events, numbered from 1 by the store, that at most one connection on one node carries to the
+//! client. The call `<name>` has the stream `<name>`; a session also has [`StreamId::STANDALONE`] and, over HTTP+SSE,
+//! [`StreamId::SSE`]. Whoever appends rings the node that carries the stream, in the same step.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::session::{NodeId, SessionId};
+
+/// The most events that one stream keeps; the oldest go first.
+pub const STREAM_EVENTS_MAX: u64 = 1024;
+/// The most bytes of events that one stream keeps; the oldest go first. The newest event is always kept.
+pub const STREAM_BYTES_MAX: u64 = 4 << 20;
+/// The most streams that one session keeps. When one more is made, the oldest that is done goes.
+pub const SESSION_STREAMS_MAX: usize = 256; // 256 x 4 MiB = 1 GiB at worst, in the store
+/// The most events that one [`StreamStore::read`] returns.
+pub const READ_EVENTS_MAX: usize = 128;
+/// The longest request body that is kept so that another node can run the call again, in bytes.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// The name of a stream within its session: letters and digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StreamId(Arc<str>);
+
+impl StreamId {
+    /// The stream of `GET /mcp`.
+    pub const STANDALONE: &'static str = "get";
+    /// The one stream of an HTTP+SSE session.
+    pub const SSE: &'static str = "sse";
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = 32;
+
+    /// Reads a name: 1 to 32 ASCII letters and digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::BYTES_MAX).contains(&text.len());
+        (fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The connection that carries a stream: the node, and a number that is unique on it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// The node.
+    pub node: NodeId,
+    /// The connection's number on the node.
+    pub connection: u64,
+}
+
+/// One event of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the stream, from 1.
+    pub number: u64,
+    /// A JSON-RPC message as JSON text.
+    pub data: String,
+}
+
+/// A call in flight, as other nodes must know it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The call's name, unique among all calls of all nodes; its stream has the same.
+    pub name: StreamId,
+    /// The node that runs it.
+    pub node: NodeId,
+    /// The request's id as JSON text, with its type.
+    pub request: String,
+    /// The method.
+    pub method: String,
+    /// When it began, in unix milliseconds.
+    pub started_ms: u64,
+    /// The request's JSON text, if another node may run it again: at most [`REPLAY_BYTES_MAX`].
+    pub body: Option<String>,
+}
+
+impl fmt::Debug for CallRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallRecord")
+            .field("name", &self.name)
+            .field("node", &self.node)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Outcome of [`StreamStore::call_begin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Begun {
+    /// The call is registered and its stream made.
+    Begun,
+    /// The client has cancelled it already, through another node.
+    Cancelled,
+    /// The session is gone.
+    Gone,
+}
+
+/// Outcome of [`StreamStore::append`] and [`StreamStore::call_end`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Appended {
+    /// The event has this number. `holder` carries the stream, and has been rung if it is on another node.
+    At {
+        /// The event's number.
+        number: u64,
+        /// Who carries the stream.
+        holder: Option<Holder>,
+    },
+    /// The session or the stream is gone, or the stream has ended, or the call is another node's by now.
+    Gone,
+}
+
+/// Outcome of [`StreamStore::attach`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Attached {
+    /// It is the new holder's now. `previous` held it until then.
+    Attached {
+        /// Who carried the stream before, if anybody.
+        previous: Option<Holder>,
+        /// The number of the last event that was written to any connection.
+        delivered: u64,
+    },
+    /// There is no such stream in this session.
+    NoStream,
+    /// The session is gone.
+    Gone,
+}
+
+/// Outcome of [`StreamStore::read`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Read {
+    /// What follows, oldest first, at most [`READ_EVENTS_MAX`].
+    Events {
+        /// The events.
+        events: Vec<Event>,
+        /// The number of the oldest event that is kept; one more than `head` when there is none.
+        first: u64,
+        /// The number of the newest event; 0 before the first.
+        head: u64,
+        /// Whether no more will come.
+        done: bool,
+    },
+    /// There is no such stream, or no such session.
+    Gone,
+}
+
+/// Outcome of [`StreamStore::answer`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Answered {
+    /// It is kept for the call, and the node that runs it has been rung.
+    Kept(NodeId),
+    /// There is no such call, or its request was answered before.
+    Unwanted,
+}
+
+/// What may change for many sessions at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// `notifications/tools/list_changed`
+    Tools,
+    /// `notifications/prompts/list_changed`
+    Prompts,
+    /// `notifications/resources/list_changed`
+    Resources,
+    /// `notifications/resources/updated` of this URI.
+    Resource(String),
+}
+
+/// Keeps event logs and calls in flight. Everything of one session ends with it.
+///
+/// Rings are JSON texts as [`Bell`](crate::cluster::ring::Bell) has them: `{"ring":"stream","session":…,"stream":…}`
+/// to the node of a holder, `{"ring":"answer","session":…,"call":…}` to the node of a call. They are made by the
+/// store, because whoever writes and whoever rings must not be told apart by a crash in between.
+#[async_trait]
+pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
+    /// Registers a call and makes its stream, carried by `holder`; both live `ttl` after their last change.
+    async fn call_begin(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Begun, StoreError>;
+
+    /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. The standalone and
+    /// the SSE stream are made by their first event.
+    async fn append(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        data: &str,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError>;
+
+    /// Appends a call's response if there is one, ends its stream, and takes the call off, all in one step, and only
+    /// if the call is still `by`'s. The stream's log lives `ttl` from now.
+    async fn call_end(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        data: Option<&str>,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError>;
+
+    /// Makes `holder` carry the stream from now on. The standalone and the SSE stream are made if need be.
+    async fn attach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Attached, StoreError>;
+
+    /// Nobody carries the stream any longer, if it was still `holder` that did.
+    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder) -> Result<(), StoreError>;
+
+    /// Who carries the stream.
+    async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError>;
+
+    /// What follows event `after`.
+    async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError>;
+
+    /// Notes that events up to `number` were written to a connection.
+    async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError>;
+
+    /// Keeps a client's answer (a JSON-RPC response, as JSON text) to request `number` of a call. The first answer wins.
+    async fn answer(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        number: u64,
+        response: &str,
+    ) -> Result<Answered, StoreError>;
+
+    /// Takes the answers that came for a call.
+    async fn take_answers(&self, session: &SessionId, call: &StreamId) -> Result<Vec<(u64, String)>, StoreError>;
+
+    /// Notes that the client cancels the call of this request (its id as JSON text), and says which node runs it, if
+    /// that is known. A call that registers later finds the note.
+    async fn cancel(
+        &self,
+        session: &SessionId,
+        request: &str,
+        ttl: Duration,
+    ) -> Result<Option<(NodeId, StreamId)>, StoreError>;
+
+    /// The calls that a node has in flight, as far as they were registered.
+    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError>;
+
+    /// Makes a call of `from` one of `to`, and returns it. `None` when it is not `from`'s (any longer): of those that
+    /// claim at the same time, one gets it.
+    async fn claim(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<CallRecord>, StoreError>;
+
+    /// Nodes whose lease has ended, and that were not forgotten.
+    async fn dead(&self) -> Result<Vec<NodeId>, StoreError>;
+
+    /// Forgets a dead node whose calls have all been claimed. Nothing happens when its lease is alive again.
+    async fn forget(&self, node: &NodeId) -> Result<(), StoreError>;
+
+    /// Counts a change; the counts live `ttl` from now.
+    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError>;
+
+    /// How often each of these has changed, in the order asked.
+    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError>;
+
+    /// What the session was told of changes (JSON text, the caller's own), or `None`.
+    async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError>;
+
+    /// Notes what the session was told. Nothing happens when the session is gone.
+    async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_streams_can_be_part_of_keys_and_event_ids() {
+        assert!(StreamId::parse(&uuid::Uuid::new_v4().simple().to_string()).is_some());
+        assert!(StreamId::parse(StreamId::STANDALONE).is_some());
+        for bad in ["", "a-b", "a:b", "{a}", "a\n", &"a".repeat(33)] {
+            assert!(StreamId::parse(bad).is_none(), "{bad}");
+        }
+    }
+}
