@@ -1,8 +1,10 @@
 //! A server of your own: two tools, one of which counts in the session. Run it on as many nodes as you like.
 
-use anynode::App;
-use anynode::app::AppError;
+use std::error::Error;
+
+use anynode::config::Sources;
 use anynode::session::{Caller, Session};
+use anynode::{App, Settings, telemetry};
 use rmcp::{ErrorData, tool, tool_router};
 
 struct MyServer;
@@ -26,6 +28,14 @@ impl MyServer {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), AppError> {
-    App::builder().handler(|| MyServer).run().await
+async fn main() -> Result<(), Box<dyn Error>> {
+    // PORT, REDIS_URL and all other settings, as `mcp-server` reads them.
+    let settings = Settings::load(Sources::from_process())?;
+    telemetry::init(&settings.log)?;
+    App::builder()
+        .settings(settings)
+        .handler(|| MyServer)
+        .run()
+        .await?;
+    Ok(())
 }

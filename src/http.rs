@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use rmcp::model::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cluster::Sessions;
 use crate::cluster::pulse::Pulse;
@@ -23,7 +24,7 @@ use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
-use crate::session::{NodeId, Notebooks, Principal};
+use crate::session::{NodeId, Notebooks, Principal, RequestState};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::calls::Calls;
@@ -84,6 +85,12 @@ impl Shared {
         Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
     }
 
+    /// What seals `requestState` now.
+    #[must_use]
+    pub fn request_state(&self) -> RequestState {
+        RequestState::new(self.keys.codec(), self.settings.request_state.ttl)
+    }
+
     /// The part of the store that keeps handlers' state.
     #[must_use]
     pub fn states(&self) -> Arc<dyn StateStore> {
@@ -92,7 +99,6 @@ impl Shared {
 }
 
 /// The routes of a node.
-#[must_use]
 pub fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(
@@ -107,5 +113,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(mcp::not_found)
+        // Handlers are guarded one by one; this is for a mistake of the server's own.
+        .layer(CatchPanicLayer::custom(answer::panicked))
         .with_state(shared)
 }

@@ -9,7 +9,7 @@ pub mod notebooks;
 pub mod record;
 pub mod state;
 
-pub use caller::{Caller, Session};
+pub use caller::{Caller, RequestState, Session};
 pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;
 pub use record::{LogLevel, Principal, SessionRecord, TransportKind};

@@ -1,6 +1,7 @@
 //! Logs go to standard error; metrics are in [`metrics`].
 
 use std::io::{self, IsTerminal};
+use std::panic;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
@@ -48,6 +49,11 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
             .finish()
             .try_init()?;
     }
+    panic::set_hook(Box::new(|panic| {
+        // Where, not what: the words of a panic may hold what a client sent.
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a panic");
+    }));
     Ok(())
 }
 

@@ -41,10 +41,10 @@ impl Pulse {
         self.reachable.load(Ordering::Acquire)
     }
 
-    /// How long the last answer took, in microseconds.
+    /// How long the last answer took.
     #[must_use]
-    pub fn latency_us(&self) -> u64 {
-        self.latency_us.load(Ordering::Relaxed)
+    pub fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_us.load(Ordering::Relaxed))
     }
 
     /// For how long the store has not answered; zero while it does.

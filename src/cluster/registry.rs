@@ -293,7 +293,7 @@ impl Registry {
         if first {
             self.kept.fetch_add(1, Ordering::Relaxed);
             // Set once, like the session: the gauge goes down when the slot is dropped.
-            let _: &Counted = slot.counted.get_or_init(metrics::session_kept);
+            slot.counted.get_or_init(metrics::session_kept);
         }
         slot.read_at_epoch.store(epoch, Ordering::Release);
         slot.verified_ms.store(now_ms, Ordering::Release);

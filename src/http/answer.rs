@@ -45,6 +45,11 @@ pub fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
     response
 }
 
+/// The answer to a request that this server panicked over. The panic hook has told where.
+pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
+    refusal(&Refusal::Internal, None)
+}
+
 /// A JSON body.
 #[must_use]
 pub fn json(status: StatusCode, body: impl Into<Body>) -> Response {

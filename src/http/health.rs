@@ -55,7 +55,6 @@ fn status(shared: &Shared) -> (&'static str, StatusCode) {
 
 pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     let (status, code) = status(&shared);
-    let micros = Duration::from_micros(shared.pulse.latency_us());
     let health = Health {
         status,
         node_id: shared.node.as_str(),
@@ -66,7 +65,7 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
         store: StoreHealth {
             kind: shared.store.kind(),
             reachable: shared.pulse.reachable(),
-            latency_ms: micros.as_secs_f64() * 1000.0,
+            latency_ms: rounded_ms(shared.pulse.latency()),
         },
         restorations: shared.sessions.restorations(),
     };
@@ -74,6 +73,11 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
         Ok(body) => answer::json(code, body),
         Err(_) => answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+/// Milliseconds, to the microsecond.
+fn rounded_ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 /// Alive: the process answers.

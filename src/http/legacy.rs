@@ -76,9 +76,9 @@ pub(super) async fn initialize(
     let id = shared.sessions.open(&record).await?;
     note(Era::Legacy, "initialize", Some(&id.tag()));
     let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
-    let text = serde_json::to_vec(&message).map_err(|_| Refusal::Internal)?;
+    let text = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
     let mut response = answer::json(StatusCode::OK, text);
-    let value = HeaderValue::from_str(id.as_str()).map_err(|_| Refusal::Internal)?;
+    let value = HeaderValue::from_str(id.as_str()).map_err(|error| internal(&error))?;
     response.headers_mut().insert(SESSION_HEADER.clone(), value);
     measured.end(Outcome::Ok);
     Ok(response)
@@ -270,7 +270,9 @@ async fn notice(
             let cancelled: Cancelled<'_> = notification
                 .params
                 .and_then(|params| serde_json::from_str(params.get()).ok())
-                .ok_or_else(|| Refusal::NotAMessage("notifications/cancelled needs params.requestId"))?;
+                .ok_or(Refusal::NotAMessage(
+                    "notifications/cancelled needs params.requestId",
+                ))?;
             shared.calls.cancel(&live.id, &parse_id(cancelled.request_id)?);
             return Ok(());
         }
@@ -362,7 +364,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         capabilities: Arc::clone(&live.capabilities),
         session: Some(Session::new(live.id.clone(), Arc::clone(&live.client), state)),
         notebooks: shared.notebooks(&live.record.principal),
-        request_state: shared.keys.codec(),
+        request_state: shared.request_state(),
     }
 }
 
@@ -377,7 +379,7 @@ fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks: shared.notebooks(&record.principal),
-        request_state: shared.keys.codec(),
+        request_state: shared.request_state(),
     }
 }
 
@@ -401,6 +403,11 @@ fn new_record(
         log_level: None,
         subscriptions: Default::default(),
     }
+}
+
+fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
+    tracing::error!(error = cause, "an answer could not be written");
+    Refusal::Internal
 }
 
 fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {

@@ -91,7 +91,7 @@ fn caller(
         capabilities: Arc::new(capabilities),
         session: None,
         notebooks: shared.notebooks(&principal),
-        request_state: shared.keys.codec(),
+        request_state: shared.request_state(),
         principal,
     }
 }

@@ -87,7 +87,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ref
     }
     let text = value
         .to_str()
-        .map_err(|_| Refusal::HeaderMismatch(format!("{name} is not plain ASCII")))?;
+        .map_err(|_not_ascii| Refusal::HeaderMismatch(format!("{name} is not plain ASCII")))?;
     Ok(Some(text.trim_matches([' ', '\t'])))
 }
 

@@ -98,7 +98,7 @@ impl<'a> Body<'a> {
     }
 
     fn parse_batch(bytes: &'a [u8]) -> Result<Self, Refusal> {
-        let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| Refusal::NotJson)?;
+        let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_syntax| Refusal::NotJson)?;
         match items.len() {
             0 => Err(Refusal::NotAMessage("a batch must hold at least one message")),
             1..=BATCH_MESSAGES_MAX => Ok(Self::Batch(
@@ -155,7 +155,7 @@ fn classify(bytes: &[u8], error: &serde_json::Error) -> Refusal {
 pub fn parse_id(raw: &RawValue) -> Result<RequestId, Refusal> {
     const RULE: Refusal =
         Refusal::NotAMessage("`id` must be an integer up to 2^53 or a string of 512 bytes at the most");
-    match serde_json::from_str(raw.get()).map_err(|_| RULE)? {
+    match serde_json::from_str(raw.get()).map_err(|_syntax| RULE)? {
         serde_json::Value::String(text) if text.len() <= ID_BYTES_MAX => Ok(RequestId::String(text.into())),
         serde_json::Value::Number(number) => number
             .as_i64()

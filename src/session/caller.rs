@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::ErrorData;
 use rmcp::handler::server::common::{AsRequestContext, FromContextPart};
-use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec};
+use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec, RequestStateError, SealOptions};
 
 use super::id::{NodeId, SessionId};
 use super::notebooks::Notebooks;
@@ -81,6 +82,37 @@ impl<C: AsRequestContext> FromContextPart<C> for Session {
     }
 }
 
+/// Seals what a modern client carries from one round of a call to the next (MRTR, SEP-2322): signed, not encrypted, with
+/// keys that all nodes share.
+#[derive(Debug, Clone)]
+pub struct RequestState {
+    codec: Arc<RequestStateCodec>,
+    ttl: Duration,
+}
+
+impl RequestState {
+    /// Seals with `codec`; what is sealed can be opened for `ttl`.
+    #[must_use]
+    pub fn new(codec: Arc<RequestStateCodec>, ttl: Duration) -> Self {
+        Self { codec, ttl }
+    }
+
+    /// Seals `payload`, good only together with `bound`: put in it whom and which call it is for.
+    #[must_use]
+    pub fn seal(&self, payload: &[u8], bound: &[u8]) -> String {
+        self.codec
+            .seal_with(payload, &SealOptions::new().associated_data(bound).ttl(self.ttl))
+    }
+
+    /// Opens what was sealed together with `bound`, on whichever node that was.
+    ///
+    /// # Errors
+    /// [`RequestStateError`]. Answer a client with the same words whatever the reason (SEP-2322, "Security").
+    pub fn open(&self, sealed: &str, bound: &[u8]) -> Result<Vec<u8>, RequestStateError> {
+        self.codec.open_with(sealed, bound)
+    }
+}
+
 /// Who made a request, in either era: find it in the request's extensions.
 #[derive(Clone)]
 pub struct Caller {
@@ -101,7 +133,7 @@ pub struct Caller {
     /// Notebooks, which any client can name by handle.
     pub notebooks: Notebooks,
     /// Seals MRTR `requestState` (SEP-2322) with keys that all nodes share.
-    pub request_state: Arc<RequestStateCodec>,
+    pub request_state: RequestState,
 }
 
 impl Caller {

@@ -1,19 +1,15 @@
 //! Input from the client in the middle of a call: by a request to it (legacy), or by a second round (modern, MRTR).
 
-use std::time::Duration;
-
 use rmcp::ErrorData;
-use rmcp::model::{InputRequest, InputRequiredResult, InputResponses, RequestStateCodec, SealOptions};
+use rmcp::model::{InputRequest, InputRequiredResult, InputResponses};
 use rmcp::service::ServiceError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use crate::session::Caller;
+use crate::session::{Caller, RequestState};
 
-/// How long a client may take between two rounds of one call.
-const ROUND_TTL: Duration = Duration::from_secs(60 * 60);
 /// What is sealed. All that a second round needs is in its own arguments, which the seal binds.
 const PAYLOAD: &[u8] = b"1";
 /// The one answer to every `requestState` that does not open, whatever the reason (SEP-2322, "Security").
@@ -21,7 +17,7 @@ const BAD_STATE: &str = "`requestState` is not valid for this call: make the cal
 
 /// The rounds of one call by a modern caller (SEP-2322): the first ends by asking for one input, the second has it.
 pub(super) struct Rounds<'a> {
-    codec: &'a RequestStateCodec,
+    state: &'a RequestState,
     bound: Vec<u8>,
     key: &'static str,
 }
@@ -39,7 +35,7 @@ impl<'a> Rounds<'a> {
         let bound = serde_json::to_vec(&(caller.principal.as_str(), tool, arguments))
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
         Ok(Self {
-            codec: &caller.request_state,
+            state: &caller.request_state,
             bound,
             key,
         })
@@ -56,7 +52,7 @@ impl<'a> Rounds<'a> {
             (None, None) => return Ok(None),
             (None, Some(_)) => return Err(Failure::bad_arguments(BAD_STATE)),
         };
-        if let Err(error) = self.codec.open_with(&sealed, &self.bound) {
+        if let Err(error) = self.state.open(&sealed, &self.bound) {
             tracing::debug!(%error, "a requestState did not open");
             return Err(Failure::bad_arguments(BAD_STATE));
         }
@@ -73,8 +69,7 @@ impl<'a> Rounds<'a> {
 
     /// Ends this round: asks the client for the input.
     pub(super) fn ask(&self, request: InputRequest) -> InputRequiredResult {
-        let options = SealOptions::new().associated_data(&self.bound).ttl(ROUND_TTL);
-        let sealed = self.codec.seal_with(PAYLOAD, &options);
+        let sealed = self.state.seal(PAYLOAD, &self.bound);
         InputRequiredResult::new(Some([(self.key.to_owned(), request)].into()), Some(sealed))
     }
 }

@@ -22,7 +22,9 @@ use super::Notebook;
 use crate::protocol::era::{Era, Revision};
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
-use crate::session::{Caller, NodeId, Notebooks, Principal, Session, SessionId, State, StateError};
+use crate::session::{
+    Caller, NodeId, Notebooks, Principal, RequestState, Session, SessionId, State, StateError,
+};
 
 /// State in memory, without bounds.
 #[derive(Debug, Default)]
@@ -147,7 +149,10 @@ impl Client {
             capabilities: Arc::new(serde_json::from_value(capabilities).unwrap()),
             session,
             notebooks: Notebooks::new(store.clone(), principal, hour),
-            request_state: Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),
+            request_state: RequestState::new(
+                Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),
+                Duration::from_secs(60),
+            ),
         };
         Self {
             caller,

@@ -102,7 +102,7 @@ impl Peek {
     /// # Errors
     /// [`Refusal::InvalidParams`].
     pub fn read(params: Option<&RawValue>) -> Result<Self, Refusal> {
-        params.map_or_else(|| Ok(Self::default()), |params| parse(params))
+        params.map_or_else(|| Ok(Self::default()), parse)
     }
 
     /// What `Mcp-Name` must repeat.

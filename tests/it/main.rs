@@ -17,6 +17,7 @@ mod health;
 mod library;
 mod nodes;
 mod official_clients;
+mod readme;
 mod start;
 mod store;
 mod support;

@@ -154,16 +154,22 @@ impl Ring {
         if self.lock().is_empty() {
             return;
         }
-        self.lost("reconnected");
+        // fred also tells of the first connection, when nothing was lost. That cannot be told from a loss that nobody
+        // noticed, so listeners hear of a gap all the same.
+        let noticed = !self.hears.send_replace(false);
         while let Err(error) = self.subscribe().await {
             warn!(%error, "could not subscribe to rings again yet");
             sleep(RETRY_DELAY).await;
         }
-        info!("rings from Redis are heard again");
+        if noticed {
+            info!("rings from Redis are heard again");
+        }
         self.deliver_to_all(&Heard::Gap);
     }
 
     pub(super) async fn quit(&self) {
+        // From here on a lost connection is no news.
+        self.hears.send_replace(false);
         // It can only fail because there is nothing left to close.
         drop(timeout(RETRY_DELAY, self.client.quit()).await);
     }

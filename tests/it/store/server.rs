@@ -1,8 +1,10 @@
 //! Real Redis servers, started by a test on free ports in a fresh directory, killed when dropped.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -76,6 +78,11 @@ impl Redis {
         let tls = self.args.iter().any(|arg| arg == "--tls-port");
         let port = self.port;
         until("redis-server answers", async || {
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "redis-server ended at once: {ended:?}");
             if tls {
                 return tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok();
             }
@@ -189,19 +196,23 @@ pub(crate) async fn cluster() -> Vec<Redis> {
     nodes
 }
 
-/// A port that nobody listens on, below the range of outgoing ports and low enough for a cluster bus.
+/// A port for this process alone, below the range of outgoing ports and low enough for a cluster bus 10000 above.
+///
+/// Tests run in processes of their own, at once. So a port is claimed by a lock on a file, which the system lets go of
+/// when the process ends.
 pub(crate) fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const RANGE: u16 = 10_000;
-    let start = u16::try_from(std::process::id() % u32::from(RANGE)).expect("it is in range");
-    loop {
-        let port = 11_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed) * 7) % RANGE;
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 10_000) {
+    static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let dir = std::env::temp_dir().join("anynode-it-ports");
+    std::fs::create_dir_all(&dir).expect("a directory for claims");
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for port in 11_000..21_000 {
+        let claim = File::create(dir.join(port.to_string())).expect("a file for a claim");
+        if claim.try_lock().is_ok() && free(port) && free(port + 10_000) {
+            CLAIMED.lock().expect("no test panics here").push(claim);
             return port;
         }
     }
+    unreachable!("ten thousand ports are taken")
 }
 
 /// What `redis-cli` prints when it talks to `port`.

@@ -71,6 +71,9 @@ impl Balancer {
         let file = dir.path().join("haproxy.cfg");
         std::fs::write(&file, settings(port, stats_port, ports)).expect("the settings can be written");
         let mut command = Command::new("haproxy");
+        // It is among the system's programs, where a user's own PATH may not look.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
         command.arg("-db").arg("-f").arg(&file);
         Self {
             port,

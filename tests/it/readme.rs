@@ -1,0 +1,269 @@
+//! README.md agrees with the program: settings, errors, metrics, tools, exit codes, and the example.
+
+use std::collections::BTreeSet;
+
+use anynode::cli::Exit;
+use anynode::config::DEFAULTS_TOML;
+use anynode::protocol::error::Refusal;
+use serde_json::json;
+
+use crate::support::client::{Client, LEGACY};
+use crate::support::node::{Node, NodeOptions};
+
+const README: &str = include_str!("../../README.md");
+const EXAMPLE: &str = include_str!("../../examples/own_tools.rs");
+const METRIC_NAMES: &str = include_str!("../../src/telemetry/metrics/names.rs");
+const REFUSALS: &str = include_str!("../../src/protocol/error.rs");
+
+/// The rows of the one table that has this head, cell by cell, without backticks.
+fn table(head: &str) -> Vec<Vec<String>> {
+    let mut lines = README.lines().skip_while(|line| *line != head);
+    assert!(
+        lines.next().is_some(),
+        "README.md has no table with the head {head}"
+    );
+    let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+    let cell = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    rows.map(|row| row.trim_matches('|').split('|').map(cell).collect())
+        .collect()
+}
+
+fn first_cells(head: &str) -> BTreeSet<String> {
+    table(head).into_iter().map(|row| row[0].clone()).collect()
+}
+
+/// Every setting of `settings.default.toml` with its default, as README.md shows it.
+fn defaults(tree: &toml::Table, before: &str, found: &mut BTreeSet<(String, String)>) {
+    for (key, value) in tree {
+        let name = format!("{before}{key}");
+        let shown = match value {
+            toml::Value::Table(inner) if !inner.is_empty() => {
+                defaults(inner, &format!("{name}."), found);
+                continue;
+            }
+            toml::Value::Table(_) => "none".to_owned(),
+            toml::Value::Array(items) if items.is_empty() => "none".to_owned(),
+            toml::Value::String(text) if text.is_empty() => "empty".to_owned(),
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        found.insert((name, shown));
+    }
+}
+
+#[test]
+fn every_setting_is_named_with_its_default_and_its_variable() {
+    let rows = table("| setting | variable | default | meaning |");
+    let shown: BTreeSet<_> = rows.iter().map(|row| (row[0].clone(), row[2].clone())).collect();
+    assert_eq!(shown.len(), rows.len(), "a setting is there twice");
+    let mut expected = BTreeSet::new();
+    defaults(
+        &DEFAULTS_TOML.parse().expect("settings.default.toml"),
+        "",
+        &mut expected,
+    );
+    assert_eq!(shown, expected);
+    for row in &rows {
+        let variable = match row[0].split_once('.') {
+            Some((area, name)) => format!("MCP_{area}__{name}").to_uppercase(),
+            None => row[0].to_uppercase(),
+        };
+        let named = row[1].trim_end_matches("__<PRINCIPAL>");
+        assert_eq!(named, variable, "{}", row[0]);
+        let line = format!("\n# {named}");
+        assert!(
+            DEFAULTS_TOML.contains(&line),
+            "settings.default.toml does not name {named}"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_has_its_row() {
+    let refusals = [
+        Refusal::NotJson,
+        Refusal::NotAMessage(""),
+        Refusal::BatchNotAllowed,
+        Refusal::UnknownVersionHeader,
+        Refusal::NoSession,
+        Refusal::SessionNotFound,
+        Refusal::NotAcceptable(""),
+        Refusal::UnsupportedMediaType,
+        Refusal::BodyTooLarge(0),
+        Refusal::BodyIncomplete,
+        Refusal::HostNotAllowed,
+        Refusal::OriginNotAllowed,
+        Refusal::Unauthorized,
+        Refusal::TooMany(""),
+        Refusal::StoreUnreachable,
+        Refusal::ShuttingDown,
+        Refusal::MethodNotAllowed(""),
+        Refusal::HeaderMismatch(String::new()),
+        Refusal::UnsupportedVersion {
+            requested: String::new(),
+        },
+        Refusal::MetaIncomplete(String::new()),
+        Refusal::MethodNotFound(String::new()),
+        Refusal::InvalidParams(String::new()),
+        Refusal::Internal,
+    ];
+    let arms = REFUSALS.lines().filter(|line| line.contains("=> \"")).count();
+    assert_eq!(
+        refusals.len(),
+        arms,
+        "a refusal is missing here: src/protocol/error.rs has more labels"
+    );
+    let rows = table("| status | code | reason | when |");
+    assert_eq!(rows.len(), refusals.len());
+    for refusal in refusals {
+        let row = rows.iter().find(|row| row[2] == refusal.label());
+        let row = row.unwrap_or_else(|| panic!("no row for {}", refusal.label()));
+        assert_eq!(row[0], refusal.status().as_str(), "{row:?}");
+        assert_eq!(row[1], refusal.code().0.to_string(), "{row:?}");
+        let retry_after = row[3].contains("`Retry-After`");
+        assert_eq!(retry_after, refusal.retry_after_seconds().is_some(), "{row:?}");
+    }
+}
+
+#[test]
+fn every_metric_is_named_with_its_kind() {
+    let quoted: BTreeSet<_> = METRIC_NAMES
+        .split('"')
+        .filter(|text| text.starts_with("anynode_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(first_cells("| metric | kind | labels | what it tells |"), quoted);
+}
+
+#[tokio::test]
+async fn metrics_have_the_kinds_and_labels_that_are_promised() {
+    let node = Node::start(&NodeOptions::default()).await;
+    let client = Client::legacy(&node.url());
+    client
+        .call("countdown", json!({"from": 1, "interval_ms": 150}))
+        .await
+        .ok();
+    client.clone().in_session("unknown").list().await;
+    let metrics = reqwest::get(format!("{}/metrics", node.url()))
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("metrics as text");
+    for row in table("| metric | kind | labels | what it tells |") {
+        let (name, kind) = (&row[0], &row[1]);
+        let typed = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));
+        // What a node in memory has nothing to tell of is absent.
+        let Some(typed) = typed else { continue };
+        assert_eq!(typed, kind, "{name}");
+        let line = metrics.lines().find(|line| {
+            let rest = line.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ', '_']))
+        });
+        let line = line.unwrap_or_else(|| panic!("no value of {name}"));
+        for label in row[2].split(", ").map(|label| label.trim_matches('`')) {
+            assert!(
+                label.is_empty() || line.contains(&format!("{label}=\"")),
+                "{label} in {line}"
+            );
+        }
+    }
+    for described in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = described.split(' ').next().unwrap_or_default();
+        assert!(
+            README.contains(&format!("`{name}`")),
+            "README.md does not name {name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_tools_are_those_of_the_server_in_its_order() {
+    let node = Node::start(&NodeOptions::default()).await;
+    let listed = Client::legacy(&node.url()).list().await.ok();
+    let tools = listed.result()["tools"].as_array().expect("tools").clone();
+    let served: Vec<_> = tools
+        .iter()
+        .map(|tool| tool["name"].as_str().expect("a name").to_owned())
+        .collect();
+    let shown: Vec<_> = table("| tool | what it does |")
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    assert_eq!(shown, served);
+}
+
+#[tokio::test]
+async fn health_answers_what_is_shown() {
+    let node = Node::start(&NodeOptions::default()).await;
+    let answer: serde_json::Value = reqwest::get(format!("{}/health", node.url()))
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("health as JSON");
+    let shown = README
+        .lines()
+        .find(|line| line.starts_with("{\"status\":"))
+        .expect("health in README.md");
+    let shown: serde_json::Value = serde_json::from_str(shown).expect("JSON");
+    let names = |value: &serde_json::Value| {
+        let object = value.as_object().expect("an object");
+        object.keys().cloned().collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&shown), names(&answer));
+    assert_eq!(names(&shown["store"]), names(&answer["store"]));
+}
+
+#[test]
+fn exit_codes_are_those_of_the_program() {
+    let shown = first_cells("| exit code | meaning |");
+    let wrong_usage = 2; // clap's own
+    let codes = [
+        Exit::Ok as u8,
+        Exit::Failure as u8,
+        Exit::Unreachable as u8,
+        Exit::Settings as u8,
+        wrong_usage,
+    ];
+    assert_eq!(shown, codes.map(|code| code.to_string()).into());
+}
+
+#[test]
+fn the_example_is_the_one_that_is_built() {
+    let (_, code) = EXAMPLE.split_once("\n\n").expect("an opening line, then code");
+    assert!(
+        README.contains(&format!("```rust\n{code}```")),
+        "README.md shows another examples/own_tools.rs"
+    );
+}
+
+#[test]
+fn curl_opens_sessions_of_the_newest_revision_that_has_them() {
+    let named = format!("\"protocolVersion\":\"{LEGACY}\"");
+    assert!(README.contains(&named), "README.md opens no session of {LEGACY}");
+}
+
+#[test]
+fn files_and_headings_that_are_linked_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let anchors: BTreeSet<_> = README
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches(['#', ' '])
+                .to_lowercase()
+                .replace(' ', "-")
+        })
+        .collect();
+    for part in README.split("](").skip(1) {
+        let target = part.split(')').next().unwrap_or_default();
+        match target.strip_prefix('#') {
+            Some(anchor) => assert!(anchors.contains(anchor), "no heading for #{anchor}"),
+            None if target.starts_with("https://") => {}
+            None => assert!(root.join(target).exists(), "{target} is not there"),
+        }
+    }
+}
