@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +31,7 @@ mod serve;
 pub mod signal;
 
 use serve::{Listener, Server};
-use signal::Stop;
+use signal::{Stop, told_to_stop};
 
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
@@ -131,7 +132,12 @@ impl Builder {
     /// # Errors
     /// [`AppError`].
     pub async fn run(self) -> Result<(), AppError> {
-        self.spawn().await?.run().await
+        let mut told = pin!(told_to_stop());
+        let running = tokio::select! {
+            running = self.spawn() => running?,
+            _stop = &mut told => return Ok(()),
+        };
+        running.run_until(told).await
     }
 
     /// Starts the node, and returns once it listens.
@@ -265,9 +271,17 @@ impl Running {
     /// # Errors
     /// [`AppError::Broken`].
     pub async fn run(self) -> Result<(), AppError> {
+        self.run_until(told_to_stop()).await
+    }
+
+    /// The same for a process that is told by `told`, which listens already.
+    ///
+    /// # Errors
+    /// [`AppError::Broken`].
+    pub async fn run_until(self, told: impl Future<Output = Stop>) -> Result<(), AppError> {
         let broken = self.shared.supervisor.stopping().clone();
         tokio::select! {
-            stop = signal::told_to_stop() => {
+            stop = told => {
                 self.drain(stop).await;
                 Ok(())
             }

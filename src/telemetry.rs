@@ -41,7 +41,13 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     if text {
         builder.with_ansi(terminal).finish().try_init()?;
     } else {
-        builder.json().flatten_event(true).finish().try_init()?;
+        // The request's span holds all there is to know: a list of spans would only repeat it.
+        builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .finish()
+            .try_init()?;
     }
     panic::set_hook(Box::new(|panic| {
         // Where, not what: the words of a panic may hold what a client sent.

@@ -3,6 +3,8 @@
 use std::future::pending;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 /// How long calls in flight may take to finish while somebody waits at a terminal.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
@@ -27,34 +29,27 @@ impl Stop {
     }
 }
 
-/// Waits until the process is told to stop.
-pub async fn told_to_stop() -> Stop {
-    tokio::select! {
-        () = terminated() => Stop::WhenBalancersKnow,
-        () = interrupted() => Stop::AtOnce,
-    }
-}
-
-async fn interrupted() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::warn!(%error, "cannot listen for Ctrl-C");
-        pending::<()>().await;
-    }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for SIGTERM");
-            pending::<()>().await;
+/// Waits until the process is told to stop. It listens from the call on, not only from the first poll: what is told
+/// while the node starts is heard.
+pub fn told_to_stop() -> impl Future<Output = Stop> {
+    let (terminated, interrupted) = (heard(SignalKind::terminate()), heard(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            () = terminated => Stop::WhenBalancersKnow,
+            () = interrupted => Stop::AtOnce,
         }
     }
 }
 
-#[cfg(not(unix))]
-async fn terminated() {
-    pending::<()>().await;
+fn heard(kind: SignalKind) -> impl Future<Output = ()> {
+    let listening = signal(kind);
+    async move {
+        match listening {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(error) => {
+                tracing::warn!(%error, ?kind, "cannot listen for a signal");
+                pending::<()>().await;
+            }
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! `mcp-server serve`: runs a node until it is told to stop.
 
+use std::pin::pin;
+
 use super::{CliError, Exit, print};
+use crate::app::signal::told_to_stop;
 use crate::app::{App, Running};
 use crate::config::Settings;
 use crate::tools::Notebook;
@@ -14,13 +17,15 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
 pub async fn run(settings: Settings) -> Result<Exit, CliError> {
     let guarded = !settings.auth.tokens.is_empty();
-    let node = App::builder()
-        .settings(settings)
-        .handler(Notebook::new)
-        .spawn()
-        .await?;
+    let mut told = pin!(told_to_stop());
+    let start = App::builder().settings(settings).handler(Notebook::new).spawn();
+    let node = tokio::select! {
+        node = start => node?,
+        // A node that still waits for its store has nothing to finish.
+        _stop = &mut told => return Ok(Exit::Ok),
+    };
     print::answer(&greeting(&node, guarded))?;
-    node.run().await?;
+    node.run_until(told).await?;
     Ok(Exit::Ok)
 }
 

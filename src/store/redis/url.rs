@@ -52,7 +52,11 @@ pub(super) fn parse(text: &str) -> Result<Target, String> {
             "it is not a URL ({error}): write special characters in the password as %XX, such as %40 for @"
         )
     })?;
-    let mut config = Config::from_url(&plain).map_err(|error| error.details().to_owned())?;
+    let mut config = Config::from_url(&plain).map_err(|error| match error.details() {
+        // The port is a number already, or it would be no URL.
+        "Invalid integer string." => "the database, behind the last /, must be a number such as 0".into(),
+        other => other.to_owned(),
+    })?;
     finish(&mut config, &url, kind)?;
     Ok(Target {
         config,
@@ -195,7 +199,7 @@ mod tests {
             ("redis-x://h", "must start with"),
             ("rediss+unix:///s", "must start with"),
             ("redis://:p#w@h", "not a URL"),
-            ("redis://h/x", "Invalid integer"),
+            ("redis://h/x", "must be a number"),
             ("redis-sentinel://h", "service name"),
             ("redis-cluster://h:1/4", "no databases"),
             ("redis://app@h", "without a password"),

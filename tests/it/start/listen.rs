@@ -3,8 +3,11 @@
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
 use super::greeting::paste;
-use crate::support::process::Signal;
+use crate::support::process::{Signal, eventually};
 use crate::support::program::{Done, Program};
 
 fn host(socket: &Path) -> String {
@@ -103,15 +106,44 @@ async fn the_next_node_can_take_the_socket_while_the_last_one_finishes() {
     let socket = dir.path().join("mcp.sock");
     let env = [("HOST", &*host(&socket)), ("MCP_DRAIN__DELAY", "0s")];
     let last = Program::serve(&[], &env).await;
+    let mut slow = SlowRequest::begin(&socket).await;
     last.signal(Signal::Terminate);
-    crate::support::process::eventually("the socket's file is gone", || async {
+    eventually("the socket's file is gone", || async {
         (!socket.exists()).then_some(())
     })
     .await;
     let next = Program::serve(&[], &env).await;
+    assert!(!last.ended(), "a request is in flight");
+    assert!(slow.finish().await.contains("jsonrpc"), "it is answered");
     assert_eq!(last.end().await.code, Some(0));
     assert!(
         paste(&next.try_it())["result"].is_object(),
-        "its file is still there"
+        "the file of the next is still there"
     );
+}
+
+/// A request whose client takes its time with the body.
+struct SlowRequest(UnixStream);
+
+impl SlowRequest {
+    /// Sends the head, and waits until the node asks for the body.
+    async fn begin(socket: &Path) -> Self {
+        let mut stream = UnixStream::connect(socket).await.expect("a node listens");
+        let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Expect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut asked = [0; 64];
+        let count = stream.read(&mut asked).await.expect("an answer");
+        let asked = String::from_utf8_lossy(&asked[..count]);
+        assert!(asked.starts_with("HTTP/1.1 100 Continue"), "{asked}");
+        Self(stream)
+    }
+
+    /// Sends the body, and reads the answer.
+    async fn finish(&mut self) -> String {
+        self.0.write_all(b"{}").await.expect("sent");
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::process::{Signal, eventually};
+use crate::support::process::{Signal, eventually, free_port};
 use crate::support::program::Program;
 
 async fn get(node: &Program, path: &str) -> (u16, String) {
@@ -37,6 +37,22 @@ async fn sigterm_lets_balancers_notice_and_calls_finish() {
     assert_eq!(answer["result"]["structuredContent"]["counted"], 7, "{answer}");
     let done = node.end().await;
     assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn a_node_that_waits_for_its_store_stops_when_it_is_told_to() {
+    let url = format!("redis://127.0.0.1:{}", free_port());
+    for signal in [Signal::Terminate, Signal::Interrupt] {
+        let env = [("REDIS_URL", &*url), ("MCP_STORE__WAIT", "1h"), ("PORT", "0")];
+        let node = Program::start(&[], &env);
+        eventually("the node waits", || async {
+            node.stderr().contains("waiting for the store").then_some(())
+        })
+        .await;
+        node.signal(signal);
+        let done = node.end().await;
+        assert_eq!((done.code, &*done.stdout), (Some(0), ""), "{}", done.stderr);
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,6 @@ async fn a_url_that_is_none_is_refused_with_what_would_be_one() {
         "redis://:hunter2@",
         "redis://:hunter2@host:port",
         "redis://:hun#hunter2@host",
-        "redis://:hunter2@host/database",
         "redis://app@host",
         "redis-sentinel://host",
         "redis-cluster://host/3",
@@ -40,6 +39,8 @@ async fn a_url_that_is_none_is_refused_with_what_would_be_one() {
     for url in urls {
         complaint(url, SETTINGS, &["REDIS_URL", "redis"]).await;
     }
+    let named = "redis://:hunter2@host/notes";
+    complaint(named, SETTINGS, &["REDIS_URL", "database", "must be a number"]).await;
 }
 
 #[tokio::test]
