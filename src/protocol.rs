@@ -5,5 +5,6 @@
 pub mod classify;
 pub mod era;
 pub mod error;
+pub mod event_id;
 pub mod headers;
 pub mod message;

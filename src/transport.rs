@@ -2,7 +2,9 @@
 
 pub mod call;
 pub mod calls;
+pub mod carrier;
 pub mod handler;
+pub mod hub;
 pub mod notify;
 pub mod peer;
 pub mod reply;

@@ -229,7 +229,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Attached, StoreError>;
 
     /// Nobody carries the stream any longer, if it was still `holder` that did.
-    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder) -> Result<(), StoreError>;
+    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder)
+    -> Result<(), StoreError>;
 
     /// Who carries the stream.
     async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError>;
@@ -250,7 +251,11 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Answered, StoreError>;
 
     /// Takes the answers that came for a call.
-    async fn take_answers(&self, session: &SessionId, call: &StreamId) -> Result<Vec<(u64, String)>, StoreError>;
+    async fn take_answers(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+    ) -> Result<Vec<(u64, String)>, StoreError>;
 
     /// Notes that the client cancels the call of this request (its id as JSON text), and says which node runs it, if
     /// that is known. A call that registers later finds the note.
