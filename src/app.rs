@@ -156,7 +156,7 @@ impl Builder {
         let node = NodeId::parse(&settings.node_id).unwrap_or_else(|| NodeId::generate(unix_ms()));
         let supervisor = Supervisor::new();
         let keys = match settings.request_state.secret.as_str() {
-            "" => RequestStateKeys::shared(store.as_ref()).await?,
+            "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
             secret => RequestStateKeys::configured(secret)?,
         };
         let shared = Arc::new(Shared {

@@ -3,13 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod lease;
+pub mod live;
 pub mod pulse;
 pub mod registry;
 pub mod ring;
 pub mod secrets;
 pub mod sessions;
 
-pub use registry::Live;
+pub use live::Live;
 pub use sessions::{SessionError, Sessions};
 
 /// The time now, in unix milliseconds.

@@ -133,7 +133,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Lets the session live `ttl` from now, and notes `now_ms` (unix milliseconds) as its last activity.
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError>;
 
-    /// Changes the record, lets the session live `ttl` from now, and says who keeps copies, in one step.
+    /// Changes the record, lets the session live `ttl` from now (as long as before when that is zero), and says who
+    /// keeps copies, in one step.
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError>;
 
     /// Ends the session with everything that belongs to it, for good.
@@ -164,7 +165,9 @@ pub struct Lease {
 pub enum Heard {
     /// A message for this node or for all. It only ever says "look now".
     Message(Arc<str>),
-    /// Messages may have been lost: whatever is kept must be read again before it is trusted.
+    /// From now on messages are lost: nothing that is kept may be trusted without reading it again.
+    Deaf,
+    /// Messages are heard again, or some were lost: what was kept until now must be read again before it is trusted.
     Gap,
 }
 

@@ -12,6 +12,7 @@ use tracing::{Instrument as _, debug_span, error, warn};
 pub struct Supervisor {
     tasks: TaskTracker,
     stopping: CancellationToken,
+    kill: CancellationToken,
 }
 
 impl Supervisor {
@@ -26,6 +27,13 @@ impl Supervisor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let kill = self.kill.clone();
+        let task = async move {
+            tokio::select! {
+                () = task => {}
+                () = kill.cancelled() => {}
+            }
+        };
         drop(self.tasks.spawn(task.instrument(debug_span!("task", name))));
     }
 
@@ -51,12 +59,17 @@ impl Supervisor {
         &self.stopping
     }
 
-    /// Tells every task to stop, and waits for them, at most `limit`.
+    /// Tells every task to stop, waits for them, at most `limit`, and drops those that are left.
     pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            warn!(left = self.tasks.len(), "some tasks did not stop in time");
+            warn!(
+                left = self.tasks.len(),
+                "some tasks did not stop in time: they are dropped"
+            );
+            self.kill.cancel();
+            self.tasks.wait().await;
         }
     }
 }

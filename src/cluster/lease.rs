@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
 use crate::store::{Lease, Store};
@@ -20,16 +20,21 @@ pub async fn renew(store: Arc<dyn Store>, lease: Lease) {
     let mut failing = false;
     loop {
         ticks.tick().await;
-        match store.lease_renew(&lease, LEASE_TTL).await {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
+        // An attempt that takes longer than a renewal is given up, or it would cost the next one its turn.
+        match timeout(LEASE_RENEWAL, store.lease_renew(&lease, LEASE_TTL)).await {
+            Ok(Ok(())) => failing = false,
+            Ok(Err(error)) if !failing => {
                 failing = true;
                 warn!(
                     error = &error as &dyn std::error::Error,
                     "could not renew this node's lease"
                 );
             }
-            Err(_) => {}
+            Err(_) if !failing => {
+                failing = true;
+                warn!("the store is too slow to renew this node's lease");
+            }
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }

@@ -1,127 +1,30 @@
 //! The sessions that this node keeps restored, each loaded once however many requests want it at the same time.
 //!
-//! A copy is trusted while its slot's `epoch` is the one it was read at. Whoever hears that a session changed moves
+//! A copy is trusted for a while, and only as long as its slot's `epoch` is the one it was read at. Whoever hears that a session changed moves
 //! the epoch on; the next request then reads the session again before it is served. A change that is heard while a
 //! load is under way moves the epoch too, so that what was read before the change is never kept as if it came after.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rand::RngExt as _;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio_util::sync::CancellationToken;
 
-use crate::session::{LogLevel, SessionId, SessionRecord};
+use super::live::Live;
+use super::unix_ms;
+use crate::session::{SessionId, SessionRecord};
 use crate::telemetry::metrics::{self, Counted};
 
 /// How many locks the registry is spread over.
 const SHARDS: usize = 64;
 /// How many entries are looked at to find one that was not used for long.
 const EVICTION_SAMPLE: usize = 8;
-/// Stands for "no level set" in a [`Live`] session's atomic level.
-const NO_LEVEL: u8 = u8::MAX;
-
-/// A session restored on this node.
-#[derive(Debug)]
-pub struct Live {
-    /// The session's id.
-    pub id: SessionId,
-    /// The id's tag, for logs.
-    pub tag: String,
-    /// The session as it was when it was restored; what changes later is in the methods.
-    pub record: SessionRecord,
-    /// The client's description, shared with every request's caller.
-    pub client: Arc<rmcp::model::Implementation>,
-    /// The client's capabilities, shared with every request's caller.
-    pub capabilities: Arc<rmcp::model::ClientCapabilities>,
-    /// Whether this node did not make the session but restored it from the store.
-    pub restored: bool,
-    /// Fires when the session has ended.
-    pub ended: CancellationToken,
-    level: AtomicU8,
-    subscriptions: RwLock<Arc<BTreeSet<String>>>,
-    touched_ms: AtomicU64,
-    calls: AtomicUsize,
-}
-
-impl Live {
-    /// A session restored from `record`.
-    #[must_use]
-    pub fn new(id: SessionId, record: SessionRecord, restored: bool, now_ms: u64) -> Self {
-        Self {
-            tag: id.tag(),
-            id,
-            client: Arc::new(record.client_info.clone()),
-            capabilities: Arc::new(record.capabilities.clone()),
-            restored,
-            ended: CancellationToken::new(),
-            level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
-            subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
-            // The load itself does not touch: the first request does.
-            touched_ms: AtomicU64::new(record.last_activity_ms.min(now_ms)),
-            calls: AtomicUsize::new(0),
-            record,
-        }
-    }
-
-    /// The least severe log message the session wants now: what it set, or `Info`.
-    #[must_use]
-    pub fn log_level(&self) -> LogLevel {
-        let level = usize::from(self.level.load(Ordering::Acquire));
-        LogLevel::ALL.get(level).copied().unwrap_or(LogLevel::Info)
-    }
-
-    /// What the session is subscribed to now.
-    #[must_use]
-    pub fn subscriptions(&self) -> Arc<BTreeSet<String>> {
-        Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn apply(&self, record: SessionRecord) {
-        self.level.store(
-            record.log_level.map_or(NO_LEVEL, |level| level as u8),
-            Ordering::Release,
-        );
-        *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record.subscriptions);
-    }
-
-    /// Whether the store should be told of activity: true once for each `interval_ms` of use.
-    #[must_use]
-    pub fn touch_is_due(&self, now_ms: u64, interval_ms: u64) -> bool {
-        let last = self.touched_ms.load(Ordering::Relaxed);
-        now_ms.saturating_sub(last) >= interval_ms
-            && self
-                .touched_ms
-                .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    /// Counts a call of this session in, unless `max` are in flight on this node.
-    #[must_use]
-    pub fn begin_call(self: &Arc<Self>, max: usize) -> Option<CallCount> {
-        let began = self
-            .calls
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |calls| {
-                (calls < max).then_some(calls + 1)
-            });
-        began.ok().map(|_| CallCount {
-            live: Arc::clone(self),
-        })
-    }
-}
-
-/// One call in flight; counted out when dropped.
-#[derive(Debug)]
-pub struct CallCount {
-    live: Arc<Live>,
-}
-
-impl Drop for CallCount {
-    fn drop(&mut self) {
-        self.live.calls.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+/// How long a copy is trusted before it is read again though nobody rang: a lost ring delays, and never loses.
+pub const VERIFY_EVERY_MS: u64 = 30_000;
+/// How soon a copy is read again that the store could not be asked for.
+const ASK_AGAIN_MS: u64 = 1000;
 
 /// Why a slot is no longer in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,32 +43,62 @@ pub struct Slot {
     epoch: AtomicU64,
     read_at_epoch: AtomicU64,
     verified_ms: AtomicU64,
+    doubted_ms: AtomicU64,
+    failed_ms: AtomicU64,
     used_ms: AtomicU64,
+    gone: AtomicBool,
     ended: AtomicBool,
+    announced: AtomicBool,
     counted: OnceLock<Counted>,
     /// Held while the session is read, so that requests that miss at the same time share one load.
     pub loading: AsyncMutex<()>,
 }
 
 impl Slot {
-    /// The session, if it was read and nothing was heard of a change since.
+    /// The session, if it was read not long ago and nothing was heard of a change since.
     #[must_use]
     pub fn fresh(&self, now_ms: u64) -> Option<&Arc<Live>> {
         let live = self.live.get()?;
         let current = self.read_at_epoch.load(Ordering::Acquire) == self.epoch.load(Ordering::Acquire);
-        if !current || self.retired.get().is_some() {
+        let age_ms = now_ms.saturating_sub(self.verified_ms.load(Ordering::Acquire));
+        if !current || age_ms >= VERIFY_EVERY_MS || self.retired.get().is_some() {
             return None;
         }
         self.used_ms.store(now_ms, Ordering::Relaxed);
         Some(live)
     }
 
-    /// The session as last read, however long ago, and when that was.
+    /// The session as last read, though it could not be read again, and since when that is so: it has been in doubt since
+    /// a change was heard of, or else since now.
     #[must_use]
-    pub fn last_known(&self) -> Option<(&Arc<Live>, u64)> {
-        self.live
-            .get()
-            .map(|live| (live, self.verified_ms.load(Ordering::Acquire)))
+    pub fn last_known(&self, now_ms: u64) -> Option<(&Arc<Live>, u64)> {
+        let live = self.live.get()?;
+        self.doubt(now_ms);
+        Some((live, self.doubted_ms.load(Ordering::Acquire)))
+    }
+
+    /// Notes that the store could not be asked.
+    pub fn note_failure(&self, now_ms: u64) {
+        self.failed_ms.store(now_ms, Ordering::Release);
+    }
+
+    /// Whether the store could not be asked just now, and nothing was heard since: asking again would only make
+    /// requests queue for its silence.
+    #[must_use]
+    pub fn failed_just_now(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.failed_ms.load(Ordering::Acquire)) < ASK_AGAIN_MS
+    }
+
+    fn doubt(&self, now_ms: u64) {
+        if self.doubted_ms.load(Ordering::Acquire) == 0 {
+            self.doubted_ms.store(now_ms, Ordering::Release);
+        }
+    }
+
+    /// Whether no session was read into it yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live.get().is_none()
     }
 
     /// What became of the slot, if it is no longer in use.
@@ -176,7 +109,26 @@ impl Slot {
 
     /// Moves the epoch on: what was read until now is not to be trusted.
     pub fn distrust(&self) {
+        self.doubt(unix_ms());
+        self.failed_ms.store(0, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that the session is known to be gone: not even an outage of the store brings it back.
+    pub fn note_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.distrust();
+    }
+
+    /// Whether the session is known to be gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether it keeps a session that no request holds just now: what is evicted hears of no change any longer.
+    fn is_idle(&self) -> bool {
+        self.live.get().is_some_and(|live| Arc::strong_count(live) == 1)
     }
 
     /// Notes that the session was ended, not left to expire.
@@ -220,6 +172,7 @@ pub struct Registry {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     kept: AtomicUsize,
+    deaf: AtomicBool,
     shard_max: usize,
 }
 
@@ -231,6 +184,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             kept: AtomicUsize::new(0),
+            deaf: AtomicBool::new(false),
             shard_max: kept_max.div_ceil(SHARDS).max(1),
         }
     }
@@ -255,8 +209,26 @@ impl Registry {
             return Arc::clone(slot);
         }
         let slot = Arc::new(Slot::default());
+        slot.used_ms.store(unix_ms(), Ordering::Relaxed);
         shard.insert(id.clone(), Arc::clone(&slot));
         slot
+    }
+
+    /// From now on changes are not heard of: every copy is read again before each use.
+    pub fn go_deaf(&self) {
+        self.deaf.store(true, Ordering::Release);
+    }
+
+    /// Changes are heard of again; what was kept until now may be outdated.
+    pub fn hear_again(&self) {
+        self.distrust_all();
+        self.deaf.store(false, Ordering::Release);
+    }
+
+    /// Whether changes are not heard of just now.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Acquire)
     }
 
     /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a session, so
@@ -278,7 +250,6 @@ impl Registry {
 
     /// Notes what was read of a session at `epoch`.
     pub fn keep(&self, slot: &Slot, epoch: u64, now_ms: u64, record: SessionRecord, make: Make<'_>) -> Kept {
-        let mut first = false;
         let known = slot.live.get().cloned();
         let live = match known {
             Some(live) => {
@@ -286,23 +257,21 @@ impl Registry {
                 live
             }
             None => {
-                first = true;
+                self.kept.fetch_add(1, Ordering::Relaxed);
+                // Set once, like the session: the gauge goes down when the slot is dropped.
+                slot.counted.get_or_init(metrics::session_kept);
                 Arc::clone(slot.live.get_or_init(|| Arc::new(make(record))))
             }
         };
-        if first {
-            self.kept.fetch_add(1, Ordering::Relaxed);
-            // Set once, like the session: the gauge goes down when the slot is dropped.
-            slot.counted.get_or_init(metrics::session_kept);
-        }
         slot.read_at_epoch.store(epoch, Ordering::Release);
         slot.verified_ms.store(now_ms, Ordering::Release);
         slot.used_ms.store(now_ms, Ordering::Relaxed);
-        if slot.epoch() == epoch {
-            Kept::Current { live, first }
-        } else {
-            Kept::Outdated
+        if slot.epoch() != epoch {
+            return Kept::Outdated;
         }
+        slot.doubted_ms.store(0, Ordering::Release);
+        let first = !slot.announced.swap(true, Ordering::Relaxed);
+        Kept::Current { live, first }
     }
 
     /// Takes a slot out of use. Returns the session it kept, if this call was the one that did it.
@@ -321,8 +290,7 @@ impl Registry {
         Some(live)
     }
 
-    /// Distrusts every copy: rings may have been missed.
-    pub fn distrust_all(&self) {
+    fn distrust_all(&self) {
         for shard in &self.shards {
             for slot in lock(shard).values() {
                 slot.distrust();
@@ -364,9 +332,13 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One that was not used for long, out of a few: the order of a `HashMap` is random enough to sample by.
+/// One that was not used for long and that no call holds, out of a few from a random place on.
 fn least_used(shard: &Shard, but: &SessionId) -> Option<(SessionId, Arc<Slot>)> {
-    let sample = shard.iter().filter(|(id, _)| *id != but).take(EVICTION_SAMPLE);
-    let oldest = sample.min_by_key(|(_, slot)| slot.used_ms.load(Ordering::Relaxed))?;
+    let from = rand::rng().random_range(0..shard.len().max(1));
+    let round = shard.iter().skip(from).chain(shard.iter().take(from));
+    let idle = round
+        .filter(|(id, slot)| *id != but && slot.is_idle())
+        .take(EVICTION_SAMPLE);
+    let oldest = idle.min_by_key(|(_, slot)| slot.used_ms.load(Ordering::Relaxed))?;
     Some((oldest.0.clone(), Arc::clone(oldest.1)))
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
@@ -105,10 +106,11 @@ impl Ring {
             from: self.node.as_str().to_owned(),
             number,
         };
-        for node in others {
-            self.send(node, &bell).await;
-        }
-        let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, heard).await.is_ok();
+        let all_heard = async {
+            join_all(others.into_iter().map(|node| self.send(node, &bell))).await;
+            heard.await
+        };
+        let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all_heard).await.is_ok();
         let left = self.lock().remove(&number);
         if let (false, Some(waiting)) = (in_time, left) {
             self.take_off_the_dead(session, &waiting.missing).await;

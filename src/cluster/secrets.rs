@@ -16,10 +16,11 @@ use crate::store::{NewSecret, Secrets, Store, StoreError};
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// A key younger than this is not used to seal unless it is the only one: other nodes may not know it yet.
 const SETTLE_MS: u64 = 3 * 60 * 1000;
-/// When a key stops being the newest.
-const ROTATE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the keys outlive the last node.
-const KEEP_FOR: Duration = Duration::from_secs(72 * 60 * 60);
+/// When a key stops being the newest, at the soonest. It can be opened with for as long again, so what it sealed last
+/// must not be meant to last longer: see [`RequestStateKeys::shared`].
+const ROTATE_AFTER_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many rotations the keys outlive the last node by.
+const KEEP_ROTATIONS: u32 = 3;
 /// The length of a key, in bytes.
 const KEY_BYTES: usize = 32;
 /// The id of a key that the settings give.
@@ -40,6 +41,7 @@ pub enum SecretError {
 /// The codec in use, replaced as keys come and go.
 pub struct RequestStateKeys {
     codec: RwLock<Arc<RequestStateCodec>>,
+    rotate_after: Duration,
 }
 
 impl fmt::Debug for RequestStateKeys {
@@ -57,16 +59,19 @@ impl RequestStateKeys {
         let codec = RequestStateCodec::new_with_keyring(CONFIGURED, [(CONFIGURED, secret.as_bytes())])?;
         Ok(Self {
             codec: RwLock::new(Arc::new(codec)),
+            rotate_after: ROTATE_AFTER_MIN,
         })
     }
 
-    /// Seals with keys shared through the store.
+    /// Seals with keys shared through the store. What is sealed can be opened for at least `ttl`.
     ///
     /// # Errors
     /// [`SecretError`].
-    pub async fn shared(store: &dyn Store) -> Result<Self, SecretError> {
+    pub async fn shared(store: &dyn Store, ttl: Duration) -> Result<Self, SecretError> {
+        let rotate_after = ttl.max(ROTATE_AFTER_MIN);
         Ok(Self {
-            codec: RwLock::new(Arc::new(fetch(store).await?)),
+            codec: RwLock::new(Arc::new(fetch(store, rotate_after).await?)),
+            rotate_after,
         })
     }
 
@@ -82,7 +87,7 @@ impl RequestStateKeys {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match fetch(store.as_ref()).await {
+            match fetch(store.as_ref(), self.rotate_after).await {
                 Ok(codec) => *self.codec.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(codec),
                 Err(error) => warn!(
                     error = &error as &dyn std::error::Error,
@@ -93,8 +98,10 @@ impl RequestStateKeys {
     }
 }
 
-async fn fetch(store: &dyn Store) -> Result<RequestStateCodec, SecretError> {
-    let secrets = store.secrets(&offer(), ROTATE_AFTER, KEEP_FOR).await?;
+async fn fetch(store: &dyn Store, rotate_after: Duration) -> Result<RequestStateCodec, SecretError> {
+    let secrets = store
+        .secrets(&offer(), rotate_after, rotate_after * KEEP_ROTATIONS)
+        .await?;
     let active = sealing_key(&secrets, unix_ms());
     Ok(RequestStateCodec::new_with_keyring(
         active,

@@ -4,21 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
-use super::registry::{Kept, Live, Registry, Retired, Slot};
+use super::live::Live;
+use super::registry::{Registry, Retired, Slot};
 use super::ring::{Bell, News, Ring};
 use super::unix_ms;
 use crate::config::{SessionSettings, Settings};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord};
 use crate::store::{Change, Changed, Created, Ended, Heard, Store, StoreError, Touched};
 use crate::supervisor::Supervisor;
-use crate::telemetry::metrics::{self, Restoration};
+use crate::telemetry::metrics;
 
-/// How often a lookup starts anew because the session changed under it.
-const FIND_ATTEMPTS_MAX: usize = 16;
+mod lookup;
+
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
 /// A session is touched in the store once for each such fraction of its life.
@@ -142,45 +143,44 @@ impl Sessions {
         Ok(live)
     }
 
-    /// Changes a session, and returns when every node that keeps a copy knows.
+    /// Changes a session, and returns when every node that keeps a copy knows. Once begun it is carried through, whether
+    /// or not the caller still waits.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn change(&self, live: &Live, change: &Change) -> Result<(), SessionError> {
-        let ttl = self
-            .inner
-            .life_left(&live.record, unix_ms())
-            .ok_or(SessionError::NotFound)?;
-        match self.inner.store.change(&live.id, change, ttl).await? {
-            Changed::Changed(holders) => {
-                self.inner.spread(&live.id, &holders, News::Changed).await;
-                Ok(())
-            }
-            Changed::Full => Err(SessionError::Full),
-            Changed::Gone => {
-                self.inner.distrust(&live.id);
-                Err(SessionError::NotFound)
-            }
-        }
+    pub async fn change(&self, live: &Arc<Live>, change: &Change) -> Result<(), SessionError> {
+        let (inner, live, change) = (Arc::clone(&self.inner), Arc::clone(live), change.clone());
+        self.see_through(
+            "change-session",
+            async move { inner.change(&live, &change).await },
+        )
+        .await
     }
 
-    /// Ends a session, and returns when every node that keeps a copy knows.
+    /// Ends a session, and returns when every node that keeps a copy knows. Once begun it is carried through, whether or
+    /// not the caller still waits.
     ///
     /// # Errors
     /// [`SessionError::NotFound`] when there is none, [`SessionError::Store`].
     pub async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
-        match self.inner.store.end(id).await? {
-            Ended::Ended(holders) => {
-                self.inner.spread(id, &holders, News::Ended).await;
-                metrics::session_ended();
-                info!(session = id.tag(), "session ended");
-                Ok(())
+        let (inner, id) = (Arc::clone(&self.inner), id.clone());
+        self.see_through("end-session", async move { inner.end(&id).await })
+            .await
+    }
+
+    /// Runs in a task of its own what must not stop half way when a client hangs up.
+    async fn see_through<F>(&self, name: &'static str, work: F) -> Result<(), SessionError>
+    where
+        F: Future<Output = Result<(), SessionError>> + Send + 'static,
+    {
+        let (done, outcome) = oneshot::channel();
+        self.inner.supervisor.spawn(name, async move {
+            if let Err(Err(error)) = done.send(work.await) {
+                debug!(%error, "nobody waits to hear that a session was not changed");
             }
-            Ended::Gone => {
-                self.inner.distrust(id);
-                Err(SessionError::NotFound)
-            }
-        }
+        });
+        let stopped = |_closed| SessionError::Store(StoreError::Unreachable("the node is stopping".into()));
+        outcome.await.map_err(stopped)?
     }
 
     /// Listens to the ring for as long as the node runs.
@@ -188,9 +188,10 @@ impl Sessions {
         loop {
             match rings.recv().await {
                 Ok(Heard::Message(text)) => self.hear(&text),
+                Ok(Heard::Deaf) => self.inner.registry.go_deaf(),
                 Ok(Heard::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    warn!("rings may have been missed: reading every session again before it is served");
-                    self.inner.registry.distrust_all();
+                    debug!("rings may have been missed: reading every session again before it is served");
+                    self.inner.registry.hear_again();
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
@@ -234,19 +235,21 @@ impl Sessions {
     /// Stops trusting the copy, says so, and reads the session again so that calls in flight see the change.
     fn look_again(&self, id: SessionId, news: News, from: String, number: u64) {
         let slot = self.inner.registry.existing(&id);
-        if let Some(slot) = &slot {
-            slot.distrust();
-            if news == News::Ended {
+        match (&slot, news) {
+            (Some(slot), News::Changed) => slot.distrust(),
+            (Some(slot), News::Ended) => {
                 slot.note_ended();
+                slot.note_gone();
             }
+            (None, _) => {}
         }
         let inner = Arc::clone(&self.inner);
         self.inner.supervisor.spawn("look-again", async move {
             inner.ring.acknowledge(&from, number).await;
-            if slot.is_some()
-                && let Err(error) = inner.look_up(&id, unix_ms()).await
-            {
-                debug!(session = id.tag(), %error, "could not read a changed session yet");
+            match (slot, news) {
+                (Some(slot), News::Ended) => inner.retire_gone(&id, &slot).await,
+                (Some(_), News::Changed) => inner.refresh(&id).await,
+                (None, _) => {}
             }
         });
     }
@@ -256,7 +259,7 @@ impl Sessions {
         self.inner.supervisor.spawn("touch", async move {
             match inner.store.touch(&live.id, now_ms, ttl).await {
                 Ok(Touched::Touched) => {}
-                Ok(Touched::Gone) => inner.distrust(&live.id),
+                Ok(Touched::Gone) => inner.note_gone(&live.id),
                 Err(error) => debug!(session = live.tag, %error, "could not touch a session"),
             }
         });
@@ -264,140 +267,76 @@ impl Sessions {
 }
 
 impl Inner {
-    async fn look_up(&self, id: &SessionId, now_ms: u64) -> Result<Option<Arc<Live>>, SessionError> {
-        for _ in 0..FIND_ATTEMPTS_MAX {
-            let slot = self.registry.slot(id);
-            if let Some(live) = slot.fresh(now_ms) {
-                return Ok(Some(Arc::clone(live)));
+    async fn change(&self, live: &Live, change: &Change) -> Result<(), SessionError> {
+        let left = self
+            .life_left(&live.record, unix_ms())
+            .ok_or(SessionError::NotFound)?;
+        // Until its client says that it is initialized, a session's life is not renewed by anything.
+        let renews = live.record.initialized || *change == Change::Initialized;
+        let ttl = if renews { left } else { Duration::ZERO };
+        match self.store.change(&live.id, change, ttl).await? {
+            Changed::Changed(holders) => {
+                if let Some(slot) = self.registry.existing(&live.id) {
+                    slot.distrust();
+                }
+                // This node's own copy is read again for the sake of calls in flight here.
+                tokio::join!(
+                    self.ring.tell(&holders, &live.id, News::Changed),
+                    self.refresh(&live.id)
+                );
+                Ok(())
             }
-            let loading = slot.loading.lock().await;
-            match slot.retired() {
-                Some(Retired::Gone) => return Ok(None),
-                Some(Retired::NotKept) => continue,
-                None => {}
+            Changed::Full => Err(SessionError::Full),
+            Changed::Gone => {
+                self.note_gone(&live.id);
+                Err(SessionError::NotFound)
             }
-            if let Some(live) = slot.fresh(now_ms) {
-                return Ok(Some(Arc::clone(live)));
-            }
-            let outcome = self.load(id, &slot, now_ms).await;
-            drop(loading);
-            match outcome? {
-                Loaded::Kept(live) => {
-                    if let Some((other, other_slot)) = self.registry.surplus(id) {
-                        self.evict(&other, &other_slot).await;
+        }
+    }
+
+    async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
+        match self.store.end(id).await? {
+            Ended::Ended(holders) => {
+                let slot = self.registry.existing(id);
+                if let Some(slot) = &slot {
+                    slot.note_ended();
+                    slot.note_gone();
+                }
+                let retired = async {
+                    if let Some(slot) = &slot {
+                        self.retire_gone(id, slot).await;
                     }
-                    return Ok(Some(live));
-                }
-                Loaded::Known(live) => return Ok(Some(live)),
-                Loaded::Gone => return Ok(None),
-                Loaded::Outdated => {}
+                };
+                tokio::join!(self.ring.tell(&holders, id, News::Ended), retired);
+                metrics::session_ended();
+                info!(session = id.tag(), "session ended");
+                Ok(())
             }
-        }
-        warn!(
-            session = id.tag(),
-            "a session changed faster than it could be read"
-        );
-        Err(SessionError::Store(StoreError::Unreachable(
-            "the session changed faster than it could be read".into(),
-        )))
-    }
-
-    /// Reads a session into its slot. The slot's lock is held.
-    async fn load(&self, id: &SessionId, slot: &Arc<Slot>, now_ms: u64) -> Result<Loaded, SessionError> {
-        let epoch = slot.epoch();
-        let began = Instant::now();
-        match self.store.load(id, Some(&self.node)).await {
-            Ok(Some(record)) if !record.initialized => {
-                // It lives shortly and may change at any moment: not kept, so that nobody need be told.
-                let live = self.restore(id, record, now_ms);
-                drop(self.registry.retire(id, slot, Retired::NotKept));
-                Ok(Loaded::Known(Arc::new(live)))
-            }
-            Ok(Some(record)) => {
-                let make = |record| self.restore(id, record, now_ms);
-                match self.registry.keep(slot, epoch, now_ms, record, &make) {
-                    Kept::Current { live, first } => {
-                        if first && live.restored {
-                            self.restorations.fetch_add(1, Ordering::Relaxed);
-                            metrics::restoration(Restoration::Restored, began.elapsed());
-                            debug!(session = live.tag, made_by = %live.record.node_id, "session restored");
-                        }
-                        Ok(if first {
-                            Loaded::Kept(live)
-                        } else {
-                            Loaded::Known(live)
-                        })
-                    }
-                    Kept::Outdated => Ok(Loaded::Outdated),
-                }
-            }
-            Ok(None) => {
-                metrics::restoration(Restoration::Missing, began.elapsed());
-                let known = self.registry.retire(id, slot, Retired::Gone);
-                if known.is_some() && !slot.was_ended() {
-                    metrics::session_expired();
-                }
-                Ok(Loaded::Gone)
-            }
-            Err(error) => {
-                metrics::restoration(Restoration::Failed, began.elapsed());
-                self.make_do(id, slot, now_ms, error).map(Loaded::Known)
+            Ended::Gone => {
+                self.note_gone(id);
+                Err(SessionError::NotFound)
             }
         }
     }
 
-    /// While the store is away, a session this node knows is served as last read, for a while.
-    fn make_do(
-        &self,
-        id: &SessionId,
-        slot: &Arc<Slot>,
-        now_ms: u64,
-        error: StoreError,
-    ) -> Result<Arc<Live>, SessionError> {
-        let Some((live, verified_ms)) = slot.last_known() else {
-            drop(self.registry.retire(id, slot, Retired::NotKept));
-            return Err(error.into());
-        };
-        if now_ms.saturating_sub(verified_ms) > millis(self.outage_grace) {
-            return Err(error.into());
-        }
-        Ok(Arc::clone(live))
-    }
-
-    fn restore(&self, id: &SessionId, record: SessionRecord, now_ms: u64) -> Live {
-        // A node that was started again under its old name restores what its former self made.
-        let restored = record.node_id != self.node || record.created_at_ms < self.started_ms;
-        Live::new(id.clone(), record, restored, now_ms)
-    }
-
-    /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.
-    async fn evict(&self, id: &SessionId, slot: &Arc<Slot>) {
-        let _loading = slot.loading.lock().await;
-        if slot.retired().is_some() {
+    /// Reads a session again that this node keeps.
+    async fn refresh(&self, id: &SessionId) {
+        if self.registry.existing(id).is_none() {
             return;
         }
-        slot.distrust();
-        if let Err(error) = self.store.release(id, &self.node).await {
-            debug!(session = id.tag(), %error, "could not take this node off a session it no longer keeps");
+        if let Err(error) = self.look_up(id, unix_ms()).await {
+            debug!(session = id.tag(), %error, "could not read a changed session yet");
         }
-        drop(self.registry.retire(id, slot, Retired::NotKept));
     }
 
-    async fn spread(&self, id: &SessionId, holders: &[NodeId], news: News) {
-        if let Some(slot) = self.registry.existing(id) {
-            slot.distrust();
-            if news == News::Ended {
-                slot.note_ended();
-                let _loading = slot.loading.lock().await;
-                drop(self.registry.retire(id, &slot, Retired::Gone));
-            }
-        }
-        self.ring.tell(holders, id, news).await;
+    async fn retire_gone(&self, id: &SessionId, slot: &Arc<Slot>) {
+        let _loading = slot.loading.lock().await;
+        drop(self.registry.retire(id, slot, Retired::Gone));
     }
 
-    fn distrust(&self, id: &SessionId) {
+    fn note_gone(&self, id: &SessionId) {
         if let Some(slot) = self.registry.existing(id) {
-            slot.distrust();
+            slot.note_gone();
         }
     }
 
@@ -411,18 +350,6 @@ impl Inner {
         let left = Duration::from_millis(ends_ms.saturating_sub(now_ms));
         (!left.is_zero()).then(|| left.min(ttl))
     }
-}
-
-/// What reading a session gave.
-enum Loaded {
-    /// A copy that this node did not keep before.
-    Kept(Arc<Live>),
-    /// A copy that it kept already, or one that it does not keep.
-    Known(Arc<Live>),
-    /// There is no such session.
-    Gone,
-    /// It changed while it was read.
-    Outdated,
 }
 
 fn millis(duration: Duration) -> u64 {

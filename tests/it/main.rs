@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod cli;
+mod copies;
 mod eras;
 mod health;
 mod library;

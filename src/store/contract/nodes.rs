@@ -122,7 +122,7 @@ async fn next(heard: &mut Receiver<Heard>) -> String {
         loop {
             match heard.recv().await {
                 Ok(Heard::Message(message)) => return Some(message.to_string()),
-                Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => {}
+                Ok(Heard::Gap | Heard::Deaf) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
         }

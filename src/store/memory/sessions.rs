@@ -83,7 +83,9 @@ impl SessionStore for MemoryStore {
             }
         }
         let holders = session.holders.iter().cloned().collect();
-        inner.sessions.renew(id, ttl);
+        if !ttl.is_zero() {
+            inner.sessions.renew(id, ttl);
+        }
         Ok(Changed::Changed(holders))
     }
 

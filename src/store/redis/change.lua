@@ -1,6 +1,6 @@
 -- Changes a session's record and says who keeps copies.
 -- KEYS: the session.
--- ARGV: its life in milliseconds; what to change (set, subscribe, unsubscribe); the field to set, or the URI; the value
+-- ARGV: its life in milliseconds, 0 to leave it as it is; what to change (set, subscribe, unsubscribe); the field to set, or the URI; the value
 -- to set, or how many subscriptions there may be.
 -- Returns `changed` and the fields that stand for holders; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
@@ -28,7 +28,9 @@ else
   -- cjson writes an empty table as an object, and escapes slashes, which people who look at the hash need not see.
   redis.call('HSET', key, 'subscriptions', #kept == 0 and '[]' or (cjson.encode(kept):gsub('\\/', '/')))
 end
-redis.call('PEXPIRE', key, ARGV[1])
+if ARGV[1] ~= '0' then
+  redis.call('PEXPIRE', key, ARGV[1])
+end
 
 local answer = {'changed'}
 for _, field in ipairs(redis.call('HKEYS', key)) do

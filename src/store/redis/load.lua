@@ -1,7 +1,8 @@
 -- Reads fields of a session, and notes a node that keeps a copy from now on when the session is initialized.
 -- KEYS: the session.
 -- ARGV: the field that stands for the node, then the fields to read, of which the first is the version.
--- Returns the fields' values; none of them when there is no such session, or one of another version.
+-- Returns the fields' values: all nil when there is no such session. Of a session of another version they are returned
+-- too, but no copy is noted: the caller sees the version and refuses it.
 local values = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
 if values[1] == '1' and redis.call('HGET', KEYS[1], 'initialized') == '1' then
   redis.call('HSET', KEYS[1], ARGV[1], '1')

@@ -1,6 +1,6 @@
 //! Hearing rings: one connection that subscribes, and subscribes again whenever it was lost.
 //!
-//! Pub/sub forgets what is published while nobody listens. So whoever listens hears [`Heard::Gap`] when the
+//! Pub/sub forgets what is published while nobody listens. So whoever listens hears [`Heard::Deaf`] when the
 //! connection is lost, and again when it is back: what was read in between may have changed unheard.
 
 use std::collections::BTreeMap;
@@ -146,7 +146,7 @@ impl Ring {
     fn lost(&self, reason: &str) {
         if self.hears.send_replace(false) {
             warn!(reason, "rings from Redis are not heard: the connection was lost");
-            self.deliver_to_all(&Heard::Gap);
+            self.deliver_to_all(&Heard::Deaf);
         }
     }
 

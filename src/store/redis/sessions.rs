@@ -80,7 +80,8 @@ impl SessionStore for RedisStore {
             Change::Unsubscribe(uri) => ("unsubscribe", uri.as_str(), most.as_str()),
         };
         let key = self.keys.session(id);
-        let args = vec![millis(ttl).into(), what.into(), name.into(), value.into()];
+        let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
+        let args = vec![life.into(), what.into(), name.into(), value.into()];
         let answer: Vec<String> = self
             .script("session_change", &self.scripts.change, &[&key], args)
             .await?;

@@ -1,0 +1,114 @@
+//! A session restored on this node: what is kept of it, and what may change while it is.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::session::{LogLevel, SessionId, SessionRecord};
+
+/// Stands for "no level set".
+const NO_LEVEL: u8 = u8::MAX;
+
+/// A session restored on this node.
+#[derive(Debug)]
+pub struct Live {
+    /// The session's id.
+    pub id: SessionId,
+    /// The id's tag, for logs.
+    pub tag: String,
+    /// The session as it was when it was restored; what changes later is in the methods.
+    pub record: SessionRecord,
+    /// The client's description, shared with every request's caller.
+    pub client: Arc<rmcp::model::Implementation>,
+    /// The client's capabilities, shared with every request's caller.
+    pub capabilities: Arc<rmcp::model::ClientCapabilities>,
+    /// Whether this node did not make the session but restored it from the store.
+    pub restored: bool,
+    /// Fires when the session has ended.
+    pub ended: CancellationToken,
+    level: AtomicU8,
+    subscriptions: RwLock<Arc<BTreeSet<String>>>,
+    touched_ms: AtomicU64,
+    calls: AtomicUsize,
+}
+
+impl Live {
+    /// A session restored from `record`.
+    #[must_use]
+    pub fn new(id: SessionId, record: SessionRecord, restored: bool, now_ms: u64) -> Self {
+        Self {
+            tag: id.tag(),
+            id,
+            client: Arc::new(record.client_info.clone()),
+            capabilities: Arc::new(record.capabilities.clone()),
+            restored,
+            ended: CancellationToken::new(),
+            level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
+            subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
+            // The load itself does not touch: the first request does.
+            touched_ms: AtomicU64::new(record.last_activity_ms.min(now_ms)),
+            calls: AtomicUsize::new(0),
+            record,
+        }
+    }
+
+    /// The least severe log message the session wants now: what it set, or `Info`.
+    #[must_use]
+    pub fn log_level(&self) -> LogLevel {
+        let level = usize::from(self.level.load(Ordering::Acquire));
+        LogLevel::ALL.get(level).copied().unwrap_or(LogLevel::Info)
+    }
+
+    /// What the session is subscribed to now.
+    #[must_use]
+    pub fn subscriptions(&self) -> Arc<BTreeSet<String>> {
+        Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what has changed since.
+    pub(super) fn apply(&self, record: SessionRecord) {
+        self.level.store(
+            record.log_level.map_or(NO_LEVEL, |level| level as u8),
+            Ordering::Release,
+        );
+        *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record.subscriptions);
+    }
+
+    /// Whether the store should be told of activity: true once for each `interval_ms` of use.
+    #[must_use]
+    pub fn touch_is_due(&self, now_ms: u64, interval_ms: u64) -> bool {
+        let last = self.touched_ms.load(Ordering::Relaxed);
+        now_ms.saturating_sub(last) >= interval_ms
+            && self
+                .touched_ms
+                .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Counts a call of this session in, unless `max` are in flight on this node.
+    #[must_use]
+    pub fn begin_call(self: &Arc<Self>, max: usize) -> Option<CallCount> {
+        let began = self
+            .calls
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |calls| {
+                (calls < max).then_some(calls + 1)
+            });
+        began.ok().map(|_| CallCount {
+            live: Arc::clone(self),
+        })
+    }
+}
+
+/// One call in flight; counted out when dropped.
+#[derive(Debug)]
+pub struct CallCount {
+    live: Arc<Live>,
+}
+
+impl Drop for CallCount {
+    fn drop(&mut self) {
+        self.live.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,198 @@
+//! Looking a session up: from the registry if its copy can be trusted, else from the store, once for all who wait.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Inner, SessionError, millis};
+use crate::cluster::live::Live;
+use crate::cluster::registry::{Kept, Registry, Retired, Slot};
+use crate::cluster::unix_ms;
+use crate::session::{SessionId, SessionRecord};
+use crate::store::StoreError;
+use crate::telemetry::metrics::{self, Restoration};
+
+/// How often a lookup starts anew because the session changed under it.
+const FIND_ATTEMPTS_MAX: usize = 16;
+
+impl Inner {
+    /// The session of that id: from this node's registry if its copy can be trusted, else from the store.
+    pub(super) async fn look_up(
+        &self,
+        id: &SessionId,
+        now_ms: u64,
+    ) -> Result<Option<Arc<Live>>, SessionError> {
+        for _ in 0..FIND_ATTEMPTS_MAX {
+            let slot = self.registry.slot(id);
+            if let Some(live) = self.trusted(&slot, now_ms) {
+                return Ok(Some(live));
+            }
+            let loading = slot.loading.lock().await;
+            match slot.retired() {
+                Some(Retired::Gone) => return Ok(None),
+                // Not kept, or not yet: whoever waited for it reads for itself.
+                Some(Retired::NotKept) => match self.store.load(id, None).await? {
+                    Some(record) if record.initialized => continue,
+                    record => return Ok(record.map(|record| Arc::new(self.restore(id, record, now_ms)))),
+                },
+                None => {}
+            }
+            if let Some(live) = self.trusted(&slot, now_ms) {
+                return Ok(Some(live));
+            }
+            // Whoever is dropped while it reads leaves no empty slot behind.
+            let unfinished = Unfinished {
+                registry: &self.registry,
+                id,
+                slot: &slot,
+            };
+            let outcome = self.load(id, &slot, now_ms).await;
+            drop(unfinished);
+            drop(loading);
+            match outcome? {
+                Loaded::Kept(live) => {
+                    if let Some((other, other_slot)) = self.registry.surplus(id) {
+                        self.evict(&other, &other_slot).await;
+                    }
+                    return Ok(Some(live));
+                }
+                Loaded::Known(live) => return Ok(Some(live)),
+                Loaded::Gone => return Ok(None),
+                Loaded::Outdated => {}
+            }
+        }
+        warn!(
+            session = id.tag(),
+            "a session changed faster than it could be read"
+        );
+        Err(SessionError::Store(StoreError::Unreachable(
+            "the session changed faster than it could be read".into(),
+        )))
+    }
+
+    /// The copy in a slot, if it can be used without asking the store.
+    fn trusted(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Live>> {
+        if self.registry.is_deaf() {
+            return None;
+        }
+        slot.fresh(now_ms).cloned()
+    }
+
+    /// Reads a session into its slot. The slot's lock is held.
+    async fn load(&self, id: &SessionId, slot: &Arc<Slot>, now_ms: u64) -> Result<Loaded, SessionError> {
+        if slot.failed_just_now(unix_ms()) && slot.last_known(now_ms).is_some() {
+            return self.make_do(id, slot, StoreError::Unreachable("it was not just now".into()));
+        }
+        let epoch = slot.epoch();
+        let began = Instant::now();
+        match self.store.load(id, Some(&self.node)).await {
+            Ok(Some(record)) if !record.initialized => {
+                // It lives shortly and may change at any moment: not kept, so that nobody need be told.
+                let live = self.restore(id, record, now_ms);
+                drop(self.registry.retire(id, slot, Retired::NotKept));
+                Ok(Loaded::Known(Arc::new(live)))
+            }
+            Ok(Some(record)) => {
+                let make = |record| self.restore(id, record, now_ms);
+                match self.registry.keep(slot, epoch, now_ms, record, &make) {
+                    Kept::Current { live, first } => {
+                        if first && live.restored {
+                            self.restorations.fetch_add(1, Ordering::Relaxed);
+                            metrics::restoration(Restoration::Restored, began.elapsed());
+                            debug!(session = live.tag, made_by = %live.record.node_id, "session restored");
+                        }
+                        Ok(if first {
+                            Loaded::Kept(live)
+                        } else {
+                            Loaded::Known(live)
+                        })
+                    }
+                    Kept::Outdated => Ok(Loaded::Outdated),
+                }
+            }
+            Ok(None) => {
+                metrics::restoration(Restoration::Missing, began.elapsed());
+                let known = self.registry.retire(id, slot, Retired::Gone);
+                if known.is_some() && !slot.was_ended() {
+                    metrics::session_expired();
+                }
+                Ok(Loaded::Gone)
+            }
+            Err(error) => {
+                metrics::restoration(Restoration::Failed, began.elapsed());
+                slot.note_failure(unix_ms());
+                self.make_do(id, slot, error)
+            }
+        }
+    }
+
+    /// While the store is away, a session this node knows is served as last read, for a while. One that is known to be
+    /// gone is not.
+    fn make_do(&self, id: &SessionId, slot: &Arc<Slot>, error: StoreError) -> Result<Loaded, SessionError> {
+        if slot.is_gone() {
+            drop(self.registry.retire(id, slot, Retired::Gone));
+            return Ok(Loaded::Gone);
+        }
+        let now_ms = unix_ms();
+        match (slot.last_known(now_ms), &error) {
+            (Some((live, since_ms)), StoreError::Unreachable(_))
+                if now_ms.saturating_sub(since_ms) <= millis(self.outage_grace) =>
+            {
+                Ok(Loaded::Known(Arc::clone(live)))
+            }
+            (Some(_), _) => Err(error.into()),
+            (None, _) => {
+                drop(self.registry.retire(id, slot, Retired::NotKept));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn restore(&self, id: &SessionId, record: SessionRecord, now_ms: u64) -> Live {
+        // A node that was started again under its old name restores what its former self made.
+        let restored = record.node_id != self.node || record.created_at_ms < self.started_ms;
+        Live::new(id.clone(), record, restored, now_ms)
+    }
+
+    /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.
+    pub(super) async fn evict(&self, id: &SessionId, slot: &Arc<Slot>) {
+        let _loading = slot.loading.lock().await;
+        if slot.retired().is_some() {
+            return;
+        }
+        slot.distrust();
+        if let Err(error) = self.store.release(id, &self.node).await {
+            debug!(session = id.tag(), %error, "could not take this node off a session it no longer keeps");
+        }
+        drop(self.registry.retire(id, slot, Retired::NotKept));
+    }
+}
+
+/// A slot while its session is read for the first time.
+struct Unfinished<'a> {
+    registry: &'a Registry,
+    id: &'a SessionId,
+    slot: &'a Arc<Slot>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.slot.is_empty() {
+            drop(self.registry.retire(self.id, self.slot, Retired::NotKept));
+        }
+    }
+}
+
+/// What reading a session gave.
+enum Loaded {
+    /// A copy that this node did not keep before.
+    Kept(Arc<Live>),
+    /// A copy that it kept already, or one that it does not keep.
+    Known(Arc<Live>),
+    /// There is no such session.
+    Gone,
+    /// It changed while it was read.
+    Outdated,
+}
