@@ -23,6 +23,14 @@ pub const SESSION_STREAMS_MAX: usize = 256; // 256 x 4 MiB = 1 GiB at worst, in 
 pub const READ_EVENTS_MAX: usize = 128;
 /// The longest request body that is kept so that another node can run the call again, in bytes.
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// The most answers to a call's requests that wait to be taken. Those beyond are not wanted.
+pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
+/// The most requests of one call that are answered. Those beyond are not wanted.
+pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
+/// The most cancellations of one session that are noted before their call was registered; the first to end go first.
+pub const CANCELS_NOTED_MAX: usize = 256;
+/// The most topics whose changes are counted. With one more, all are counted anew.
+pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB
 
 /// The name of a stream within its session: letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +49,12 @@ impl StreamId {
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=Self::BYTES_MAX).contains(&text.len());
         (fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| Self(text.into()))
+    }
+
+    /// Whether it stands as long as its session, and is no call's.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(self.as_str(), Self::STANDALONE | Self::SSE)
     }
 
     /// The name as text.
@@ -291,6 +305,18 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
 
     /// Notes what the session was told. Nothing happens when the session is gone.
     async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError>;
+}
+
+/// The ring to the node of a stream's holder. Neither name needs escaping in JSON.
+pub(super) fn stream_bell(session: &SessionId, stream: &StreamId) -> String {
+    let (session, stream) = (session.as_str(), stream.as_str());
+    format!(r#"{{"ring":"stream","session":"{session}","stream":"{stream}"}}"#)
+}
+
+/// The ring to the node of a call.
+pub(super) fn answer_bell(session: &SessionId, call: &StreamId) -> String {
+    let (session, call) = (session.as_str(), call.as_str());
+    format!(r#"{{"ring":"answer","session":"{session}","call":"{call}"}}"#)
 }
 
 #[cfg(test)]

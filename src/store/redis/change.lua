@@ -1,5 +1,5 @@
 -- Changes a session's record and says who keeps copies.
--- KEYS: the session.
+-- KEYS: the session, then what must live as long as it does.
 -- ARGV: its life in milliseconds; what to change (set, subscribe, unsubscribe); the field to set, or the URI; the value
 -- to set, or how many subscriptions there may be.
 -- Returns `changed` and the fields that stand for holders; or `full`; or `gone`.
@@ -29,6 +29,11 @@ else
   redis.call('HSET', key, 'subscriptions', #kept == 0 and '[]' or (cjson.encode(kept):gsub('\\/', '/')))
 end
 redis.call('PEXPIRE', key, ARGV[1])
+for i = 2, #KEYS do
+  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then
+    redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  end
+end
 
 local answer = {'changed'}
 for _, field in ipairs(redis.call('HKEYS', key)) do
