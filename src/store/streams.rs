@@ -249,7 +249,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Attached, StoreError>;
 
     /// Nobody carries the stream any longer, if it was still `holder` that did.
-    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder) -> Result<(), StoreError>;
+    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder)
+    -> Result<(), StoreError>;
 
     /// Who carries the stream.
     async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError>;
@@ -271,7 +272,11 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Answered, StoreError>;
 
     /// Takes the answers that came for a call, in the order in which they came.
-    async fn take_answers(&self, session: &SessionId, call: &StreamId) -> Result<Vec<(u64, String)>, StoreError>;
+    async fn take_answers(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+    ) -> Result<Vec<(u64, String)>, StoreError>;
 
     /// Says which node runs the call of this request (its id as JSON text), which the client cancels. If that is not
     /// known, notes it for `ttl`: a call that registers later finds the note.

@@ -94,9 +94,7 @@ impl Streams {
 
     /// Whether this call is in flight, and `node`'s.
     pub(super) fn runs(&self, node: &NodeId, call: &StreamId) -> bool {
-        self.calls
-            .get(call)
-            .is_some_and(|call| call.record.node == *node)
+        self.calls.get(call).is_some_and(|call| call.record.node == *node)
     }
 
     /// Takes a call off.

@@ -77,9 +77,7 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let streams = inner
-            .streams(session)
-            .filter(|streams| streams.runs(by, call));
+        let streams = inner.streams(session).filter(|streams| streams.runs(by, call));
         let Some(streams) = streams else {
             return Ok(Appended::Gone);
         };
@@ -116,7 +114,12 @@ impl StreamStore for MemoryStore {
         Ok(Attached::Attached { previous, delivered })
     }
 
-    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder) -> Result<(), StoreError> {
+    async fn detach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+    ) -> Result<(), StoreError> {
         if let Some(log) = self.lock().log(session, stream) {
             log.holder.take_if(|now| now == holder);
         }
@@ -166,9 +169,7 @@ impl StreamStore for MemoryStore {
         call: &StreamId,
     ) -> Result<Vec<(u64, String)>, StoreError> {
         let mut inner = self.lock();
-        let taken = inner
-            .streams(session)
-            .map(|streams| streams.take_answers(call));
+        let taken = inner.streams(session).map(|streams| streams.take_answers(call));
         Ok(taken.unwrap_or_default())
     }
 
@@ -243,9 +244,7 @@ impl StreamStore for MemoryStore {
 
     async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError> {
         let mut inner = self.lock();
-        Ok(inner
-            .streams(session)
-            .and_then(|streams| streams.seen.clone()))
+        Ok(inner.streams(session).and_then(|streams| streams.seen.clone()))
     }
 
     async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError> {

@@ -65,12 +65,24 @@ impl RedisStore {
     ) -> Result<Begun, StoreError> {
         let (record, holder) = (write(call, &call.node)?, keys::holder(holder));
         let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
-        let args = [call.name.as_str(), &life, &record, &call.request, &holder, &streams];
+        let args = [
+            call.name.as_str(),
+            &life,
+            &record,
+            &call.request,
+            &holder,
+            &streams,
+        ];
         let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
         let keys = self.log_keys(session, &call.name);
         self.enroll(&call.node, session, &call.name, ttl).await?;
         let begun: String = self
-            .script("call_begin", &self.scripts.call_begin, &keys.each(), args.collect())
+            .script(
+                "call_begin",
+                &self.scripts.call_begin,
+                &keys.each(),
+                args.collect(),
+            )
             .await?;
         let begun = match begun.as_str() {
             "begun" => return Ok(Begun::Begun),
@@ -92,7 +104,15 @@ impl RedisStore {
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, call));
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
-        let args = [call.as_str(), &life, by.as_str(), &events, &bytes, &channel, &bell];
+        let args = [
+            call.as_str(),
+            &life,
+            by.as_str(),
+            &events,
+            &bytes,
+            &channel,
+            &bell,
+        ];
         let args = args.into_iter().chain(data).map(Value::from).collect();
         let keys = self.log_keys(session, call);
         let answer: Vec<String> = self
@@ -184,7 +204,9 @@ impl RedisStore {
     pub(super) async fn list_calls(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
         let key = self.keys.node_calls(node);
         let list = async {
-            let list = self.link.send("HKEYS", on_slot_of(&key), vec![key.as_str().into()]);
+            let list = self
+                .link
+                .send("HKEYS", on_slot_of(&key), vec![key.as_str().into()]);
             list.await?.convert()
         };
         let fields: Vec<String> = self.measured("calls_of", list).await?;

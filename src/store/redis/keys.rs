@@ -56,7 +56,11 @@ impl Keys {
 
     /// A key beside the session's own, in the same slot.
     fn of_session(&self, kind: &str, id: &SessionId, rest: &str) -> String {
-        format!("{prefix}{kind}:{{{prefix}session:{id}}}{rest}", prefix = self.prefix, id = id.as_str())
+        format!(
+            "{prefix}{kind}:{{{prefix}session:{id}}}{rest}",
+            prefix = self.prefix,
+            id = id.as_str()
+        )
     }
 
     /// The calls that a node has in flight, by [`call_of`].
@@ -207,11 +211,7 @@ mod tests {
         for prefix in ["", "app:", "a b*", "{app}:", "x{y}z{", "ünï:"] {
             let keys = Keys::new(prefix).unwrap();
             let own = slot(&keys.session(&id));
-            for sibling in [
-                keys.events(&id, "7f"),
-                keys.events_start(&id),
-                keys.calls(&id),
-            ] {
+            for sibling in [keys.events(&id, "7f"), keys.events_start(&id), keys.calls(&id)] {
                 assert_eq!(slot(&sibling), own, "{sibling}");
             }
         }

@@ -105,7 +105,12 @@ impl StreamStore for RedisStore {
         }
     }
 
-    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder) -> Result<(), StoreError> {
+    async fn detach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+    ) -> Result<(), StoreError> {
         let key = self.keys.session(session);
         let args = vec![keys::attach(stream).into(), keys::holder(holder).into()];
         self.script::<u64>("detach", &self.scripts.detach, &[&key], args)
