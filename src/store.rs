@@ -1,7 +1,7 @@
 //! What a store must do, so that any node can serve any session.
 //!
-//! A [`Store`] keeps sessions, handlers' state, notebooks, node leases and shared secrets, each with a life that
-//! ends by itself, and rings nodes. Two are built in: [`memory`] for one node, [`redis`] for many. Another can be
+//! A [`Store`] keeps sessions, handlers' state, event logs, calls in flight, notebooks, node leases and shared secrets,
+//! each with a life that ends by itself, and rings nodes. Two are built in: [`memory`] for one node, [`redis`] for many. Another can be
 //! plugged in; the suite in `contract` (feature `store-contract`) tests it.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateError;
 use crate::session::{LogLevel, NodeId, SessionId, SessionRecord};
@@ -177,7 +178,7 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// Writes or renews a node's lease; it ends `ttl` from now.
     async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError>;
 
-    /// Ends a node's lease at once.
+    /// Ends a node's lease at once. Others then find it among the [`dead`](StreamStore::dead), with the calls it left.
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
 
     /// Those of `nodes` whose lease has not ended.
@@ -255,7 +256,7 @@ pub struct StoreReport {
 
 /// Everything that a node needs of a store.
 #[async_trait]
-pub trait Store: SessionStore + NotebookStore + NodeStore {
+pub trait Store: SessionStore + NotebookStore + NodeStore + StreamStore {
     /// `memory`, `redis`, or what another store calls itself.
     fn kind(&self) -> &'static str;
 

@@ -17,11 +17,14 @@
     reason = "it is a test: a store that fails must stop it, with words that say how"
 )]
 
+pub mod calls;
 pub mod changes;
 pub mod nodes;
 pub mod notebooks;
+pub mod rings;
 pub mod sessions;
 pub mod state;
+pub mod streams;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +34,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::Store;
+use super::streams::{Holder, StreamId};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
 
@@ -49,7 +53,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 22] = [
+    let cases: [Case; 38] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -72,6 +76,22 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(nodes::knows_who_lives(store)),
         |store| Box::pin(nodes::rings_those_meant(store)),
         |store| Box::pin(nodes::shares_secrets(store)),
+        |store| Box::pin(streams::numbers_events(store)),
+        |store| Box::pin(streams::reads_in_pages(store)),
+        |store| Box::pin(streams::bounds_logs(store)),
+        |store| Box::pin(streams::lets_the_newest_carry(store)),
+        |store| Box::pin(streams::keeps_standing_streams(store)),
+        |store| Box::pin(calls::registers_calls(store)),
+        |store| Box::pin(calls::ends_calls(store)),
+        |store| Box::pin(calls::bounds_streams(store)),
+        |store| Box::pin(calls::notes_cancellations(store)),
+        |store| Box::pin(calls::keeps_first_answers(store)),
+        |store| Box::pin(calls::lets_one_claim(store)),
+        |store| Box::pin(rings::rings_for_streams(store)),
+        |store| Box::pin(rings::knows_who_died(store)),
+        |store| Box::pin(rings::counts_changes(store)),
+        |store| Box::pin(rings::leaves_nothing_behind(store)),
+        |store| Box::pin(rings::begins_empty(store)),
     ];
     let mut running = Vec::with_capacity(cases.len());
     for case in cases {
@@ -99,6 +119,17 @@ fn record() -> SessionRecord {
 
 fn node(name: &str) -> NodeId {
     NodeId::parse(name).expect("the suite's own node ids are well-formed")
+}
+
+fn stream(name: &str) -> StreamId {
+    StreamId::parse(name).expect("the suite's own stream names are well-formed")
+}
+
+fn holder(name: &str, connection: u64) -> Holder {
+    Holder {
+        node: node(name),
+        connection,
+    }
 }
 
 /// A session of [`record`] that lives long.

@@ -2,10 +2,13 @@
 //!
 //! What has expired is invisible at once, and is swept away a little at every write. Nothing is kept across a restart.
 
+mod calls;
+mod log;
 mod nodes;
 mod sessions;
 mod shelf;
 mod state;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +20,7 @@ use tokio::time::Instant;
 use self::sessions::Session;
 use self::shelf::Shelf;
 use self::state::{Notebook, Secret};
+use super::streams::Topic;
 use super::{Heard, Store, StoreError, StoreReport};
 use crate::session::{NodeId, SessionId};
 
@@ -30,11 +34,32 @@ pub struct MemoryStore {
 struct Inner {
     sessions: Shelf<SessionId, Session>,
     notebooks: Shelf<Arc<str>, Notebook>,
-    leases: Shelf<NodeId, ()>,
+    // When each lease ends, or ended: a dead node stays until it is forgotten, or long enough.
+    leases: BTreeMap<NodeId, Instant>,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
     secrets_end: Option<Instant>,
     listeners: BTreeMap<NodeId, broadcast::Sender<Heard>>,
+    changes: BTreeMap<Topic, u64>,
+    changes_end: Option<Instant>,
+}
+
+impl Inner {
+    fn lease_lives(&self, node: &NodeId) -> bool {
+        self.leases.get(node).is_some_and(|end| *end > Instant::now())
+    }
+
+    fn counts_changes(&self) -> bool {
+        self.changes_end.is_some_and(|end| end > Instant::now())
+    }
+
+    /// Sends a message to a node, if it listens.
+    fn ring(&self, node: &NodeId, message: &str) {
+        if let Some(listener) = self.listeners.get(node) {
+            // It fails when nobody listens any longer, which is as well.
+            drop(listener.send(Heard::Message(message.into())));
+        }
+    }
 }
 
 impl MemoryStore {

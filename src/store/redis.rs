@@ -3,6 +3,7 @@
 //! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of keys and
 //! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `ring`.
 
+mod calls;
 mod connect;
 mod keys;
 mod link;
@@ -12,6 +13,7 @@ mod ring;
 mod scripts;
 mod sessions;
 mod state;
+mod streams;
 mod tls;
 mod url;
 

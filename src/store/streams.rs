@@ -17,12 +17,21 @@ use crate::session::{NodeId, SessionId};
 pub const STREAM_EVENTS_MAX: u64 = 1024;
 /// The most bytes of events that one stream keeps; the oldest go first. The newest event is always kept.
 pub const STREAM_BYTES_MAX: u64 = 4 << 20;
-/// The most streams that one session keeps. When one more is made, the oldest that is done goes.
+/// The most streams that one session keeps. When one more is made, the oldest that is done goes; of those that are not
+/// done, none goes, so whoever begins calls bounds them.
 pub const SESSION_STREAMS_MAX: usize = 256; // 256 x 4 MiB = 1 GiB at worst, in the store
 /// The most events that one [`StreamStore::read`] returns.
 pub const READ_EVENTS_MAX: usize = 128;
 /// The longest request body that is kept so that another node can run the call again, in bytes.
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// The most answers to a call's requests that wait to be taken. Those beyond are not wanted.
+pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
+/// The most requests of one call that are answered. Those beyond are not wanted.
+pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
+/// The most cancellations of one session that are noted before their call was registered; the first to end go first.
+pub const CANCELS_NOTED_MAX: usize = 256;
+/// The most topics whose changes are counted. With one more, all are counted anew.
+pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB
 
 /// The name of a stream within its session: letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +50,12 @@ impl StreamId {
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=Self::BYTES_MAX).contains(&text.len());
         (fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| Self(text.into()))
+    }
+
+    /// Whether it stands as long as its session, and is no call's.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(self.as_str(), Self::STANDALONE | Self::SSE)
     }
 
     /// The name as text.
@@ -188,7 +203,9 @@ pub enum Topic {
 /// store, because whoever writes and whoever rings must not be told apart by a crash in between.
 #[async_trait]
 pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
-    /// Registers a call and makes its stream, carried by `holder`; both live `ttl` after their last change.
+    /// Registers a call and makes its stream, carried by `holder`; both live `ttl` after their last change. Whoever
+    /// begins a call ends it, even when the session is gone by then. Doing it a second time, because the answer to
+    /// the first was lost, changes nothing. A cancellation that was noted is used up.
     async fn call_begin(
         &self,
         session: &SessionId,
@@ -197,8 +214,9 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Begun, StoreError>;
 
-    /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. The standalone and
-    /// the SSE stream are made by their first event.
+    /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. To a call's stream,
+    /// only the node whose call it is may append. The standalone and the SSE stream are made by their first event, and
+    /// whatever renews the session's life renews theirs, so that they are never numbered afresh.
     async fn append(
         &self,
         session: &SessionId,
@@ -209,7 +227,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Appended, StoreError>;
 
     /// Appends a call's response if there is one, ends its stream, and takes the call off, all in one step, and only
-    /// if the call is still `by`'s. The stream's log lives `ttl` from now.
+    /// if the call is still `by`'s. The stream's log lives `ttl` from now. Without a response, the number returned is
+    /// that of the newest event, 0 if there is none.
     async fn call_end(
         &self,
         session: &SessionId,
@@ -219,7 +238,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes `holder` carry the stream from now on. The standalone and the SSE stream are made if need be.
+    /// Makes `holder` carry the stream from now on, `ttl` at least. The standalone and the SSE stream are made if need
+    /// be. The node of whoever carried it until then is rung, unless it is the same node.
     async fn attach(
         &self,
         session: &SessionId,
@@ -238,10 +258,11 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// What follows event `after`.
     async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError>;
 
-    /// Notes that events up to `number` were written to a connection.
+    /// Notes that events up to `number` were written to a connection. It never goes back.
     async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError>;
 
-    /// Keeps a client's answer (a JSON-RPC response, as JSON text) to request `number` of a call. The first answer wins.
+    /// Keeps a client's answer (a JSON-RPC response, as JSON text) to request `number` of a call. The first answer wins,
+    /// even when it was taken already. So a node that claims a call and runs it again must use other numbers.
     async fn answer(
         &self,
         session: &SessionId,
@@ -250,15 +271,15 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         response: &str,
     ) -> Result<Answered, StoreError>;
 
-    /// Takes the answers that came for a call.
+    /// Takes the answers that came for a call, in the order in which they came.
     async fn take_answers(
         &self,
         session: &SessionId,
         call: &StreamId,
     ) -> Result<Vec<(u64, String)>, StoreError>;
 
-    /// Notes that the client cancels the call of this request (its id as JSON text), and says which node runs it, if
-    /// that is known. A call that registers later finds the note.
+    /// Says which node runs the call of this request (its id as JSON text), which the client cancels. If that is not
+    /// known, notes it for `ttl`: a call that registers later finds the note.
     async fn cancel(
         &self,
         session: &SessionId,
@@ -266,11 +287,11 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Option<(NodeId, StreamId)>, StoreError>;
 
-    /// The calls that a node has in flight, as far as they were registered.
+    /// The calls that a node has in flight. There may be some that are not, or no longer: then `claim` says so.
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError>;
 
     /// Makes a call of `from` one of `to`, and returns it. `None` when it is not `from`'s (any longer): of those that
-    /// claim at the same time, one gets it.
+    /// claim at the same time, one gets it. A node may claim from itself: from its former life under the same name.
     async fn claim(
         &self,
         session: &SessionId,
@@ -282,10 +303,12 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Nodes whose lease has ended, and that were not forgotten.
     async fn dead(&self) -> Result<Vec<NodeId>, StoreError>;
 
-    /// Forgets a dead node whose calls have all been claimed. Nothing happens when its lease is alive again.
+    /// Forgets a dead node whose calls have all been claimed. Nothing happens when its lease is alive again. A node that
+    /// nobody forgets is forgotten by itself, after a day.
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError>;
 
-    /// Counts a change; the counts live `ttl` from now.
+    /// Counts a change; the counts live `ttl` from now, and begin anew after that, or beyond [`TOPICS_MAX`]: what differs
+    /// has changed.
     async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError>;
 
     /// How often each of these has changed, in the order asked.
@@ -296,6 +319,18 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
 
     /// Notes what the session was told. Nothing happens when the session is gone.
     async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError>;
+}
+
+/// The ring to the node of a stream's holder. Neither name needs escaping in JSON.
+pub(super) fn stream_bell(session: &SessionId, stream: &StreamId) -> String {
+    let (session, stream) = (session.as_str(), stream.as_str());
+    format!(r#"{{"ring":"stream","session":"{session}","stream":"{stream}"}}"#)
+}
+
+/// The ring to the node of a call.
+pub(super) fn answer_bell(session: &SessionId, call: &StreamId) -> String {
+    let (session, call) = (session.as_str(), call.as_str());
+    format!(r#"{{"ring":"answer","session":"{session}","call":"{call}"}}"#)
 }
 
 #[cfg(test)]

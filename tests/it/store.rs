@@ -9,6 +9,7 @@ mod connecting;
 mod outage;
 mod server;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -108,6 +109,25 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
         assert!(matches!(swapped, Ok(Swapped::Done(None))), "{swapped:?}");
         assert_eq!(node.cli(&["exists", &key]), "1");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_session_has_ended_no_key_and_no_field_names_it() {
+    let redis = Redis::start().await;
+    let store: Arc<dyn Store> = Arc::new(connect(&redis.url()).await);
+    contract::rings::leaves_nothing_behind(Arc::clone(&store)).await;
+    let keys = redis.cli(&["--scan"]);
+    let (beside, own): (Vec<_>, Vec<_>) = keys.lines().partition(|key| key.contains('{'));
+    // One session is still there, with a call in flight.
+    let sessions: Vec<_> = own.iter().filter(|key| key.contains("session:")).collect();
+    assert_eq!(sessions.len(), 1, "{keys}");
+    assert_eq!(beside.len(), 2, "its calls and one log: {keys}");
+    let tag = format!("{{{}}}", sessions[0]);
+    assert!(beside.iter().all(|key| key.contains(&tag)), "{keys}");
+    let named = own.iter().find(|key| key.ends_with("node-calls:me"));
+    let named = redis.cli(&["hkeys", named.expect("a call is in flight")]);
+    let id = sessions[0].rsplit_once(':').expect("an id").1;
+    assert_eq!(named, format!("{id}/call1"), "{keys}");
 }
 
 /// The prefix of the only store that wrote into this cluster.

@@ -12,7 +12,7 @@ use super::{LONG, PATIENCE, SHORT, eventually, node};
 use crate::session::NodeId;
 use crate::store::{Heard, Lease, NewSecret, Secrets, Store};
 
-fn lease(node: &NodeId) -> Lease {
+pub(super) fn lease(node: &NodeId) -> Lease {
     Lease {
         node: node.clone(),
         address: "10.0.0.1:3000".into(),
@@ -117,7 +117,7 @@ pub async fn rings_those_meant(store: Arc<dyn Store>) {
 }
 
 /// The next message. Gaps are a store's right at any time.
-async fn next(heard: &mut Receiver<Heard>) -> String {
+pub(super) async fn next(heard: &mut Receiver<Heard>) -> String {
     let message = async {
         loop {
             match heard.recv().await {

@@ -7,33 +7,39 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::MemoryStore;
+use super::log::after;
 use super::state::Secret;
 use crate::session::NodeId;
 use crate::store::{Heard, Lease, NewSecret, NodeStore, RINGS_WAITING_MAX, Secrets, StoreError};
 
+/// For how long a dead node is listed that nobody forgets.
+const ENDED_LEASE_STAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[async_trait]
 impl NodeStore for MemoryStore {
     async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
-        self.lock().leases.put(lease.node.clone(), (), ttl);
+        let (mut inner, now) = (self.lock(), Instant::now());
+        inner.leases.retain(|_, end| *end + ENDED_LEASE_STAY > now);
+        inner.leases.insert(lease.node.clone(), after(ttl));
         Ok(())
     }
 
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError> {
-        self.lock().leases.take(node);
+        // It stays in the list: its calls may have to be found.
+        if let Some(end) = self.lock().leases.get_mut(node) {
+            *end = Instant::now().min(*end);
+        }
         Ok(())
     }
 
     async fn living(&self, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError> {
         let inner = self.lock();
-        let living = nodes.iter().filter(|node| inner.leases.get(node).is_some());
+        let living = nodes.iter().filter(|node| inner.lease_lives(node));
         Ok(living.cloned().collect())
     }
 
     async fn ring(&self, node: &NodeId, message: &str) -> Result<(), StoreError> {
-        if let Some(listener) = self.lock().listeners.get(node) {
-            // It fails when nobody listens any longer, which is as well.
-            drop(listener.send(Heard::Message(message.into())));
-        }
+        self.lock().ring(node, message);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::MemoryStore;
+use super::calls::Streams;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{NodeId, SessionId, SessionRecord};
@@ -16,6 +17,7 @@ pub(super) struct Session {
     record: SessionRecord,
     holders: BTreeSet<NodeId>,
     pub(super) pairs: Pairs,
+    pub(super) streams: Streams,
 }
 
 #[async_trait]
@@ -34,6 +36,7 @@ impl SessionStore for MemoryStore {
             record: record.clone(),
             holders: BTreeSet::new(),
             pairs: Pairs::default(),
+            streams: Streams::default(),
         };
         sessions.put(id.clone(), session, ttl);
         Ok(Created::Created)
@@ -58,6 +61,7 @@ impl SessionStore for MemoryStore {
         match self.lock().sessions.renew(id, ttl) {
             Some(session) => {
                 session.record.last_activity_ms = now_ms;
+                session.streams.keep(ttl);
                 Ok(Touched::Touched)
             }
             None => Ok(Touched::Gone),
@@ -84,6 +88,7 @@ impl SessionStore for MemoryStore {
         }
         let holders = session.holders.iter().cloned().collect();
         if !ttl.is_zero() {
+            session.streams.keep(ttl);
             inner.sessions.renew(id, ttl);
         }
         Ok(Changed::Changed(holders))

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// How many entries every write looks at, to throw out those that have ended.
 const SWEPT_PER_WRITE: usize = 4; // every entry is seen within a quarter as many writes as there are entries
 /// The longest life there is. An instant farther off may not be representable.
-const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(super) const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Values by key, each with the instant at which it ends. One that has ended is as good as absent.
 #[derive(Debug)]

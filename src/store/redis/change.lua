@@ -1,6 +1,7 @@
 -- Changes a session's record and says who keeps copies.
--- KEYS: the session.
--- ARGV: its life in milliseconds, 0 to leave it as it is; what to change (set, subscribe, unsubscribe); the field to set, or the URI; the value
+-- KEYS: the session, then what must live as long as it does.
+-- ARGV: its life in milliseconds, 0 to leave it as it is; what to change (set, subscribe, unsubscribe); the field to
+-- set, or the URI; the value
 -- to set, or how many subscriptions there may be.
 -- Returns `changed` and the fields that stand for holders; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
@@ -30,6 +31,11 @@ else
 end
 if ARGV[1] ~= '0' then
   redis.call('PEXPIRE', key, ARGV[1])
+  for i = 2, #KEYS do
+    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then
+      redis.call('PEXPIRE', KEYS[i], ARGV[1])
+    end
+  end
 end
 
 local answer = {'changed'}

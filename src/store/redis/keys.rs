@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::session::{NodeId, SessionId};
+use crate::store::streams::{Holder, StreamId, Topic};
 
 /// How many slots a cluster has (Redis cluster specification, "Key distribution model").
 #[cfg(test)]
@@ -38,12 +39,38 @@ impl Keys {
         format!("{}session:{}", self.prefix, id.as_str())
     }
 
-    /// A key beside the session's own, in the same slot: `events` with a stream, `calls` without.
-    #[cfg(test)]
-    fn of_session(&self, kind: &str, id: &SessionId, rest: Option<&str>) -> String {
-        let tag = self.session(id);
-        let rest = rest.map(|rest| format!(":{rest}")).unwrap_or_default();
-        format!("{}{kind}:{{{tag}}}{rest}", self.prefix)
+    /// The event log of a stream, in the slot of the session's own key.
+    pub(super) fn events(&self, id: &SessionId, stream: &str) -> String {
+        self.of_session("events", id, &format!(":{stream}"))
+    }
+
+    /// What the keys of a session's event logs start with; the stream follows.
+    pub(super) fn events_start(&self, id: &SessionId) -> String {
+        self.of_session("events", id, ":")
+    }
+
+    /// A session's calls in flight, in the slot of the session's own key.
+    pub(super) fn calls(&self, id: &SessionId) -> String {
+        self.of_session("calls", id, "")
+    }
+
+    /// A key beside the session's own, in the same slot.
+    fn of_session(&self, kind: &str, id: &SessionId, rest: &str) -> String {
+        format!(
+            "{prefix}{kind}:{{{prefix}session:{id}}}{rest}",
+            prefix = self.prefix,
+            id = id.as_str()
+        )
+    }
+
+    /// The calls that a node has in flight, by [`call_of`].
+    pub(super) fn node_calls(&self, node: &NodeId) -> String {
+        format!("{}node-calls:{node}", self.prefix)
+    }
+
+    /// How often what all sessions see has changed.
+    pub(super) fn changes(&self) -> String {
+        format!("{}changes", self.prefix)
     }
 
     pub(super) fn notebook(&self, handle: &str) -> String {
@@ -53,6 +80,11 @@ impl Keys {
     /// Both the key of a node's lease and the channel on which the node is rung.
     pub(super) fn node(&self, node: &NodeId) -> String {
         format!("{}node:{node}", self.prefix)
+    }
+
+    /// What the channel of a node starts with; the node follows.
+    pub(super) fn node_start(&self) -> String {
+        format!("{}node:", self.prefix)
     }
 
     /// Both the key of the set of leases and the channel on which all nodes are rung.
@@ -94,6 +126,54 @@ pub(super) fn held(node: &NodeId) -> String {
     format!("held:{node}")
 }
 
+/// The field of a session that says what it was told of changes.
+pub(super) const SEEN: &str = "seen";
+
+/// The field of a session that says who carries a stream.
+pub(super) fn attach(stream: &StreamId) -> String {
+    format!("attach:{}", stream.as_str())
+}
+
+/// A connection as text.
+pub(super) fn holder(holder: &Holder) -> String {
+    format!("{}/{}", holder.node, holder.connection)
+}
+
+/// The connection that [`holder`] wrote.
+pub(super) fn read_holder(text: &str) -> Option<Holder> {
+    let (node, connection) = text.split_once('/')?;
+    Some(Holder {
+        node: NodeId::parse(node)?,
+        connection: connection.parse().ok()?,
+    })
+}
+
+/// The field of the calls that says what else is needed to run a call again.
+pub(super) fn body(call: &StreamId) -> String {
+    format!("body:{}", call.as_str())
+}
+
+/// The field that stands for a call among those of a node.
+pub(super) fn call_of(session: &SessionId, call: &StreamId) -> String {
+    format!("{}/{}", session.as_str(), call.as_str())
+}
+
+/// The call that [`call_of`] wrote.
+pub(super) fn read_call_of(field: &str) -> Option<(SessionId, StreamId)> {
+    let (session, call) = field.split_once('/')?;
+    Some((SessionId::parse(session)?, StreamId::parse(call)?))
+}
+
+/// The field that counts the changes of a topic.
+pub(super) fn topic(topic: &Topic) -> String {
+    match topic {
+        Topic::Tools => "tools".into(),
+        Topic::Prompts => "prompts".into(),
+        Topic::Resources => "resources".into(),
+        Topic::Resource(uri) => format!("resource:{uri}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,10 +211,7 @@ mod tests {
         for prefix in ["", "app:", "a b*", "{app}:", "x{y}z{", "ünï:"] {
             let keys = Keys::new(prefix).unwrap();
             let own = slot(&keys.session(&id));
-            for sibling in [
-                keys.of_session("events", &id, Some("7f")),
-                keys.of_session("calls", &id, None),
-            ] {
+            for sibling in [keys.events(&id, "7f"), keys.events_start(&id), keys.calls(&id)] {
                 assert_eq!(slot(&sibling), own, "{sibling}");
             }
         }
@@ -145,10 +222,8 @@ mod tests {
         let keys = Keys::new("").unwrap();
         let id = SessionId::parse("abc").unwrap();
         assert_eq!(keys.session(&id), "session:abc");
-        assert_eq!(
-            keys.of_session("events", &id, Some("s1")),
-            "events:{session:abc}:s1"
-        );
+        assert_eq!(keys.events(&id, "s1"), "events:{session:abc}:s1");
+        assert_eq!(keys.calls(&id), "calls:{session:abc}");
         assert_eq!(keys.session_glob(), "session:*");
         assert_eq!(keys.session_id("session:abc"), Some(id));
         assert_eq!(keys.session_id("session:"), None);

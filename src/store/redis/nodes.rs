@@ -12,7 +12,7 @@ use crate::session::NodeId;
 use crate::store::{Heard, Lease, NewSecret, NodeStore, Secrets, StoreError};
 
 /// For how long a lease that has ended stays in the set of leases, where survivors find nodes that died.
-const ENDED_LEASE_STAY: Duration = Duration::from_secs(10 * 60);
+pub(super) const ENDED_LEASE_STAY: Duration = Duration::from_secs(24 * 60 * 60); // one night without any node
 
 #[async_trait]
 impl NodeStore for RedisStore {
@@ -47,10 +47,11 @@ impl NodeStore for RedisStore {
 
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError> {
         let (key, set) = (self.keys.node(node), self.keys.nodes());
-        let strike = vec![set.as_str().into(), node.as_str().into()];
-        let strike = self.link.send("ZREM", on_slot_of(&set), strike);
+        let retire = [set.as_str()];
+        let args = vec![node.as_str().into()];
+        let retire = self.scripts.retire.run(&self.link, &retire, args);
         let remove = self.link.send("DEL", on_slot_of(&key), vec![key.as_str().into()]);
-        self.measured("lease_end", try_join(strike, remove))
+        self.measured("lease_end", try_join(retire, remove))
             .await
             .map(drop)
     }

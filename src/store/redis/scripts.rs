@@ -5,6 +5,13 @@ use fred::types::Value;
 
 use super::link::{Link, on_slot_of};
 
+/// A script about event logs: what such scripts share stands in front of it.
+macro_rules! on_log {
+    ($file:literal) => {
+        concat!(include_str!("log.lua"), include_str!($file))
+    };
+}
+
 /// A script, and the hash by which Redis knows it.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -27,6 +34,24 @@ pub(super) struct Scripts {
     pub(super) enlist: Script,
     pub(super) living: Script,
     pub(super) secrets: Script,
+    pub(super) session_create: Script,
+    pub(super) append: Script,
+    pub(super) call_begin: Script,
+    pub(super) call_end: Script,
+    pub(super) attach: Script,
+    pub(super) detach: Script,
+    pub(super) stream_read: Script,
+    pub(super) delivered: Script,
+    pub(super) answer: Script,
+    pub(super) answers_take: Script,
+    pub(super) cancel: Script,
+    pub(super) claim: Script,
+    pub(super) enroll: Script,
+    pub(super) dead: Script,
+    pub(super) forget: Script,
+    pub(super) retire: Script,
+    pub(super) note_change: Script,
+    pub(super) note_seen: Script,
 }
 
 impl Scripts {
@@ -37,7 +62,7 @@ impl Scripts {
             load: Script::load(link, include_str!("load.lua")).await?,
             touch: Script::load(link, include_str!("touch.lua")).await?,
             change: Script::load(link, include_str!("change.lua")).await?,
-            end: Script::load(link, include_str!("end.lua")).await?,
+            end: Script::load(link, on_log!("end.lua")).await?,
             state_read: Script::load(link, include_str!("state_read.lua")).await?,
             state_swap: Script::load(link, include_str!("state_swap.lua")).await?,
             owner: Script::load(link, include_str!("owner.lua")).await?,
@@ -45,6 +70,24 @@ impl Scripts {
             enlist: Script::load(link, include_str!("enlist.lua")).await?,
             living: Script::load(link, include_str!("living.lua")).await?,
             secrets: Script::load(link, include_str!("secrets.lua")).await?,
+            session_create: Script::load(link, on_log!("session_create.lua")).await?,
+            append: Script::load(link, on_log!("append.lua")).await?,
+            call_begin: Script::load(link, on_log!("call_begin.lua")).await?,
+            call_end: Script::load(link, on_log!("call_end.lua")).await?,
+            attach: Script::load(link, on_log!("attach.lua")).await?,
+            detach: Script::load(link, include_str!("detach.lua")).await?,
+            stream_read: Script::load(link, include_str!("stream_read.lua")).await?,
+            delivered: Script::load(link, include_str!("delivered.lua")).await?,
+            answer: Script::load(link, include_str!("answer.lua")).await?,
+            answers_take: Script::load(link, include_str!("answers_take.lua")).await?,
+            cancel: Script::load(link, include_str!("cancel.lua")).await?,
+            claim: Script::load(link, include_str!("claim.lua")).await?,
+            enroll: Script::load(link, include_str!("enroll.lua")).await?,
+            dead: Script::load(link, include_str!("dead.lua")).await?,
+            forget: Script::load(link, include_str!("forget.lua")).await?,
+            retire: Script::load(link, include_str!("retire.lua")).await?,
+            note_change: Script::load(link, include_str!("note_change.lua")).await?,
+            note_seen: Script::load(link, include_str!("note_seen.lua")).await?,
         })
     }
 }

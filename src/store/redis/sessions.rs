@@ -12,6 +12,7 @@ use futures::future::join_all;
 use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::store::streams::StreamId;
 use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
 /// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
@@ -27,9 +28,9 @@ impl SessionStore for RedisStore {
     ) -> Result<Created, StoreError> {
         let mut args = vec![millis(ttl).into()];
         args.extend(record::write(record).map_err(|error| StoreError::Corrupt(error.to_string()))?);
-        let key = self.keys.session(id);
+        let keys = self.whole(id);
         let made: u64 = self
-            .script("session_create", &self.scripts.create, &[&key], args)
+            .script("session_create", &self.scripts.session_create, &keys.each(), args)
             .await?;
         Ok(if made == 1 {
             Created::Created
@@ -59,10 +60,10 @@ impl SessionStore for RedisStore {
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
-        let key = self.keys.session(id);
         let args = vec![millis(ttl).into(), now_ms.to_string().into()];
+        let keys = self.living_with(id);
         let touched: u64 = self
-            .script("session_touch", &self.scripts.touch, &[&key], args)
+            .script("session_touch", &self.scripts.touch, &keys.each(), args)
             .await?;
         Ok(if touched == 1 {
             Touched::Touched
@@ -79,11 +80,11 @@ impl SessionStore for RedisStore {
             Change::Subscribe(uri) => ("subscribe", uri.as_str(), most.as_str()),
             Change::Unsubscribe(uri) => ("unsubscribe", uri.as_str(), most.as_str()),
         };
-        let key = self.keys.session(id);
         let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
         let args = vec![life.into(), what.into(), name.into(), value.into()];
+        let keys = self.living_with(id);
         let answer: Vec<String> = self
-            .script("session_change", &self.scripts.change, &[&key], args)
+            .script("session_change", &self.scripts.change, &keys.each(), args)
             .await?;
         match answer.split_first() {
             Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
@@ -94,9 +95,9 @@ impl SessionStore for RedisStore {
     }
 
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
-        let key = self.keys.session(id);
+        let keys = self.whole(id);
         let answer: Vec<String> = self
-            .script("session_end", &self.scripts.end, &[&key], vec![])
+            .script("session_end", &self.scripts.end, &keys.each(), vec![])
             .await?;
         match answer.split_first() {
             Some((word, held)) if word == "ended" => Ok(Ended::Ended(holders(held))),
@@ -133,7 +134,29 @@ impl SessionStore for RedisStore {
     }
 }
 
+/// Keys in one slot.
+pub(super) struct KeySet<const N: usize>(pub(super) [String; N]);
+
+impl<const N: usize> KeySet<N> {
+    pub(super) fn each(&self) -> [&str; N] {
+        self.0.each_ref().map(String::as_str)
+    }
+}
+
 impl RedisStore {
+    /// The session, its calls, and what the keys of its logs start with.
+    fn whole(&self, id: &SessionId) -> KeySet<3> {
+        let keys = &self.keys;
+        KeySet([keys.session(id), keys.calls(id), keys.events_start(id)])
+    }
+
+    /// The session, and what lives as long as it does: else its standing streams would be numbered afresh.
+    fn living_with(&self, id: &SessionId) -> KeySet<4> {
+        let (keys, log) = (&self.keys, |stream| self.keys.events(id, stream));
+        let standing = (log(StreamId::STANDALONE), log(StreamId::SSE));
+        KeySet([keys.session(id), keys.calls(id), standing.0, standing.1])
+    }
+
     async fn read_fields(
         &self,
         key: &str,
@@ -183,6 +206,6 @@ fn holders(fields: &[String]) -> Vec<NodeId> {
     nodes.filter_map(NodeId::parse).collect()
 }
 
-fn unexpected(script: &str, answer: &[String]) -> StoreError {
+pub(super) fn unexpected(script: &str, answer: &[String]) -> StoreError {
     StoreError::Corrupt(format!("the script `{script}` answered {:?}", answer.first()))
 }

@@ -1,0 +1,391 @@
+//! What a store must do with calls in flight.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{LONG, SHORT, WRITERS, eventually, holder, node, session, stream};
+use crate::session::{NodeId, SessionId};
+use crate::store::Store;
+use crate::store::streams::{
+    ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Read,
+    SESSION_STREAMS_MAX, StreamId,
+};
+
+/// How many claim one call at once.
+const CLAIMERS: usize = 16;
+
+pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
+    CallRecord {
+        name: stream(name),
+        node: runner.clone(),
+        request: format!("\"request \\\"{name}\\\"\""),
+        method: "tools/call".into(),
+        started_ms: 1_700_000_000_000,
+        body: Some(r#"{"jsonrpc":"2.0","params":{"text":"ünï \"q\" \\u0000"}}"#.into()),
+    }
+}
+
+/// Registers a call of `runner`, and returns its name.
+pub(super) async fn begin(store: &Arc<dyn Store>, id: &SessionId, name: &str, runner: &NodeId) -> StreamId {
+    let call = call(name, runner);
+    let begun = store
+        .call_begin(id, &call, &holder(runner.as_str(), 7), LONG)
+        .await;
+    let begun = begun.expect("call_begin must work");
+    assert_eq!(begun, Begun::Begun, "call_begin: the session is there");
+    call.name
+}
+
+async fn in_flight(store: &Arc<dyn Store>, runner: &NodeId) -> Vec<(SessionId, StreamId)> {
+    store.calls_of(runner).await.expect("calls_of must work")
+}
+
+/// A call is found while it is in flight; its response ends its stream, and takes it off.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn registers_calls(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let name = begin(&store, &id, "call1", &me).await;
+    let again = begin(&store, &id, "call1", &me).await;
+    assert_eq!(name, again, "call_begin: a second time changes nothing");
+    let known = vec![(id.clone(), name.clone())];
+    assert_eq!(
+        in_flight(&store, &me).await,
+        known,
+        "calls_of: what was registered"
+    );
+    let at = |number| Appended::At {
+        number,
+        holder: Some(holder("me", 7)),
+    };
+    let progress = store.append(&id, &name, "progress", &me, LONG).await;
+    assert_eq!(
+        progress.expect("append must work"),
+        at(1),
+        "append: the first event"
+    );
+    let request = call("call1", &me).request;
+    let found = store.cancel(&id, &request, LONG).await.expect("cancel must work");
+    assert_eq!(
+        found,
+        Some((me.clone(), name.clone())),
+        "cancel: the call is known"
+    );
+    let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
+    assert_eq!(
+        ended.expect("call_end must work"),
+        at(2),
+        "call_end: the last event"
+    );
+
+    assert!(
+        in_flight(&store, &me).await.is_empty(),
+        "call_end takes the call off"
+    );
+    for data in [Some("again"), None] {
+        let again = store.call_end(&id, &name, data, &me, LONG).await;
+        let again = again.expect("call_end must work");
+        assert_eq!(again, Appended::Gone, "call_end: it has ended already");
+    }
+    let late = store.append(&id, &name, "late", &me, LONG).await;
+    let late = late.expect("append must work");
+    assert_eq!(late, Appended::Gone, "append: the stream has ended");
+    let page = store.read(&id, &name, 1).await.expect("read must work");
+    let Read::Events {
+        events, head, done, ..
+    } = page
+    else {
+        unreachable!("read: the log of a call that ended stays for its life");
+    };
+    assert_eq!(
+        (events.len(), head, done),
+        (1, 2, true),
+        "read: the stream has ended"
+    );
+    let attached = store.attach(&id, &name, &holder("b", 1), LONG).await;
+    let attached = attached.expect("attach must work");
+    let expected = Attached::Attached {
+        previous: Some(holder("me", 7)),
+        delivered: 0,
+    };
+    assert_eq!(attached, expected, "attach: whoever resumes may carry it");
+}
+
+/// A call may end without a response, and its log ends with its life.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn ends_calls(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let name = begin(&store, &id, "call1", &me).await;
+    let other = store.call_end(&id, &name, None, &node("other"), LONG).await;
+    let other = other.expect("call_end must work");
+    assert_eq!(other, Appended::Gone, "call_end: the call is another node's");
+    let stray = store.append(&id, &name, "x", &node("other"), LONG).await;
+    let stray = stray.expect("append must work");
+    assert_eq!(stray, Appended::Gone, "append: the call is another node's");
+    let unknown = store.append(&id, &stream("nocall"), "x", &me, LONG).await;
+    let unknown = unknown.expect("append must work");
+    assert_eq!(unknown, Appended::Gone, "append: there is no such call");
+    let standing = store.call_end(&id, &stream(StreamId::SSE), None, &me, LONG).await;
+    let standing = standing.expect("call_end must work");
+    assert_eq!(standing, Appended::Gone, "call_end: a standing stream is no call");
+
+    let ended = store.call_end(&id, &name, None, &me, SHORT).await;
+    let expected = Appended::At {
+        number: 0,
+        holder: Some(holder("me", 7)),
+    };
+    assert_eq!(
+        ended.expect("call_end must work"),
+        expected,
+        "call_end: it has no event"
+    );
+    eventually("the log of a call must end when its life does", async || {
+        store.read(&id, &name, 0).await.expect("read must work") == Read::Gone
+    })
+    .await;
+}
+
+/// When a session has too many streams, the oldest that is done goes, and none that is not.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn bounds_streams(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let open = begin(&store, &id, "open", &me).await;
+    let mut done = Vec::new();
+    for n in 0..SESSION_STREAMS_MAX + 2 {
+        let name = begin(&store, &id, &format!("done{n}"), &me).await;
+        let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
+        assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: it was begun");
+        done.push(name);
+        if n < 4 {
+            // The first few must differ in age by a store's own clock.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    let is_there = async |name: &StreamId| {
+        let page = store.read(&id, name, 0).await.expect("read must work");
+        page != Read::Gone
+    };
+    assert!(is_there(&open).await, "a stream that is not done must stay");
+    for (n, name) in done.iter().enumerate() {
+        // One place is the open one's.
+        assert_eq!(
+            is_there(name).await,
+            n >= 3,
+            "stream {n}: the oldest go, and no others"
+        );
+    }
+}
+
+/// A cancellation that comes before its call is found by it, once, and only while it lives.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn notes_cancellations(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let begin_with = async |name: &str, request: &str| {
+        let call = CallRecord {
+            request: request.into(),
+            ..call(name, &me)
+        };
+        let begun = store.call_begin(&id, &call, &holder("me", 1), LONG).await;
+        begun.expect("call_begin must work")
+    };
+    let cancel = async |request: &str, ttl| {
+        let known = store.cancel(&id, request, ttl).await.expect("cancel must work");
+        assert_eq!(known, None, "cancel: no such call is registered");
+    };
+    cancel("\"1\"", LONG).await;
+    cancel("2", SHORT).await;
+    assert_eq!(
+        begin_with("a", "1").await,
+        Begun::Begun,
+        "an id is more than its digits"
+    );
+    assert_eq!(
+        begin_with("b", "\"1\"").await,
+        Begun::Cancelled,
+        "it was cancelled"
+    );
+    assert_eq!(
+        begin_with("c", "\"1\"").await,
+        Begun::Begun,
+        "the note was used up"
+    );
+    let names = in_flight(&store, &me).await;
+    assert_eq!(
+        names.len(),
+        2,
+        "call_begin: one that was cancelled is not registered"
+    );
+    let page = store.read(&id, &stream("b"), 0).await.expect("read must work");
+    assert_eq!(
+        page,
+        Read::Gone,
+        "call_begin: one that was cancelled has no stream"
+    );
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(begin_with("d", "2").await, Begun::Begun, "the note has ended");
+    for n in 0..=CANCELS_NOTED_MAX {
+        let life = LONG + std::time::Duration::from_secs(n as u64);
+        cancel(&(100 + n).to_string(), life).await;
+    }
+    assert_eq!(begin_with("e", "100").await, Begun::Begun, "notes are bounded");
+    assert_eq!(
+        begin_with("f", "101").await,
+        Begun::Cancelled,
+        "as many as may be stay"
+    );
+}
+
+/// The first answer to a request wins, even once it was taken; nobody gets one twice, and there are only so many.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn keeps_first_answers(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let name = begin(&store, &id, "call1", &me).await;
+    let answer = async |number, text: &str| {
+        let answered = store.answer(&id, &name, number, text).await;
+        answered.expect("answer must work")
+    };
+    let take = async || {
+        store
+            .take_answers(&id, &name)
+            .await
+            .expect("take_answers must work")
+    };
+    let kept = Answered::Kept(me.clone());
+    assert_eq!(answer(2, "two").await, kept, "answer: the call is there");
+    assert_eq!(answer(1, "öne").await, kept, "answer: the call is there");
+    assert_eq!(answer(12, "twelve").await, kept, "answer: 12 is neither 1 nor 2");
+    assert_eq!(answer(1, "late").await, Answered::Unwanted, "the first wins");
+    let expected = [(2, "two"), (1, "öne"), (12, "twelve")].map(|(n, text)| (n, text.to_owned()));
+    assert_eq!(take().await, expected, "take_answers: in order");
+    assert_eq!(take().await, [], "take_answers: each once");
+    assert_eq!(
+        answer(1, "late").await,
+        Answered::Unwanted,
+        "the first wins for good"
+    );
+
+    let mut answerers = JoinSet::new();
+    for n in 0..WRITERS {
+        let (store, id, name) = (Arc::clone(&store), id.clone(), name.clone());
+        answerers.spawn(async move { store.answer(&id, &name, 50, &n.to_string()).await });
+    }
+    let all = answerers.join_all().await;
+    let won = all
+        .iter()
+        .filter(|outcome| matches!(outcome, Ok(Answered::Kept(_))));
+    assert_eq!(won.count(), 1, "answer: of {WRITERS} at once, one must win");
+    for number in 100..100 + ANSWERS_WAITING_MAX as u64 - 1 {
+        assert_eq!(answer(number, "x").await, kept, "answer: there is room");
+    }
+    assert_eq!(answer(999, "x").await, Answered::Unwanted, "answers are bounded");
+    assert_eq!(
+        take().await.len(),
+        ANSWERS_WAITING_MAX,
+        "take_answers: all that wait"
+    );
+    assert_eq!(answer(999, "x").await, kept, "answer: there is room again");
+
+    let ended = store.call_end(&id, &name, None, &me, LONG).await;
+    assert!(
+        matches!(ended, Ok(Appended::At { .. })),
+        "call_end: the call is there"
+    );
+    assert_eq!(answer(3, "x").await, Answered::Unwanted, "the call has ended");
+    assert_eq!(take().await, [], "call_end takes the answers with it");
+}
+
+/// Of those that claim a call at once, one gets it, with all that is needed to run it; then it alone may write.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn lets_one_claim(store: Arc<dyn Store>) {
+    let (id, old) = (session(&store).await, node("old"));
+    let name = begin(&store, &id, "call1", &old).await;
+    let mut claimers = JoinSet::new();
+    for n in 0..CLAIMERS {
+        let (store, id, name, old) = (Arc::clone(&store), id.clone(), name.clone(), old.clone());
+        claimers.spawn(async move {
+            let claimer = node(&format!("claimer-{n}"));
+            let claimed = store.claim(&id, &name, &old, &claimer).await;
+            claimed.expect("claim must work")
+        });
+    }
+    let won: Vec<_> = claimers.join_all().await.into_iter().flatten().collect();
+    let [claimed] = won.as_slice() else {
+        unreachable!("claim: one of {CLAIMERS} must get the call, not {}", won.len());
+    };
+    let new = claimed.node.clone();
+    assert_eq!(
+        *claimed,
+        call("call1", &new),
+        "claim: all of the record, and the new node"
+    );
+    assert!(
+        in_flight(&store, &old).await.is_empty(),
+        "claim: the old node has it no longer"
+    );
+    for n in 0..CLAIMERS {
+        let claimer = node(&format!("claimer-{n}"));
+        let has = usize::from(claimer == new);
+        assert_eq!(
+            in_flight(&store, &claimer).await.len(),
+            has,
+            "claim: only one has it"
+        );
+    }
+    let late = store.append(&id, &name, "late", &old, LONG).await;
+    let late = late.expect("append must work");
+    assert_eq!(late, Appended::Gone, "append: the call is another node's by now");
+    let late = store.call_end(&id, &name, Some("late"), &old, LONG).await;
+    let late = late.expect("call_end must work");
+    assert_eq!(
+        late,
+        Appended::Gone,
+        "call_end: the call is another node's by now"
+    );
+
+    let own = store
+        .claim(&id, &name, &new, &new)
+        .await
+        .expect("claim must work");
+    assert_eq!(
+        own.as_ref(),
+        Some(claimed),
+        "claim: a node may claim from its former life"
+    );
+    assert_eq!(in_flight(&store, &new).await.len(), 1, "claim: and has it still");
+    let appended = store.append(&id, &name, "x", &new, LONG).await;
+    let first = Appended::At {
+        number: 1,
+        holder: Some(holder("old", 7)),
+    };
+    assert_eq!(
+        appended.expect("append must work"),
+        first,
+        "nothing late was written"
+    );
+    let ended = store.call_end(&id, &name, Some("response"), &new, LONG).await;
+    assert!(
+        matches!(ended, Ok(Appended::At { number: 2, .. })),
+        "call_end: it is the claimer's"
+    );
+    let over = store
+        .claim(&id, &name, &new, &old)
+        .await
+        .expect("claim must work");
+    assert_eq!(over, None, "claim: there is no such call any longer");
+    assert!(
+        in_flight(&store, &old).await.is_empty(),
+        "claim: nobody has what has ended"
+    );
+}

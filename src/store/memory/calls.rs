@@ -1,0 +1,164 @@
+//! One session's streams and calls in flight, in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::log::{Log, after};
+use crate::session::NodeId;
+use crate::store::streams::{
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, SESSION_STREAMS_MAX,
+    StreamId,
+};
+
+#[derive(Debug)]
+struct Call {
+    record: CallRecord,
+    answered: HashSet<u64>,
+    waiting: Vec<(u64, String)>,
+}
+
+/// What a session keeps over time. It ends with the session.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    logs: HashMap<StreamId, Log>,
+    calls: HashMap<StreamId, Call>,
+    requests: HashMap<String, StreamId>,
+    // Until when each cancellation is noted.
+    cancelled: HashMap<String, Instant>,
+    made: u64,
+    pub(super) seen: Option<String>,
+}
+
+impl Streams {
+    pub(super) fn log(&mut self, stream: &StreamId) -> Option<&mut Log> {
+        self.logs.get_mut(stream).filter(|log| log.lives())
+    }
+
+    /// The stream's log; a standing stream is made if need be.
+    pub(super) fn log_or_make(&mut self, stream: &StreamId, ttl: Duration) -> Option<&mut Log> {
+        if stream.stands() {
+            self.make(stream, ttl);
+        }
+        self.log(stream)
+    }
+
+    /// Standing streams live as long as the session: else they would be numbered afresh.
+    pub(super) fn keep(&mut self, ttl: Duration) {
+        let standing = self.logs.iter_mut().filter(|(stream, _)| stream.stands());
+        for (_, log) in standing.filter(|(_, log)| log.lives()) {
+            log.keep(ttl);
+        }
+    }
+
+    fn make(&mut self, stream: &StreamId, ttl: Duration) {
+        if self.log(stream).is_some() {
+            return;
+        }
+        self.made += 1;
+        self.logs.insert(stream.clone(), Log::new(self.made, ttl));
+        if self.logs.len() > SESSION_STREAMS_MAX {
+            self.logs.retain(|_, log| log.lives());
+        }
+        while self.logs.len() > SESSION_STREAMS_MAX {
+            let done = self.logs.iter().filter(|(_, log)| log.done);
+            let oldest = done.min_by_key(|(_, log)| log.made);
+            let Some(oldest) = oldest.map(|(stream, _)| stream.clone()) else {
+                return;
+            };
+            self.logs.remove(&oldest);
+        }
+    }
+
+    pub(super) fn begin(&mut self, call: &CallRecord, holder: &Holder, ttl: Duration) -> Begun {
+        let noted = self.cancelled.remove(&call.request);
+        if noted.is_some_and(|ends| ends > Instant::now()) {
+            return Begun::Cancelled;
+        }
+        self.make(&call.name, ttl);
+        if let Some(log) = self.log(&call.name) {
+            log.holder = Some(holder.clone());
+        }
+        self.requests.insert(call.request.clone(), call.name.clone());
+        self.calls.insert(
+            call.name.clone(),
+            Call {
+                record: call.clone(),
+                answered: HashSet::new(),
+                waiting: Vec::new(),
+            },
+        );
+        Begun::Begun
+    }
+
+    /// Whether this call is in flight, and `node`'s.
+    pub(super) fn runs(&self, node: &NodeId, call: &StreamId) -> bool {
+        self.calls.get(call).is_some_and(|call| call.record.node == *node)
+    }
+
+    /// Takes a call off.
+    pub(super) fn finish(&mut self, call: &StreamId) {
+        let Some(finished) = self.calls.remove(call) else {
+            return;
+        };
+        let request = &finished.record.request;
+        if self.requests.get(request) == Some(call) {
+            self.requests.remove(request);
+        }
+    }
+
+    /// Keeps an answer if it is wanted, and says which node wants it.
+    pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Option<NodeId> {
+        let call = self.calls.get_mut(call)?;
+        let full = call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX;
+        if full || !call.answered.insert(number) {
+            return None;
+        }
+        call.waiting.push((number, response.to_owned()));
+        Some(call.record.node.clone())
+    }
+
+    pub(super) fn take_answers(&mut self, call: &StreamId) -> Vec<(u64, String)> {
+        let call = self.calls.get_mut(call);
+        call.map(|call| std::mem::take(&mut call.waiting))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Option<(NodeId, StreamId)> {
+        if let Some((name, call)) = self
+            .requests
+            .get(request)
+            .and_then(|name| self.calls.get_key_value(name))
+        {
+            return Some((call.record.node.clone(), name.clone()));
+        }
+        self.cancelled.insert(request.to_owned(), after(ttl));
+        let now = Instant::now();
+        self.cancelled.retain(|_, ends| *ends > now);
+        while self.cancelled.len() > CANCELS_NOTED_MAX {
+            let first = self.cancelled.iter().min_by_key(|(_, ends)| **ends);
+            let Some(first) = first.map(|(request, _)| request.clone()) else {
+                break;
+            };
+            self.cancelled.remove(&first);
+        }
+        None
+    }
+
+    pub(super) fn calls_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a StreamId> {
+        let calls = self.calls.iter();
+        calls
+            .filter(move |(_, call)| call.record.node == *node)
+            .map(|(name, _)| name)
+    }
+
+    pub(super) fn claim(&mut self, call: &StreamId, from: &NodeId, to: &NodeId) -> Option<CallRecord> {
+        let record = &mut self.calls.get_mut(call)?.record;
+        if record.node != *from {
+            return None;
+        }
+        record.node = to.clone();
+        Some(record.clone())
+    }
+}

@@ -1,0 +1,107 @@
+//! One stream's event log in memory, with its bounds.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::shelf::LIFE_MAX;
+use crate::store::streams::{Event, Holder, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX};
+
+/// The events that one stream keeps.
+#[derive(Debug)]
+pub(super) struct Log {
+    events: VecDeque<String>,
+    head: u64,
+    bytes: u64,
+    delivered: u64,
+    ends: Instant,
+    pub(super) done: bool,
+    pub(super) holder: Option<Holder>,
+    /// When it was made, compared with the others of its session.
+    pub(super) made: u64,
+}
+
+impl Log {
+    pub(super) fn new(made: u64, ttl: Duration) -> Self {
+        Self {
+            events: VecDeque::new(),
+            head: 0,
+            bytes: 0,
+            delivered: 0,
+            ends: after(ttl),
+            done: false,
+            holder: None,
+            made,
+        }
+    }
+
+    pub(super) fn lives(&self) -> bool {
+        self.ends > Instant::now()
+    }
+
+    /// Lives `ttl` from now.
+    pub(super) fn renew(&mut self, ttl: Duration) {
+        self.ends = after(ttl);
+    }
+
+    /// Lives `ttl` from now at least.
+    pub(super) fn keep(&mut self, ttl: Duration) {
+        self.ends = self.ends.max(after(ttl));
+    }
+
+    pub(super) const fn head(&self) -> u64 {
+        self.head
+    }
+
+    pub(super) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// The number of the oldest event that is kept.
+    fn first(&self) -> u64 {
+        self.head + 1 - self.events.len() as u64
+    }
+
+    /// Appends an event, lets the oldest go that are too many, and returns the event's number.
+    pub(super) fn append(&mut self, data: &str) -> u64 {
+        self.events.push_back(data.to_owned());
+        self.head += 1;
+        self.bytes += data.len() as u64;
+        while self.events.len() > 1
+            && (self.events.len() as u64 > STREAM_EVENTS_MAX || self.bytes > STREAM_BYTES_MAX)
+        {
+            let gone = self.events.pop_front().map_or(0, |event| event.len() as u64);
+            self.bytes -= gone;
+        }
+        self.head
+    }
+
+    /// What follows event `after`.
+    pub(super) fn read(&self, after: u64) -> Read {
+        let first = self.first();
+        let from = first.max(after.saturating_add(1));
+        let numbered = (first..).zip(&self.events);
+        let follow = numbered.filter(|(number, _)| *number >= from);
+        Read::Events {
+            events: follow
+                .take(READ_EVENTS_MAX)
+                .map(|(number, data)| Event {
+                    number,
+                    data: data.clone(),
+                })
+                .collect(),
+            first,
+            head: self.head,
+            done: self.done,
+        }
+    }
+
+    pub(super) fn note_delivered(&mut self, number: u64) {
+        self.delivered = self.delivered.max(number.min(self.head));
+    }
+}
+
+pub(super) fn after(ttl: Duration) -> Instant {
+    Instant::now() + ttl.min(LIFE_MAX)
+}

@@ -1,0 +1,256 @@
+//! Event logs and calls in flight in memory, beside their session.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::calls::Streams;
+use super::log::{Log, after};
+use super::{Inner, MemoryStore};
+use crate::session::{NodeId, SessionId};
+use crate::store::StoreError;
+use crate::store::streams::{
+    Answered, Appended, Attached, Begun, CallRecord, Holder, Read, StreamId, StreamStore, TOPICS_MAX, Topic,
+    answer_bell, stream_bell,
+};
+
+impl Inner {
+    fn streams(&mut self, session: &SessionId) -> Option<&mut Streams> {
+        self.sessions.get_mut(session).map(|session| &mut session.streams)
+    }
+
+    fn log(&mut self, session: &SessionId, stream: &StreamId) -> Option<&mut Log> {
+        self.streams(session)?.log(stream)
+    }
+
+    /// Rings the node of a holder, unless it is `by`.
+    fn ring_holder(&self, holder: Option<&Holder>, by: &NodeId, session: &SessionId, stream: &StreamId) {
+        if let Some(holder) = holder.filter(|holder| holder.node != *by) {
+            self.ring(&holder.node, &stream_bell(session, stream));
+        }
+    }
+}
+
+#[async_trait]
+impl StreamStore for MemoryStore {
+    async fn call_begin(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Begun, StoreError> {
+        let mut inner = self.lock();
+        let streams = inner.streams(session);
+        Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, holder, ttl)))
+    }
+
+    async fn append(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        data: &str,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        let mut inner = self.lock();
+        let streams = inner
+            .streams(session)
+            .filter(|streams| stream.stands() || streams.runs(by, stream));
+        let log = streams.and_then(|streams| streams.log_or_make(stream, ttl));
+        let Some(log) = log.filter(|log| !log.done) else {
+            return Ok(Appended::Gone);
+        };
+        let number = log.append(data);
+        log.renew(ttl);
+        let holder = log.holder.clone();
+        inner.ring_holder(holder.as_ref(), by, session, stream);
+        Ok(Appended::At { number, holder })
+    }
+
+    async fn call_end(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        data: Option<&str>,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        let mut inner = self.lock();
+        let streams = inner.streams(session).filter(|streams| streams.runs(by, call));
+        let Some(streams) = streams else {
+            return Ok(Appended::Gone);
+        };
+        streams.finish(call);
+        let Some(log) = streams.log(call) else {
+            return Ok(Appended::Gone);
+        };
+        let number = data.map_or(log.head(), |data| log.append(data));
+        log.done = true;
+        log.renew(ttl);
+        let holder = log.holder.clone();
+        inner.ring_holder(holder.as_ref(), by, session, call);
+        Ok(Appended::At { number, holder })
+    }
+
+    async fn attach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Attached, StoreError> {
+        let mut inner = self.lock();
+        let Some(streams) = inner.streams(session) else {
+            return Ok(Attached::Gone);
+        };
+        let Some(log) = streams.log_or_make(stream, ttl) else {
+            return Ok(Attached::NoStream);
+        };
+        log.keep(ttl);
+        let previous = log.holder.replace(holder.clone());
+        let delivered = log.delivered();
+        inner.ring_holder(previous.as_ref(), &holder.node, session, stream);
+        Ok(Attached::Attached { previous, delivered })
+    }
+
+    async fn detach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+    ) -> Result<(), StoreError> {
+        if let Some(log) = self.lock().log(session, stream) {
+            log.holder.take_if(|now| now == holder);
+        }
+        Ok(())
+    }
+
+    async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError> {
+        let mut inner = self.lock();
+        Ok(inner.log(session, stream).and_then(|log| log.holder.clone()))
+    }
+
+    async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError> {
+        let mut inner = self.lock();
+        Ok(inner
+            .log(session, stream)
+            .map_or(Read::Gone, |log| log.read(after)))
+    }
+
+    async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError> {
+        if let Some(log) = self.lock().log(session, stream) {
+            log.note_delivered(number);
+        }
+        Ok(())
+    }
+
+    async fn answer(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        number: u64,
+        response: &str,
+    ) -> Result<Answered, StoreError> {
+        let mut inner = self.lock();
+        let wanted = inner
+            .streams(session)
+            .and_then(|streams| streams.answer(call, number, response));
+        let Some(node) = wanted else {
+            return Ok(Answered::Unwanted);
+        };
+        inner.ring(&node, &answer_bell(session, call));
+        Ok(Answered::Kept(node))
+    }
+
+    async fn take_answers(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let mut inner = self.lock();
+        let taken = inner.streams(session).map(|streams| streams.take_answers(call));
+        Ok(taken.unwrap_or_default())
+    }
+
+    async fn cancel(
+        &self,
+        session: &SessionId,
+        request: &str,
+        ttl: Duration,
+    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+        let mut inner = self.lock();
+        Ok(inner
+            .streams(session)
+            .and_then(|streams| streams.cancel(request, ttl)))
+    }
+
+    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+        let inner = self.lock();
+        let calls = inner.sessions.iter().flat_map(|(id, session)| {
+            let calls = session.streams.calls_of(node);
+            calls.map(move |call| (id.clone(), call.clone()))
+        });
+        Ok(calls.collect())
+    }
+
+    async fn claim(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<CallRecord>, StoreError> {
+        let mut inner = self.lock();
+        Ok(inner
+            .streams(session)
+            .and_then(|streams| streams.claim(call, from, to)))
+    }
+
+    async fn dead(&self) -> Result<Vec<NodeId>, StoreError> {
+        let inner = self.lock();
+        let dead = inner.leases.keys().filter(|node| !inner.lease_lives(node));
+        Ok(dead.cloned().collect())
+    }
+
+    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if !inner.lease_lives(node) {
+            inner.leases.remove(node);
+        }
+        Ok(())
+    }
+
+    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        let full = inner.changes.len() >= TOPICS_MAX && !inner.changes.contains_key(topic);
+        if full || !inner.counts_changes() {
+            inner.changes.clear();
+        }
+        *inner.changes.entry(topic.clone()).or_default() += 1;
+        inner.changes_end = Some(after(ttl));
+        Ok(())
+    }
+
+    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
+        let inner = self.lock();
+        let counts = Some(&inner.changes).filter(|_| inner.counts_changes());
+        let count = |topic| counts.and_then(|counts| counts.get(topic)).copied();
+        Ok(topics
+            .iter()
+            .map(|topic| count(topic).unwrap_or_default())
+            .collect())
+    }
+
+    async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError> {
+        let mut inner = self.lock();
+        Ok(inner.streams(session).and_then(|streams| streams.seen.clone()))
+    }
+
+    async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError> {
+        if let Some(streams) = self.lock().streams(session) {
+            streams.seen = Some(seen.to_owned());
+        }
+        Ok(())
+    }
+}

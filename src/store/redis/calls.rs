@@ -1,0 +1,309 @@
+//! Calls in flight in Redis: fields of a hash beside the session, and of one for each node, which names its calls.
+//!
+//! The two hashes may be on different nodes of a cluster, so they cannot be written at once. A call is named among its
+//! node's before it is registered, and until after it was taken off: survivors may look for a call in vain, but miss none.
+
+use std::time::Duration;
+
+use fred::error::Error as FredError;
+use fred::types::Value;
+use serde::{Deserialize, Serialize};
+
+use super::nodes::ENDED_LEASE_STAY;
+use super::sessions::{KeySet, unexpected};
+use super::{RedisStore, keys, millis, on_slot_of};
+use crate::session::{NodeId, SessionId};
+use crate::store::StoreError;
+use crate::store::streams::{
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Holder,
+    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell, stream_bell,
+};
+
+/// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    node: String,
+    stream: String,
+    method: String,
+    started: u64,
+    request: String,
+    replayable: bool,
+}
+
+fn write(call: &CallRecord, node: &NodeId) -> Result<String, StoreError> {
+    let written = Written {
+        node: node.as_str().into(),
+        stream: call.name.as_str().into(),
+        method: call.method.clone(),
+        started: call.started_ms,
+        request: call.request.clone(),
+        replayable: call.body.is_some(),
+    };
+    serde_json::to_string(&written).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn read(text: &str, body: Option<String>) -> Result<CallRecord, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("a call's record: {what}"));
+    let written: Written = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
+    Ok(CallRecord {
+        name: StreamId::parse(&written.stream).ok_or_else(|| corrupt("stream"))?,
+        node: NodeId::parse(&written.node).ok_or_else(|| corrupt("node"))?,
+        request: written.request,
+        method: written.method,
+        started_ms: written.started,
+        body,
+    })
+}
+
+impl RedisStore {
+    pub(super) async fn begin_call(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Begun, StoreError> {
+        let (record, holder) = (write(call, &call.node)?, keys::holder(holder));
+        let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
+        let args = [
+            call.name.as_str(),
+            &life,
+            &record,
+            &call.request,
+            &holder,
+            &streams,
+        ];
+        let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
+        let keys = self.log_keys(session, &call.name);
+        self.enroll(&call.node, session, &call.name, ttl).await?;
+        let begun: String = self
+            .script(
+                "call_begin",
+                &self.scripts.call_begin,
+                &keys.each(),
+                args.collect(),
+            )
+            .await?;
+        let begun = match begun.as_str() {
+            "begun" => return Ok(Begun::Begun),
+            "cancelled" => Begun::Cancelled,
+            "gone" => Begun::Gone,
+            _ => return Err(unexpected("call_begin", &[begun])),
+        };
+        self.strike(&call.node, session, &call.name).await;
+        Ok(begun)
+    }
+
+    pub(super) async fn end_call(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        data: Option<&str>,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, call));
+        let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
+        let args = [
+            call.as_str(),
+            &life,
+            by.as_str(),
+            &events,
+            &bytes,
+            &channel,
+            &bell,
+        ];
+        let args = args.into_iter().chain(data).map(Value::from).collect();
+        let keys = self.log_keys(session, call);
+        let answer: Vec<String> = self
+            .script("call_end", &self.scripts.call_end, &keys.each(), args)
+            .await?;
+        // Whatever came of it, the call is not `by`'s any longer.
+        self.strike(by, session, call).await;
+        super::streams::appended("call_end", &answer)
+    }
+
+    pub(super) async fn keep_answer(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        number: u64,
+        response: &str,
+    ) -> Result<Answered, StoreError> {
+        let (number, channel, bell) = (
+            number.to_string(),
+            self.keys.node_start(),
+            answer_bell(session, call),
+        );
+        let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
+        let args = [call.as_str(), &number, response, &waiting, &most, &channel, &bell];
+        let keys = self.call_keys(session);
+        let node: Option<String> = self
+            .script(
+                "answer",
+                &self.scripts.answer,
+                &keys.each(),
+                args.map(Value::from).into(),
+            )
+            .await?;
+        let Some(node) = node else {
+            return Ok(Answered::Unwanted);
+        };
+        match NodeId::parse(&node) {
+            Some(node) => Ok(Answered::Kept(node)),
+            None => Err(unexpected("answer", &[node])),
+        }
+    }
+
+    pub(super) async fn fetch_answers(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let keys = self.call_keys(session);
+        let args = vec![call.as_str().into()];
+        let answers: Vec<String> = self
+            .script("take_answers", &self.scripts.answers_take, &keys.each(), args)
+            .await?;
+        let mut answers = answers.into_iter();
+        let mut taken = Vec::new();
+        while let (Some(number), Some(response)) = (answers.next(), answers.next()) {
+            match number.parse() {
+                Ok(number) => taken.push((number, response)),
+                Err(_) => return Err(unexpected("answers_take", &[number])),
+            }
+        }
+        Ok(taken)
+    }
+
+    pub(super) async fn note_cancel(
+        &self,
+        session: &SessionId,
+        request: &str,
+        ttl: Duration,
+    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+        let keys = self.call_keys(session);
+        let args = [request, &millis(ttl), &CANCELS_NOTED_MAX.to_string()];
+        let found: Vec<String> = self
+            .script(
+                "cancel",
+                &self.scripts.cancel,
+                &keys.each(),
+                args.map(Value::from).into(),
+            )
+            .await?;
+        let [node, call] = found.as_slice() else {
+            return Ok(None);
+        };
+        match (NodeId::parse(node), StreamId::parse(call)) {
+            (Some(node), Some(call)) => Ok(Some((node, call))),
+            _ => Err(unexpected("cancel", &found)),
+        }
+    }
+
+    pub(super) async fn list_calls(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+        let key = self.keys.node_calls(node);
+        let list = async {
+            let list = self
+                .link
+                .send("HKEYS", on_slot_of(&key), vec![key.as_str().into()]);
+            list.await?.convert()
+        };
+        let fields: Vec<String> = self.measured("calls_of", list).await?;
+        Ok(fields
+            .iter()
+            .filter_map(|field| keys::read_call_of(field))
+            .collect())
+    }
+
+    pub(super) async fn claim_call(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<CallRecord>, StoreError> {
+        let (text, body) = self.read_call(session, call).await?;
+        let read = text.as_deref().map(|text| read(text, body)).transpose()?;
+        let (Some(text), Some(mut record)) = (text, read.filter(|record| record.node == *from)) else {
+            self.strike(from, session, call).await;
+            return Ok(None);
+        };
+        let claimed = write(&record, to)?;
+        self.enroll(to, session, call, Duration::ZERO).await?;
+        let keys = self.call_keys(session);
+        let args = [call.as_str(), &text, &claimed].map(Value::from).into();
+        let other: Option<String> = self
+            .script("claim", &self.scripts.claim, &keys.each(), args)
+            .await?;
+        let owner = other.as_deref().unwrap_or(to.as_str());
+        // Not those of the owner: with a fixed name, a node may even claim from its own former life.
+        for node in [from, to].into_iter().filter(|node| node.as_str() != owner) {
+            self.strike(node, session, call).await;
+        }
+        record.node = to.clone();
+        Ok(other.is_none().then_some(record))
+    }
+
+    /// The texts of a call's record and of its request.
+    async fn read_call(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+    ) -> Result<(Option<String>, Option<String>), StoreError> {
+        let key = self.keys.calls(session);
+        let args = [&key, call.as_str(), &keys::body(call)].map(Value::from).into();
+        let read = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
+        let [record, body]: [Option<String>; 2] = self
+            .measured("call_read", read)
+            .await
+            .and_then(|values: Vec<_>| values.try_into().map_err(|_| unexpected("HMGET", &[])))?;
+        Ok((record, body))
+    }
+
+    /// Names a call among those of a node.
+    async fn enroll(
+        &self,
+        node: &NodeId,
+        session: &SessionId,
+        call: &StreamId,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let key = self.keys.node_calls(node);
+        // A call may last longer than what was said when it began; only a node that died leaves such names behind.
+        let life = millis(ttl.max(ENDED_LEASE_STAY));
+        let args = vec![keys::call_of(session, call).into(), life.into()];
+        let enrolled: Result<u64, _> = self.script("enroll", &self.scripts.enroll, &[&key], args).await;
+        enrolled.map(drop)
+    }
+
+    /// Takes a call's name off a node. When that fails, the name stays: whoever looks for the call finds that it is gone.
+    async fn strike(&self, node: &NodeId, session: &SessionId, call: &StreamId) {
+        let key = self.keys.node_calls(node);
+        let args = vec![key.as_str().into(), keys::call_of(session, call).into()];
+        let strike = async { self.link.send("HDEL", on_slot_of(&key), args).await };
+        drop::<Result<Value, _>>(self.measured::<Value>("strike", strike).await);
+    }
+
+    /// The session and its calls.
+    fn call_keys(&self, session: &SessionId) -> KeySet<2> {
+        KeySet([self.keys.session(session), self.keys.calls(session)])
+    }
+
+    /// Strikes a node out of the leases, and then what is left of its calls.
+    pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), FredError> {
+        let (set, names) = (self.keys.nodes(), self.keys.node_calls(node));
+        let args = vec![node.as_str().into()];
+        let forgotten: u64 = self
+            .scripts
+            .forget
+            .run(&self.link, &[&set], args)
+            .await?
+            .convert()?;
+        if forgotten == 1 {
+            let remove = vec![names.as_str().into()];
+            self.link.send("DEL", on_slot_of(&names), remove).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! Event logs in Redis: a hash for each stream, beside its session.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fred::error::Error as FredError;
+use fred::types::{FromValue, Value};
+
+use super::sessions::{KeySet, unexpected};
+use super::{RedisStore, keys, millis, on_slot_of};
+use crate::session::{NodeId, SessionId};
+use crate::store::StoreError;
+use crate::store::streams::{
+    Answered, Appended, Attached, Begun, CallRecord, Event, Holder, READ_EVENTS_MAX, Read,
+    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, StreamStore, TOPICS_MAX, Topic,
+    stream_bell,
+};
+
+#[async_trait]
+impl StreamStore for RedisStore {
+    async fn call_begin(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Begun, StoreError> {
+        self.begin_call(session, call, holder, ttl).await
+    }
+
+    async fn append(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        data: &str,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
+        let events = STREAM_EVENTS_MAX.to_string();
+        let (bytes, streams) = (STREAM_BYTES_MAX.to_string(), SESSION_STREAMS_MAX.to_string());
+        let args = [
+            stream.as_str(),
+            &life,
+            by.as_str(),
+            data,
+            kind(stream),
+            &events,
+            &bytes,
+            &streams,
+            &channel,
+            &bell,
+        ];
+        let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
+        let answer: Vec<String> = self
+            .script("append", &self.scripts.append, &keys.each(), args)
+            .await?;
+        appended("append", &answer)
+    }
+
+    async fn call_end(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        data: Option<&str>,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        self.end_call(session, call, data, by, ttl).await
+    }
+
+    async fn attach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<Attached, StoreError> {
+        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
+        let (connection, streams) = (keys::holder(holder), SESSION_STREAMS_MAX.to_string());
+        let args = [
+            stream.as_str(),
+            &life,
+            &connection,
+            holder.node.as_str(),
+            kind(stream),
+            &streams,
+            &channel,
+            &bell,
+        ];
+        let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
+        let answer: Vec<String> = self
+            .script("attach", &self.scripts.attach, &keys.each(), args)
+            .await?;
+        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["attached", delivered, previous] => Ok(Attached::Attached {
+                previous: keys::read_holder(previous),
+                delivered: delivered
+                    .parse()
+                    .map_err(|_error| unexpected("attach", &answer))?,
+            }),
+            ["none"] => Ok(Attached::NoStream),
+            ["gone"] => Ok(Attached::Gone),
+            _ => Err(unexpected("attach", &answer)),
+        }
+    }
+
+    async fn detach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+    ) -> Result<(), StoreError> {
+        let key = self.keys.session(session);
+        let args = vec![keys::attach(stream).into(), keys::holder(holder).into()];
+        self.script::<u64>("detach", &self.scripts.detach, &[&key], args)
+            .await
+            .map(drop)
+    }
+
+    async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError> {
+        let key = self.keys.session(session);
+        let args = vec![key.as_str().into(), keys::attach(stream).into()];
+        let holder: Option<String> = self.ask("holder", "HGET", &key, args).await?;
+        Ok(holder.as_deref().and_then(keys::read_holder))
+    }
+
+    async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError> {
+        let keys = KeySet([
+            self.keys.session(session),
+            self.keys.events(session, stream.as_str()),
+        ]);
+        let args = vec![after.to_string().into(), READ_EVENTS_MAX.to_string().into()];
+        let answer: Vec<String> = self
+            .script("read", &self.scripts.stream_read, &keys.each(), args)
+            .await?;
+        if answer.is_empty() {
+            return Ok(Read::Gone);
+        }
+        read_page(answer).ok_or_else(|| unexpected("stream_read", &[]))
+    }
+
+    async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError> {
+        let keys = KeySet([
+            self.keys.session(session),
+            self.keys.events(session, stream.as_str()),
+        ]);
+        let args = vec![number.to_string().into()];
+        self.script::<u64>("delivered", &self.scripts.delivered, &keys.each(), args)
+            .await
+            .map(drop)
+    }
+
+    async fn answer(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        number: u64,
+        response: &str,
+    ) -> Result<Answered, StoreError> {
+        self.keep_answer(session, call, number, response).await
+    }
+
+    async fn take_answers(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        self.fetch_answers(session, call).await
+    }
+
+    async fn cancel(
+        &self,
+        session: &SessionId,
+        request: &str,
+        ttl: Duration,
+    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+        self.note_cancel(session, request, ttl).await
+    }
+
+    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+        self.list_calls(node).await
+    }
+
+    async fn claim(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<CallRecord>, StoreError> {
+        self.claim_call(session, call, from, to).await
+    }
+
+    async fn dead(&self) -> Result<Vec<NodeId>, StoreError> {
+        let set = self.keys.nodes();
+        let dead: Vec<String> = self.script("dead", &self.scripts.dead, &[&set], vec![]).await?;
+        Ok(dead.iter().filter_map(|node| NodeId::parse(node)).collect())
+    }
+
+    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
+        self.measured("forget", self.forget_node(node)).await
+    }
+
+    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError> {
+        let key = self.keys.changes();
+        let args = [keys::topic(topic), millis(ttl), TOPICS_MAX.to_string()];
+        let args = args.map(Value::from).into();
+        self.script::<u64>("note_change", &self.scripts.note_change, &[&key], args)
+            .await
+            .map(drop)
+    }
+
+    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
+        if topics.is_empty() {
+            return Ok(vec![]);
+        }
+        let key = self.keys.changes();
+        let fields = topics.iter().map(|topic| keys::topic(topic).into());
+        let args = [key.as_str().into()].into_iter().chain(fields).collect();
+        let counts: Vec<Option<u64>> = self.ask("changes", "HMGET", &key, args).await?;
+        Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError> {
+        let key = self.keys.session(session);
+        let args = vec![key.as_str().into(), keys::SEEN.into()];
+        self.ask("seen", "HGET", &key, args).await
+    }
+
+    async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError> {
+        let key = self.keys.session(session);
+        let args = vec![keys::SEEN.into(), seen.into()];
+        self.script::<u64>("note_seen", &self.scripts.note_seen, &[&key], args)
+            .await
+            .map(drop)
+    }
+}
+
+impl RedisStore {
+    /// The keys of the scripts that `log.lua` stands in front of.
+    pub(super) fn log_keys(&self, session: &SessionId, stream: &StreamId) -> KeySet<4> {
+        let keys = &self.keys;
+        KeySet([
+            keys.session(session),
+            keys.calls(session),
+            keys.events_start(session),
+            keys.events(session, stream.as_str()),
+        ])
+    }
+
+    /// Sends a command about `key`, and reads its answer.
+    async fn ask<T: FromValue>(
+        &self,
+        operation: &'static str,
+        command: &'static str,
+        key: &str,
+        args: Vec<Value>,
+    ) -> Result<T, StoreError> {
+        let ask = async {
+            let answer = self.link.send(command, on_slot_of(key), args).await?;
+            answer.convert().map_err(FredError::from)
+        };
+        self.measured(operation, ask).await
+    }
+}
+
+/// Whether a stream is made by whoever needs it first, as scripts call it.
+fn kind(stream: &StreamId) -> &'static str {
+    if stream.stands() { "make" } else { "call" }
+}
+
+/// What the scripts that append answer.
+pub(super) fn appended(script: &str, answer: &[String]) -> Result<Appended, StoreError> {
+    match answer {
+        [word, number, holder] if word == "at" => Ok(Appended::At {
+            number: number.parse().map_err(|_error| unexpected(script, answer))?,
+            holder: keys::read_holder(holder),
+        }),
+        [word] if word == "gone" => Ok(Appended::Gone),
+        _ => Err(unexpected(script, answer)),
+    }
+}
+
+fn read_page(answer: Vec<String>) -> Option<Read> {
+    let mut answer = answer.into_iter();
+    let mut number = || answer.next()?.parse::<u64>().ok();
+    let (first, head, done, from) = (number()?, number()?, number()?, number()?);
+    let events = (from..).zip(answer);
+    Some(Read::Events {
+        events: events.map(|(number, data)| Event { number, data }).collect(),
+        first,
+        head,
+        done: done == 1,
+    })
+}
