@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rmcp::ServerHandler;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cluster::lease;
@@ -25,6 +25,7 @@ use crate::store::{Lease, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::transport::handler::Handler;
+use crate::transport::switchboard::Switchboard;
 
 pub mod open;
 mod serve;
@@ -154,7 +155,7 @@ impl Builder {
         };
         let listener = Listener::bind(&settings).await?;
         let node = NodeId::parse(&settings.node_id).unwrap_or_else(|| NodeId::generate(unix_ms()));
-        let supervisor = Supervisor::new();
+        let (supervisor, work) = (Supervisor::new(), Supervisor::new());
         let keys = match settings.request_state.secret.as_str() {
             "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
             secret => RequestStateKeys::configured(secret)?,
@@ -165,12 +166,20 @@ impl Builder {
             handler,
             pulse: Arc::default(),
             keys: Arc::new(keys),
-            calls: Arc::default(),
+            board: Switchboard {
+                node: node.clone(),
+                store: Arc::clone(&store),
+                hub: Arc::default(),
+                calls: Arc::default(),
+                supervisor: work.clone(),
+            },
+            work,
             permits: Arc::new(Semaphore::new(settings.call.node_max)),
             guard: Guard::new(&settings),
             supervisor,
             started: Instant::now(),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
+            leaving: CancellationToken::new(),
             node,
             settings,
             store,
@@ -207,7 +216,13 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
     };
     shared.store.lease_renew(&lease, lease::LEASE_TTL).await?;
     supervisor.spawn_vital("metrics", upkeep());
-    supervisor.spawn_vital("ring", shared.sessions.clone().listen(rings));
+    supervisor.spawn_vital(
+        "ring",
+        shared
+            .sessions
+            .clone()
+            .listen(rings, Arc::new(shared.board.clone())),
+    );
     supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
     supervisor.spawn_vital("lease", lease::renew(store(), lease));
     supervisor.spawn_vital("pulse", Pulse::keep(Arc::clone(&shared.pulse), store()));
@@ -301,22 +316,24 @@ impl Running {
         let Self { shared, server } = self;
         let settings = &shared.settings.drain;
         let deadline = stop.deadline(settings.deadline);
-        shared.draining.store(true, Ordering::Release);
+        shared.draining.cancel();
         info!(node = %shared.node, "draining");
         if stop == Stop::WhenBalancersKnow {
             // The listener goes on serving: until balancers have seen /readyz change they still send requests.
             sleep(settings.delay).await;
         }
+        // Clients that carry a stream here come back elsewhere; their calls go on here until the deadline.
+        shared.leaving.cancel();
         let give_up = Instant::now() + deadline;
         server.stop(deadline).await;
-        // The two share the deadline: together with the delay it must fit what the platform grants.
+        // They share the deadline: together with the delay it must fit what the platform grants.
         let left = give_up.saturating_duration_since(Instant::now());
-        shared.supervisor.stop(left.max(TASKS_STOP_WITHIN)).await;
+        shared.work.stop(left.max(TASKS_STOP_WITHIN)).await;
+        shared.supervisor.stop(TASKS_STOP_WITHIN).await;
+        // Calls that are left behind are claimed by survivors, as those of a node that died.
         if let Err(error) = shared.store.lease_end(&shared.node).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "could not end this node's lease: it ends by itself"
-            );
+            let error = &error as &dyn std::error::Error;
+            warn!(error, "could not end this node's lease: it ends by itself");
         }
         shared.store.close().await;
         info!(node = %shared.node, "stopped");

@@ -3,19 +3,19 @@
 //! | route | what |
 //! |---|---|
 //! | `POST /mcp` | one JSON-RPC message, of either era |
-//! | `GET /mcp` | the standalone stream of a session |
+//! | `GET /mcp` | the standalone stream of a session, or a reply's stream taken up again |
 //! | `DELETE /mcp` | ends a session |
 //! | `GET /health`, `/livez`, `/readyz` | for operators and balancers |
 //! | `GET /metrics` | for Prometheus |
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::routing::{get, post};
 use rmcp::model::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cluster::Sessions;
@@ -27,8 +27,8 @@ use crate::session::state::StateStore;
 use crate::session::{NodeId, Notebooks, Principal, RequestState};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
-use crate::transport::calls::Calls;
 use crate::transport::handler::Handler;
+use crate::transport::switchboard::Switchboard;
 
 pub mod answer;
 pub mod body;
@@ -37,6 +37,7 @@ pub mod health;
 pub mod legacy;
 pub mod mcp;
 pub mod modern;
+pub mod stream;
 
 /// What every request of a node shares.
 #[derive(Debug)]
@@ -57,25 +58,29 @@ pub struct Shared {
     pub pulse: Arc<Pulse>,
     /// The keys that seal `requestState`.
     pub keys: Arc<RequestStateKeys>,
-    /// The calls that this node is running.
-    pub calls: Arc<Calls>,
+    /// Where calls and streams are found, here or on any node.
+    pub board: Switchboard,
     /// A permit for each call that this node may run at once.
     pub permits: Arc<Semaphore>,
     /// Who may call, and from where.
     pub guard: guard::Guard,
-    /// The owner of all tasks.
+    /// The owner of the tasks that the node cannot do without.
     pub supervisor: Supervisor,
+    /// The owner of calls and streams, which finish first when the node stops.
+    pub work: Supervisor,
     /// When the node started.
     pub started: Instant,
-    /// Whether the node is shutting down.
-    pub draining: AtomicBool,
+    /// Fires when the node begins to shut down.
+    pub draining: CancellationToken,
+    /// Fires when balancers have had time to notice: streams are sent elsewhere.
+    pub leaving: CancellationToken,
 }
 
 impl Shared {
     /// Whether the node is shutting down.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.is_cancelled()
     }
 
     /// The notebooks of a principal.

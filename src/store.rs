@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use self::streams::StreamStore;
+pub use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateError;
 use crate::session::{LogLevel, NodeId, SessionId, SessionRecord};

@@ -104,7 +104,7 @@ async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Res
     let (node, supervisor) = (NodeId::generate(unix_ms()), Supervisor::new());
     let rings = store.listen(&node).await?;
     let sessions = Sessions::new(Arc::clone(store), node, settings, supervisor.clone());
-    supervisor.spawn_vital("ring", sessions.clone().listen(rings));
+    supervisor.spawn_vital("ring", sessions.clone().listen(rings, Arc::new(())));
     let ended = sessions.end(id).await;
     supervisor.stop(STOP_WITHIN).await;
     match ended {

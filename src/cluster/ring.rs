@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::session::{NodeId, SessionId};
+use crate::store::streams::Topic;
 use crate::store::{Store, StoreError};
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
@@ -41,6 +42,41 @@ pub enum Bell {
         /// The number to acknowledge.
         number: u64,
     },
+    /// An event was appended to a stream that this node carries: read its log. Sent by the store.
+    Stream {
+        /// The session.
+        session: String,
+        /// The stream.
+        stream: String,
+    },
+    /// A client's answer came for a call that this node runs: take it from the store. Sent by the store.
+    Answer {
+        /// The session.
+        session: String,
+        /// The call.
+        call: String,
+    },
+    /// A client cancels a call that this node runs, or may be about to register.
+    Cancel {
+        /// The session.
+        session: String,
+        /// The request's id, as JSON text.
+        request: String,
+    },
+    /// Another connection carries a stream now.
+    Replaced {
+        /// The session.
+        session: String,
+        /// The stream.
+        stream: String,
+        /// The connection that carries it no longer.
+        connection: u64,
+    },
+    /// Something changed that sessions may want to know of: compare the counts.
+    Topic {
+        /// What changed.
+        topic: Topic,
+    },
     /// A node has stopped trusting its copy.
     Acknowledged {
         /// The number of the ring.
@@ -53,6 +89,22 @@ pub enum Bell {
 struct Waiting {
     missing: HashSet<String>,
     done: Option<oneshot::Sender<()>>,
+}
+
+/// Who hears what is rung, apart from what concerns copies of sessions.
+pub trait Ears: std::fmt::Debug + Send + Sync + 'static {
+    /// Something was rung.
+    fn hear(&self, bell: Bell);
+
+    /// Something may have been rung and not been heard.
+    fn catch_up(&self);
+}
+
+/// Nobody, for a process that only rings.
+impl Ears for () {
+    fn hear(&self, _bell: Bell) {}
+
+    fn catch_up(&self) {}
 }
 
 /// Rings other nodes, and collects their acknowledgements.

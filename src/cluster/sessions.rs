@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::live::Live;
 use super::registry::{Registry, Retired, Slot};
-use super::ring::{Bell, News, Ring};
+use super::ring::{Bell, Ears, News, Ring};
 use super::unix_ms;
 use crate::config::{SessionSettings, Settings};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord};
@@ -118,6 +118,15 @@ impl Sessions {
         )))
     }
 
+    /// The session of that id, for work that was admitted before: whoever asks is not checked again, and its life is not
+    /// renewed. `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub async fn recall(&self, id: &SessionId) -> Result<Option<Arc<Live>>, SessionError> {
+        self.inner.look_up(id, unix_ms()).await
+    }
+
     /// The session of that id, from this node's registry or else from the store, with its life renewed.
     ///
     /// # Errors
@@ -184,14 +193,15 @@ impl Sessions {
     }
 
     /// Listens to the ring for as long as the node runs.
-    pub async fn listen(self, mut rings: broadcast::Receiver<Heard>) {
+    pub async fn listen(self, mut rings: broadcast::Receiver<Heard>, ears: Arc<dyn Ears>) {
         loop {
             match rings.recv().await {
-                Ok(Heard::Message(text)) => self.hear(&text),
+                Ok(Heard::Message(text)) => self.hear(&text, ears.as_ref()),
                 Ok(Heard::Deaf) => self.inner.registry.go_deaf(),
                 Ok(Heard::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
                     debug!("rings may have been missed: reading every session again before it is served");
                     self.inner.registry.hear_again();
+                    ears.catch_up();
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
@@ -213,7 +223,7 @@ impl Sessions {
         }
     }
 
-    fn hear(&self, text: &str) {
+    fn hear(&self, text: &str, ears: &dyn Ears) {
         match serde_json::from_str::<Bell>(text) {
             Ok(Bell::Session {
                 news,
@@ -227,6 +237,7 @@ impl Sessions {
                 self.look_again(id, news, from, number);
             }
             Ok(Bell::Acknowledged { number, by }) => self.inner.ring.acknowledged(number, &by),
+            Ok(bell) => ears.hear(bell),
             // A newer version may ring in ways this one does not know.
             Err(error) => debug!(%error, "a ring that this version does not know"),
         }

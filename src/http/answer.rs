@@ -91,7 +91,9 @@ fn whole(finished: Finished) -> Response {
     response
 }
 
-fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
+/// Server-sent events.
+#[must_use]
+pub fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
     let events =
         futures::stream::poll_fn(move |cx| events.poll_recv(cx).map(|event| event.map(Ok::<_, Infallible>)));
     let mut response = Response::new(Body::from_stream(events));

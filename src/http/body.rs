@@ -32,22 +32,24 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// [`Refusal::NotAcceptable`].
 pub fn check_accept(headers: &HeaderMap) -> Result<(), Refusal> {
     const RULE: &str = "send Accept: application/json, text/event-stream";
-    let accepts = |main: &str, sub: &str| {
-        let values = headers
-            .get_all(ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let mut ranges = values.flat_map(|value| value.split(',')).filter_map(range);
-        ranges.any(|(m, s)| {
-            (m == "*" || m.eq_ignore_ascii_case(main)) && (s == "*" || s.eq_ignore_ascii_case(sub))
-        })
-    };
     let anything = !headers.contains_key(ACCEPT);
-    if anything || (accepts("application", "json") && accepts("text", "event-stream")) {
+    if anything || (accepts(headers, "application", "json") && accepts(headers, "text", "event-stream")) {
         Ok(())
     } else {
         Err(Refusal::NotAcceptable(RULE))
     }
+}
+
+/// Whether `Accept` names a media type, or a range that holds it.
+#[must_use]
+pub fn accepts(headers: &HeaderMap, main: &str, sub: &str) -> bool {
+    let values = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut ranges = values.flat_map(|value| value.split(',')).filter_map(range);
+    ranges
+        .any(|(m, s)| (m == "*" || m.eq_ignore_ascii_case(main)) && (s == "*" || s.eq_ignore_ascii_case(sub)))
 }
 
 /// A media range's type and subtype; `None` when its weight is zero, which rules it out.

@@ -20,13 +20,28 @@ use crate::protocol::message::{Message, Notification, Request, Response as Clien
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
 use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind};
-use crate::store::Change;
+use crate::store::streams::{CallRecord, StreamId};
+use crate::store::{Change, StoreError};
 use crate::telemetry::metrics::{self, Outcome, method_label};
 use crate::transport::call::{self, Call};
+use crate::transport::logged::{Log, Replay};
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
+
+impl From<StoreError> for Refusal {
+    fn from(cause: StoreError) -> Self {
+        tracing::warn!(
+            error = &cause as &dyn std::error::Error,
+            "the store did not do as asked"
+        );
+        match cause {
+            StoreError::Unreachable(_) => Self::StoreUnreachable,
+            StoreError::Corrupt(_) => Self::Internal,
+        }
+    }
+}
 
 impl From<SessionError> for Refusal {
     fn from(error: SessionError) -> Self {
@@ -95,9 +110,47 @@ pub(super) async fn request(
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
-    let running = begin(shared, &came, &live, request, peek, &cancel, out).await?;
-    let flight = Flight::new(running, messages, cancel, true, shared.supervisor.clone());
+    let log = log(shared, &came, &live, &request, &peek);
+    let running = begin(
+        shared,
+        &came,
+        &live,
+        request,
+        peek,
+        log.record.name.clone(),
+        &cancel,
+        out,
+    )
+    .await?;
+    let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
+}
+
+/// What it takes to log a call's reply, should it become a stream.
+fn log(shared: &Arc<Shared>, came: &Came, live: &Arc<Live>, request: &Request<'_>, peek: &Peek) -> Log {
+    let method = method_label(&request.method);
+    Log {
+        board: shared.board.clone(),
+        live: Arc::clone(live),
+        record: CallRecord {
+            name: StreamId::generate(),
+            node: shared.node.clone(),
+            request: request.id.clone().into_json_value().to_string(),
+            method: request.method.to_string(),
+            started_ms: unix_ms(),
+            body: None,
+        },
+        replay: Some(Replay {
+            handler: Arc::clone(&shared.handler),
+            method,
+            tool: peek.name.clone(),
+            body: came.body.clone(),
+        }),
+        ttl: shared.settings.session.ttl,
+        patience: shared.settings.store.outage_grace,
+        keep_alive: shared.settings.call.keep_alive,
+        draining: shared.leaving.clone(),
+    }
 }
 
 /// A batch of 2025-03-26: each message stands alone, the responses come together.
@@ -127,6 +180,7 @@ pub(super) async fn batch(
                             &live,
                             request,
                             peek,
+                            StreamId::generate(),
                             &cancel.child_token(),
                             out.clone(),
                         )
@@ -139,7 +193,7 @@ pub(super) async fn batch(
             Ok(Message::Notification(notification)) => {
                 notice(shared, &live, &notification).await?;
             }
-            Ok(Message::Response(response)) => give_answer(shared, &live, response),
+            Ok(Message::Response(response)) => give_answer(shared, &live, response).await?,
             Err(refusal) => running.push(refused(&refusal, None)),
         }
     }
@@ -149,7 +203,7 @@ pub(super) async fn batch(
         messages,
         cancel,
         true,
-        shared.supervisor.clone(),
+        shared.work.clone(),
     );
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
@@ -180,8 +234,7 @@ pub(super) async fn response(
 ) -> Result<(), Refusal> {
     let live = session(shared, came).await?;
     note(Era::Legacy, "other", Some(&live.tag));
-    give_answer(shared, &live, response);
-    Ok(())
+    give_answer(shared, &live, response).await
 }
 
 /// `DELETE`: ends the session everywhere, for good.
@@ -192,7 +245,7 @@ pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal
 }
 
 /// The session that a request names.
-async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, Refusal> {
+pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, Refusal> {
     if version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
         return Err(Refusal::UnknownVersionHeader);
     }
@@ -216,6 +269,7 @@ async fn begin(
     live: &Arc<Live>,
     request: Request<'_>,
     peek: Peek,
+    name: StreamId,
     cancel: &CancellationToken,
     out: tokio::sync::mpsc::Sender<bytes::Bytes>,
 ) -> Result<BoxFuture<'static, Finished>, Refusal> {
@@ -236,6 +290,7 @@ async fn begin(
     }
     let then = change_of(&typed)?.map(|change| (shared.sessions.clone(), Arc::clone(live), change));
     let call = Call {
+        name,
         id: request.id,
         method: method_label(&request.method),
         request: typed,
@@ -249,7 +304,7 @@ async fn begin(
     let running = call::run(
         call,
         Arc::clone(&shared.handler),
-        &shared.calls,
+        &shared.board.calls,
         call_times(shared),
         out,
     );
@@ -273,8 +328,8 @@ async fn notice(
                 .ok_or(Refusal::NotAMessage(
                     "notifications/cancelled needs params.requestId",
                 ))?;
-            shared.calls.cancel(&live.id, &parse_id(cancelled.request_id)?);
-            return Ok(());
+            let request = parse_id(cancelled.request_id)?;
+            return Ok(shared.board.cancel(live, &request).await?);
         }
         "notifications/initialized" if !live.record.initialized => {
             shared.sessions.change(live, &Change::Initialized).await?;
@@ -286,7 +341,7 @@ async fn notice(
     let caller = caller(shared, live);
     let handler = Arc::clone(&shared.handler);
     let limit = shared.settings.call.timeout;
-    shared.supervisor.spawn("notification", async move {
+    shared.work.spawn("notification", async move {
         notify::deliver(typed, caller, handler, limit).await;
         drop(place);
     });
@@ -299,9 +354,8 @@ struct Cancelled<'a> {
     request_id: &'a RawValue,
 }
 
-fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) {
-    let outcome = response.outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
-    shared.calls.answer(&live.id, &response.id, outcome);
+async fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) -> Result<(), Refusal> {
+    Ok(shared.board.answer(live, &response.id, response.outcome).await?)
 }
 
 /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, Request as HttpRequest, StatusCode};
 use rmcp::model::RequestId;
@@ -13,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info_span};
 
-use super::{Shared, answer, body, legacy, modern};
+use super::{Shared, answer, body, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
@@ -25,13 +26,15 @@ use crate::transport::request::Peek;
 
 /// The session's header (2025-11-25, Transports, "Session Management").
 pub(crate) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
-const ALLOWED: &str = "POST, DELETE";
+const ALLOWED: &str = "GET, POST, DELETE";
 
 /// A request that was let in.
 #[derive(Debug)]
 pub(crate) struct Came {
     pub(crate) parts: Parts,
     pub(crate) principal: Principal,
+    /// The body; empty where there is none.
+    pub(crate) body: Bytes,
 }
 
 /// A refusal of the request of that id, if it is known.
@@ -65,7 +68,15 @@ pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpReque
         let ended = async {
             let (parts, _) = request.into_parts();
             let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-            legacy::end(&shared, &Came { parts, principal }).await
+            legacy::end(
+                &shared,
+                &Came {
+                    parts,
+                    principal,
+                    body: Bytes::new(),
+                },
+            )
+            .await
         };
         let response = match ended.await {
             Ok(()) => answer::empty(StatusCode::NO_CONTENT),
@@ -78,10 +89,31 @@ pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpReque
     .await
 }
 
-/// No standalone stream is offered: the answer that the protocol has for that (2025-11-25, Transports, "Listening for
-/// Messages from the Server").
 pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
-    other_method(State(shared), request).await
+    let span = span(&shared);
+    let began = Instant::now();
+    async move {
+        let opened = async {
+            let (parts, _) = request.into_parts();
+            let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+            stream::open(
+                &shared,
+                Came {
+                    parts,
+                    principal,
+                    body: Bytes::new(),
+                },
+            )
+            .await
+        };
+        let response = opened
+            .await
+            .unwrap_or_else(|refusal| answer::refusal(&refusal, None));
+        finish(began, &response);
+        response
+    }
+    .instrument(span)
+    .await
 }
 
 pub(crate) async fn other_method(
@@ -121,7 +153,11 @@ async fn serve(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<R
     let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
     body::check_content_type(&parts.headers)?;
     let bytes = body::read(&parts.headers, http_body, shared.settings.http.body_bytes_max).await?;
-    let came = Came { parts, principal };
+    let came = Came {
+        parts,
+        principal,
+        body: bytes.clone(),
+    };
     match Body::parse(&bytes)? {
         Body::One(Message::Request(request)) => {
             let id = request.id.clone();

@@ -14,6 +14,7 @@ use crate::protocol::error::Refusal;
 use crate::protocol::headers::{check_params, name_member};
 use crate::protocol::message::Request;
 use crate::session::{Caller, Principal};
+use crate::store::streams::StreamId;
 use crate::telemetry::metrics::method_label;
 use crate::transport::call::{self, Call};
 use crate::transport::peer::LogGate;
@@ -49,6 +50,7 @@ pub(super) async fn request(
     let place = permit(shared)?;
     let cancel = CancellationToken::new();
     let call = Call {
+        name: StreamId::generate(),
         id: request.id,
         method,
         request: typed,
@@ -63,7 +65,7 @@ pub(super) async fn request(
     let running = call::run(
         call,
         Arc::clone(&shared.handler),
-        &shared.calls,
+        &shared.board.calls,
         call_times(shared),
         out,
     );
@@ -72,7 +74,7 @@ pub(super) async fn request(
         drop(place);
         finished
     });
-    let flight = Flight::new(running, messages, cancel, false, shared.supervisor.clone());
+    let flight = Flight::new(running, messages, cancel, false, shared.work.clone());
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
 

@@ -40,6 +40,9 @@ pub enum Refusal {
     /// Unknown, expired, ended, or somebody else's.
     #[error("Session not found: it has ended or expired. Send `initialize` to open another")]
     SessionNotFound,
+    /// `Last-Event-ID` cannot be resumed from.
+    #[error("Last-Event-ID cannot be resumed from: {0}. Open a stream without it")]
+    BadEventId(&'static str),
     /// `Accept` lacks what the answer may be.
     #[error("not acceptable: {0}")]
     NotAcceptable(&'static str),
@@ -123,6 +126,7 @@ impl Refusal {
             | Self::HeaderMismatch(_)
             | Self::UnsupportedVersion { .. }
             | Self::MetaIncomplete(_)
+            | Self::BadEventId(_)
             | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
@@ -152,7 +156,8 @@ impl Refusal {
             Self::MetaIncomplete(_) | Self::InvalidParams(_) => ErrorCode::INVALID_PARAMS,
             Self::MethodNotFound(_) => ErrorCode::METHOD_NOT_FOUND,
             Self::Internal => ErrorCode::INTERNAL_ERROR,
-            Self::NotAcceptable(_)
+            Self::BadEventId(_)
+            | Self::NotAcceptable(_)
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge(_)
             | Self::BodyIncomplete
@@ -176,6 +181,7 @@ impl Refusal {
             Self::UnknownVersionHeader => "unknown_version_header",
             Self::NoSession => "no_session",
             Self::SessionNotFound => "session_not_found",
+            Self::BadEventId(_) => "bad_event_id",
             Self::NotAcceptable(_) => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge(_) => "body_too_large",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::session::{NodeId, SessionId};
@@ -44,6 +45,12 @@ impl StreamId {
     pub const SSE: &'static str = "sse";
     /// The longest name, in bytes.
     pub const BYTES_MAX: usize = 32;
+
+    /// A fresh name for a call, unique among all calls of all nodes (UUID v4).
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string().into())
+    }
 
     /// Reads a name: 1 to 32 ASCII letters and digits.
     #[must_use]
@@ -184,7 +191,8 @@ pub enum Answered {
 }
 
 /// What may change for many sessions at once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Topic {
     /// `notifications/tools/list_changed`
     Tools,

@@ -29,6 +29,7 @@ use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::session::Caller;
 use crate::store::Change;
+use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, Outcome};
 
 /// How long a handler may go on after its token fired, before it is dropped.
@@ -46,6 +47,8 @@ pub struct CallTimes {
 /// A request ready to be run.
 #[derive(Debug)]
 pub struct Call {
+    /// Its name: unique among all calls of all nodes. Its stream has the same, and the ids of its requests begin so.
+    pub name: StreamId,
     /// The id that the client gave it.
     pub id: RequestId,
     /// The method's name, for metrics.
@@ -75,7 +78,7 @@ pub fn run(
     times: CallTimes,
     outbound: mpsc::Sender<Bytes>,
 ) -> BoxFuture<'static, Finished> {
-    let name: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
+    let name: Arc<str> = call.name.as_str().into();
     let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
     let registered = call.caller.session.as_ref().map(|session| {
         calls.register(

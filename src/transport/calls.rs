@@ -23,8 +23,11 @@ pub struct Answer {
     /// Which of the call's requests it answers.
     pub number: u64,
     /// The result's JSON text, or the error's.
-    pub outcome: Result<Box<RawValue>, Box<RawValue>>,
+    pub outcome: Outcome,
 }
+
+/// A result's JSON text, or an error's.
+pub type Outcome = Result<Box<RawValue>, Box<RawValue>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -112,34 +115,35 @@ impl Calls {
         }
     }
 
-    /// Cancels a call, if this node is running it.
-    pub fn cancel(&self, session: &SessionId, request: &RequestId) {
+    /// Cancels a call. False when this node does not run it.
+    pub fn cancel(&self, session: &SessionId, request: &RequestId) -> bool {
         let key = (session.clone(), request.clone());
-        if let Some(entry) = self.shard(&self.by_request, &key).get(&key) {
+        let shard = self.shard(&self.by_request, &key);
+        let entry = shard.get(&key);
+        if let Some(entry) = entry {
             entry.cancel.cancel();
         }
+        entry.is_some()
     }
 
-    /// Hands a client's answer to the call of this session that asked. An answer that nobody waits for is dropped:
-    /// it came twice, too late, or was made up.
-    pub fn answer(&self, session: &SessionId, id: &RequestId, outcome: Result<Box<RawValue>, Box<RawValue>>) {
-        let RequestId::String(id) = id else { return };
+    /// Hands a client's answer to the call of this session that asked. False when this node does not run it.
+    pub fn answer(&self, session: &SessionId, id: &RequestId, outcome: Outcome) -> bool {
+        let RequestId::String(id) = id else { return false };
         let Some((name, number)) = id.rsplit_once('-') else {
-            return;
+            return false;
         };
-        let Ok(number) = number.parse() else { return };
+        let Ok(number) = number.parse() else { return false };
         let sender = match self.shard(&self.by_name, name).get(name) {
-            Some((asker, sender)) if asker == session => Some(sender.clone()),
-            _ => None,
+            Some((asker, sender)) if asker == session => sender.clone(),
+            _ => return false,
         };
-        if let Some(sender) = sender
-            && sender.try_send(Answer { number, outcome }).is_err()
-        {
+        if sender.try_send(Answer { number, outcome }).is_err() {
             tracing::debug!(
                 session = session.tag(),
                 "a client's answer came when no more could be taken"
             );
         }
+        true
     }
 
     fn shard<'a, K, V, Q: Hash + ?Sized>(

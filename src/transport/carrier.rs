@@ -74,26 +74,23 @@ enum Stop {
 }
 
 impl Carrier {
-    /// Carries `stream` to the client at the other end of the channel that comes with it.
+    /// Carries `stream` to the client at the other end of `client`, a channel of [`SOCKET_EVENTS_MAX`].
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         stream: StreamId,
         carried: Carried,
         terms: Terms,
-    ) -> (Self, mpsc::Receiver<Bytes>) {
-        let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
-        (
-            Self {
-                written: terms.after,
-                store,
-                stream,
-                carried,
-                terms,
-                client,
-            },
-            socket,
-        )
+        client: mpsc::Sender<Bytes>,
+    ) -> Self {
+        Self {
+            written: terms.after,
+            store,
+            stream,
+            carried,
+            terms,
+            client,
+        }
     }
 
     /// Carries until the stream ends, the client goes, or another connection takes over.

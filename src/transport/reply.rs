@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::carrier::SOCKET_EVENTS_MAX;
+use super::logged::Log;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -33,6 +35,7 @@ pub struct Flight {
     cancel: CancellationToken,
     survives: bool,
     supervisor: Supervisor,
+    log: Option<Box<Log>>,
 }
 
 impl std::fmt::Debug for Flight {
@@ -78,7 +81,15 @@ impl Flight {
             cancel,
             survives,
             supervisor,
+            log: None,
         }
+    }
+
+    /// The same, but a reply that becomes a stream is logged, so that any node can carry it on.
+    #[must_use]
+    pub fn logged(mut self, log: Log) -> Self {
+        self.log = Some(Box::new(log));
+        self
     }
 
     /// Runs the call until it is known what the client gets. A stream goes on in a task of its own.
@@ -112,6 +123,9 @@ impl Flight {
         message: Option<Bytes>,
         finished: Option<Finished>,
     ) -> Reply {
+        if let Some(log) = self.log.take() {
+            return self.into_logged_stream(*log, message, finished);
+        }
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
         supervisor.spawn("stream", async move {
@@ -153,6 +167,23 @@ impl Flight {
                 () = sleep(keep_alive) => client.comment().await,
             }
         }
+    }
+}
+
+impl Flight {
+    fn into_logged_stream(mut self, log: Log, message: Option<Bytes>, finished: Option<Finished>) -> Reply {
+        let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
+        let call = match (finished, self.call.take()) {
+            (Some(finished), _) => Box::pin(std::future::ready(finished)),
+            (None, Some(call)) => call,
+            (None, None) => return Reply::Json(Finished::nothing()),
+        };
+        let (_, empty) = mpsc::channel(1);
+        let outbound = std::mem::replace(&mut self.outbound, empty);
+        let first = message.into_iter().collect();
+        let run = log.run(call, outbound, first, self.cancel.clone(), client);
+        self.supervisor.spawn("logged-call", run);
+        Reply::Stream(socket)
     }
 }
 

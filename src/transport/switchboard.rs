@@ -1,0 +1,164 @@
+//! Finds, on this node or any other, what a client's message is for: the call that it cancels or answers, the streams
+//! that want to know of a change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::RequestId;
+use serde_json::value::RawValue;
+use tracing::debug;
+
+use super::calls::Calls;
+use super::hub::Hub;
+use crate::cluster::Live;
+use crate::cluster::ring::{Bell, Ears};
+use crate::session::{NodeId, SessionId};
+use crate::store::streams::{Answered, StreamId};
+use crate::store::{Store, StoreError};
+use crate::supervisor::Supervisor;
+
+/// How long a cancellation waits for its call to register: far longer than the reply grace.
+const CANCELLED_FOR: Duration = Duration::from_secs(60);
+
+/// What connects messages with calls and streams.
+#[derive(Debug, Clone)]
+pub struct Switchboard {
+    /// This node.
+    pub node: NodeId,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The streams that connections of this node carry.
+    pub hub: Arc<Hub>,
+    /// The calls that this node runs.
+    pub calls: Arc<Calls>,
+    /// The owner of all tasks.
+    pub supervisor: Supervisor,
+}
+
+impl Switchboard {
+    /// Cancels a call of this session, wherever it runs.
+    ///
+    /// # Errors
+    /// [`StoreError`], when the call does not run here and no other node could be told.
+    pub async fn cancel(&self, live: &Live, request: &RequestId) -> Result<(), StoreError> {
+        if self.calls.cancel(&live.id, request) {
+            return Ok(());
+        }
+        let request = request.clone().into_json_value().to_string();
+        let runs = self.store.cancel(&live.id, &request, CANCELLED_FOR).await?;
+        let bell = Bell::Cancel {
+            session: live.id.as_str().to_owned(),
+            request,
+        };
+        let Ok(text) = serde_json::to_string(&bell) else {
+            return Ok(());
+        };
+        match runs {
+            Some((node, _)) => self.store.ring(&node, &text).await,
+            // It has not registered: it may run anywhere, or nowhere.
+            None => self.store.ring_all(&text).await,
+        }
+    }
+
+    /// Hands a client's answer to the call that asked, wherever it runs. An answer that nobody waits for is dropped: it
+    /// came twice, too late, or was made up.
+    ///
+    /// # Errors
+    /// [`StoreError`], when the call does not run here and the answer could not be kept for another node.
+    pub async fn answer(
+        &self,
+        live: &Live,
+        id: &RequestId,
+        outcome: Result<&RawValue, &RawValue>,
+    ) -> Result<(), StoreError> {
+        let owned = outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
+        if self.calls.answer(&live.id, id, owned) {
+            return Ok(());
+        }
+        let RequestId::String(text) = id else {
+            return Ok(());
+        };
+        let Some((call, number)) = text.rsplit_once('-') else {
+            return Ok(());
+        };
+        let (Some(call), Ok(number)) = (StreamId::parse(call), number.parse()) else {
+            return Ok(());
+        };
+        let response = match outcome {
+            Ok(result) => format!(r#"{{"result":{result}}}"#),
+            Err(error) => format!(r#"{{"error":{error}}}"#),
+        };
+        if self.store.answer(&live.id, &call, number, &response).await? == Answered::Unwanted {
+            debug!(session = live.tag, "an answer that no call waits for");
+        }
+        Ok(())
+    }
+
+    /// Takes from the store what clients answered to a call of this node through other nodes.
+    pub async fn take_answers(&self, session: &SessionId, call: &StreamId) {
+        let answers = match self.store.take_answers(session, call).await {
+            Ok(answers) => answers,
+            Err(error) => return debug!(%error, "could not take a client's answers yet"),
+        };
+        for (number, response) in answers {
+            let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
+            if let Some(outcome) = outcome_of(&response) {
+                self.calls.answer(session, &id, outcome);
+            }
+        }
+    }
+}
+
+/// The result or error in a kept response.
+fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
+    #[derive(serde::Deserialize)]
+    struct Kept {
+        result: Option<Box<RawValue>>,
+        error: Option<Box<RawValue>>,
+    }
+    let Kept { result, error } = serde_json::from_str(response).ok()?;
+    result.map(Ok).or(error.map(Err))
+}
+
+impl Ears for Switchboard {
+    fn hear(&self, bell: Bell) {
+        match bell {
+            Bell::Stream { session, stream } => {
+                if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
+                {
+                    self.hub.ring(&session, &stream);
+                }
+            }
+            Bell::Answer { session, call } => {
+                if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
+                    let board = self.clone();
+                    self.supervisor.spawn("take-answers", async move {
+                        board.take_answers(&session, &call).await
+                    });
+                }
+            }
+            Bell::Cancel { session, request } => {
+                if let (Some(session), Ok(request)) =
+                    (SessionId::parse(&session), serde_json::from_str(&request))
+                {
+                    self.calls.cancel(&session, &request);
+                }
+            }
+            Bell::Replaced {
+                session,
+                stream,
+                connection,
+            } => {
+                if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
+                {
+                    self.hub.replaced(&session, &stream, connection);
+                }
+            }
+            Bell::Topic { .. } | Bell::Session { .. } | Bell::Acknowledged { .. } => {}
+        }
+    }
+
+    fn catch_up(&self) {
+        self.hub.ring_all();
+    }
+}
