@@ -12,9 +12,6 @@ use crate::store::streams::{
     SESSION_STREAMS_MAX, StreamId,
 };
 
-/// How many claim one call at once.
-const CLAIMERS: usize = 16;
-
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
     CallRecord {
         name: stream(name),
@@ -37,7 +34,7 @@ pub(super) async fn begin(store: &Arc<dyn Store>, id: &SessionId, name: &str, ru
     call.name
 }
 
-async fn in_flight(store: &Arc<dyn Store>, runner: &NodeId) -> Vec<(SessionId, StreamId)> {
+pub(super) async fn in_flight(store: &Arc<dyn Store>, runner: &NodeId) -> Vec<(SessionId, StreamId)> {
     store.calls_of(runner).await.expect("calls_of must work")
 }
 
@@ -302,90 +299,4 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
     );
     assert_eq!(answer(3, "x").await, Answered::Unwanted, "the call has ended");
     assert_eq!(take().await, [], "call_end takes the answers with it");
-}
-
-/// Of those that claim a call at once, one gets it, with all that is needed to run it; then it alone may write.
-///
-/// # Panics
-/// When the store breaks the contract.
-pub async fn lets_one_claim(store: Arc<dyn Store>) {
-    let (id, old) = (session(&store).await, node("old"));
-    let name = begin(&store, &id, "call1", &old).await;
-    let mut claimers = JoinSet::new();
-    for n in 0..CLAIMERS {
-        let (store, id, name, old) = (Arc::clone(&store), id.clone(), name.clone(), old.clone());
-        claimers.spawn(async move {
-            let claimer = node(&format!("claimer-{n}"));
-            let claimed = store.claim(&id, &name, &old, &claimer).await;
-            claimed.expect("claim must work")
-        });
-    }
-    let won: Vec<_> = claimers.join_all().await.into_iter().flatten().collect();
-    let [claimed] = won.as_slice() else {
-        unreachable!("claim: one of {CLAIMERS} must get the call, not {}", won.len());
-    };
-    let new = claimed.node.clone();
-    assert_eq!(
-        *claimed,
-        call("call1", &new),
-        "claim: all of the record, and the new node"
-    );
-    assert!(
-        in_flight(&store, &old).await.is_empty(),
-        "claim: the old node has it no longer"
-    );
-    for n in 0..CLAIMERS {
-        let claimer = node(&format!("claimer-{n}"));
-        let has = usize::from(claimer == new);
-        assert_eq!(
-            in_flight(&store, &claimer).await.len(),
-            has,
-            "claim: only one has it"
-        );
-    }
-    let late = store.append(&id, &name, "late", &old, LONG).await;
-    let late = late.expect("append must work");
-    assert_eq!(late, Appended::Gone, "append: the call is another node's by now");
-    let late = store.call_end(&id, &name, Some("late"), &old, LONG).await;
-    let late = late.expect("call_end must work");
-    assert_eq!(
-        late,
-        Appended::Gone,
-        "call_end: the call is another node's by now"
-    );
-
-    let own = store
-        .claim(&id, &name, &new, &new)
-        .await
-        .expect("claim must work");
-    assert_eq!(
-        own.as_ref(),
-        Some(claimed),
-        "claim: a node may claim from its former life"
-    );
-    assert_eq!(in_flight(&store, &new).await.len(), 1, "claim: and has it still");
-    let appended = store.append(&id, &name, "x", &new, LONG).await;
-    let first = Appended::At {
-        number: 1,
-        holder: Some(holder("old", 7)),
-    };
-    assert_eq!(
-        appended.expect("append must work"),
-        first,
-        "nothing late was written"
-    );
-    let ended = store.call_end(&id, &name, Some("response"), &new, LONG).await;
-    assert!(
-        matches!(ended, Ok(Appended::At { number: 2, .. })),
-        "call_end: it is the claimer's"
-    );
-    let over = store
-        .claim(&id, &name, &new, &old)
-        .await
-        .expect("claim must work");
-    assert_eq!(over, None, "claim: there is no such call any longer");
-    assert!(
-        in_flight(&store, &old).await.is_empty(),
-        "claim: nobody has what has ended"
-    );
 }

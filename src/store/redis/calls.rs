@@ -257,7 +257,7 @@ impl RedisStore {
         let [record, body]: [Option<String>; 2] = self
             .measured("call_read", read)
             .await
-            .and_then(|values: Vec<_>| values.try_into().map_err(|_| unexpected("HMGET", &[])))?;
+            .and_then(|values: Vec<_>| values.try_into().map_err(|_values| unexpected("HMGET", &[])))?;
         Ok((record, body))
     }
 

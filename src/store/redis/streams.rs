@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::error::Error as FredError;
 use fred::types::{FromValue, Value};
 
 use super::sessions::{KeySet, unexpected};
@@ -259,7 +258,7 @@ impl RedisStore {
     ) -> Result<T, StoreError> {
         let ask = async {
             let answer = self.link.send(command, on_slot_of(key), args).await?;
-            answer.convert().map_err(FredError::from)
+            answer.convert()
         };
         self.measured(operation, ask).await
     }
