@@ -21,5 +21,6 @@ mod official_clients;
 mod readme;
 mod start;
 mod store;
+mod streams;
 mod support;
 mod tidy;

@@ -1,0 +1,1 @@
+//! A node dies, and its calls go on elsewhere.
