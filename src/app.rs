@@ -171,6 +171,7 @@ impl Builder {
                 store: Arc::clone(&store),
                 hub: Arc::default(),
                 calls: Arc::default(),
+                listeners: Arc::default(),
                 supervisor: work.clone(),
             },
             work,

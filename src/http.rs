@@ -24,7 +24,7 @@ use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
-use crate::session::{NodeId, Notebooks, Principal, RequestState};
+use crate::session::{Announcer, NodeId, Notebooks, Principal, RequestState};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::handler::Handler;
@@ -89,6 +89,12 @@ impl Shared {
     pub fn notebooks(&self, principal: &Principal) -> Notebooks {
         let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
         Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
+    }
+
+    /// What announces changes.
+    #[must_use]
+    pub fn announcer(&self) -> Announcer {
+        Announcer::new(Arc::new(self.board.clone()))
     }
 
     /// What seals `requestState` now.

@@ -3,12 +3,14 @@
 //! A handler finds two values in its request's extensions: a [`Caller`] always, and a [`Session`] when the client
 //! has one (revisions to 2025-11-25). Both work the same on every node: what they read and write is in the store.
 
+pub mod announce;
 pub mod caller;
 pub mod id;
 pub mod notebooks;
 pub mod record;
 pub mod state;
 
+pub use announce::Announcer;
 pub use caller::{Caller, RequestState, Session};
 pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;

@@ -22,7 +22,8 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, GetPromptRequestParams,
     GetPromptResponse, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
     ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
-    ServerCapabilities, ServerConfig, SubscribeRequestParams, Tool, UnsubscribeRequestParams,
+    ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
+    UnsubscribeRequestParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -238,6 +239,14 @@ impl ServerHandler for Notebook {
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         resources::check_subscription(&request.uri)
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::new();
+        let uris = requested.resource_subscriptions.iter().flatten();
+        let notes = uris.filter(|uri| resources::check_subscription(uri).is_ok());
+        accepted.resource_subscriptions = Some(notes.cloned().collect());
+        Some(accepted)
     }
 
     #[expect(

@@ -11,3 +11,4 @@ pub mod peer;
 pub mod reply;
 pub mod request;
 pub mod switchboard;
+pub mod topics;

@@ -28,6 +28,8 @@ pub struct Live {
     pub restored: bool,
     /// Fires when the session has ended.
     pub ended: CancellationToken,
+    /// Held while the session is told of changes, so that it is told of each once.
+    pub telling: tokio::sync::Mutex<()>,
     level: AtomicU8,
     subscriptions: RwLock<Arc<BTreeSet<String>>>,
     touched_ms: AtomicU64,
@@ -45,6 +47,7 @@ impl Live {
             capabilities: Arc::new(record.capabilities.clone()),
             restored,
             ended: CancellationToken::new(),
+            telling: tokio::sync::Mutex::default(),
             level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
             subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
             // The load itself does not touch: the first request does.

@@ -23,12 +23,13 @@ use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRec
 use crate::store::streams::{CallRecord, StreamId};
 use crate::store::{Change, StoreError};
 use crate::telemetry::metrics::{self, Outcome, method_label};
-use crate::transport::call::{self, Call};
+use crate::transport::call::{self, Call, Then};
 use crate::transport::logged::{Log, Replay};
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
+use crate::transport::topics::Tell;
 
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
@@ -323,7 +324,12 @@ pub(super) async fn begin(
         shared.sessions.change(live, &Change::LogLevel(level)).await?;
         return Ok(done(request.id));
     }
-    let then = change_of(&typed)?.map(|change| (shared.sessions.clone(), Arc::clone(live), change));
+    let then = change_of(&typed)?.map(|change| Then {
+        sessions: shared.sessions.clone(),
+        board: shared.board.clone(),
+        live: Arc::clone(live),
+        change,
+    });
     let call = Call {
         name: run.name,
         first_request: run.first_request,
@@ -341,6 +347,7 @@ pub(super) async fn begin(
         call,
         Arc::clone(&shared.handler),
         &shared.board.calls,
+        &shared.board.listeners,
         call_times(shared),
         out,
     );
@@ -369,6 +376,7 @@ async fn notice(
         }
         "notifications/initialized" if !live.record.initialized => {
             shared.sessions.change(live, &Change::Initialized).await?;
+            shared.board.sync(live, Tell::Nothing).await?;
         }
         _ => {}
     }
@@ -454,6 +462,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         capabilities: Arc::clone(&live.capabilities),
         session: Some(Session::new(live.id.clone(), Arc::clone(&live.client), state)),
         notebooks: shared.notebooks(&live.record.principal),
+        announcer: shared.announcer(),
         request_state: shared.request_state(),
     }
 }
@@ -469,6 +478,7 @@ fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks: shared.notebooks(&record.principal),
+        announcer: shared.announcer(),
         request_state: shared.request_state(),
     }
 }

@@ -67,6 +67,7 @@ pub(super) async fn request(
         call,
         Arc::clone(&shared.handler),
         &shared.board.calls,
+        &shared.board.listeners,
         call_times(shared),
         out,
     );
@@ -94,6 +95,7 @@ fn caller(
         capabilities: Arc::new(capabilities),
         session: None,
         notebooks: shared.notebooks(&principal),
+        announcer: shared.announcer(),
         request_state: shared.request_state(),
         principal,
     }

@@ -19,6 +19,7 @@ use crate::store::streams::{Attached, Holder, Read, StreamId};
 use crate::telemetry::metrics::StreamKind;
 use crate::transport::carrier::{Carrier, SOCKET_EVENTS_MAX, Terms};
 use crate::transport::hub::Carried;
+use crate::transport::topics::Tell;
 
 /// Where a client stopped reading (2025-11-25, Transports, "Resumability and Redelivery").
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -47,6 +48,9 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         check_resumable(shared, &live, &stream, after).await?;
     }
     let standalone = stream.as_str() == StreamId::STANDALONE;
+    if standalone && let Err(error) = shared.board.sync(&live, Tell::Changes).await {
+        tracing::debug!(session = live.tag, %error, "a session is told of changes when it comes back");
+    }
     let terms = Terms {
         node: shared.node.clone(),
         kind: StreamKind::Standalone,

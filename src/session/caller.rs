@@ -9,6 +9,7 @@ use rmcp::ErrorData;
 use rmcp::handler::server::common::{AsRequestContext, FromContextPart};
 use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec, RequestStateError, SealOptions};
 
+use super::announce::Announcer;
 use super::id::{NodeId, SessionId};
 use super::notebooks::Notebooks;
 use super::record::Principal;
@@ -132,6 +133,8 @@ pub struct Caller {
     pub session: Option<Session>,
     /// Notebooks, which any client can name by handle.
     pub notebooks: Notebooks,
+    /// Announces changes to every client that wants to know, on any node.
+    pub announcer: Announcer,
     /// Seals MRTR `requestState` (SEP-2322) with keys that all nodes share.
     pub request_state: RequestState,
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+pub use crate::session::announce::Topic;
 use crate::session::{NodeId, SessionId};
 
 /// The most events that one stream keeps; the oldest go first.
@@ -188,20 +188,6 @@ pub enum Answered {
     Kept(NodeId),
     /// There is no such call, or its request was answered before.
     Unwanted,
-}
-
-/// What may change for many sessions at once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Topic {
-    /// `notifications/tools/list_changed`
-    Tools,
-    /// `notifications/prompts/list_changed`
-    Prompts,
-    /// `notifications/resources/list_changed`
-    Resources,
-    /// `notifications/resources/updated` of this URI.
-    Resource(String),
 }
 
 /// Keeps event logs and calls in flight. Everything of one session ends with it.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::uri::NoteUri;
 use crate::session::state::STATE_KEY_BYTES_MAX;
-use crate::session::{Caller, State, StateError};
+use crate::session::{Announcer, Caller, SessionId, State, StateError};
 
 /// What names a session's own notebook, in URIs and in the argument `notebook`.
 pub(super) const OWN: &str = "session";
@@ -23,6 +23,8 @@ pub(super) const WRITE_UP_BYTES_MAX: usize = 64 * 1024; // about 16 k tokens
 pub(super) struct Notes {
     state: State,
     notebook: String,
+    announcer: Announcer,
+    session: Option<SessionId>,
 }
 
 /// A change to one note.
@@ -55,6 +57,8 @@ impl Notes {
         Ok(Self {
             state: session.state().clone(),
             notebook: OWN.to_owned(),
+            announcer: caller.announcer.clone(),
+            session: Some(session.id().clone()),
         })
     }
 
@@ -75,6 +79,8 @@ impl Notes {
         Ok(Self {
             state,
             notebook: handle,
+            announcer: caller.announcer.clone(),
+            session: None,
         })
     }
 
@@ -107,10 +113,19 @@ impl Notes {
         Ok(notes.collect())
     }
 
-    /// Changes the note `key`. Every write to a notebook goes through here, so this is where those who subscribed
-    /// to the note's URI are to be told. Returns the sum after [`Change::Add`], else what was there before
-    /// [`Change::Remove`].
+    /// Changes the note `key`, and tells those who subscribed to it. Every write to a notebook goes through here. Returns
+    /// the sum after [`Change::Add`], else what was there before [`Change::Remove`].
     pub(super) async fn change(&self, key: &str, change: Change) -> Result<Option<Value>, Failure> {
+        let changed = self.write(key, change).await?;
+        let uri = self.uri(key);
+        match &self.session {
+            Some(session) => self.announcer.own_resource_updated(session, &uri).await,
+            None => self.announcer.resource_updated(&uri).await,
+        }
+        Ok(changed)
+    }
+
+    async fn write(&self, key: &str, change: Change) -> Result<Option<Value>, Failure> {
         let name = state_key(key)?;
         match change {
             Change::Put(value) => {

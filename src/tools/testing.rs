@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Notebook;
 use crate::protocol::era::{Era, Revision};
+use crate::session::announce::{Announce, Topic};
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::{
-    Caller, NodeId, Notebooks, Principal, RequestState, Session, SessionId, State, StateError,
+    Announcer, Caller, NodeId, Notebooks, Principal, RequestState, Session, SessionId, State, StateError,
 };
 
 /// State in memory, without bounds.
@@ -149,6 +150,7 @@ impl Client {
             capabilities: Arc::new(serde_json::from_value(capabilities).unwrap()),
             session,
             notebooks: Notebooks::new(store.clone(), principal, hour),
+            announcer: Announcer::new(Arc::new(Unheard)),
             request_state: RequestState::new(
                 Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),
                 Duration::from_secs(60),
@@ -262,4 +264,13 @@ impl Transport<RoleServer> for Wire {
     async fn close(&mut self) -> Result<(), Infallible> {
         Ok(())
     }
+}
+
+/// Nobody wants to know.
+#[derive(Debug)]
+struct Unheard;
+
+#[async_trait]
+impl Announce for Unheard {
+    async fn announce(&self, _topic: Topic) {}
 }

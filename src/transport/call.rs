@@ -24,6 +24,8 @@ use super::calls::{ANSWERS_WAITING_MAX, Calls};
 use super::handler::Handler;
 use super::peer::{self, LogGate, WireSettings};
 use super::reply::Finished;
+use super::switchboard::Switchboard;
+use super::topics::{Listeners, Tell};
 use crate::cluster::{Live, SessionError, Sessions};
 use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
@@ -32,6 +34,8 @@ use crate::store::Change;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, Outcome};
 
+/// The longest that a subscription is kept open; its client opens it again.
+const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a handler may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,27 @@ pub struct CallTimes {
     pub timeout: Duration,
     /// How long its client may take to answer a request of it.
     pub answer_timeout: Duration,
+}
+
+/// What to change in a session when the handler agrees.
+#[derive(Debug)]
+pub struct Then {
+    /// Where sessions are changed.
+    pub sessions: Sessions,
+    /// Where it is noted what the session was told.
+    pub board: Switchboard,
+    /// The session.
+    pub live: Arc<Live>,
+    /// The change.
+    pub change: Change,
+}
+
+impl Then {
+    async fn carry_out(&self) -> Result<(), SessionError> {
+        self.sessions.change(&self.live, &self.change).await?;
+        // From here on the session is told of what changes.
+        Ok(self.board.sync(&self.live, Tell::Nothing).await?)
+    }
 }
 
 /// A request ready to be run.
@@ -68,7 +93,7 @@ pub struct Call {
     /// Fires when the call is cancelled.
     pub cancel: CancellationToken,
     /// What to change in the session when the handler agrees.
-    pub then: Option<(Sessions, Arc<Live>, Change)>,
+    pub then: Option<Then>,
 }
 
 /// Runs a call. Never panics, always ends: by the handler's result, its error, or a bound.
@@ -77,6 +102,7 @@ pub fn run(
     call: Call,
     handler: Arc<dyn Handler>,
     calls: &Arc<Calls>,
+    listeners: &Arc<Listeners>,
     times: CallTimes,
     outbound: mpsc::Sender<Bytes>,
 ) -> BoxFuture<'static, Finished> {
@@ -97,6 +123,15 @@ pub fn run(
         logs: call.logs.clone(),
         capabilities: Arc::clone(&call.caller.capabilities),
         answer_timeout: times.answer_timeout,
+        announcer: call.caller.announcer.clone(),
+        listeners: Arc::clone(listeners),
+    };
+    // A subscription lasts as long as its client wants.
+    let endless = matches!(call.request, ClientRequest::SubscriptionsListenRequest(_));
+    let timeout = if endless {
+        SUBSCRIPTION_LASTS
+    } else {
+        times.timeout
     };
     let span = Span::current();
     let running = async move {
@@ -110,16 +145,13 @@ pub fn run(
         let then = call.then;
         let request = async {
             let result = handler.request(call.request, context).await?;
-            if let Some((sessions, live, change)) = &then {
-                sessions
-                    .change(live, change)
-                    .await
-                    .map_err(|error| not_changed(&error))?;
+            if let Some(then) = &then {
+                then.carry_out().await.map_err(|error| not_changed(&error))?;
             }
             Ok(result)
         };
         let request = AssertUnwindSafe(request).catch_unwind();
-        let ended = bounded(request, &cancel, times.timeout).await;
+        let ended = bounded(request, &cancel, timeout).await;
         drop((registered, answers, in_flight));
         let (finished, outcome) = finish(ended, id, era);
         measured.end(outcome);
@@ -239,6 +271,8 @@ pub async fn initialize(
         logs: LogGate::Request(None),
         capabilities: Arc::clone(&caller.capabilities),
         answer_timeout: times.answer_timeout,
+        announcer: caller.announcer.clone(),
+        listeners: Arc::default(),
     };
     let peer = peer::open(params.clone(), wire, outbound, answers);
     let cancel = CancellationToken::new();

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use rmcp::ServerHandler;
 use rmcp::model::{
     CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
-    ErrorCode, ErrorData, InitializeRequestParams, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-    ServerNotification, ServerRequest,
+    ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, NotificationMetaObject,
+    RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
 };
 use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
 use rmcp::transport::Transport;
@@ -23,9 +23,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::calls::Answer;
+use super::topics::{Listeners, Listening};
 use crate::cluster::Live;
 use crate::protocol::error::CODE_TRANSPORT;
-use crate::session::LogLevel;
+use crate::session::announce::Topic;
+use crate::session::{Announcer, LogLevel};
 
 /// How many messages of a call may wait to be written; then the handler waits.
 pub const OUTBOUND_MESSAGES_MAX: usize = 64; // 64 x 64 KiB = 4 MiB a call
@@ -63,6 +65,10 @@ pub struct WireSettings {
     pub capabilities: Arc<ClientCapabilities>,
     /// How long a client may take to answer.
     pub answer_timeout: Duration,
+    /// What announces changes, and who listens for them.
+    pub announcer: Announcer,
+    /// The open `subscriptions/listen` requests of this node.
+    pub listeners: Arc<Listeners>,
 }
 
 /// The transport of one call's serve loop.
@@ -72,6 +78,7 @@ pub struct Wire {
     outbound: mpsc::Sender<Bytes>,
     answers: mpsc::Receiver<Answer>,
     refused: Vec<(RequestId, ErrorData)>,
+    listening: Option<Listening>,
     open: BTreeMap<u64, (Kind, Instant)>,
 }
 
@@ -109,6 +116,7 @@ pub fn open(
         outbound,
         answers,
         refused: Vec::new(),
+        listening: None,
         open: BTreeMap::new(),
     };
     serve_directly(Idle, wire, Some(info))
@@ -123,6 +131,25 @@ impl Wire {
     fn own_id(&self, number: u64) -> RequestId {
         let own = number.saturating_sub(self.settings.first_request);
         RequestId::Number(i64::try_from(own).unwrap_or(i64::MAX))
+    }
+
+    /// What a notification announces, if it is one that every client may want, and not for one subscription.
+    fn announces(&self, message: &ServerJsonRpcMessage) -> Option<Topic> {
+        let JsonRpcMessage::Notification(notification) = message else {
+            return None;
+        };
+        if notification.notification.get_meta().subscription_id().is_some() {
+            return None;
+        }
+        match &notification.notification {
+            ServerNotification::ToolListChangedNotification(_) => Some(Topic::Tools),
+            ServerNotification::PromptListChangedNotification(_) => Some(Topic::Prompts),
+            ServerNotification::ResourceListChangedNotification(_) => Some(Topic::Resources),
+            ServerNotification::ResourceUpdatedNotification(updated) => {
+                Some(Topic::Resource(updated.params.uri.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// Prepares a message for the client; `None` when it is not for the client.
@@ -185,6 +212,15 @@ impl Wire {
                 .logs
                 .lets_pass(log.params.level.into())
                 .then_some(()),
+            ServerNotification::SubscriptionsAcknowledgedNotification(acknowledged) => {
+                let id = acknowledged
+                    .extensions
+                    .get::<NotificationMetaObject>()?
+                    .subscription_id()?;
+                let filter = acknowledged.params.notifications.clone();
+                self.listening = Some(self.settings.listeners.listen(filter, id, self.outbound.clone()));
+                Some(())
+            }
             ServerNotification::CancelledNotification(cancelled) => {
                 if let Some(RequestId::Number(number)) = cancelled.params.request_id {
                     let number = self.settings.first_request + u64::try_from(number).ok()?;
@@ -246,8 +282,17 @@ impl Transport<RoleServer> for Wire {
         &mut self,
         item: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), Closed>> + Send + 'static {
-        let prepared = self.prepare(item).map(|text| (self.outbound.clone(), text));
+        let announced = self
+            .announces(&item)
+            .map(|topic| (self.settings.announcer.clone(), topic));
+        let prepared = match announced {
+            Some(_) => None,
+            None => self.prepare(item).map(|text| (self.outbound.clone(), text)),
+        };
         async move {
+            if let Some((announcer, topic)) = announced {
+                announcer.announce(topic).await;
+            }
             match prepared {
                 Some((outbound, text)) => outbound.send(text).await.map_err(|_gone| Closed),
                 None => Ok(()),

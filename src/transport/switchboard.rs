@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::calls::Calls;
 use super::hub::Hub;
+use super::topics::Listeners;
 use crate::cluster::Live;
 use crate::cluster::ring::{Bell, Ears};
 use crate::session::{NodeId, SessionId};
@@ -31,6 +32,8 @@ pub struct Switchboard {
     pub hub: Arc<Hub>,
     /// The calls that this node runs.
     pub calls: Arc<Calls>,
+    /// The open `subscriptions/listen` requests of this node.
+    pub listeners: Arc<Listeners>,
     /// The owner of all tasks.
     pub supervisor: Supervisor,
 }
@@ -154,7 +157,13 @@ impl Ears for Switchboard {
                     self.hub.replaced(&session, &stream, connection);
                 }
             }
-            Bell::Topic { .. } | Bell::Session { .. } | Bell::Acknowledged { .. } => {}
+            Bell::Topic { topic } => {
+                let board = self.clone();
+                self.supervisor
+                    .spawn("spread", async move { board.spread(topic).await });
+            }
+            // Sessions take care of these.
+            Bell::Session { .. } | Bell::Acknowledged { .. } => {}
         }
     }
 

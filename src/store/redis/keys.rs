@@ -171,6 +171,7 @@ pub(super) fn topic(topic: &Topic) -> String {
         Topic::Prompts => "prompts".into(),
         Topic::Resources => "resources".into(),
         Topic::Resource(uri) => format!("resource:{uri}"),
+        Topic::Own { session, uri } => format!("own:{session}:{uri}"),
     }
 }
 

@@ -1,0 +1,263 @@
+//! What changed for a session since it was last told: compared by counts, so that nothing is missed while it had no
+//! stream, and nothing is told twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rmcp::model::{RequestId, SubscriptionFilter};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::switchboard::Switchboard;
+use crate::cluster::Live;
+use crate::cluster::ring::Bell;
+use crate::session::TransportKind;
+use crate::session::announce::{Announce, Topic};
+use crate::store::StoreError;
+use crate::store::streams::{Appended, Event, StreamId};
+
+/// How long counts of changes are kept after the last: longer than any session lives without a stream.
+const COUNTS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long what was told is kept on its stream.
+const TOLD_LIVES: Duration = Duration::from_secs(30 * 60);
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The open `subscriptions/listen` requests of this node (2026-07-28).
+#[derive(Debug, Default)]
+pub struct Listeners {
+    open: Mutex<HashMap<u64, Listener>>,
+    next: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Listener {
+    filter: SubscriptionFilter,
+    id: RequestId,
+    out: mpsc::Sender<Bytes>,
+}
+
+/// Takes a listener off when dropped.
+#[derive(Debug)]
+pub struct Listening {
+    listeners: Arc<Listeners>,
+    number: u64,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.listeners
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.number);
+    }
+}
+
+impl Listeners {
+    /// Tells `out` of what the filter wants, tagged with the id of the listen request.
+    #[must_use]
+    pub fn listen(
+        self: &Arc<Self>,
+        filter: SubscriptionFilter,
+        id: RequestId,
+        out: mpsc::Sender<Bytes>,
+    ) -> Listening {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let listener = Listener { filter, id, out };
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, listener);
+        Listening {
+            listeners: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// Tells every listener that wants to know.
+    pub fn tell(&self, topic: &Topic) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in open.values().filter(|listener| wants(&listener.filter, topic)) {
+            let mut message = notification(topic);
+            if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) {
+                params.insert(
+                    "_meta".into(),
+                    json!({ SUBSCRIPTION_ID: listener.id.clone().into_json_value() }),
+                );
+            }
+            if listener.out.try_send(message.to_string().into()).is_err() {
+                debug!("a listener is too slow to be told of a change, or has gone");
+            }
+        }
+    }
+}
+
+fn wants(filter: &SubscriptionFilter, topic: &Topic) -> bool {
+    match topic {
+        Topic::Tools => filter.tools_list_changed == Some(true),
+        Topic::Prompts => filter.prompts_list_changed == Some(true),
+        Topic::Resources => filter.resources_list_changed == Some(true),
+        Topic::Resource(uri) => filter
+            .resource_subscriptions
+            .as_ref()
+            .is_some_and(|uris| uris.contains(uri)),
+        Topic::Own { .. } => false,
+    }
+}
+
+fn notification(topic: &Topic) -> Value {
+    let plain = |method: &str| json!({"jsonrpc": "2.0", "method": method, "params": {}});
+    match topic {
+        Topic::Tools => plain("notifications/tools/list_changed"),
+        Topic::Prompts => plain("notifications/prompts/list_changed"),
+        Topic::Resources => plain("notifications/resources/list_changed"),
+        Topic::Resource(uri) | Topic::Own { uri, .. } => {
+            json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
+        }
+    }
+}
+
+/// Whether a session is told of what changed, or only where to count from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// It is told.
+    Changes,
+    /// It is not: it has just begun to want to know.
+    Nothing,
+}
+
+/// What a session has been told, by the topic's key.
+type Seen = BTreeMap<String, u64>;
+
+impl Switchboard {
+    /// Compares what a session was told with what has changed, tells it of the difference on its standing stream, and
+    /// notes what it has been told now.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the session is told next time.
+    pub async fn sync(&self, live: &Live, tell: Tell) -> Result<(), StoreError> {
+        // One at a time for a session on this node: rings and a new stream may come together.
+        let _turn = live.telling.lock().await;
+        let topics = topics_of(live);
+        let counts = self.store.changes(&topics).await?;
+        let before = self.store.seen(&live.id).await?;
+        let before: Seen = before
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        let mut now = Seen::new();
+        for (topic, count) in topics.iter().zip(counts) {
+            let key = key_of(topic);
+            let known = before.get(&key).copied();
+            if tell == Tell::Changes && known.is_some_and(|known| known != count) {
+                self.put(live, &notification(topic).to_string()).await?;
+            }
+            // Without telling, what was not told yet stays so.
+            let noted = if tell == Tell::Nothing {
+                known.unwrap_or(count)
+            } else {
+                count
+            };
+            now.insert(key, noted);
+        }
+        if now != before {
+            let text = serde_json::to_string(&now).unwrap_or_default();
+            self.store.note_seen(&live.id, &text).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a message on the stream that a session has outside calls.
+    async fn put(&self, live: &Live, data: &str) -> Result<(), StoreError> {
+        let Some(stream) = StreamId::parse(standing(live)) else {
+            return Ok(());
+        };
+        let appended = self
+            .store
+            .append(&live.id, &stream, data, &self.node, TOLD_LIVES)
+            .await?;
+        if let Appended::At {
+            number,
+            holder: Some(holder),
+        } = appended
+            && holder.node == self.node
+        {
+            self.hub.offer(
+                &live.id,
+                &stream,
+                Event {
+                    number,
+                    data: data.to_owned(),
+                },
+                false,
+            );
+        }
+        Ok(())
+    }
+
+    /// Tells the sessions and listeners of this node that want to know.
+    pub(super) async fn spread(&self, topic: Topic) {
+        self.listeners.tell(&topic);
+        let streams = [StreamId::STANDALONE, StreamId::SSE];
+        for live in streams.into_iter().flat_map(|stream| self.hub.carrying(stream)) {
+            if !topics_of(&live).contains(&topic) {
+                continue;
+            }
+            if let Err(error) = self.sync(&live, Tell::Changes).await {
+                debug!(session = live.tag, %error, "a session is told of a change when it comes back");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Announce for Switchboard {
+    async fn announce(&self, topic: Topic) {
+        let announced = async {
+            // Counted first: whoever misses the ring finds the count.
+            self.store.note_change(&topic, COUNTS_LIVE).await?;
+            let bell = serde_json::to_string(&Bell::Topic { topic }).unwrap_or_default();
+            self.store.ring_all(&bell).await
+        };
+        if let Err(error) = announced.await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a change could not be announced"
+            );
+        }
+    }
+}
+
+fn standing(live: &Live) -> &'static str {
+    match live.record.transport {
+        TransportKind::Streamable => StreamId::STANDALONE,
+        TransportKind::Sse => StreamId::SSE,
+    }
+}
+
+/// What a session wants to know of.
+fn topics_of(live: &Live) -> Vec<Topic> {
+    let mut topics = vec![Topic::Tools, Topic::Prompts, Topic::Resources];
+    for uri in live.subscriptions().iter() {
+        topics.push(Topic::Resource(uri.clone()));
+        topics.push(Topic::Own {
+            session: live.tag.clone(),
+            uri: uri.clone(),
+        });
+    }
+    topics
+}
+
+fn key_of(topic: &Topic) -> String {
+    match topic {
+        Topic::Tools => "tools".into(),
+        Topic::Prompts => "prompts".into(),
+        Topic::Resources => "resources".into(),
+        Topic::Resource(uri) => format!("resource:{uri}"),
+        Topic::Own { uri, .. } => format!("own:{uri}"),
+    }
+}
