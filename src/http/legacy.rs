@@ -300,8 +300,12 @@ struct Cancelled<'a> {
 }
 
 fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) {
+    let Some(id) = response.id else {
+        tracing::debug!(session = live.tag, "a client's error names no request");
+        return;
+    };
     let outcome = response.outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
-    shared.calls.answer(&live.id, &response.id, outcome);
+    shared.calls.answer(&live.id, &id, outcome);
 }
 
 /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
