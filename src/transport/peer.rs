@@ -28,7 +28,9 @@ use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::LogLevel;
 
 /// How many messages of a call may wait to be written; then the handler waits.
-pub const OUTBOUND_MESSAGES_MAX: usize = 64; // 64 x 64 KiB = 4 MiB a call
+///
+/// Their number is bounded, their size is the handler's own choice: with messages of 1 KiB, 64 KiB a call.
+pub const OUTBOUND_MESSAGES_MAX: usize = 64;
 /// How many requests a call may have open at its client.
 pub const OPEN_REQUESTS_MAX: usize = super::calls::ANSWERS_WAITING_MAX;
 
