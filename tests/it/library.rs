@@ -26,6 +26,8 @@ use tokio::sync::Notify;
 use crate::support::client::Client;
 use crate::support::process::PATIENCE;
 
+mod bounds;
+
 /// A handler with one tool for each thing to prove.
 #[derive(Debug, Default, Clone)]
 struct Sample {
@@ -150,7 +152,7 @@ impl ServerHandler for Sample {
     }
 }
 
-async fn serve(handler: Sample, change: impl FnOnce(&mut Settings)) -> Running {
+async fn serve(handler: impl ServerHandler, change: impl FnOnce(&mut Settings)) -> Running {
     let mut settings = Settings {
         port: 0,
         ..Settings::default()
