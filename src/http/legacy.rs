@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
-use crate::cluster::{Live, SessionError, unix_ms};
+use crate::cluster::{Live, unix_ms};
 use crate::protocol::classify::is_modern_only;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
@@ -27,22 +27,6 @@ use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
-
-impl From<SessionError> for Refusal {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::NotFound => Self::SessionNotFound,
-            SessionError::Full => Self::InvalidParams(error.to_string()),
-            SessionError::Store(cause) => {
-                tracing::warn!(
-                    error = &cause as &dyn std::error::Error,
-                    "a session could not be had"
-                );
-                Self::StoreUnreachable
-            }
-        }
-    }
-}
 
 /// `initialize`: negotiates the revision, makes the session, names it in a header.
 pub(super) async fn initialize(
