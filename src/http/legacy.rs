@@ -121,7 +121,11 @@ pub(super) async fn batch(
                 running.push(began.unwrap_or_else(|refusal| refused(&refusal, Some(&id))));
             }
             Ok(Message::Notification(notification)) => {
-                notice(shared, &live, &notification).await?;
+                // It stands alone like the others, but nothing answers it.
+                if let Err(refusal) = notice(shared, &live, &notification).await {
+                    metrics::refused(refusal.label());
+                    tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
+                }
             }
             Ok(Message::Response(response)) => give_answer(shared, &live, response),
             Err(refusal) => running.push(refused(&refusal, None)),
@@ -171,7 +175,7 @@ pub(super) async fn response(
 /// `DELETE`: ends the session everywhere, for good.
 pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal> {
     let live = session(shared, came).await?;
-    note(Era::Legacy, "other", Some(&live.tag));
+    note(Era::Legacy, "DELETE", Some(&live.tag));
     Ok(shared.sessions.end(&live.id).await?)
 }
 
@@ -206,14 +210,17 @@ async fn begin(
     if request.method == "initialize" {
         return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
     }
+    // To a client of this era, a method of the next does not exist.
+    if is_modern_only(&request.method) {
+        let refusal = Refusal::MethodNotFound(request.method.into_owned());
+        return Ok(refused(&refusal, Some(&request.id)));
+    }
     let place = permit(shared)?;
     let max = shared.settings.call.session_max;
-    let count = live.begin_call(max).ok_or(Refusal::TooMany(
+    let count = shared.calls.begin(&live.id, max).ok_or(Refusal::TooMany(
         "the session has as many calls in flight as it may (call.session_max)",
     ))?;
-    // To a client of this era, a method of the next does not exist: the handler says so of any name it does not know.
-    let known = !is_modern_only(&request.method);
-    let typed = typed_request(if known { &request.method } else { "unknown" }, request.params)?;
+    let typed = typed_request(&request.method, request.params)?;
     if let Some(level) = level_to_set(shared, &typed) {
         shared.sessions.change(live, &Change::LogLevel(level)).await?;
         return Ok(done(request.id));

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use rmcp::ServerHandler;
 use rmcp::model::{
     CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
-    ErrorCode, ErrorData, InitializeRequestParams, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-    ServerNotification, ServerRequest,
+    ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, ProgressToken, RequestId,
+    ServerJsonRpcMessage, ServerNotification, ServerRequest,
 };
 use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
 use rmcp::transport::Transport;
@@ -135,6 +135,9 @@ impl Wire {
                 self.open
                     .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
                 request.id = self.full_id(number);
+                // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session apart.
+                let token = ProgressToken(self.full_id(number));
+                request.request.get_meta_mut().set_progress_token(token);
                 JsonRpcMessage::Request(request)
             }
             JsonRpcMessage::Notification(mut notification) => {

@@ -222,6 +222,7 @@ async fn what_calls_send_at_the_same_time_never_mixes() {
             assert_eq!(log["params"]["data"], name);
             let request = stream.method("elicitation/create").await;
             assert_eq!(request["params"]["message"], name);
+            assert_eq!(request["params"]["_meta"]["progressToken"], request["id"]);
             let answer = json!({"action": "accept", "content": {"name": name}});
             client.respond(&request["id"], answer).await;
             let response = stream.answer_to(&id).await;
