@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
-use crate::protocol::classify::is_modern_only;
+use crate::protocol::classify::{check_client_size, is_modern_only};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
@@ -37,6 +37,7 @@ pub(super) async fn initialize(
     note(Era::Legacy, "initialize", None);
     let _permit = permit(shared)?;
     let params: InitializeRequestParams = parse(request.params)?;
+    check_client_size(&params.client_info, &params.capabilities)?;
     let revision = Revision::negotiate(params.protocol_version.as_str());
     let mut record = new_record(shared, revision, &params, came.principal);
     let measured = metrics::Request::begin(Era::Legacy, "initialize");
