@@ -5,5 +5,6 @@ pub mod calls;
 pub mod handler;
 pub mod notify;
 pub mod peer;
+mod refusal;
 pub mod reply;
 pub mod request;

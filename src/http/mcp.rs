@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
@@ -13,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info_span};
 
+use super::body::Bodies;
 use super::{Shared, answer, body, legacy, modern};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
@@ -44,11 +46,15 @@ impl From<Refusal> for Refused {
     }
 }
 
-pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+pub(crate) async fn post(
+    State(shared): State<Arc<Shared>>,
+    Extension(bodies): Extension<Arc<Bodies>>,
+    request: HttpRequest<HttpBody>,
+) -> Response {
     let span = span(&shared);
     let began = Instant::now();
     async move {
-        let response = serve(&shared, request)
+        let response = serve(&shared, &bodies, request)
             .await
             .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
         finish(began, &response);
@@ -116,11 +122,16 @@ fn finish(began: Instant, response: &Response) {
     debug!(status = response.status().as_u16(), "answered");
 }
 
-async fn serve(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<Response, Refused> {
+async fn serve(
+    shared: &Arc<Shared>,
+    bodies: &Bodies,
+    request: HttpRequest<HttpBody>,
+) -> Result<Response, Refused> {
     let (parts, http_body) = request.into_parts();
     let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
     body::check_content_type(&parts.headers)?;
-    let bytes = body::read(&parts.headers, http_body, shared.settings.http.body_bytes_max).await?;
+    let max = shared.settings.http.body_bytes_max;
+    let bytes = bodies.read(&parts.headers, http_body, max).await?;
     let came = Came { parts, principal };
     match Body::parse(&bytes)? {
         Body::One(Message::Request(request)) => {
