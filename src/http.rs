@@ -10,8 +10,8 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use rmcp::model::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -112,6 +112,7 @@ impl Shared {
 
 /// The routes of a node.
 pub fn router(shared: Arc<Shared>) -> Router {
+    let bodies = Arc::new(body::Bodies::new(shared.settings.http.body_bytes_max));
     Router::new()
         .route(
             "/mcp",
@@ -125,6 +126,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(mcp::not_found)
+        .layer(Extension(bodies))
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         .layer(CatchPanicLayer::custom(answer::panicked))
         .with_state(shared)

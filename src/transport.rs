@@ -8,6 +8,7 @@ pub mod hub;
 pub mod logged;
 pub mod notify;
 pub mod peer;
+mod refusal;
 pub mod reply;
 pub mod request;
 pub mod switchboard;

@@ -1,7 +1,7 @@
 //! A session restored on this node: what is kept of it, and what may change while it is.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,6 @@ pub struct Live {
     level: AtomicU8,
     subscriptions: RwLock<Arc<BTreeSet<String>>>,
     touched_ms: AtomicU64,
-    calls: AtomicUsize,
 }
 
 impl Live {
@@ -52,7 +51,6 @@ impl Live {
             subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
             // The load itself does not touch: the first request does.
             touched_ms: AtomicU64::new(record.last_activity_ms.min(now_ms)),
-            calls: AtomicUsize::new(0),
             record,
         }
     }
@@ -88,30 +86,5 @@ impl Live {
                 .touched_ms
                 .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
-    }
-
-    /// Counts a call of this session in, unless `max` are in flight on this node.
-    #[must_use]
-    pub fn begin_call(self: &Arc<Self>, max: usize) -> Option<CallCount> {
-        let began = self
-            .calls
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |calls| {
-                (calls < max).then_some(calls + 1)
-            });
-        began.ok().map(|_| CallCount {
-            live: Arc::clone(self),
-        })
-    }
-}
-
-/// One call in flight; counted out when dropped.
-#[derive(Debug)]
-pub struct CallCount {
-    live: Arc<Live>,
-}
-
-impl Drop for CallCount {
-    fn drop(&mut self) {
-        self.live.calls.fetch_sub(1, Ordering::AcqRel);
     }
 }

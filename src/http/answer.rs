@@ -24,13 +24,14 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"anynode\"")
 /// A refusal as a response, to the request of that id if it is known.
 #[must_use]
 pub fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
+    // Parameters that do not fit are told in a 200 that answers their request. A notification has no such answer.
+    let status = match refusal.status() {
+        status if status.is_success() && id.is_none() => StatusCode::BAD_REQUEST,
+        status => status,
+    };
     metrics::refused(refusal.label());
-    tracing::debug!(
-        reason = refusal.label(),
-        status = refusal.status().as_u16(),
-        "refused"
-    );
-    let mut response = json(refusal.status(), error_body(id, &refusal.to_error()));
+    tracing::debug!(reason = refusal.label(), status = status.as_u16(), "refused");
+    let mut response = json(status, error_body(id, &refusal.to_error()));
     let headers = response.headers_mut();
     if let Some(seconds) = refusal.retry_after_seconds() {
         headers.insert(RETRY_AFTER, seconds.into());

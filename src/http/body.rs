@@ -1,17 +1,27 @@
 //! Reading requests: media types, and bodies within their bound.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::protocol::error::Refusal;
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+/// How many bytes of bodies a node holds at once: 64 of the largest that `http.body_bytes_max` takes by default. Without
+/// it, `http.connections_max` of them would be 20 000 x 4 MiB = 78 GiB.
+pub const BODIES_BYTES_MAX: usize = 256 << 20;
+/// How long the next bytes of a body may wait for room.
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
+const KIB: usize = 1 << 10;
 
 /// Checks that the body is said to be JSON.
 ///
@@ -64,20 +74,86 @@ fn range(text: &str) -> Option<(&str, &str)> {
     (!parts.any(zero)).then_some((main, sub))
 }
 
-/// Reads a body of at most `max` bytes.
+/// The room that a node has for the bodies of requests it has not answered yet.
 ///
-/// # Errors
-/// [`Refusal::BodyTooLarge`], [`Refusal::BodyIncomplete`].
-pub async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Refusal> {
-    let declared = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
-        return Err(Refusal::BodyTooLarge(max));
+/// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes nothing from
+/// others. A body that is being read may have up to twice its bytes allocated, and what it is parsed into comes on top.
+#[derive(Debug)]
+pub struct Bodies {
+    room_kib: Arc<Semaphore>,
+}
+
+/// A body, and the room that it takes until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    bytes: BytesMut,
+    room: OwnedSemaphorePermit,
+}
+
+impl Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
-    let collected = tokio::time::timeout(BODY_ARRIVES_WITHIN, Limited::new(body, max).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(max)),
-        Ok(Err(_)) | Err(_) => Err(Refusal::BodyIncomplete),
+}
+
+impl Bodies {
+    /// Room for [`BODIES_BYTES_MAX`], or for one body of the largest size if that is more.
+    #[must_use]
+    pub fn new(body_bytes_max: usize) -> Self {
+        Self::with_room(body_bytes_max.max(BODIES_BYTES_MAX))
+    }
+
+    fn with_room(bytes: usize) -> Self {
+        Self {
+            room_kib: Arc::new(Semaphore::new(bytes.div_ceil(KIB))),
+        }
+    }
+
+    /// Reads a body of at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::BodyTooLarge`], [`Refusal::BodyIncomplete`], [`Refusal::TooMany`].
+    pub async fn read(&self, headers: &HeaderMap, body: Body, max: usize) -> Result<Held, Refusal> {
+        let declared = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
+            return Err(Refusal::BodyTooLarge(max));
+        }
+        let arrived = timeout(BODY_ARRIVES_WITHIN, self.collect(body, max)).await;
+        arrived.unwrap_or(Err(Refusal::BodyIncomplete))
+    }
+
+    async fn collect(&self, mut body: Body, max: usize) -> Result<Held, Refusal> {
+        let mut held = Held {
+            bytes: BytesMut::new(),
+            room: self.more_room(0).await?,
+        };
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_broken| Refusal::BodyIncomplete)?.into_data() else {
+                continue;
+            };
+            let size = held.bytes.len() + data.len();
+            if size > max {
+                return Err(Refusal::BodyTooLarge(max));
+            }
+            let more_kib = size.div_ceil(KIB) - held.bytes.len().div_ceil(KIB);
+            if more_kib > 0 {
+                held.room.merge(self.more_room(more_kib).await?);
+            }
+            held.bytes.extend_from_slice(&data);
+        }
+        Ok(held)
+    }
+
+    async fn more_room(&self, kib: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let full = || Refusal::TooMany("the requests on their way fill the room that this node has for them");
+        let kib = u32::try_from(kib).map_err(|_beyond| full())?;
+        let room = Arc::clone(&self.room_kib).acquire_many_owned(kib);
+        match timeout(ROOM_WITHIN, room).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) | Err(_) => Err(full()),
+        }
     }
 }
 
@@ -92,9 +168,65 @@ pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures::StreamExt as _;
     use http::HeaderValue;
 
     use super::*;
+
+    const MAX: usize = 64 * KIB;
+
+    async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<Held, Refusal> {
+        bodies.read(&HeaderMap::new(), body.into(), MAX).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_wait_for_room_a_while_and_are_refused() {
+        let bodies = Bodies::with_room(4 * KIB);
+        let large = || "x".repeat(3 * KIB);
+        let held = read(&bodies, large()).await.unwrap();
+        assert_eq!(held.len(), 3 * KIB);
+        let small = read(&bodies, "x".repeat(KIB)).await.unwrap();
+        assert!(matches!(read(&bodies, large()).await, Err(Refusal::TooMany(_))));
+        drop(small);
+        let waits = read(&bodies, large());
+        let frees = async {
+            tokio::time::sleep(ROOM_WITHIN / 2).await;
+            drop(held);
+        };
+        let (waited, ()) = tokio::join!(waits, frees);
+        assert!(waited.is_ok());
+        drop(waited);
+        assert_eq!(bodies.room_kib.available_permits(), 4, "all room is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_takes_no_room() {
+        let bodies = Bodies::with_room(4 * KIB);
+        let begun = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("4096"));
+        let stalled = Body::from_stream(begun.chain(futures::stream::pending()));
+        let stalled = bodies.read(&headers, stalled, MAX);
+        let (refused, others) = tokio::join!(stalled, read(&bodies, "x".repeat(3 * KIB)));
+        assert_eq!(refused.unwrap_err(), Refusal::BodyIncomplete);
+        assert!(others.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_within_its_bound() {
+        let bodies = Bodies::new(MAX);
+        let chunks = |count| {
+            let chunk = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 700]));
+            Body::from_stream(futures::stream::iter(vec![chunk; count]))
+        };
+        assert_eq!(read(&bodies, chunks(50)).await.unwrap().len(), 35_000);
+        let refused = read(&bodies, chunks(100)).await;
+        assert_eq!(refused.unwrap_err(), Refusal::BodyTooLarge(MAX));
+        assert!(read(&bodies, Body::empty()).await.unwrap().is_empty());
+    }
 
     fn accept(value: &'static str) -> Result<(), Refusal> {
         let mut headers = HeaderMap::new();

@@ -12,16 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
-use crate::cluster::{Live, SessionError, unix_ms};
-use crate::protocol::classify::is_modern_only;
+use crate::cluster::{Live, unix_ms};
+use crate::protocol::classify::{check_client_size, is_modern_only};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
 use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind};
+use crate::store::Change;
 use crate::store::streams::{CallRecord, StreamId};
-use crate::store::{Change, StoreError};
 use crate::telemetry::metrics::{self, Outcome, method_label};
 use crate::transport::call::{self, Call, Then};
 use crate::transport::logged::{Log, Replay};
@@ -30,35 +30,6 @@ use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
 use crate::transport::topics::Tell;
-
-impl From<StoreError> for Refusal {
-    fn from(cause: StoreError) -> Self {
-        tracing::warn!(
-            error = &cause as &dyn std::error::Error,
-            "the store did not do as asked"
-        );
-        match cause {
-            StoreError::Unreachable(_) => Self::StoreUnreachable,
-            StoreError::Corrupt(_) => Self::Internal,
-        }
-    }
-}
-
-impl From<SessionError> for Refusal {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::NotFound => Self::SessionNotFound,
-            SessionError::Full => Self::InvalidParams(error.to_string()),
-            SessionError::Store(cause) => {
-                tracing::warn!(
-                    error = &cause as &dyn std::error::Error,
-                    "a session could not be had"
-                );
-                Self::StoreUnreachable
-            }
-        }
-    }
-}
 
 /// `initialize`: negotiates the revision, makes the session, names it in a header.
 pub(super) async fn initialize(
@@ -69,6 +40,7 @@ pub(super) async fn initialize(
     note(Era::Legacy, "initialize", None);
     let _permit = permit(shared)?;
     let params: InitializeRequestParams = parse(request.params)?;
+    check_client_size(&params.client_info, &params.capabilities)?;
     let revision = Revision::negotiate(params.protocol_version.as_str());
     let mut record = new_record(shared, revision, &params, came.principal);
     let measured = metrics::Request::begin(Era::Legacy, "initialize");
@@ -201,7 +173,11 @@ pub(super) async fn batch(
                 running.push(began.unwrap_or_else(|refusal| refused(&refusal, Some(&id))));
             }
             Ok(Message::Notification(notification)) => {
-                notice(shared, &live, &notification).await?;
+                // It stands alone like the others, but nothing answers it.
+                if let Err(refusal) = notice(shared, &live, &notification).await {
+                    metrics::refused(refusal.label());
+                    tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
+                }
             }
             Ok(Message::Response(response)) => give_answer(shared, &live, response).await?,
             Err(refusal) => running.push(refused(&refusal, None)),
@@ -250,7 +226,7 @@ pub(super) async fn response(
 /// `DELETE`: ends the session everywhere, for good.
 pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal> {
     let live = session(shared, came).await?;
-    note(Era::Legacy, "other", Some(&live.tag));
+    note(Era::Legacy, "DELETE", Some(&live.tag));
     Ok(shared.sessions.end(&live.id).await?)
 }
 
@@ -312,14 +288,17 @@ pub(super) async fn begin(
     if request.method == "initialize" {
         return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
     }
+    // To a client of this era, a method of the next does not exist.
+    if is_modern_only(&request.method) {
+        let refusal = Refusal::MethodNotFound(request.method.into_owned());
+        return Ok(refused(&refusal, Some(&request.id)));
+    }
     let place = permit(shared)?;
     let max = shared.settings.call.session_max;
-    let count = live.begin_call(max).ok_or(Refusal::TooMany(
+    let count = shared.board.calls.begin(&live.id, max).ok_or(Refusal::TooMany(
         "the session has as many calls in flight as it may (call.session_max)",
     ))?;
-    // To a client of this era, a method of the next does not exist: the handler says so of any name it does not know.
-    let known = !is_modern_only(&request.method);
-    let typed = typed_request(if known { &request.method } else { "unknown" }, request.params)?;
+    let typed = typed_request(&request.method, request.params)?;
     if let Some(level) = level_to_set(shared, &typed) {
         shared.sessions.change(live, &Change::LogLevel(level)).await?;
         return Ok(done(request.id));
@@ -399,7 +378,11 @@ struct Cancelled<'a> {
 }
 
 async fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) -> Result<(), Refusal> {
-    Ok(shared.board.answer(live, &response.id, response.outcome).await?)
+    let Some(id) = response.id else {
+        tracing::debug!(session = live.tag, "a client's error names no request");
+        return Ok(());
+    };
+    Ok(shared.board.answer(live, &id, response.outcome).await?)
 }
 
 /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
@@ -14,12 +15,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info_span};
 
+use super::body::Bodies;
 use super::{Shared, answer, body, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::Principal;
+use crate::store::streams::REPLAY_BYTES_MAX;
 use crate::transport::call::CallTimes;
 use crate::transport::reply::ReplyTimes;
 use crate::transport::request::Peek;
@@ -33,7 +36,7 @@ const ALLOWED: &str = "GET, POST, DELETE";
 pub(crate) struct Came {
     pub(crate) parts: Parts,
     pub(crate) principal: Principal,
-    /// The body; empty where there is none.
+    /// The body, if it is small enough to be kept for another node; else empty.
     pub(crate) body: Bytes,
 }
 
@@ -47,11 +50,15 @@ impl From<Refusal> for Refused {
     }
 }
 
-pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+pub(crate) async fn post(
+    State(shared): State<Arc<Shared>>,
+    Extension(bodies): Extension<Arc<Bodies>>,
+    request: HttpRequest<HttpBody>,
+) -> Response {
     let span = span(&shared);
     let began = Instant::now();
     async move {
-        let response = serve(&shared, request)
+        let response = serve(&shared, &bodies, request)
             .await
             .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
         finish(began, &response);
@@ -148,15 +155,20 @@ fn finish(began: Instant, response: &Response) {
     debug!(status = response.status().as_u16(), "answered");
 }
 
-async fn serve(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<Response, Refused> {
+async fn serve(
+    shared: &Arc<Shared>,
+    bodies: &Bodies,
+    request: HttpRequest<HttpBody>,
+) -> Result<Response, Refused> {
     let (parts, http_body) = request.into_parts();
     let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
     body::check_content_type(&parts.headers)?;
-    let bytes = body::read(&parts.headers, http_body, shared.settings.http.body_bytes_max).await?;
+    let max = shared.settings.http.body_bytes_max;
+    let bytes = bodies.read(&parts.headers, http_body, max).await?;
     let came = Came {
         parts,
         principal,
-        body: bytes.clone(),
+        body: replayable(&bytes),
     };
     match Body::parse(&bytes)? {
         Body::One(Message::Request(request)) => {
@@ -191,6 +203,14 @@ async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -
         Context::Initialize => legacy::initialize(shared, came, request).await,
         Context::Session => legacy::request(shared, came, request, peek).await,
         Context::Meta => modern::request(shared, came, request, peek).await,
+    }
+}
+
+fn replayable(body: &[u8]) -> Bytes {
+    if body.len() <= REPLAY_BYTES_MAX {
+        Bytes::copy_from_slice(body)
+    } else {
+        Bytes::new()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use rmcp::model::{ClientCapabilities, RequestMetaObject};
+use serde::Serialize;
 
 use super::era::{Era, Revision};
 use super::error::Refusal;
@@ -9,6 +10,13 @@ use super::headers::{check_method_and_name, name_member};
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+
+/// How many bytes of JSON a client's description of itself and its capabilities may have together. A session keeps both,
+/// in the store and on each node that restored it: 100 000 sessions (`session.kept_max`) x 64 KiB = 6.1 GiB at the very
+/// worst. What clients really send is about 1 KiB.
+pub const CLIENT_BYTES_MAX: usize = 64 << 10;
 
 /// How a request finds its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +75,8 @@ fn is_newer(version: &str) -> bool {
 /// and body agree, is the version supported, is `_meta` complete.
 ///
 /// # Errors
-/// [`Refusal::HeaderMismatch`], [`Refusal::MetaIncomplete`], [`Refusal::UnsupportedVersion`].
+/// [`Refusal::HeaderMismatch`], [`Refusal::MetaIncomplete`], [`Refusal::UnsupportedVersion`], and
+/// [`Refusal::InvalidParams`] for a client that says too much of itself.
 pub fn check_modern(
     headers: &HeaderMap,
     version_header: Option<&str>,
@@ -98,7 +107,22 @@ pub fn check_modern(
     let capabilities = meta
         .client_capabilities()
         .ok_or_else(|| Refusal::MetaIncomplete(missing(meta)))?;
+    check_client_size(&meta.get(META_CLIENT), &meta.get(META_CAPABILITIES))?;
     Ok((revision, capabilities))
+}
+
+/// Checks that what a client says of itself is within [`CLIENT_BYTES_MAX`], in either era.
+///
+/// # Errors
+/// [`Refusal::InvalidParams`].
+pub fn check_client_size(client: &impl Serialize, capabilities: &impl Serialize) -> Result<(), Refusal> {
+    let size = serde_json::to_vec(&(client, capabilities)).map_or(usize::MAX, |json| json.len());
+    if size <= CLIENT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::InvalidParams(format!(
+        "the client's info and capabilities may have {CLIENT_BYTES_MAX} bytes together"
+    )))
 }
 
 fn missing(meta: &RequestMetaObject) -> String {

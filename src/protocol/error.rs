@@ -72,9 +72,6 @@ pub enum Refusal {
     /// The store is out of reach.
     #[error("the session store is out of reach: try again in {RETRY_AFTER_SECONDS} s")]
     StoreUnreachable,
-    /// This node is shutting down.
-    #[error("this node is shutting down: send the request again, another node will take it")]
-    ShuttingDown,
     /// A method that this path does not have.
     #[error("method not allowed: {0}")]
     MethodNotAllowed(&'static str),
@@ -138,7 +135,7 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidParams(_) => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::StoreUnreachable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -166,7 +163,6 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TooMany(_)
             | Self::StoreUnreachable
-            | Self::ShuttingDown
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
     }
@@ -191,7 +187,6 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::TooMany(_) => "too_many",
             Self::StoreUnreachable => "store_unreachable",
-            Self::ShuttingDown => "shutting_down",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::UnsupportedVersion { .. } => "unsupported_version",
@@ -206,7 +201,7 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TooMany(_) | Self::StoreUnreachable | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
+            Self::TooMany(_) | Self::StoreUnreachable => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }

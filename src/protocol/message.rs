@@ -49,8 +49,8 @@ pub struct Notification<'a> {
 /// A response to a request that the server sent.
 #[derive(Debug)]
 pub struct Response<'a> {
-    /// The id of the server's request.
-    pub id: RequestId,
+    /// The id of the server's request; `None` for an error of a client that could not read which it was.
+    pub id: Option<RequestId>,
     /// The result's JSON text, or the error's.
     pub outcome: Result<&'a RawValue, &'a RawValue>,
 }
@@ -113,21 +113,37 @@ impl<'a> Body<'a> {
 }
 
 fn parse_message(bytes: &[u8]) -> Result<Message<'_>, Refusal> {
+    // An array would be read as the members in their order, which no other reader of JSON-RPC does (SEP-2243).
+    if !begins_object(bytes) {
+        let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+        return Err(if json { SHAPE } else { Refusal::NotJson });
+    }
     let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| classify(bytes, &error))?;
     if envelope.jsonrpc.as_deref() != Some("2.0") {
         return Err(Refusal::NotAMessage("`jsonrpc` must be \"2.0\""));
     }
-    let id = envelope.id.map(parse_id).transpose()?;
     let params = envelope.params.filter(|params| params.get() != "null");
+    if params.is_some_and(|params| !begins_object(params.get().as_bytes())) {
+        return Err(Refusal::NotAMessage("`params` must be an object"));
+    }
+    let unaddressed = envelope.id.is_none_or(|id| id.get() == "null");
+    if let (true, None, None, Some(error)) = (unaddressed, &envelope.method, envelope.result, envelope.error)
+    {
+        return Ok(Message::Response(Response {
+            id: None,
+            outcome: Err(error),
+        }));
+    }
+    let id = envelope.id.map(parse_id).transpose()?;
     match (envelope.method, id, envelope.result, envelope.error) {
         (Some(method), Some(id), None, None) => Ok(Message::Request(Request { id, method, params })),
         (Some(method), None, None, None) => Ok(Message::Notification(Notification { method, params })),
         (None, Some(id), Some(result), None) => Ok(Message::Response(Response {
-            id,
+            id: Some(id),
             outcome: Ok(result),
         })),
         (None, Some(id), None, Some(error)) => Ok(Message::Response(Response {
-            id,
+            id: Some(id),
             outcome: Err(error),
         })),
         _ => Err(Refusal::NotAMessage(
@@ -136,16 +152,19 @@ fn parse_message(bytes: &[u8]) -> Result<Message<'_>, Refusal> {
     }
 }
 
+/// What JSON of another shape is told.
+const SHAPE: Refusal = Refusal::NotAMessage(
+    "it must be a JSON object with the members of JSON-RPC 2.0, each of its type and once",
+);
+
+fn begins_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"{")
+}
+
 /// Text that is not JSON at all is one thing, JSON of the wrong shape another.
 fn classify(bytes: &[u8], error: &serde_json::Error) -> Refusal {
     let wrong_shape = error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
-    if wrong_shape {
-        Refusal::NotAMessage(
-            "it must be a JSON object with the members of JSON-RPC 2.0, each of its type and once",
-        )
-    } else {
-        Refusal::NotJson
-    }
+    if wrong_shape { SHAPE } else { Refusal::NotJson }
 }
 
 /// Reads an id, keeping its type (JSON-RPC 2.0, section 4; MCP forbids null and fractions).
@@ -235,6 +254,42 @@ mod tests {
             panic!()
         };
         assert_eq!(response.outcome.map(RawValue::get).ok(), Some(r#"{"x":1}"#));
+    }
+
+    #[test]
+    fn what_is_given_by_position_is_refused() {
+        for text in [
+            r#"[["2.0",1,"ping",null,null,null]]"#,
+            r#"[ ["2.0", 1, "tools/call", {}, null, null] ]"#,
+        ] {
+            let Ok(Body::Batch(items)) = Body::parse(text.as_bytes()) else {
+                panic!()
+            };
+            assert!(matches!(items[0], Err(Refusal::NotAMessage(_))), "{text}");
+        }
+        for params in [r#"["echo",{}]"#, " [\"a\"]", "5", "\"x\"", "[]", "true"] {
+            for id in ["", r#""id":1,"#] {
+                let text = format!(r#"{{"jsonrpc":"2.0",{id}"method":"tools/call","params":{params}}}"#);
+                assert!(matches!(one(&text), Err(Refusal::NotAMessage(_))), "{text}");
+            }
+        }
+        for params in ["{}", " \n{}", "null"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{params}}}"#);
+            assert!(matches!(one(&text), Ok(Message::Request(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_may_come_without_an_id_and_nothing_else_may() {
+        for id in ["", r#""id":null,"#] {
+            let text = format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":-32700,"message":"?"}}}}"#);
+            let Ok(Message::Response(response)) = one(&text) else {
+                panic!("{text}")
+            };
+            assert_eq!((response.id, response.outcome.is_err()), (None, true));
+            let result = format!(r#"{{"jsonrpc":"2.0",{id}"result":{{}}}}"#);
+            assert!(matches!(one(&result), Err(Refusal::NotAMessage(_))), "{result}");
+        }
     }
 
     #[test]

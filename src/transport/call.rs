@@ -146,7 +146,9 @@ pub fn run(
         let request = async {
             let result = handler.request(call.request, context).await?;
             if let Some(then) = &then {
-                then.carry_out().await.map_err(|error| not_changed(&error))?;
+                then.carry_out()
+                    .await
+                    .map_err(|error| not_changed(&error.into()))?;
             }
             Ok(result)
         };
@@ -241,12 +243,8 @@ fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
     }
 }
 
-fn not_changed(error: &SessionError) -> ErrorData {
-    let refusal = match error {
-        SessionError::NotFound => Refusal::SessionNotFound,
-        SessionError::Full => Refusal::InvalidParams(error.to_string()),
-        SessionError::Store(_) => Refusal::StoreUnreachable,
-    };
+/// The error of a call whose handler agreed to a change that the session did not take.
+fn not_changed(refusal: &Refusal) -> ErrorData {
     let data = refusal
         .retry_after_seconds()
         .map(|seconds| json!({ RETRY_AFTER_MEMBER: seconds }));
@@ -263,14 +261,17 @@ pub async fn initialize(
     handler: &dyn Handler,
     times: CallTimes,
 ) -> Result<InitializeResult, ErrorData> {
-    let (outbound, _nobody) = mpsc::channel(1);
-    let (_, answers) = mpsc::channel(1);
+    // Nobody reads before there is a session: what the handler sends is dropped, and what it asks is never answered.
+    // Both ends stay alive, for a peer without them is closed.
+    let (outbound, mut unheard) = mpsc::channel(peer::OUTBOUND_MESSAGES_MAX);
+    let (_no_answers, answers) = mpsc::channel(1);
     let wire = WireSettings {
         name: "initialize".into(),
         first_request: 0,
         logs: LogGate::Request(None),
         capabilities: Arc::clone(&caller.capabilities),
-        answer_timeout: times.answer_timeout,
+        // A request that is not refused ends at once.
+        answer_timeout: Duration::ZERO,
         announcer: caller.announcer.clone(),
         listeners: Arc::default(),
     };
@@ -281,7 +282,15 @@ pub async fn initialize(
     context.extensions.insert(caller.clone());
     let request = ClientRequest::InitializeRequest(InitializeRequest::new(params));
     let request = AssertUnwindSafe(handler.request(request, context)).catch_unwind();
-    match bounded(request, &cancel, times.timeout).await {
+    let drained = async {
+        while unheard.recv().await.is_some() {}
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = bounded(request, &cancel, times.timeout) => ended,
+        never = drained => never,
+    };
+    match ended {
         End::Result(result) => match *result {
             ServerResult::InitializeResult(result) => Ok(result),
             _ => Err(internal()),

@@ -45,6 +45,7 @@ type Shards<K, V> = Vec<Mutex<HashMap<K, V>>>;
 pub struct Calls {
     by_request: Shards<Key, Entry>,
     by_name: Shards<Arc<str>, Asker>,
+    in_flight: Shards<SessionId, usize>,
     hasher: RandomState,
 }
 
@@ -59,6 +60,7 @@ impl Default for Calls {
         Self {
             by_request: shards(),
             by_name: shards(),
+            in_flight: shards(),
             hasher: RandomState::new(),
         }
     }
@@ -88,7 +90,44 @@ impl Drop for Registered {
     }
 }
 
+/// One call of a session in flight; counted out when dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    calls: Arc<Calls>,
+    session: SessionId,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut shard = self.calls.shard(&self.calls.in_flight, &self.session);
+        if let Some(count) = shard.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                shard.remove(&self.session);
+            }
+        }
+    }
+}
+
 impl Calls {
+    /// Counts a call of a session in, unless `max` are in flight on this node.
+    ///
+    /// It is counted by the session's id: the session may be dropped from memory and restored while its calls run.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, session: &SessionId, max: usize) -> Option<InFlight> {
+        let mut shard = self.shard(&self.in_flight, session);
+        let running = shard.get(session).copied().unwrap_or(0);
+        if running >= max {
+            return None;
+        }
+        shard.insert(session.clone(), running + 1);
+        drop(shard);
+        Some(InFlight {
+            calls: Arc::clone(self),
+            session: session.clone(),
+        })
+    }
+
     /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of its own
     /// requests begin with.
     #[must_use]
@@ -162,4 +201,33 @@ impl Calls {
 
 fn shards<K, V>() -> Shards<K, V> {
     (0..SHARDS).map(|_| Mutex::default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sessions_calls_are_counted_whichever_copy_of_it_they_run_with() {
+        let calls = Arc::new(Calls::default());
+        let (id, other) = (SessionId::generate(), SessionId::generate());
+        let copy = SessionId::parse(id.as_str()).unwrap();
+        let (first, second) = (calls.begin(&id, 2).unwrap(), calls.begin(&copy, 2).unwrap());
+        assert!(calls.begin(&id, 2).is_none() && calls.begin(&copy, 2).is_none());
+        assert!(
+            calls.begin(&other, 2).is_some(),
+            "sessions do not share the count"
+        );
+        drop(first);
+        let third = calls.begin(&copy, 2).unwrap();
+        assert!(calls.begin(&id, 2).is_none());
+        drop((second, third));
+        assert!(
+            calls
+                .in_flight
+                .iter()
+                .all(|shard| shard.lock().unwrap().is_empty()),
+            "nothing is kept of sessions without calls"
+        );
+    }
 }

@@ -62,7 +62,7 @@ impl Replay {
             | "completion/complete" => true,
             _ => false,
         };
-        if !safe || self.body.len() > REPLAY_BYTES_MAX {
+        if !safe || self.body.is_empty() || self.body.len() > REPLAY_BYTES_MAX {
             return None;
         }
         String::from_utf8(self.body.into()).ok()

@@ -40,9 +40,10 @@ pub async fn deliver(
         notification: Some(notification),
         done: done.clone(),
     };
-    let running = serve_directly(Forward { handler, done }, wire, Some(info));
-    if tokio::time::timeout(limit, running.waiting()).await.is_err() {
-        tracing::warn!("a handler did not finish with a notification in time");
+    let forward = Forward { handler, done, limit };
+    // It ends with the handler, which the limit is on.
+    if let Err(cause) = serve_directly(forward, wire, Some(info)).waiting().await {
+        tracing::error!(%cause, "the task that delivers a notification broke");
     }
 }
 
@@ -79,6 +80,7 @@ impl Transport<RoleServer> for Once {
 struct Forward {
     handler: Arc<dyn Handler>,
     done: CancellationToken,
+    limit: Duration,
 }
 
 impl Service<RoleServer> for Forward {
@@ -99,7 +101,12 @@ impl Service<RoleServer> for Forward {
         context: NotificationContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let _done = self.done.clone().drop_guard();
-        self.handler.notification(notification, context).await;
+        let handled = self.handler.notification(notification, context);
+        // The limit is here, around the handler itself: rmcp runs this in a task of its own, which goes on when whoever
+        // waits for its serve loop gives up.
+        if tokio::time::timeout(self.limit, handled).await.is_err() {
+            tracing::warn!("a handler did not finish with a notification in time and was stopped");
+        }
         Ok(())
     }
 

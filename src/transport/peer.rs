@@ -14,7 +14,7 @@ use rmcp::ServerHandler;
 use rmcp::model::{
     CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
     ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, NotificationMetaObject,
-    RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
+    ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
 };
 use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
 use rmcp::transport::Transport;
@@ -30,7 +30,9 @@ use crate::session::announce::Topic;
 use crate::session::{Announcer, LogLevel};
 
 /// How many messages of a call may wait to be written; then the handler waits.
-pub const OUTBOUND_MESSAGES_MAX: usize = 64; // 64 x 64 KiB = 4 MiB a call
+///
+/// Their number is bounded, their size is the handler's own choice: with messages of 1 KiB, 64 KiB a call.
+pub const OUTBOUND_MESSAGES_MAX: usize = 64;
 /// How many requests a call may have open at its client.
 pub const OPEN_REQUESTS_MAX: usize = super::calls::ANSWERS_WAITING_MAX;
 
@@ -168,6 +170,9 @@ impl Wire {
                 self.open
                     .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
                 request.id = self.full_id(number);
+                // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session apart.
+                let token = ProgressToken(self.full_id(number));
+                request.request.get_meta_mut().set_progress_token(token);
                 JsonRpcMessage::Request(request)
             }
             JsonRpcMessage::Notification(mut notification) => {

@@ -6,7 +6,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use http::StatusCode;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::carrier::SOCKET_EVENTS_MAX;
@@ -14,8 +15,12 @@ use super::logged::Log;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
 
-/// How many events may wait for a slow client; then the call waits.
-const STREAM_QUEUE_EVENTS_MAX: usize = 64; // 64 x 64 KiB = 4 MiB a client
+/// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it bounds
+/// the number of messages and not their size, which is the handler's own choice.
+const STREAM_QUEUE_EVENTS_MAX: usize = 64;
+/// How long one event may wait for a place in the queue of a client that does not read. Then the client counts as
+/// gone: a call must not hold its place, and its messages, for somebody who takes none of them.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
@@ -130,25 +135,30 @@ impl Flight {
         let supervisor = self.supervisor.clone();
         supervisor.spawn("stream", async move {
             let opened = metrics::stream_open(StreamKind::Reply);
-            let mut client = Client { events: Some(events) };
+            let mut client = Client::new(events);
             if let Some(message) = message {
-                client.send(&message).await;
+                client.put(event(&message));
             }
             let finished = match finished {
                 Some(finished) => finished,
                 None => self.run(&mut client, keep_alive).await,
             };
+            // What the call sent is told; what a task of it that goes on would send now is not.
+            self.outbound.close();
             while let Ok(message) = self.outbound.try_recv() {
-                client.send(&message).await;
+                client.write(event(&message)).await;
             }
             if let Some(body) = finished.body {
-                client.send(&body).await;
+                client.write(event(&body)).await;
             }
+            client.flush().await;
             drop(opened);
         });
         Reply::Stream(stream)
     }
 
+    /// Runs the call to its end. The call goes on, and with it its bounds, while an event waits to be written; only
+    /// what it sends waits behind that event.
     async fn run(&mut self, client: &mut Client, keep_alive: Duration) -> Finished {
         let Some(mut call) = self.call.take() else {
             return Finished::nothing();
@@ -156,15 +166,14 @@ impl Flight {
         loop {
             tokio::select! {
                 biased;
-                Some(message) = self.outbound.recv() => client.send(&message).await,
                 finished = &mut call => return finished,
-                () = client.gone() => {
-                    client.events = None;
-                    if !self.survives {
-                        self.cancel.cancel();
-                    }
-                }
-                () = sleep(keep_alive) => client.comment().await,
+                turn = client.turn() => match turn {
+                    Turn::Written => {}
+                    Turn::Gone if self.survives => {}
+                    Turn::Gone => self.cancel.cancel(),
+                },
+                Some(message) = self.outbound.recv(), if client.is_ready() => client.put(event(&message)),
+                () = sleep(keep_alive), if client.is_ready() => client.put(KEEP_ALIVE),
             }
         }
     }
@@ -201,8 +210,8 @@ impl Drop for Flight {
             loop {
                 tokio::select! {
                     biased;
-                    Some(unheard) = outbound.recv() => drop(unheard),
                     finished = &mut call => return drop(finished),
+                    Some(unheard) = outbound.recv() => drop(unheard),
                 }
             }
         });
@@ -226,34 +235,86 @@ enum First {
     Silence,
 }
 
-/// The receiving end of a stream, for as long as it is there.
+/// The receiving end of a stream, for as long as it is there, and the event that waits for a place in its queue.
 struct Client {
     events: Option<mpsc::Sender<Bytes>>,
+    waiting: Option<(Bytes, Instant)>,
+}
+
+/// What happened at the client's end.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    /// The event that waited is written.
+    Written,
+    /// The client went away, or did not read for too long.
+    Gone,
 }
 
 impl Client {
-    async fn send(&mut self, message: &[u8]) {
-        self.write(event(message)).await;
-    }
-
-    async fn comment(&mut self) {
-        self.write(KEEP_ALIVE).await;
-    }
-
-    async fn write(&mut self, bytes: Bytes) {
-        if let Some(events) = &self.events
-            && events.send(bytes).await.is_err()
-        {
-            tracing::debug!("the client of a stream has gone");
+    const fn new(events: mpsc::Sender<Bytes>) -> Self {
+        Self {
+            events: Some(events),
+            waiting: None,
         }
     }
 
-    /// Waits until the client goes away; for ever once that is known.
-    async fn gone(&self) {
-        match &self.events {
-            Some(events) => events.closed().await,
-            None => std::future::pending().await,
+    /// Whether the next event can be [put](Self::put): none waits.
+    const fn is_ready(&self) -> bool {
+        self.waiting.is_none()
+    }
+
+    /// Gives the client an event, which waits if the queue is full. One for a client that has gone is dropped.
+    fn put(&mut self, event: Bytes) {
+        let Some(events) = &self.events else { return };
+        if let Err(TrySendError::Full(event)) = events.try_send(event) {
+            self.waiting = Some((event, Instant::now() + WRITE_WITHIN));
         }
+    }
+
+    /// Waits until the event that waits is written or, when none does, until the client goes away; for ever once that
+    /// is known. Nothing is lost when the wait is given up and begun anew.
+    async fn turn(&mut self) -> Turn {
+        let Some(events) = &self.events else {
+            return std::future::pending().await;
+        };
+        let until = self.waiting.as_ref().map(|(_, until)| *until);
+        let written = match until {
+            None => {
+                events.closed().await;
+                false
+            }
+            Some(until) => match timeout_at(until, events.reserve()).await {
+                Ok(Ok(place)) => {
+                    if let Some((event, _)) = self.waiting.take() {
+                        place.send(event);
+                    }
+                    true
+                }
+                Ok(Err(_)) => false,
+                Err(_) => {
+                    tracing::debug!("the client of a stream did not read for too long");
+                    false
+                }
+            },
+        };
+        if written {
+            return Turn::Written;
+        }
+        tracing::debug!("the client of a stream has gone");
+        self.events = None;
+        self.waiting = None;
+        Turn::Gone
+    }
+
+    /// Waits until no event waits.
+    async fn flush(&mut self) {
+        while !self.is_ready() && self.turn().await == Turn::Written {}
+    }
+
+    /// Writes an event after those before it.
+    async fn write(&mut self, event: Bytes) {
+        self.flush().await;
+        self.put(event);
     }
 }
 
@@ -294,5 +355,73 @@ pub async fn join(calls: Vec<BoxFuture<'static, Finished>>) -> Finished {
     Finished {
         body: Some(array.freeze()),
         status: StatusCode::OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: ReplyTimes = ReplyTimes {
+        grace: Duration::from_millis(1),
+        keep_alive: Duration::from_secs(60),
+    };
+
+    /// A call that sends without end, from a task of its own, and ends after `last` or when it is cancelled.
+    fn flood(last: Duration, survives: bool) -> (Flight, CancellationToken, Supervisor) {
+        let (out, messages) = outbound();
+        let (cancel, supervisor) = (CancellationToken::new(), Supervisor::new());
+        supervisor.spawn("flood", async move {
+            while out.send(Bytes::from_static(b"{}")).await.is_ok() {}
+        });
+        let cancelled = cancel.clone();
+        let call = Box::pin(async move {
+            tokio::select! {
+                () = cancelled.cancelled() => {}
+                () = sleep(last) => {}
+            }
+            Finished {
+                body: Some(Bytes::from_static(b"\"end\"")),
+                status: StatusCode::OK,
+            }
+        });
+        let flight = Flight::new(call, messages, cancel.clone(), survives, supervisor.clone());
+        (flight, cancel, supervisor)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_counts_as_gone() {
+        let (flight, cancel, supervisor) = flood(Duration::from_secs(3600), false);
+        let began = Instant::now();
+        let Reply::Stream(mut unread) = flight.reply(TIMES).await else {
+            panic!("a call that sends is answered by a stream")
+        };
+        cancel.cancelled().await;
+        assert!(began.elapsed() >= WRITE_WITHIN && began.elapsed() < WRITE_WITHIN * 2);
+        supervisor.stop(Duration::from_secs(1)).await;
+        let mut left = 0;
+        while unread.recv().await.is_some() {
+            left += 1;
+        }
+        assert_eq!(
+            left, STREAM_QUEUE_EVENTS_MAX,
+            "what it could have read, and an end"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_in_time_while_its_client_is_slow() {
+        let (flight, _, supervisor) = flood(Duration::from_secs(5), true);
+        let Reply::Stream(mut slow) = flight.reply(TIMES).await else {
+            panic!("a call that sends is answered by a stream")
+        };
+        // It reads again just before it would count as gone, and gets everything and the end.
+        sleep(Duration::from_secs(9)).await;
+        let mut last = Bytes::new();
+        while let Some(event) = slow.recv().await {
+            last = event;
+        }
+        assert_eq!(last, event(b"\"end\""));
+        supervisor.stop(Duration::from_secs(1)).await;
     }
 }

@@ -12,8 +12,8 @@ use rmcp::model::{
     reason = "legacy clients still send what later revisions deprecate"
 )]
 use rmcp::model::{SetLevelRequest, SubscribeRequest, UnsubscribeRequest};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::protocol::error::Refusal;
@@ -79,21 +79,27 @@ pub fn typed_notification(method: &str, params: Option<&RawValue>) -> Result<Cli
     })
 }
 
-/// What the pipeline itself reads of a request's parameters, whatever its method.
+/// What the pipeline itself reads of a request's parameters, whatever its method. The names are `None` when they are no
+/// strings: a method of a handler's own may mean something else by them, and the typed parse refuses the others.
 #[derive(Debug, Default, Deserialize)]
 pub struct Peek {
     /// The request's metadata.
     #[serde(rename = "_meta", default)]
     pub meta: RequestMetaObject,
     /// The tool or prompt that is named.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_text")]
     pub name: Option<String>,
     /// The resource that is named.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_text")]
     pub uri: Option<String>,
     /// The task that is named.
-    #[serde(default, rename = "taskId")]
+    #[serde(default, rename = "taskId", deserialize_with = "if_text")]
     pub task_id: Option<String>,
+}
+
+fn if_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
 impl Peek {
@@ -173,6 +179,24 @@ mod tests {
         assert!(matches!(
             typed_request("x/y", None),
             Ok(ClientRequest::CustomRequest(_))
+        ));
+    }
+
+    #[test]
+    fn names_that_are_no_strings_are_left_to_the_method() {
+        let peek = Peek::read(Some(&raw(
+            r#"{"name":5,"uri":{"a":[1]},"taskId":null,"_meta":{"x":1}}"#,
+        )))
+        .unwrap();
+        assert_eq!((peek.name, peek.uri, peek.task_id), (None, None, None));
+        let peek = Peek::read(Some(&raw(r#"{"name":"a\u0062","uri":"u"}"#))).unwrap();
+        assert_eq!(
+            (peek.name.as_deref(), peek.uri.as_deref()),
+            (Some("ab"), Some("u"))
+        );
+        assert!(matches!(
+            typed_request("tools/call", Some(&raw(r#"{"name":5}"#))),
+            Err(Refusal::InvalidParams(_))
         ));
     }
 

@@ -8,6 +8,7 @@ use crate::support::node::{Node, NodeOptions};
 use crate::support::redis::Redis;
 
 mod modern;
+mod session;
 
 async fn node() -> Node {
     Node::start(&NodeOptions::default()).await

@@ -26,6 +26,8 @@ use tokio::sync::Notify;
 use crate::support::client::Client;
 use crate::support::process::PATIENCE;
 
+mod bounds;
+
 /// A handler with one tool for each thing to prove.
 #[derive(Debug, Default, Clone)]
 struct Sample {
@@ -150,7 +152,7 @@ impl ServerHandler for Sample {
     }
 }
 
-async fn serve(handler: Sample, change: impl FnOnce(&mut Settings)) -> Running {
+async fn serve(handler: impl ServerHandler, change: impl FnOnce(&mut Settings)) -> Running {
     let mut settings = Settings {
         port: 0,
         ..Settings::default()
@@ -220,6 +222,7 @@ async fn what_calls_send_at_the_same_time_never_mixes() {
             assert_eq!(log["params"]["data"], name);
             let request = stream.method("elicitation/create").await;
             assert_eq!(request["params"]["message"], name);
+            assert_eq!(request["params"]["_meta"]["progressToken"], request["id"]);
             let answer = json!({"action": "accept", "content": {"name": name}});
             client.respond(&request["id"], answer).await;
             let response = stream.answer_to(&id).await;

@@ -96,7 +96,6 @@ fn every_refusal_has_its_row() {
         Refusal::Unauthorized,
         Refusal::TooMany(""),
         Refusal::StoreUnreachable,
-        Refusal::ShuttingDown,
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),
         Refusal::UnsupportedVersion {

@@ -1,0 +1,29 @@
+//! What a client is told when its session or the store fails it: the one place where that is decided and logged.
+
+use crate::cluster::SessionError;
+use crate::protocol::error::Refusal;
+use crate::store::StoreError;
+
+impl From<StoreError> for Refusal {
+    fn from(cause: StoreError) -> Self {
+        tracing::warn!(
+            error = &cause as &dyn std::error::Error,
+            "the store did not do as asked"
+        );
+        match cause {
+            StoreError::Unreachable(_) => Self::StoreUnreachable,
+            // Trying again would not help.
+            StoreError::Corrupt(_) => Self::Internal,
+        }
+    }
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NotFound => Self::SessionNotFound,
+            SessionError::Full => Self::InvalidParams(error.to_string()),
+            SessionError::Store(cause) => cause.into(),
+        }
+    }
+}
