@@ -66,7 +66,7 @@ async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap
     assert!(store.subscribed());
 
     redis.kill();
-    assert_eq!(hear(&mut heard).await, Heard::Gap);
+    assert_eq!(hear(&mut heard).await, Heard::Deaf);
     assert!(!store.subscribed());
     assert_that_calls_fail_quickly(&store).await;
 
@@ -96,7 +96,7 @@ async fn a_redis_that_falls_silent_is_noticed_and_one_that_wakes_is_used_again()
         started.elapsed() < Duration::from_secs(3),
         "a command is bounded by its timeout"
     );
-    assert_eq!(hear(&mut heard).await, Heard::Gap, "silence must be noticed");
+    assert_eq!(hear(&mut heard).await, Heard::Deaf, "silence must be noticed");
     assert!(started.elapsed() < Duration::from_secs(10), "and soon");
     sleep(Duration::from_secs(2)).await;
     assert_that_calls_fail_quickly(&store).await;
@@ -118,7 +118,7 @@ async fn a_connection_that_is_cut_is_replaced() {
     let mut heard = store.listen(&me).await.expect("Redis answers");
     redis.cli(&["client", "kill", "type", "pubsub"]);
     redis.cli(&["client", "kill", "type", "normal"]);
-    assert_eq!(hear(&mut heard).await, Heard::Gap);
+    assert_eq!(hear(&mut heard).await, Heard::Deaf);
     until("rings are heard again", async || store.subscribed()).await;
     until("the store works again", async || answers(&store).await).await;
     assert_eq!(hear(&mut heard).await, Heard::Gap);
