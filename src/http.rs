@@ -91,6 +91,16 @@ impl Shared {
         Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
     }
 
+    /// Fires when clients should have replies carried on by another node; never when there can be none.
+    #[must_use]
+    pub fn handing_over(&self) -> CancellationToken {
+        if self.store.is_shared() {
+            self.leaving.clone()
+        } else {
+            CancellationToken::new()
+        }
+    }
+
     /// What announces changes.
     #[must_use]
     pub fn announcer(&self) -> Announcer {

@@ -260,6 +260,11 @@ pub trait Store: SessionStore + NotebookStore + NodeStore + StreamStore {
     /// `memory`, `redis`, or what another store calls itself.
     fn kind(&self) -> &'static str;
 
+    /// Whether other nodes can use it too, and carry on what this one leaves.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// Asks the store for a sign of life.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, StatusCode};
 use rmcp::model::{ClientRequest, InitializeRequestParams, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
@@ -90,9 +92,12 @@ pub(super) async fn request(
         &live,
         request,
         peek,
-        Run::first(log.record.name.clone()),
-        &cancel,
-        out,
+        Run {
+            name: log.record.name.clone(),
+            first_request: 0,
+            cancel: cancel.clone(),
+            out,
+        },
     )
     .await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
@@ -131,7 +136,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         ttl: shared.settings.session.ttl,
         patience: shared.settings.store.outage_grace,
         keep_alive: shared.settings.call.keep_alive,
-        draining: shared.leaving.clone(),
+        draining: shared.handing_over(),
     }
 }
 
@@ -162,9 +167,12 @@ pub(super) async fn batch(
                             &live,
                             request,
                             peek,
-                            Run::first(StreamId::generate()),
-                            &cancel.child_token(),
-                            out.clone(),
+                            Run {
+                                name: StreamId::generate(),
+                                first_request: 0,
+                                cancel: cancel.child_token(),
+                                out: out.clone(),
+                            },
                         )
                         .await
                     }
@@ -248,30 +256,18 @@ pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, R
     Ok(shared.sessions.find(&id, &came.principal).await?)
 }
 
-/// Which run of a call it is.
+/// One run of a call.
 #[derive(Debug)]
 pub(super) struct Run {
-    name: StreamId,
-    first_request: u64,
-}
-
-impl Run {
-    /// The first run of the call of that name.
-    pub(super) const fn first(name: StreamId) -> Self {
-        Self {
-            name,
-            first_request: 0,
-        }
-    }
-
-    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
-    /// the first may be there already.
-    pub(super) fn again(name: StreamId) -> Self {
-        Self {
-            name,
-            first_request: unix_ms(),
-        }
-    }
+    /// The call's name.
+    pub(super) name: StreamId,
+    /// The number of its first request to the client. After the node of the first run was lost they are numbered anew:
+    /// answers to those of the first may be there already.
+    pub(super) first_request: u64,
+    /// Fires when the call is cancelled.
+    pub(super) cancel: CancellationToken,
+    /// Where it sends.
+    pub(super) out: Sender<Bytes>,
 }
 
 /// Gets a request of a session ready and running.
@@ -282,8 +278,6 @@ pub(super) async fn begin(
     request: Request<'_>,
     peek: Peek,
     run: Run,
-    cancel: &CancellationToken,
-    out: tokio::sync::mpsc::Sender<bytes::Bytes>,
 ) -> Result<BoxFuture<'static, Finished>, Refusal> {
     if request.method == "initialize" {
         return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
@@ -319,7 +313,7 @@ pub(super) async fn begin(
         caller: caller(shared, live),
         logs: LogGate::Session(Arc::clone(live)),
         parts: came.parts.clone(),
-        cancel: cancel.clone(),
+        cancel: run.cancel,
         then,
     };
     let running = call::run(
@@ -328,7 +322,7 @@ pub(super) async fn begin(
         &shared.board.calls,
         &shared.board.listeners,
         call_times(shared),
-        out,
+        run.out,
     );
     Ok(Box::pin(async move {
         let finished = running.await;
@@ -418,7 +412,7 @@ fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
 /// An empty result, without a handler.
 fn done(id: RequestId) -> BoxFuture<'static, Finished> {
     let message = ServerJsonRpcMessage::response(ServerResult::empty(()), id);
-    let body = serde_json::to_vec(&message).ok().map(bytes::Bytes::from);
+    let body = serde_json::to_vec(&message).ok().map(Bytes::from);
     Box::pin(std::future::ready(Finished {
         body,
         status: StatusCode::OK,

@@ -48,7 +48,11 @@ pub(super) async fn request(
         )?;
     }
     let place = permit(shared)?;
-    let cancel = CancellationToken::new();
+    // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
+    let cancel = match &typed {
+        ClientRequest::SubscriptionsListenRequest(_) => shared.leaving.child_token(),
+        _ => CancellationToken::new(),
+    };
     let call = Call {
         name: StreamId::generate(),
         first_request: 0,

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::mcp::Came;
 use super::{Shared, legacy};
-use crate::cluster::Live;
+use crate::cluster::{Live, unix_ms};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
 use crate::session::{NodeId, SessionId};
@@ -128,21 +128,15 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
     let name: StreamId = record.name.clone();
+    let run = legacy::Run {
+        name,
+        first_request: unix_ms(),
+        cancel: cancel.clone(),
+        out,
+    };
     let log = legacy::log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
-        Ok(peek) => {
-            legacy::begin(
-                shared,
-                &came,
-                live,
-                request,
-                peek,
-                legacy::Run::again(name),
-                &cancel,
-                out,
-            )
-            .await
-        }
+        Ok(peek) => legacy::begin(shared, &came, live, request, peek, run).await,
         Err(refusal) => Err(refusal),
     };
     match begun {

@@ -9,6 +9,7 @@ use crate::support::cluster::Cluster;
 use crate::support::process::eventually;
 use crate::support::sse::EventStream;
 
+mod changes;
 mod recovery;
 
 fn countdown(from: u32, interval_ms: u32) -> Value {
