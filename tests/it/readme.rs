@@ -87,6 +87,7 @@ fn every_refusal_has_its_row() {
         Refusal::UnknownVersionHeader,
         Refusal::NoSession,
         Refusal::SessionNotFound,
+        Refusal::BadEventId(""),
         Refusal::NotAcceptable(""),
         Refusal::UnsupportedMediaType,
         Refusal::BodyTooLarge(0),

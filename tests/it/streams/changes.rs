@@ -38,7 +38,7 @@ async fn a_note_written_on_one_node_is_told_on_the_others_once() {
             .await
             .ok();
     }
-    let mut streams = vec![
+    let mut streams = [
         one.at(&url(1)).listen(None).await,
         two.at(&url(2)).listen(None).await,
         stranger.at(&url(2)).listen(None).await,
