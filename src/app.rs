@@ -172,6 +172,7 @@ impl Builder {
                 hub: Arc::default(),
                 calls: Arc::default(),
                 listeners: Arc::default(),
+                ttl: settings.session.ttl,
                 supervisor: work.clone(),
             },
             work,

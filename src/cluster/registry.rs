@@ -301,8 +301,7 @@ impl Registry {
     /// The sessions that were not used on this node since `before_ms`.
     #[must_use]
     pub fn idle_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<Slot>)> {
-        let idle =
-            |slot: &Slot| slot.live.get().is_some() && slot.used_ms.load(Ordering::Relaxed) < before_ms;
+        let idle = |slot: &Slot| slot.is_idle() && slot.used_ms.load(Ordering::Relaxed) < before_ms;
         self.shards
             .iter()
             .flat_map(|shard| {

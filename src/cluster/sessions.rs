@@ -23,7 +23,7 @@ mod lookup;
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
 /// A session is touched in the store once for each such fraction of its life.
-const TOUCHES_A_LIFE: u32 = 20;
+pub const TOUCHES_A_LIFE: u32 = 20;
 /// The longest pause between two sweeps for copies that are not used any longer.
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 

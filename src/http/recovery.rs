@@ -7,32 +7,58 @@ use std::time::Duration;
 use bytes::Bytes;
 use rmcp::ErrorData;
 use rmcp::model::{ErrorCode, RequestId};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::mcp::Came;
 use super::{Shared, legacy};
-use crate::cluster::{Live, unix_ms};
+use crate::cluster::{Live, SessionError, unix_ms};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{Appended, CallRecord, Event, StreamId};
+use crate::telemetry::metrics::method_label;
 use crate::transport::reply::outbound;
 use crate::transport::request::Peek;
 
 /// How often survivors look for nodes whose lease has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks after the dead, for as long as the node runs.
+/// How long survivors wait after the store was away: leases live in it, so all have ended, and the living need a moment to
+/// renew theirs.
+const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(5);
+/// A pause between two looks that is longer than this was an outage, whether or not a look failed.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often it is tried to answer a call that was taken over.
+const ANSWER_ATTEMPTS_MAX: u32 = 60;
+
+/// Looks after the dead, for as long as the node runs and does not leave.
 pub async fn keep(shared: Arc<Shared>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut looked, mut patient_until) = (Instant::now(), Instant::now());
     loop {
         ticks.tick().await;
-        if let Err(error) = look(&shared).await {
-            debug!(%error, "could not look after nodes that died");
+        if shared.leaving.is_cancelled() {
+            continue;
+        }
+        let dead = shared.store.dead().await;
+        let paused = looked.elapsed() > PAUSE_MAX;
+        looked = Instant::now();
+        match dead {
+            Ok(_) if paused => patient_until = Instant::now() + PATIENCE_AFTER_OUTAGE,
+            Ok(dead) if Instant::now() >= patient_until => {
+                if let Err(error) = look_after(&shared, dead).await {
+                    debug!(%error, "could not look after nodes that died");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                debug!(%error, "could not look for nodes that died");
+                patient_until = Instant::now() + PATIENCE_AFTER_OUTAGE;
+            }
         }
     }
 }
@@ -45,11 +71,8 @@ pub async fn take_up_own(shared: &Arc<Shared>) -> Result<(), StoreError> {
     take_over(shared, &shared.node).await
 }
 
-async fn look(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    for node in shared.store.dead().await? {
-        if node == shared.node {
-            continue;
-        }
+async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), StoreError> {
+    for node in dead.into_iter().filter(|node| *node != shared.node) {
         take_over(shared, &node).await?;
         shared.store.forget(&node).await?;
     }
@@ -58,44 +81,66 @@ async fn look(shared: &Arc<Shared>) -> Result<(), StoreError> {
 
 async fn take_over(shared: &Arc<Shared>, from: &NodeId) -> Result<(), StoreError> {
     for (session, call) in shared.store.calls_of(from).await? {
-        if let Some(record) = shared.store.claim(&session, &call, from, &shared.node).await? {
-            info!(session = session.tag(), node = %from, method = record.method, "took over a call of a lost node");
-            let shared = Arc::clone(shared);
-            let work = shared.work.clone();
-            work.spawn("take-over", async move {
-                carry_through(&shared, &session, record).await
-            });
-        }
+        let record = match shared.store.claim(&session, &call, from, &shared.node).await {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error @ StoreError::Unreachable(_)) => return Err(error),
+            // One that cannot be read, of another version say, does not keep the others waiting.
+            Err(error) => {
+                warn!(session = session.tag(), %error, "a call of a lost node cannot be taken over");
+                continue;
+            }
+        };
+        let method = method_label(&record.method);
+        info!(session = session.tag(), node = %from, method, "took over a call of a lost node");
+        let shared = Arc::clone(shared);
+        let work = shared.work.clone();
+        work.spawn("take-over", async move {
+            carry_through(&shared, &session, record).await
+        });
     }
     Ok(())
 }
 
+/// Answers a call that was taken over. Nobody else will, so a store that is away is waited for.
 async fn carry_through(shared: &Arc<Shared>, session: &SessionId, record: CallRecord) {
-    let name = record.name.clone();
-    let live = match shared.sessions.recall(session).await {
-        Ok(Some(live)) => live,
-        Ok(None) => return,
-        Err(error) => {
-            return warn!(session = session.tag(), %error, "a call of a lost node is left unanswered");
+    for _ in 0..ANSWER_ATTEMPTS_MAX {
+        match answer(shared, session, &record).await {
+            Ok(()) => return,
+            Err(error) => {
+                debug!(session = session.tag(), %error, "a call of a lost node is not answered yet")
+            }
         }
-    };
-    let ended = match record.body.clone() {
-        Some(body) => return run_again(shared, &live, record, body).await,
-        None => end_as_lost(shared, &live, &record).await,
-    };
-    match ended {
-        Ok(Appended::At { number, holder })
-            if holder.as_ref().is_some_and(|holder| holder.node == shared.node) =>
-        {
-            let data = lost(&record);
-            shared
-                .board
-                .hub
-                .offer(session, &name, Event { number, data }, true);
-        }
-        Ok(_) => {}
-        Err(error) => warn!(session = session.tag(), %error, "a call of a lost node is left unanswered"),
+        sleep(LOOK_EVERY).await;
     }
+    warn!(
+        session = session.tag(),
+        "a call of a lost node is left unanswered"
+    );
+}
+
+async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
+    let Some(live) = shared.sessions.recall(session).await? else {
+        return Ok(());
+    };
+    if let Some(body) = record.body.clone() {
+        run_again(shared, &live, record.clone(), body).await;
+        return Ok(());
+    }
+    let ended = end_as_lost(shared, &live, record).await?;
+    if let Appended::At {
+        number,
+        holder: Some(holder),
+    } = ended
+        && holder.node == shared.node
+    {
+        let event = Event {
+            number,
+            data: lost(record),
+        };
+        shared.board.hub.offer(session, &record.name, event, true);
+    }
+    Ok(())
 }
 
 async fn end_as_lost(shared: &Shared, live: &Live, record: &CallRecord) -> Result<Appended, StoreError> {

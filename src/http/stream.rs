@@ -18,7 +18,6 @@ use crate::protocol::event_id::EventId;
 use crate::store::streams::{Attached, Holder, Read, StreamId};
 use crate::telemetry::metrics::StreamKind;
 use crate::transport::carrier::{Carrier, SOCKET_EVENTS_MAX, Terms};
-use crate::transport::hub::Carried;
 use crate::transport::topics::Tell;
 
 /// Where a client stopped reading (2025-11-25, Transports, "Resumability and Redelivery").
@@ -42,11 +41,16 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
             (named(id.stream)?, Some(id.number))
         }
     };
-    let carried = shared.board.hub.carry(Arc::clone(&live), stream.clone());
-    let delivered = attach(shared, &live, &stream, &carried).await?;
+    // A request that is refused takes the stream from nobody.
     if let Some(after) = after {
         check_resumable(shared, &live, &stream, after).await?;
     }
+    let connection = shared.board.hub.number();
+    let delivered = attach(shared, &live, &stream, connection).await?;
+    let carried = shared
+        .board
+        .hub
+        .carry(Arc::clone(&live), stream.clone(), connection);
     let standalone = stream.as_str() == StreamId::STANDALONE;
     if standalone && let Err(error) = shared.board.sync(&live, Tell::Changes).await {
         tracing::debug!(session = live.tag, %error, "a session is told of changes when it comes back");
@@ -58,6 +62,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         prime: after.is_none() && live.record.revision >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
+        ttl: shared.settings.session.ttl,
         draining: shared.leaving.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
@@ -67,10 +72,10 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
 }
 
 /// Makes this connection carry the stream, whichever carried it before.
-async fn attach(shared: &Shared, live: &Live, stream: &StreamId, carried: &Carried) -> Result<u64, Refusal> {
+async fn attach(shared: &Shared, live: &Live, stream: &StreamId, connection: u64) -> Result<u64, Refusal> {
     let holder = Holder {
         node: shared.node.clone(),
-        connection: carried.line.connection,
+        connection,
     };
     let attached = shared
         .store

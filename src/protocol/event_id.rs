@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The largest number: what Redis' scripts can count exactly.
+const NUMBER_MAX: u64 = 1 << 53;
+
 /// An event's id as clients repeat it in `Last-Event-ID` (2025-11-25, Transports, "Resumability and Redelivery"):
 /// `<stream>-<number>`. It is good only within its session, because a stream is looked up there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +22,10 @@ impl<'a> EventId<'a> {
         let (stream, number) = text.rsplit_once('-')?;
         let named = !stream.is_empty() && stream.bytes().all(|byte| byte.is_ascii_alphanumeric());
         // `+7` and `007` parse as numbers, but are nothing that was given out.
-        let number: u64 = number.parse().ok().filter(|n: &u64| n.to_string() == number)?;
+        let number: u64 = number
+            .parse()
+            .ok()
+            .filter(|n: &u64| *n <= NUMBER_MAX && n.to_string() == number)?;
         named.then_some(Self { stream, number })
     }
 }
@@ -57,6 +63,7 @@ mod tests {
             "get-1x",
             "a:b-1",
             "get-99999999999999999999",
+            "get-18446744073709551615",
         ] {
             assert_eq!(EventId::parse(bad), None, "{bad}");
         }

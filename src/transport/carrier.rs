@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::hub::Carried;
+use crate::cluster::sessions::TOUCHES_A_LIFE;
+use crate::cluster::unix_ms;
 use crate::protocol::event_id::EventId;
 use crate::session::NodeId;
 use crate::store::streams::{Event, Holder, Read, StreamId};
@@ -45,6 +47,8 @@ pub struct Terms {
     pub note_delivered: bool,
     /// How often a silent stream gets a comment.
     pub keep_alive: Duration,
+    /// How long the session lives after its last use: an open stream is a use.
+    pub ttl: Duration,
     /// Fires when the node drains: clients are sent elsewhere.
     pub draining: CancellationToken,
 }
@@ -151,6 +155,7 @@ impl Carrier {
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
                 () = sleep(self.terms.keep_alive.min(LOOK_EVERY)) => {
                     self.write(KEEP_ALIVE).await?;
+                    self.touch().await;
                     look_at = Some(Instant::now());
                 }
             }
@@ -241,6 +246,18 @@ impl Carrier {
         match timeout(SLOW_CLIENT, self.client.send(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Stop::Client),
+        }
+    }
+
+    /// Lets the session live on: its client is here, listening.
+    async fn touch(&self) {
+        let live = &self.carried.line.live;
+        let (now_ms, every) = (unix_ms(), self.terms.ttl / TOUCHES_A_LIFE);
+        if !live.touch_is_due(now_ms, u64::try_from(every.as_millis()).unwrap_or(u64::MAX)) {
+            return;
+        }
+        if let Err(error) = self.store.touch(&live.id, now_ms, self.terms.ttl).await {
+            debug!(session = live.tag, %error, "could not touch a session");
         }
     }
 

@@ -99,10 +99,16 @@ impl Drop for Carried {
 }
 
 impl Hub {
-    /// Puts a new connection on the hub. One that carried the stream until now is told that it does no longer.
+    /// A number for a connection, unique on this node.
     #[must_use]
-    pub fn carry(self: &Arc<Self>, live: Arc<Live>, stream: StreamId) -> Carried {
-        let connection = self.next.fetch_add(1, Ordering::Relaxed);
+    pub fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Puts the connection of that number on the hub. One that carried the stream until now is told that it does no
+    /// longer.
+    #[must_use]
+    pub fn carry(self: &Arc<Self>, live: Arc<Live>, stream: StreamId, connection: u64) -> Carried {
         let key = (live.id.clone(), stream);
         let line = Arc::new(Line {
             connection,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::carrier::{Carrier, Terms};
 use super::handler::Handler;
-use super::reply::Finished;
+use super::reply::{Finished, WRITE_WITHIN, event};
 use super::switchboard::Switchboard;
 use crate::cluster::Live;
 use crate::protocol::era::Revision;
@@ -24,6 +24,8 @@ use crate::telemetry::metrics::StreamKind;
 
 /// How often a call looks for answers though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long the store may take to register a call, before its client is served without a log.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
 /// How soon a store that does not answer is asked again, at first and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -150,21 +152,20 @@ impl Log {
         cancel: CancellationToken,
         client: mpsc::Sender<Bytes>,
     ) {
-        let carried = self
-            .board
-            .hub
-            .carry(Arc::clone(&self.live), self.record.name.clone());
+        let (hub, name) = (&self.board.hub, self.record.name.clone());
+        let carried = hub.carry(Arc::clone(&self.live), name, hub.number());
         let holder = Holder {
             node: self.node().clone(),
             connection: carried.line.connection,
         };
         self.record.body = self.replay.take().and_then(Replay::into_body);
+        let begin = || {
+            self.board
+                .store
+                .call_begin(&self.live.id, &self.record, &holder, self.ttl)
+        };
         let begun = self
-            .until_answered(|| {
-                self.board
-                    .store
-                    .call_begin(&self.live.id, &self.record, &holder, self.ttl)
-            })
+            .until_answered(self.patience.min(REGISTERED_WITHIN), begin)
             .await;
         match begun {
             Ok(Begun::Begun) => {
@@ -174,10 +175,50 @@ impl Log {
                 self.board.supervisor.spawn("carry", carrier.run());
             }
             // Whoever cancelled it wants no answer; a session that is gone can be given none.
-            Ok(Begun::Cancelled | Begun::Gone) | Err(Lost) => cancel.cancel(),
+            Ok(Begun::Cancelled | Begun::Gone) => cancel.cancel(),
+            // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
+            Err(Lost) => return self.without_log(call, outbound, first, client).await,
         }
         self.drive(call, outbound, first, Progress::default(), &cancel)
             .await;
+    }
+
+    /// Runs a call whose stream could not be registered.
+    async fn without_log(
+        self,
+        mut call: BoxFuture<'static, Finished>,
+        mut outbound: mpsc::Receiver<Bytes>,
+        first: Vec<Bytes>,
+        client: mpsc::Sender<Bytes>,
+    ) {
+        let tell = async |message: &[u8]| drop(client.send_timeout(event(message), WRITE_WITHIN).await);
+        for message in first {
+            tell(&message).await;
+        }
+        let finished = loop {
+            tokio::select! {
+                biased;
+                finished = &mut call => break finished,
+                Some(message) = outbound.recv() => tell(&message).await,
+            }
+        };
+        outbound.close();
+        while let Some(message) = outbound.recv().await {
+            tell(&message).await;
+        }
+        if let Some(body) = finished.body {
+            tell(&body).await;
+        }
+        // It may have been registered all the same, without this node hearing of it.
+        let (session, name) = (&self.live.id, &self.record.name);
+        if let Err(error) = self
+            .board
+            .store
+            .call_end(session, name, None, self.node(), self.ttl)
+            .await
+        {
+            debug!(session = self.live.tag, %error, "a call that was served without a log may still be registered");
+        }
     }
 
     /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
@@ -203,20 +244,26 @@ impl Log {
         for message in first {
             self.log(&message, &mut writable, cancel).await;
         }
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.reset();
         let finished = loop {
             tokio::select! {
                 biased;
+                finished = &mut call => break finished,
+                _ = looks.tick() => self.board.take_answers(&self.live.id, &self.record.name).await,
                 Some(message) = outbound.recv() => {
                     if !told.covers(&message) {
                         self.log(&message, &mut writable, cancel).await;
                     }
                 }
-                finished = &mut call => break finished,
-                () = sleep(LOOK_EVERY) => self.board.take_answers(&self.live.id, &self.record.name).await,
             }
         };
-        while let Ok(message) = outbound.try_recv() {
-            self.log(&message, &mut writable, cancel).await;
+        outbound.close();
+        while let Some(message) = outbound.recv().await {
+            if !told.covers(&message) {
+                self.log(&message, &mut writable, cancel).await;
+            }
         }
         self.end(finished.body.as_deref()).await;
     }
@@ -229,7 +276,7 @@ impl Log {
         let data = String::from_utf8_lossy(message);
         let (session, stream) = (&self.live.id, &self.record.name);
         let appended = self
-            .until_answered(|| {
+            .until_answered(self.patience, || {
                 self.board
                     .store
                     .append(session, stream, &data, self.node(), self.ttl)
@@ -248,7 +295,7 @@ impl Log {
         let data = response.map(String::from_utf8_lossy);
         let (session, stream) = (&self.live.id, &self.record.name);
         let ended = self
-            .until_answered(|| {
+            .until_answered(self.ttl, || {
                 self.board
                     .store
                     .call_end(session, stream, data.as_deref(), self.node(), self.ttl)
@@ -286,11 +333,11 @@ impl Log {
     }
 
     /// Asks the store until it answers, as long as patience lasts.
-    async fn until_answered<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Lost>
+    async fn until_answered<T, F>(&self, patience: Duration, ask: impl Fn() -> F) -> Result<T, Lost>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + patience;
         let mut pause = AGAIN_AFTER.0;
         loop {
             match ask().await {
@@ -315,6 +362,7 @@ impl Log {
             prime: self.live.record.revision >= Revision::V2025_11_25,
             note_delivered: false,
             keep_alive: self.keep_alive,
+            ttl: self.ttl,
             draining: self.draining.clone(),
         }
     }

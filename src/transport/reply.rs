@@ -20,7 +20,7 @@ use crate::telemetry::metrics::{self, StreamKind};
 const STREAM_QUEUE_EVENTS_MAX: usize = 64;
 /// How long one event may wait for a place in the queue of a client that does not read. Then the client counts as
 /// gone: a call must not hold its place, and its messages, for somebody who takes none of them.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
@@ -319,7 +319,7 @@ impl Client {
 }
 
 /// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.
-fn event(message: &[u8]) -> Bytes {
+pub(super) fn event(message: &[u8]) -> Bytes {
     const HEAD: &[u8] = b"event: message\ndata: ";
     const TAIL: &[u8] = b"\n\n";
     let mut bytes = BytesMut::with_capacity(HEAD.len() + message.len() + TAIL.len());

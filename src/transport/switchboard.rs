@@ -34,6 +34,8 @@ pub struct Switchboard {
     pub calls: Arc<Calls>,
     /// The open `subscriptions/listen` requests of this node.
     pub listeners: Arc<Listeners>,
+    /// How long a session lives after its last use, and with it what was told.
+    pub ttl: Duration,
     /// The owner of all tasks.
     pub supervisor: Supervisor,
 }

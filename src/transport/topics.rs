@@ -23,8 +23,6 @@ use crate::store::streams::{Appended, Event, StreamId};
 
 /// How long counts of changes are kept after the last: longer than any session lives without a stream.
 const COUNTS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How long what was told is kept on its stream.
-const TOLD_LIVES: Duration = Duration::from_secs(30 * 60);
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The open `subscriptions/listen` requests of this node (2026-07-28).
@@ -178,7 +176,7 @@ impl Switchboard {
         };
         let appended = self
             .store
-            .append(&live.id, &stream, data, &self.node, TOLD_LIVES)
+            .append(&live.id, &stream, data, &self.node, self.ttl)
             .await?;
         if let Appended::At {
             number,

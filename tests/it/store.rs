@@ -98,6 +98,8 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
             node.cli(&["del", &key]);
         }
         let id = node.cli(&["cluster", "myid"]);
+        // The newest epoch wins when nodes disagree: without it gossip may give the slot back.
+        node.cli(&["cluster", "bumpepoch"]);
         for other in &nodes {
             assert_eq!(other.cli(&["cluster", "setslot", &slot, "node", &id]), "OK");
         }
