@@ -40,6 +40,7 @@ use self::ring::Ring;
 use self::scripts::{Script, Scripts};
 use super::{Store, StoreError, StoreReport};
 use crate::config::StoreSettings;
+use crate::telemetry::metrics;
 
 /// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or dropped.
 #[derive(Debug)]
@@ -130,12 +131,8 @@ impl RedisStore {
     ) -> Result<T, StoreError> {
         let start = Instant::now();
         let outcome = work.await.map_err(store_error);
-        metrics::histogram!("anynode_store_operation_duration_seconds", "operation" => operation)
-            .record(start.elapsed().as_secs_f64());
-        if let Err(error) = &outcome {
-            metrics::counter!("anynode_store_errors_total", "operation" => operation, "error" => error.label())
-                .increment(1);
-        }
+        let error = outcome.as_ref().err().map(StoreError::label);
+        metrics::store_operation(operation, start.elapsed(), error);
         outcome
     }
 }
