@@ -116,7 +116,7 @@ impl Log {
             .until_answered(|| {
                 self.board
                     .store
-                    .call_begin(&self.live.id, &self.record, &holder, self.ttl)
+                    .call_begin(&self.live.id, &self.record, Some(&holder), self.ttl)
             })
             .await;
         match begun {

@@ -15,6 +15,7 @@ use crate::store::streams::{
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
     CallRecord {
         name: stream(name),
+        stream: stream(name),
         node: runner.clone(),
         request: format!("\"request \\\"{name}\\\"\""),
         method: "tools/call".into(),
@@ -27,7 +28,7 @@ pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
 pub(super) async fn begin(store: &Arc<dyn Store>, id: &SessionId, name: &str, runner: &NodeId) -> StreamId {
     let call = call(name, runner);
     let begun = store
-        .call_begin(id, &call, &holder(runner.as_str(), 7), LONG)
+        .call_begin(id, &call, Some(&holder(runner.as_str(), 7)), LONG)
         .await;
     let begun = begun.expect("call_begin must work");
     assert_eq!(begun, Begun::Begun, "call_begin: the session is there");
@@ -190,7 +191,7 @@ pub async fn notes_cancellations(store: Arc<dyn Store>) {
             request: request.into(),
             ..call(name, &me)
         };
-        let begun = store.call_begin(&id, &call, &holder("me", 1), LONG).await;
+        let begun = store.call_begin(&id, &call, Some(&holder("me", 1)), LONG).await;
         begun.expect("call_begin must work")
     };
     let cancel = async |request: &str, ttl| {
