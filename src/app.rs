@@ -18,7 +18,7 @@ use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::cluster::{Sessions, unix_ms};
 use crate::config::Settings;
 use crate::http::guard::Guard;
-use crate::http::{Shared, router};
+use crate::http::{Shared, recovery, router};
 use crate::session::NodeId;
 use crate::store::redis::ConnectError;
 use crate::store::{Lease, Store, StoreError};
@@ -223,6 +223,8 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
             .clone()
             .listen(rings, Arc::new(shared.board.clone())),
     );
+    recovery::take_up_own(shared).await?;
+    supervisor.spawn_vital("recovery", recovery::keep(Arc::clone(shared)));
     supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
     supervisor.spawn_vital("lease", lease::renew(store(), lease));
     supervisor.spawn_vital("pulse", Pulse::keep(Arc::clone(&shared.pulse), store()));

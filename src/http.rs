@@ -37,6 +37,7 @@ pub mod health;
 pub mod legacy;
 pub mod mcp;
 pub mod modern;
+pub mod recovery;
 pub mod stream;
 
 /// What every request of a node shares.

@@ -117,7 +117,7 @@ pub(super) async fn request(
         &live,
         request,
         peek,
-        log.record.name.clone(),
+        Run::first(log.record.name.clone()),
         &cancel,
         out,
     )
@@ -128,24 +128,33 @@ pub(super) async fn request(
 
 /// What it takes to log a call's reply, should it become a stream.
 fn log(shared: &Arc<Shared>, came: &Came, live: &Arc<Live>, request: &Request<'_>, peek: &Peek) -> Log {
-    let method = method_label(&request.method);
+    let record = CallRecord {
+        name: StreamId::generate(),
+        node: shared.node.clone(),
+        request: request.id.clone().into_json_value().to_string(),
+        method: request.method.to_string(),
+        started_ms: unix_ms(),
+        body: None,
+    };
+    let replay = Replay {
+        handler: Arc::clone(&shared.handler),
+        method: method_label(&request.method),
+        tool: peek.name.clone(),
+        body: came.body.clone(),
+    };
+    Log {
+        replay: Some(replay),
+        ..log_of(shared, live, record)
+    }
+}
+
+/// The log of a call that is registered as `record`.
+pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord) -> Log {
     Log {
         board: shared.board.clone(),
         live: Arc::clone(live),
-        record: CallRecord {
-            name: StreamId::generate(),
-            node: shared.node.clone(),
-            request: request.id.clone().into_json_value().to_string(),
-            method: request.method.to_string(),
-            started_ms: unix_ms(),
-            body: None,
-        },
-        replay: Some(Replay {
-            handler: Arc::clone(&shared.handler),
-            method,
-            tool: peek.name.clone(),
-            body: came.body.clone(),
-        }),
+        record,
+        replay: None,
         ttl: shared.settings.session.ttl,
         patience: shared.settings.store.outage_grace,
         keep_alive: shared.settings.call.keep_alive,
@@ -180,7 +189,7 @@ pub(super) async fn batch(
                             &live,
                             request,
                             peek,
-                            StreamId::generate(),
+                            Run::first(StreamId::generate()),
                             &cancel.child_token(),
                             out.clone(),
                         )
@@ -262,14 +271,40 @@ pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, R
     Ok(shared.sessions.find(&id, &came.principal).await?)
 }
 
+/// Which run of a call it is.
+#[derive(Debug)]
+pub(super) struct Run {
+    name: StreamId,
+    first_request: u64,
+}
+
+impl Run {
+    /// The first run of the call of that name.
+    pub(super) const fn first(name: StreamId) -> Self {
+        Self {
+            name,
+            first_request: 0,
+        }
+    }
+
+    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
+    /// the first may be there already.
+    pub(super) fn again(name: StreamId) -> Self {
+        Self {
+            name,
+            first_request: unix_ms(),
+        }
+    }
+}
+
 /// Gets a request of a session ready and running.
-async fn begin(
+pub(super) async fn begin(
     shared: &Arc<Shared>,
     came: &Came,
     live: &Arc<Live>,
     request: Request<'_>,
     peek: Peek,
-    name: StreamId,
+    run: Run,
     cancel: &CancellationToken,
     out: tokio::sync::mpsc::Sender<bytes::Bytes>,
 ) -> Result<BoxFuture<'static, Finished>, Refusal> {
@@ -290,7 +325,8 @@ async fn begin(
     }
     let then = change_of(&typed)?.map(|change| (shared.sessions.clone(), Arc::clone(live), change));
     let call = Call {
-        name,
+        name: run.name,
+        first_request: run.first_request,
         id: request.id,
         method: method_label(&request.method),
         request: typed,

@@ -51,6 +51,7 @@ pub(super) async fn request(
     let cancel = CancellationToken::new();
     let call = Call {
         name: StreamId::generate(),
+        first_request: 0,
         id: request.id,
         method,
         request: typed,

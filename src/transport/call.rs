@@ -49,6 +49,8 @@ pub struct CallTimes {
 pub struct Call {
     /// Its name: unique among all calls of all nodes. Its stream has the same, and the ids of its requests begin so.
     pub name: StreamId,
+    /// The number of its first request to the client.
+    pub first_request: u64,
     /// The id that the client gave it.
     pub id: RequestId,
     /// The method's name, for metrics.
@@ -91,6 +93,7 @@ pub fn run(
     });
     let wire = WireSettings {
         name,
+        first_request: call.first_request,
         logs: call.logs.clone(),
         capabilities: Arc::clone(&call.caller.capabilities),
         answer_timeout: times.answer_timeout,
@@ -232,6 +235,7 @@ pub async fn initialize(
     let (_, answers) = mpsc::channel(1);
     let wire = WireSettings {
         name: "initialize".into(),
+        first_request: 0,
         logs: LogGate::Request(None),
         capabilities: Arc::clone(&caller.capabilities),
         answer_timeout: times.answer_timeout,

@@ -19,7 +19,7 @@ use crate::cluster::Live;
 use crate::protocol::era::Revision;
 use crate::session::NodeId;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, REPLAY_BYTES_MAX};
+use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, REPLAY_BYTES_MAX, Read};
 use crate::telemetry::metrics::StreamKind;
 
 /// How often a call looks for answers though nobody rang: a lost ring delays, and never loses.
@@ -90,6 +90,53 @@ pub struct Log {
     pub draining: CancellationToken,
 }
 
+/// How far a call has told its progress. Progress must increase (2025-11-25, Progress), so a call that is run again is
+/// silent until it is further than the first run was.
+#[derive(Debug, Default)]
+struct Progress(Option<f64>);
+
+impl Progress {
+    /// What the log of a call tells.
+    async fn told(log: &Log) -> Self {
+        let (mut told, mut after) = (None, 0);
+        while let Ok(Read::Events { events, head, .. }) =
+            log.board.store.read(&log.live.id, &log.record.name, after).await
+        {
+            let steps = events
+                .iter()
+                .filter_map(|event| progress_in(event.data.as_bytes()));
+            told = steps.fold(told, |told: Option<f64>, step| {
+                Some(told.map_or(step, |told| told.max(step)))
+            });
+            match events.last() {
+                Some(last) if last.number < head => after = last.number,
+                _ => break,
+            }
+        }
+        Self(told)
+    }
+
+    fn covers(&self, message: &[u8]) -> bool {
+        self.0
+            .is_some_and(|told| progress_in(message).is_some_and(|step| step <= told))
+    }
+}
+
+/// The progress that a message tells, if it is of that kind.
+fn progress_in(message: &[u8]) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        method: String,
+        params: Params,
+    }
+    #[derive(serde::Deserialize)]
+    struct Params {
+        progress: f64,
+    }
+    let told: Told = serde_json::from_slice(message).ok()?;
+    (told.method == "notifications/progress").then_some(told.params.progress)
+}
+
 /// The log cannot be written any longer: the session has ended, or the call is another node's.
 struct Lost;
 
@@ -129,7 +176,8 @@ impl Log {
             // Whoever cancelled it wants no answer; a session that is gone can be given none.
             Ok(Begun::Cancelled | Begun::Gone) | Err(Lost) => cancel.cancel(),
         }
-        self.drive(call, outbound, first, &cancel).await;
+        self.drive(call, outbound, first, Progress::default(), &cancel)
+            .await;
     }
 
     /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
@@ -139,7 +187,8 @@ impl Log {
         outbound: mpsc::Receiver<Bytes>,
         cancel: CancellationToken,
     ) {
-        self.drive(call, outbound, Vec::new(), &cancel).await;
+        let told = Progress::told(&self).await;
+        self.drive(call, outbound, Vec::new(), told, &cancel).await;
     }
 
     async fn drive(
@@ -147,6 +196,7 @@ impl Log {
         mut call: BoxFuture<'static, Finished>,
         mut outbound: mpsc::Receiver<Bytes>,
         first: Vec<Bytes>,
+        told: Progress,
         cancel: &CancellationToken,
     ) {
         let mut writable = !cancel.is_cancelled();
@@ -156,7 +206,11 @@ impl Log {
         let finished = loop {
             tokio::select! {
                 biased;
-                Some(message) = outbound.recv() => self.log(&message, &mut writable, cancel).await,
+                Some(message) = outbound.recv() => {
+                    if !told.covers(&message) {
+                        self.log(&message, &mut writable, cancel).await;
+                    }
+                }
                 finished = &mut call => break finished,
                 () = sleep(LOOK_EVERY) => self.board.take_answers(&self.live.id, &self.record.name).await,
             }

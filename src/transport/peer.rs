@@ -55,6 +55,8 @@ impl LogGate {
 pub struct WireSettings {
     /// What the ids of the server's requests begin with: unique among all calls of all nodes.
     pub name: Arc<str>,
+    /// The number of the first of them.
+    pub first_request: u64,
     /// Which log messages the client wants.
     pub logs: LogGate,
     /// What the client can be asked for.
@@ -117,6 +119,12 @@ impl Wire {
         RequestId::String(format!("{}-{number}", self.settings.name).into())
     }
 
+    /// The id by which rmcp knows request `number`.
+    fn own_id(&self, number: u64) -> RequestId {
+        let own = number.saturating_sub(self.settings.first_request);
+        RequestId::Number(i64::try_from(own).unwrap_or(i64::MAX))
+    }
+
     /// Prepares a message for the client; `None` when it is not for the client.
     fn prepare(&mut self, message: ServerJsonRpcMessage) -> Option<Bytes> {
         let message: ServerJsonRpcMessage = match message {
@@ -124,7 +132,7 @@ impl Wire {
                 let RequestId::Number(number) = request.id else {
                     return None;
                 };
-                let number = u64::try_from(number).ok()?;
+                let number = self.settings.first_request + u64::try_from(number).ok()?;
                 let kind = kind_of(&request.request);
                 if let Err(error) = self.admit(kind) {
                     self.refused.push((request.id, error));
@@ -179,7 +187,7 @@ impl Wire {
                 .then_some(()),
             ServerNotification::CancelledNotification(cancelled) => {
                 if let Some(RequestId::Number(number)) = cancelled.params.request_id {
-                    let number = u64::try_from(number).ok()?;
+                    let number = self.settings.first_request + u64::try_from(number).ok()?;
                     self.open.remove(&number)?;
                     cancelled.params.request_id = Some(self.full_id(number));
                 }
@@ -192,7 +200,7 @@ impl Wire {
     fn take_answer(&mut self, answer: Answer) -> Option<ClientJsonRpcMessage> {
         // The first answer wins: a second finds its request no longer open.
         let (kind, _) = self.open.remove(&answer.number)?;
-        let id = RequestId::Number(i64::try_from(answer.number).ok()?);
+        let id = self.own_id(answer.number);
         Some(match answer.outcome {
             Ok(result) => match typed_result(kind, &result) {
                 Ok(result) => JsonRpcMessage::response(result, id),
@@ -227,10 +235,7 @@ impl Wire {
             self.settings.answer_timeout.as_secs()
         );
         let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
-        JsonRpcMessage::error(
-            error,
-            Some(RequestId::Number(i64::try_from(number).unwrap_or(i64::MAX))),
-        )
+        JsonRpcMessage::error(error, Some(self.own_id(number)))
     }
 }
 

@@ -1,1 +1,151 @@
-//! A node dies, and its calls go on elsewhere.
+//! A node dies in the middle of a call: one survivor runs it again if that is safe, or says that the outcome is unknown.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{countdown, read_on};
+use crate::support::balancer::Balancer;
+use crate::support::client::Client;
+use crate::support::cluster::Cluster;
+use crate::support::node::{Node, NodeOptions};
+use crate::support::process::eventually;
+use crate::support::redis::Redis;
+
+/// Resumes as the protocol says until a stream is had: nodes and balancers take a moment to notice.
+async fn resume(client: &Client, last: &str) -> crate::support::sse::EventStream {
+    eventually("a node takes the stream up", || async {
+        let response = client.get(Some(last)).await;
+        (response.status() == 200).then(|| crate::support::sse::EventStream::new(response))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
+    let cluster = Cluster::of(3).await;
+    let balancer = cluster.balancer().await;
+    let client = Client::legacy(&balancer.url());
+    client.session().await;
+    let (id, mut stream) = client.stream("tools/call", countdown(30, 100)).await;
+    let mut steps = Vec::new();
+    for _ in 0..5 {
+        let message = stream.method("notifications/progress").await;
+        steps.push(message["params"]["progress"].as_f64().expect("a number"));
+    }
+    let session = client.session().await;
+    let runs = eventually("the call's node is known", || async {
+        let keys = cluster.redis().keys("node-calls:*").await;
+        keys.first()
+            .and_then(|key| key.strip_prefix("node-calls:").map(str::to_owned))
+    })
+    .await;
+    assert!(!session.is_empty());
+    let node = cluster
+        .nodes()
+        .iter()
+        .find(|node| node.id() == runs)
+        .expect("one of ours");
+    node.kill9().await;
+    while stream.next().await.is_some() {}
+    let mut answered = false;
+    while !answered {
+        let last = stream.last_id().expect("an id").to_owned();
+        stream = resume(&client, &last).await;
+        answered = read_on(&mut stream, &id, &mut steps).await;
+    }
+    assert!(
+        steps.windows(2).all(|pair| pair[1] > pair[0]),
+        "progress must increase: {steps:?}"
+    );
+    assert_eq!(steps.last(), Some(&30.0));
+}
+
+async fn travel(redis: &Redis, name: &str) -> Node {
+    let program = Path::new(env!("CARGO_BIN_EXE_mcp-server"))
+        .with_file_name("examples")
+        .join("hints");
+    assert!(
+        program.exists(),
+        "{} is missing: cargo build --examples",
+        program.display()
+    );
+    Node::start_program(&program, &NodeOptions::on(redis.url()).env("NODE_ID", name)).await
+}
+
+async fn call_on_a_node_that_dies(tool: &str) -> (Value, Duration) {
+    let redis = Redis::start().await;
+    let (a, b, c) = (
+        travel(&redis, "a").await,
+        travel(&redis, "b").await,
+        travel(&redis, "c").await,
+    );
+    let client = Client::legacy(&a.url());
+    client.session().await;
+    let arguments = json!({"name": tool, "arguments": {"to": "Oslo", "takes_ms": 1500}});
+    let (id, mut stream) = client.stream("tools/call", arguments).await;
+    let first = stream.next().await.expect("a priming event");
+    a.kill9().await;
+    let killed = Instant::now();
+    let mut resumed = resume(&client.at(&b.url()), first.id.as_deref().expect("an id")).await;
+    let response = resumed.answer_to(&id).await;
+    drop(c);
+    (response, killed.elapsed())
+}
+
+#[tokio::test]
+async fn an_unsafe_call_of_a_killed_node_is_answered_by_what_is_known_within_five_seconds() {
+    let (response, took) = call_on_a_node_that_dies("book").await;
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    let message = response["error"]["message"].as_str().expect("an error");
+    assert!(message.contains("node lost, outcome unknown"), "{message}");
+}
+
+#[tokio::test]
+async fn a_read_only_tool_is_run_again_by_one_survivor() {
+    let (response, _) = call_on_a_node_that_dies("quote").await;
+    let text = response["result"]["content"][0]["text"].as_str().expect("a text");
+    assert!(text.ends_with("says b") || text.ends_with("says c"), "{text}");
+}
+
+/// A node that comes back under its old name finds what it left behind.
+#[tokio::test]
+async fn a_node_started_again_under_its_name_takes_up_its_own_calls() {
+    let redis = Redis::start().await;
+    let a = travel(&redis, "a").await;
+    let client = Client::legacy(&a.url());
+    let arguments = json!({"name": "quote", "arguments": {"to": "Oslo", "takes_ms": 1000}});
+    let (id, mut stream) = client.stream("tools/call", arguments).await;
+    let first = stream.next().await.expect("a priming event");
+    a.kill9().await;
+    let again = travel(&redis, "a").await;
+    let mut resumed = resume(&client.at(&again.url()), first.id.as_deref().expect("an id")).await;
+    assert!(resumed.answer_to(&id).await["result"].is_object());
+}
+
+/// The balancer is only here so that the test reads as operators run it.
+#[tokio::test]
+async fn a_drained_node_hands_its_streams_and_its_calls_over() {
+    let cluster = Cluster::with(2, &[("MCP_DRAIN__DELAY", "300ms"), ("MCP_DRAIN__DEADLINE", "1s")]).await;
+    let balancer: Balancer = cluster.balancer().await;
+    let client = cluster.client();
+    client.session().await;
+    let (id, mut stream) = client
+        .at(&cluster.node(0).url())
+        .stream("tools/call", countdown(40, 100))
+        .await;
+    stream.method("notifications/progress").await;
+    cluster.node(0).terminate();
+    while stream.next().await.is_some() {}
+    let (mut steps, mut answered) = (Vec::new(), false);
+    let client = client.at(&balancer.url());
+    while !answered {
+        let last = stream.last_id().expect("an id").to_owned();
+        stream = resume(&client, &last).await;
+        answered = read_on(&mut stream, &id, &mut steps).await;
+    }
+    assert_eq!(steps.last(), Some(&40.0));
+    assert!(cluster.node(0).end().await.success());
+}

@@ -1,5 +1,6 @@
 //! A node as its users run it: the built binary, a process of its own.
 
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -62,8 +63,13 @@ impl Node {
     ///
     /// It gets no environment but `PORT`, `HOST`, `NODE_ID` (`node-<port>`), `REDIS_URL` and `options.env`.
     pub(crate) async fn start(options: &NodeOptions) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_mcp-server")), options).await
+    }
+
+    /// The same of another program that takes the same settings.
+    pub(crate) async fn start_program(program: &Path, options: &NodeOptions) -> Self {
         for _ in 0..STARTS_MAX {
-            let node = Self::spawn(options);
+            let node = Self::spawn_program(program, options);
             let http = reqwest::Client::builder().no_proxy().build().expect("a client");
             let live = eventually("the node answers /livez", || async {
                 if node.ended() {
@@ -84,6 +90,10 @@ impl Node {
 
     /// Starts one without waiting for anything, for tests of nodes that must not start.
     pub(crate) fn spawn(options: &NodeOptions) -> Self {
+        Self::spawn_program(Path::new(env!("CARGO_BIN_EXE_mcp-server")), options)
+    }
+
+    fn spawn_program(program: &Path, options: &NodeOptions) -> Self {
         let port = free_port();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let id = options
@@ -91,7 +101,7 @@ impl Node {
             .iter()
             .rfind(|(name, _)| name == "NODE_ID")
             .map_or_else(|| format!("node-{port}"), |(_, value)| value.clone());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-server"));
+        let mut command = Command::new(program);
         command
             .args(&options.arguments)
             .current_dir(dir.path())

@@ -1,0 +1,162 @@
+//! Looks after the calls of nodes that died: each is claimed by one survivor, and run again if that is safe, or else
+//! answered by an error that says what is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmcp::ErrorData;
+use rmcp::model::{ErrorCode, RequestId};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::mcp::Came;
+use super::{Shared, legacy};
+use crate::cluster::Live;
+use crate::protocol::error::{CODE_TRANSPORT, error_body};
+use crate::protocol::message::{Body, Message};
+use crate::session::{NodeId, SessionId};
+use crate::store::StoreError;
+use crate::store::streams::{Appended, CallRecord, Event, StreamId};
+use crate::transport::reply::outbound;
+use crate::transport::request::Peek;
+
+/// How often survivors look for nodes whose lease has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks after the dead, for as long as the node runs.
+pub async fn keep(shared: Arc<Shared>) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = look(&shared).await {
+            debug!(%error, "could not look after nodes that died");
+        }
+    }
+}
+
+/// Takes over what this node itself left behind when it ran before under the same name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn take_up_own(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    take_over(shared, &shared.node).await
+}
+
+async fn look(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    for node in shared.store.dead().await? {
+        if node == shared.node {
+            continue;
+        }
+        take_over(shared, &node).await?;
+        shared.store.forget(&node).await?;
+    }
+    Ok(())
+}
+
+async fn take_over(shared: &Arc<Shared>, from: &NodeId) -> Result<(), StoreError> {
+    for (session, call) in shared.store.calls_of(from).await? {
+        if let Some(record) = shared.store.claim(&session, &call, from, &shared.node).await? {
+            info!(session = session.tag(), node = %from, method = record.method, "took over a call of a lost node");
+            let shared = Arc::clone(shared);
+            let work = shared.work.clone();
+            work.spawn("take-over", async move {
+                carry_through(&shared, &session, record).await
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn carry_through(shared: &Arc<Shared>, session: &SessionId, record: CallRecord) {
+    let name = record.name.clone();
+    let live = match shared.sessions.recall(session).await {
+        Ok(Some(live)) => live,
+        Ok(None) => return,
+        Err(error) => {
+            return warn!(session = session.tag(), %error, "a call of a lost node is left unanswered");
+        }
+    };
+    let ended = match record.body.clone() {
+        Some(body) => return run_again(shared, &live, record, body).await,
+        None => end_as_lost(shared, &live, &record).await,
+    };
+    match ended {
+        Ok(Appended::At { number, holder })
+            if holder.as_ref().is_some_and(|holder| holder.node == shared.node) =>
+        {
+            let data = lost(&record);
+            shared
+                .board
+                .hub
+                .offer(session, &name, Event { number, data }, true);
+        }
+        Ok(_) => {}
+        Err(error) => warn!(session = session.tag(), %error, "a call of a lost node is left unanswered"),
+    }
+}
+
+async fn end_as_lost(shared: &Shared, live: &Live, record: &CallRecord) -> Result<Appended, StoreError> {
+    let (error, ttl) = (lost(record), shared.settings.session.ttl);
+    shared
+        .store
+        .call_end(&live.id, &record.name, Some(&error), &shared.node, ttl)
+        .await
+}
+
+/// The answer to a call that must not be run twice.
+fn lost(record: &CallRecord) -> String {
+    let id: Option<RequestId> = serde_json::from_str(&record.request).ok();
+    let words = "node lost, outcome unknown: the call may or may not have taken effect, and is not repeated because \
+                 that might not be safe. Look before you try again";
+    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
+    String::from_utf8_lossy(&error_body(id.as_ref(), &error)).into_owned()
+}
+
+/// Runs a call again, with its answer on the same stream.
+async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, body: String) {
+    let Ok(Body::One(Message::Request(request))) = Body::parse(body.as_bytes()) else {
+        return warn!(session = live.tag, "a kept request cannot be read");
+    };
+    let came = Came {
+        parts: http::Request::new(()).into_parts().0,
+        principal: live.record.principal.clone(),
+        body: Bytes::new(),
+    };
+    let cancel = CancellationToken::new();
+    let (out, messages) = outbound();
+    let name: StreamId = record.name.clone();
+    let log = legacy::log_of(shared, live, record.clone());
+    let begun = match Peek::read(request.params) {
+        Ok(peek) => {
+            legacy::begin(
+                shared,
+                &came,
+                live,
+                request,
+                peek,
+                legacy::Run::again(name),
+                &cancel,
+                out,
+            )
+            .await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match begun {
+        Ok(running) => log.resume(running, messages, cancel).await,
+        Err(refusal) => {
+            warn!(
+                session = live.tag,
+                reason = refusal.label(),
+                "a call of a lost node could not be run again"
+            );
+            if let Err(error) = end_as_lost(shared, live, &record).await {
+                warn!(session = live.tag, %error, "a call of a lost node is left unanswered");
+            }
+            shared.board.hub.ring(&live.id, &record.name);
+        }
+    }
+}
