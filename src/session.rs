@@ -12,5 +12,5 @@ pub mod state;
 pub use caller::{Caller, RequestState, Session};
 pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;
-pub use record::{LogLevel, Principal, SessionRecord, TransportKind};
+pub use record::{Introduction, LogLevel, Principal, SessionRecord, TransportKind};
 pub use state::{State, StateError};

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::response::Response;
 use futures::future::BoxFuture;
 use http::{HeaderValue, StatusCode};
-use rmcp::model::{ClientRequest, InitializeRequestParams, RequestId, ServerJsonRpcMessage, ServerResult};
+use rmcp::ErrorData;
+use rmcp::model::{
+    ClientRequest, InitializeRequestParams, InitializeResult, RequestId, ServerJsonRpcMessage, ServerResult,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +22,9 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
-use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind};
+use crate::session::{
+    Caller, Introduction, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind,
+};
 use crate::store::streams::{CallRecord, StreamId};
 use crate::store::{Change, StoreError};
 use crate::telemetry::metrics::{self, Outcome, method_label};
@@ -68,26 +73,21 @@ pub(super) async fn initialize(
     note(Era::Legacy, "initialize", None);
     let _permit = permit(shared)?;
     let params: InitializeRequestParams = parse(request.params)?;
-    let revision = Revision::negotiate(params.protocol_version.as_str());
-    let mut record = new_record(shared, revision, &params, came.principal);
-    let measured = metrics::Request::begin(Era::Legacy, "initialize");
-    let caller = newcomer(shared, &record);
-    let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
-    let mut result = match answered {
+    let mut record = new_record(
+        shared,
+        introduction(&params),
+        TransportKind::Streamable,
+        came.principal,
+    );
+    let result = match negotiate(shared, params, &mut record).await {
         Ok(result) => result,
         Err(error) => {
-            measured.end(Outcome::Error);
             return Ok(answer::json(
                 StatusCode::OK,
                 error_body(Some(&request.id), &error),
             ));
         }
     };
-    // A handler may serve fewer revisions than this server: then what it chose counts.
-    let chosen =
-        Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
-    record.revision = chosen.unwrap_or(revision);
-    result.protocol_version = record.revision.to_rmcp();
     let id = shared.sessions.open(&record).await?;
     note(Era::Legacy, "initialize", Some(&id.tag()));
     let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
@@ -95,8 +95,38 @@ pub(super) async fn initialize(
     let mut response = answer::json(StatusCode::OK, text);
     let value = HeaderValue::from_str(id.as_str()).map_err(|error| internal(&error))?;
     response.headers_mut().insert(SESSION_HEADER.clone(), value);
-    measured.end(Outcome::Ok);
     Ok(response)
+}
+
+/// What a client says of itself, with the revision that is offered to it.
+pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
+    Introduction {
+        revision: Revision::negotiate(params.protocol_version.as_str()),
+        client_info: params.client_info.clone(),
+        capabilities: params.capabilities.clone(),
+    }
+}
+
+/// Lets the handler answer `initialize`, and puts the revision that it chose into the record.
+pub(super) async fn negotiate(
+    shared: &Shared,
+    params: InitializeRequestParams,
+    record: &mut SessionRecord,
+) -> Result<InitializeResult, ErrorData> {
+    let measured = metrics::Request::begin(Era::Legacy, "initialize");
+    let caller = newcomer(shared, record);
+    let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
+    measured.end(match answered {
+        Ok(_) => Outcome::Ok,
+        Err(_) => Outcome::Error,
+    });
+    let mut result = answered?;
+    // A handler may serve fewer revisions than this server: then what it chose counts.
+    let chosen =
+        Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
+    record.revision = chosen.unwrap_or(record.revision);
+    result.protocol_version = record.revision.to_rmcp();
+    Ok(result)
 }
 
 /// Any other request.
@@ -110,7 +140,7 @@ pub(super) async fn request(
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
-    let log = log(shared, &came, &live, &request, &peek);
+    let log = log(shared, &came, &live, &request, &peek, None);
     let running = begin(
         shared,
         &came,
@@ -126,10 +156,19 @@ pub(super) async fn request(
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
 
-/// What it takes to log a call's reply, should it become a stream.
-fn log(shared: &Arc<Shared>, came: &Came, live: &Arc<Live>, request: &Request<'_>, peek: &Peek) -> Log {
+/// What it takes to log what a call sends: to this stream, or to one of its own.
+pub(super) fn log(
+    shared: &Arc<Shared>,
+    came: &Came,
+    live: &Arc<Live>,
+    request: &Request<'_>,
+    peek: &Peek,
+    stream: Option<StreamId>,
+) -> Log {
+    let name = StreamId::generate();
     let record = CallRecord {
-        name: StreamId::generate(),
+        stream: stream.unwrap_or_else(|| name.clone()),
+        name,
         node: shared.node.clone(),
         request: request.id.clone().into_json_value().to_string(),
         method: request.method.to_string(),
@@ -171,7 +210,7 @@ pub(super) async fn batch(
     body::check_accept(&came.parts.headers)?;
     let live = session(shared, &came).await?;
     note(Era::Legacy, "other", Some(&live.tag));
-    if !live.record.revision.allows_batches() {
+    if !live.revision().allows_batches() {
         return Err(Refusal::BatchNotAllowed);
     }
     let (out, messages) = outbound();
@@ -268,7 +307,16 @@ pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, R
         .ok()
         .and_then(SessionId::parse)
         .ok_or(Refusal::SessionNotFound)?;
-    Ok(shared.sessions.find(&id, &came.principal).await?)
+    let live = shared.sessions.find(&id, &came.principal).await?;
+    of_transport(live, TransportKind::Streamable)
+}
+
+/// The session, if it was opened over that transport: its streams and endpoints are that one's.
+pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<Arc<Live>, Refusal> {
+    match live.record.transport == transport {
+        true => Ok(live),
+        false => Err(Refusal::SessionNotFound),
+    }
 }
 
 /// Which run of a call it is.
@@ -351,7 +399,7 @@ pub(super) async fn begin(
     }))
 }
 
-async fn notice(
+pub(super) async fn notice(
     shared: &Arc<Shared>,
     live: &Arc<Live>,
     notification: &Notification<'_>,
@@ -390,7 +438,11 @@ struct Cancelled<'a> {
     request_id: &'a RawValue,
 }
 
-async fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) -> Result<(), Refusal> {
+pub(super) async fn give_answer(
+    shared: &Shared,
+    live: &Live,
+    response: ClientResponse<'_>,
+) -> Result<(), Refusal> {
     Ok(shared.board.answer(live, &response.id, response.outcome).await?)
 }
 
@@ -445,14 +497,15 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Fini
 
 fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
+    let who = live.who();
     Caller {
-        revision: live.record.revision,
+        revision: who.revision,
         node: shared.node.clone(),
         restored: live.restored,
         principal: live.record.principal.clone(),
-        client: Some(Arc::clone(&live.client)),
-        capabilities: Arc::clone(&live.capabilities),
-        session: Some(Session::new(live.id.clone(), Arc::clone(&live.client), state)),
+        client: Some(Arc::clone(&who.client)),
+        capabilities: who.capabilities,
+        session: Some(Session::new(live.id.clone(), who.client, state)),
         notebooks: shared.notebooks(&live.record.principal),
         request_state: shared.request_state(),
     }
@@ -473,18 +526,18 @@ fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     shared: &Shared,
-    revision: Revision,
-    params: &InitializeRequestParams,
+    introduction: Introduction,
+    transport: TransportKind,
     principal: Principal,
 ) -> SessionRecord {
     let now_ms = unix_ms();
     SessionRecord {
-        revision,
-        transport: TransportKind::Streamable,
-        client_info: params.client_info.clone(),
-        capabilities: params.capabilities.clone(),
+        revision: introduction.revision,
+        transport,
+        client_info: introduction.client_info,
+        capabilities: introduction.capabilities,
         initialized: false,
         created_at_ms: now_ms,
         last_activity_ms: now_ms,
@@ -495,12 +548,12 @@ fn new_record(
     }
 }
 
-fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
+pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
     tracing::error!(error = cause, "an answer could not be written");
     Refusal::Internal
 }
 
-fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
+pub(super) fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
     let params = params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?;
     serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
 }

@@ -131,7 +131,7 @@ pub(crate) async fn not_found() -> Response {
     answer::empty(StatusCode::NOT_FOUND)
 }
 
-fn span(shared: &Shared) -> Span {
+pub(super) fn span(shared: &Shared) -> Span {
     info_span!(
         "request",
         node = %shared.node,
@@ -142,7 +142,7 @@ fn span(shared: &Shared) -> Span {
     )
 }
 
-fn finish(began: Instant, response: &Response) {
+pub(super) fn finish(began: Instant, response: &Response) {
     let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
     Span::current().record("duration_ms", duration_ms);
     debug!(status = response.status().as_u16(), "answered");

@@ -71,7 +71,6 @@ async fn take_over(shared: &Arc<Shared>, from: &NodeId) -> Result<(), StoreError
 }
 
 async fn carry_through(shared: &Arc<Shared>, session: &SessionId, record: CallRecord) {
-    let name = record.name.clone();
     let live = match shared.sessions.recall(session).await {
         Ok(Some(live)) => live,
         Ok(None) => return,
@@ -87,11 +86,12 @@ async fn carry_through(shared: &Arc<Shared>, session: &SessionId, record: CallRe
         Ok(Appended::At { number, holder })
             if holder.as_ref().is_some_and(|holder| holder.node == shared.node) =>
         {
-            let data = lost(&record);
-            shared
-                .board
-                .hub
-                .offer(session, &name, Event { number, data }, true);
+            let event = Event {
+                number,
+                data: lost(&record),
+            };
+            let last = record.stream == record.name;
+            shared.board.hub.offer(session, &record.stream, event, last);
         }
         Ok(_) => {}
         Err(error) => warn!(session = session.tag(), %error, "a call of a lost node is left unanswered"),
@@ -156,7 +156,7 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
             if let Err(error) = end_as_lost(shared, live, &record).await {
                 warn!(session = live.tag, %error, "a call of a lost node is left unanswered");
             }
-            shared.board.hub.ring(&live.id, &record.name);
+            shared.board.hub.ring(&live.id, &record.stream);
         }
     }
 }

@@ -38,8 +38,16 @@ pub enum Refusal {
     #[error("no Mcp-Session-Id header: send `initialize` first and repeat the Mcp-Session-Id of its answer")]
     NoSession,
     /// Unknown, expired, ended, or somebody else's.
-    #[error("Session not found: it has ended or expired. Send `initialize` to open another")]
+    #[error("Session not found: it has ended or expired. Open another, with `initialize` or GET /sse")]
     SessionNotFound,
+    /// HTTP+SSE: nobody carries the session's stream, on which the answer would go out.
+    #[error("the session's stream is lost: {reason}. Open it again with GET {reconnect}")]
+    StreamLost {
+        /// Where to open the stream again.
+        reconnect: String,
+        /// What is known of it.
+        reason: &'static str,
+    },
     /// `Last-Event-ID` cannot be resumed from.
     #[error("Last-Event-ID cannot be resumed from: {0}. Open a stream without it")]
     BadEventId(&'static str),
@@ -131,6 +139,7 @@ impl Refusal {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::SessionNotFound | Self::MethodNotFound(_) => StatusCode::NOT_FOUND,
+            Self::StreamLost { .. } => StatusCode::GONE,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -156,7 +165,8 @@ impl Refusal {
             Self::MetaIncomplete(_) | Self::InvalidParams(_) => ErrorCode::INVALID_PARAMS,
             Self::MethodNotFound(_) => ErrorCode::METHOD_NOT_FOUND,
             Self::Internal => ErrorCode::INTERNAL_ERROR,
-            Self::BadEventId(_)
+            Self::StreamLost { .. }
+            | Self::BadEventId(_)
             | Self::NotAcceptable(_)
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge(_)
@@ -181,6 +191,7 @@ impl Refusal {
             Self::UnknownVersionHeader => "unknown_version_header",
             Self::NoSession => "no_session",
             Self::SessionNotFound => "session_not_found",
+            Self::StreamLost { .. } => "stream_lost",
             Self::BadEventId(_) => "bad_event_id",
             Self::NotAcceptable(_) => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -217,6 +228,9 @@ impl Refusal {
         match self {
             Self::UnsupportedVersion { requested } => {
                 Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
+            }
+            Self::StreamLost { reconnect, reason } => {
+                Some(json!({ "reconnect": reconnect, "reason": reason }))
             }
             _ => None,
         }

@@ -52,6 +52,12 @@ impl StreamId {
         Self(uuid::Uuid::new_v4().simple().to_string().into())
     }
 
+    /// The stream of that name, [`Self::SSE`].
+    #[must_use]
+    pub fn sse() -> Self {
+        Self(Self::SSE.into())
+    }
+
     /// Reads a name: 1 to 32 ASCII letters and digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -13,7 +13,7 @@ use super::hub::Hub;
 use crate::cluster::Live;
 use crate::cluster::ring::{Bell, Ears};
 use crate::session::{NodeId, SessionId};
-use crate::store::streams::{Answered, StreamId};
+use crate::store::streams::{Answered, Appended, Event, StreamId};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -90,6 +90,28 @@ impl Switchboard {
         };
         if self.store.answer(&live.id, &call, number, &response).await? == Answered::Unwanted {
             debug!(session = live.tag, "an answer that no call waits for");
+        }
+        Ok(())
+    }
+
+    /// Appends a message that belongs to no call to a standing stream, whose log lives `ttl` from now, for whoever carries
+    /// it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn say(
+        &self,
+        live: &Live,
+        stream: &StreamId,
+        message: &str,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let append = self.store.append(&live.id, stream, message, &self.node, ttl);
+        if let Appended::At { number, holder } = append.await?
+            && holder.is_some_and(|holder| holder.node == self.node)
+        {
+            let data = message.to_owned();
+            self.hub.offer(&live.id, stream, Event { number, data }, false);
         }
         Ok(())
     }

@@ -64,7 +64,10 @@ impl RedisStore {
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
-        let (record, holder) = (write(call, &call.node)?, holder.map_or_else(String::new, keys::holder));
+        let (record, holder) = (
+            write(call, &call.node)?,
+            holder.map_or_else(String::new, keys::holder),
+        );
         let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
         let args = [
             call.name.as_str(),
