@@ -37,6 +37,7 @@ pub mod attach;
 pub mod body;
 pub mod guard;
 pub mod health;
+pub mod initialize;
 pub mod legacy;
 pub mod mcp;
 pub mod modern;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, StatusCode};
-use rmcp::ErrorData;
-use rmcp::model::{
-    ClientRequest, InitializeRequestParams, InitializeResult, RequestId, ServerJsonRpcMessage, ServerResult,
-};
+use http::StatusCode;
+use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
@@ -22,12 +21,10 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
-use crate::session::{
-    Caller, Introduction, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind,
-};
+use crate::session::{Caller, LogLevel, Session, SessionId, State, TransportKind};
 use crate::store::streams::{CallRecord, StreamId};
 use crate::store::{Change, StoreError};
-use crate::telemetry::metrics::{self, Outcome, method_label};
+use crate::telemetry::metrics::{self, method_label};
 use crate::transport::call::{self, Call};
 use crate::transport::logged::{Log, Replay};
 use crate::transport::notify;
@@ -64,71 +61,6 @@ impl From<SessionError> for Refusal {
     }
 }
 
-/// `initialize`: negotiates the revision, makes the session, names it in a header.
-pub(super) async fn initialize(
-    shared: &Arc<Shared>,
-    came: Came,
-    request: Request<'_>,
-) -> Result<Response, Refusal> {
-    note(Era::Legacy, "initialize", None);
-    let _permit = permit(shared)?;
-    let params: InitializeRequestParams = parse(request.params)?;
-    let mut record = new_record(
-        shared,
-        introduction(&params),
-        TransportKind::Streamable,
-        came.principal,
-    );
-    let result = match negotiate(shared, params, &mut record).await {
-        Ok(result) => result,
-        Err(error) => {
-            return Ok(answer::json(
-                StatusCode::OK,
-                error_body(Some(&request.id), &error),
-            ));
-        }
-    };
-    let id = shared.sessions.open(&record).await?;
-    note(Era::Legacy, "initialize", Some(&id.tag()));
-    let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
-    let text = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
-    let mut response = answer::json(StatusCode::OK, text);
-    let value = HeaderValue::from_str(id.as_str()).map_err(|error| internal(&error))?;
-    response.headers_mut().insert(SESSION_HEADER.clone(), value);
-    Ok(response)
-}
-
-/// What a client says of itself, with the revision that is offered to it.
-pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
-    Introduction {
-        revision: Revision::negotiate(params.protocol_version.as_str()),
-        client_info: params.client_info.clone(),
-        capabilities: params.capabilities.clone(),
-    }
-}
-
-/// Lets the handler answer `initialize`, and puts the revision that it chose into the record.
-pub(super) async fn negotiate(
-    shared: &Shared,
-    params: InitializeRequestParams,
-    record: &mut SessionRecord,
-) -> Result<InitializeResult, ErrorData> {
-    let measured = metrics::Request::begin(Era::Legacy, "initialize");
-    let caller = newcomer(shared, record);
-    let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
-    measured.end(match answered {
-        Ok(_) => Outcome::Ok,
-        Err(_) => Outcome::Error,
-    });
-    let mut result = answered?;
-    // A handler may serve fewer revisions than this server: then what it chose counts.
-    let chosen =
-        Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
-    record.revision = chosen.unwrap_or(record.revision);
-    result.protocol_version = record.revision.to_rmcp();
-    Ok(result)
-}
-
 /// Any other request.
 pub(super) async fn request(
     shared: &Arc<Shared>,
@@ -147,9 +79,7 @@ pub(super) async fn request(
         &live,
         request,
         peek,
-        Run::first(log.record.name.clone()),
-        &cancel,
-        out,
+        Run::first(log.record.name.clone(), cancel.clone(), out),
     )
     .await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
@@ -228,9 +158,7 @@ pub(super) async fn batch(
                             &live,
                             request,
                             peek,
-                            Run::first(StreamId::generate()),
-                            &cancel.child_token(),
-                            out.clone(),
+                            Run::first(StreamId::generate(), cancel.child_token(), out.clone()),
                         )
                         .await
                     }
@@ -319,28 +247,32 @@ pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<
     }
 }
 
-/// Which run of a call it is.
+/// Which run of a call it is, what stops it, and where what it sends goes.
 #[derive(Debug)]
 pub(super) struct Run {
     name: StreamId,
     first_request: u64,
+    cancel: CancellationToken,
+    out: mpsc::Sender<Bytes>,
 }
 
 impl Run {
     /// The first run of the call of that name.
-    pub(super) const fn first(name: StreamId) -> Self {
+    pub(super) const fn first(name: StreamId, cancel: CancellationToken, out: mpsc::Sender<Bytes>) -> Self {
         Self {
             name,
             first_request: 0,
+            cancel,
+            out,
         }
     }
 
     /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
     /// the first may be there already.
-    pub(super) fn again(name: StreamId) -> Self {
+    pub(super) fn again(name: StreamId, cancel: CancellationToken, out: mpsc::Sender<Bytes>) -> Self {
         Self {
-            name,
             first_request: unix_ms(),
+            ..Self::first(name, cancel, out)
         }
     }
 }
@@ -353,8 +285,6 @@ pub(super) async fn begin(
     request: Request<'_>,
     peek: Peek,
     run: Run,
-    cancel: &CancellationToken,
-    out: tokio::sync::mpsc::Sender<bytes::Bytes>,
 ) -> Result<BoxFuture<'static, Finished>, Refusal> {
     if request.method == "initialize" {
         return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
@@ -382,7 +312,7 @@ pub(super) async fn begin(
         caller: caller(shared, live),
         logs: LogGate::Session(Arc::clone(live)),
         parts: came.parts.clone(),
-        cancel: cancel.clone(),
+        cancel: run.cancel,
         then,
     };
     let running = call::run(
@@ -390,7 +320,7 @@ pub(super) async fn begin(
         Arc::clone(&shared.handler),
         &shared.board.calls,
         call_times(shared),
-        out,
+        run.out,
     );
     Ok(Box::pin(async move {
         let finished = running.await;
@@ -479,7 +409,7 @@ fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
 /// An empty result, without a handler.
 fn done(id: RequestId) -> BoxFuture<'static, Finished> {
     let message = ServerJsonRpcMessage::response(ServerResult::empty(()), id);
-    let body = serde_json::to_vec(&message).ok().map(bytes::Bytes::from);
+    let body = serde_json::to_vec(&message).ok().map(Bytes::from);
     Box::pin(std::future::ready(Finished {
         body,
         status: StatusCode::OK,
@@ -509,51 +439,4 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         notebooks: shared.notebooks(&live.record.principal),
         request_state: shared.request_state(),
     }
-}
-
-/// The caller of `initialize`, who has no session yet.
-fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
-    Caller {
-        revision: record.revision,
-        node: shared.node.clone(),
-        restored: false,
-        principal: record.principal.clone(),
-        client: Some(Arc::new(record.client_info.clone())),
-        capabilities: Arc::new(record.capabilities.clone()),
-        session: None,
-        notebooks: shared.notebooks(&record.principal),
-        request_state: shared.request_state(),
-    }
-}
-
-pub(super) fn new_record(
-    shared: &Shared,
-    introduction: Introduction,
-    transport: TransportKind,
-    principal: Principal,
-) -> SessionRecord {
-    let now_ms = unix_ms();
-    SessionRecord {
-        revision: introduction.revision,
-        transport,
-        client_info: introduction.client_info,
-        capabilities: introduction.capabilities,
-        initialized: false,
-        created_at_ms: now_ms,
-        last_activity_ms: now_ms,
-        node_id: shared.node.clone(),
-        principal,
-        log_level: None,
-        subscriptions: Default::default(),
-    }
-}
-
-pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
-    tracing::error!(error = cause, "an answer could not be written");
-    Refusal::Internal
-}
-
-pub(super) fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
-    let params = params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?;
-    serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
 }

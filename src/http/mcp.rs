@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info_span};
 
-use super::{Shared, answer, body, legacy, modern, stream};
+use super::{Shared, answer, body, initialize, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
@@ -188,7 +188,7 @@ async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -
         session: came.parts.headers.contains_key(&SESSION_HEADER),
     };
     match classify(&request.method, signs)? {
-        Context::Initialize => legacy::initialize(shared, came, request).await,
+        Context::Initialize => initialize::initialize(shared, came, request).await,
         Context::Session => legacy::request(shared, came, request, peek).await,
         Context::Meta => modern::request(shared, came, request, peek).await,
     }

@@ -137,9 +137,7 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
                 live,
                 request,
                 peek,
-                legacy::Run::again(name),
-                &cancel,
-                out,
+                legacy::Run::again(name, cancel.clone(), out),
             )
             .await
         }

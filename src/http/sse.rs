@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span, debug};
 use super::attach::{attach, check_resumable, oldest_undelivered};
 use super::mcp::{Came, Refused, finish, note, permit, span, version_header};
 use super::stream::{LAST_EVENT_ID, check_accept};
-use super::{Shared, answer, body, legacy};
+use super::{Shared, answer, body, initialize, legacy};
 use crate::cluster::{Live, SessionError};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
@@ -182,7 +182,7 @@ async fn find(shared: &Shared, id: &SessionId, principal: &Principal) -> Result<
 
 /// The session of a client that has not introduced itself. With `sse.continue` it need not.
 fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
-    let record = legacy::new_record(
+    let record = initialize::new_record(
         shared,
         Introduction::missing(),
         TransportKind::Sse,
@@ -336,8 +336,8 @@ async fn answer_on_stream(
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
     let mut log = legacy::log(shared, &came, live, &request, &peek, Some(StreamId::sse()));
-    let run = legacy::Run::first(log.record.name.clone());
-    let running = legacy::begin(shared, &came, live, request, peek, run, &cancel, out).await?;
+    let run = legacy::Run::first(log.record.name.clone(), cancel.clone(), out);
+    let running = legacy::begin(shared, &came, live, request, peek, run).await?;
     // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
     match log.announce().await? {
         Begun::Begun => shared
@@ -353,15 +353,15 @@ async fn answer_on_stream(
 /// its session by a key of its own, may introduce itself once more.
 async fn introduce(shared: &Arc<Shared>, live: &Arc<Live>, request: Request<'_>) -> Result<(), Refusal> {
     let _permit = permit(shared)?;
-    let params = legacy::parse(request.params)?;
-    let mut introduction = legacy::introduction(&params);
+    let params = initialize::parse(request.params)?;
+    let mut introduction = initialize::introduction(&params);
     let mut record = SessionRecord {
         revision: introduction.revision,
         client_info: introduction.client_info.clone(),
         capabilities: introduction.capabilities.clone(),
         ..live.record.clone()
     };
-    let result = match legacy::negotiate(shared, params, &mut record).await {
+    let result = match initialize::negotiate(shared, params, &mut record).await {
         Ok(result) => result,
         Err(error) => return say_error(shared, live, &request.id, &error).await,
     };
@@ -369,7 +369,7 @@ async fn introduce(shared: &Arc<Shared>, live: &Arc<Live>, request: Request<'_>)
     let change = Change::Introduced(Box::new(introduction));
     shared.sessions.change(live, &change).await?;
     let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
-    let text = serde_json::to_string(&message).map_err(|error| legacy::internal(&error))?;
+    let text = serde_json::to_string(&message).map_err(|error| initialize::internal(&error))?;
     say(shared, live, &text).await
 }
 
