@@ -1,0 +1,1 @@
+//! The official client of 2024-11-05, unchanged.
