@@ -216,7 +216,7 @@ async fn calls_report_progress_and_are_cancelled_through_another_node() {
         assert_eq!(told["params"]["progress"].as_f64(), Some(f64::from(step)));
     }
     client.stream.answer_to(&id).await;
-    let long = client.send("tools/call", countdown(1000, 50)).await;
+    let long = client.send("tools/call", countdown(100, 50)).await;
     client.stream.method("notifications/progress").await;
     let cancelled = client
         .notify("notifications/cancelled", json!({"requestId": long}))
