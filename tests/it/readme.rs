@@ -87,6 +87,11 @@ fn every_refusal_has_its_row() {
         Refusal::UnknownVersionHeader,
         Refusal::NoSession,
         Refusal::SessionNotFound,
+        Refusal::StreamLost {
+            reconnect: String::new(),
+            reason: "",
+        },
+        Refusal::BadEventId(""),
         Refusal::NotAcceptable(""),
         Refusal::UnsupportedMediaType,
         Refusal::BodyTooLarge(0),

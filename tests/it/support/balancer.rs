@@ -128,6 +128,7 @@ frontend mcp
 backend nodes
   balance roundrobin
   option httpchk GET /readyz
+  option http-no-delay
   option redispatch 1
   retries 3
   default-server check inter 200ms fall 1 rise 1
