@@ -310,6 +310,22 @@ async fn what_was_not_delivered_comes_after_a_reconnect_without_an_event_id() {
     assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
 }
 
+/// The client has got 202 and nothing else: it must hear what became of its call.
+#[tokio::test]
+async fn a_call_whose_node_dies_is_answered_on_the_stream_of_another() {
+    let cluster = Cluster::of(3).await;
+    let mut client = Client::start(&cluster, 0, json!({})).await;
+    let message = client.message("tools/call", countdown(100, 100));
+    assert_eq!(client.post_to(1, &message).await.status, 202);
+    client.stream.method("notifications/progress").await;
+    cluster.node(1).kill9().await;
+    let answer = client.stream.answer_to(&message["id"]).await;
+    assert!(
+        answer.get("result").is_some() || answer["error"]["code"] == -32000,
+        "{answer}"
+    );
+}
+
 #[tokio::test]
 async fn a_session_without_a_stream_answers_410_and_says_where_to_go() {
     let cluster = Cluster::of(3).await;
