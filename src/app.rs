@@ -160,8 +160,8 @@ impl Builder {
             "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
             secret => RequestStateKeys::configured(secret)?,
         };
+        let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
         let shared = Arc::new(Shared {
-            sessions: Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone()),
             info: handler.info(),
             handler,
             pulse: Arc::default(),
@@ -169,6 +169,7 @@ impl Builder {
             board: Switchboard {
                 node: node.clone(),
                 store: Arc::clone(&store),
+                sessions: sessions.clone(),
                 hub: Arc::default(),
                 calls: Arc::default(),
                 listeners: Arc::default(),
@@ -178,6 +179,7 @@ impl Builder {
             work,
             permits: Arc::new(Semaphore::new(settings.call.node_max)),
             guard: Guard::new(&settings),
+            sessions,
             supervisor,
             started: Instant::now(),
             draining: CancellationToken::new(),

@@ -50,6 +50,8 @@ pub struct Settings {
     pub session: SessionSettings,
     /// HTTP.
     pub http: HttpSettings,
+    /// HTTP+SSE.
+    pub sse: SseSettings,
     /// Credentials.
     pub auth: AuthSettings,
     /// Calls.
@@ -109,6 +111,15 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// How many connections this node keeps open at once.
     pub connections_max: usize,
+}
+
+/// `[sse]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SseSettings {
+    /// Whether a client may name its session by an unguessable key of its own.
+    pub client_keys: bool,
+    /// `sse.continue`: whether a client is served that skips `initialize`.
+    pub skip_initialize: bool,
 }
 
 /// `[auth]`
@@ -210,6 +221,7 @@ impl Default for Settings {
                 allowed_hosts: vec![],
                 connections_max: 20_000,
             },
+            sse: SseSettings::default(),
             auth: AuthSettings::default(),
             call: CallSettings {
                 reply_grace: Duration::from_millis(100),
@@ -249,6 +261,7 @@ impl fmt::Debug for Settings {
             .field("store", &self.store)
             .field("session", &self.session)
             .field("http", &self.http)
+            .field("sse", &self.sse)
             .field("auth", &self.auth)
             .field("call", &self.call)
             .field("request_state", &self.request_state)

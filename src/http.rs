@@ -5,6 +5,8 @@
 //! | `POST /mcp` | one JSON-RPC message, of either era |
 //! | `GET /mcp` | the standalone stream of a session, or a reply's stream taken up again |
 //! | `DELETE /mcp` | ends a session |
+//! | `GET /sse` | opens or takes up the one stream of a session of 2024-11-05 |
+//! | `POST /messages` | one JSON-RPC message of such a session |
 //! | `GET /health`, `/livez`, `/readyz` | for operators and balancers |
 //! | `GET /metrics` | for Prometheus |
 
@@ -31,13 +33,16 @@ use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
 
 pub mod answer;
+pub mod attach;
 pub mod body;
 pub mod guard;
 pub mod health;
+pub mod initialize;
 pub mod legacy;
 pub mod mcp;
 pub mod modern;
 pub mod recovery;
+pub mod sse;
 pub mod stream;
 
 /// What every request of a node shares.
@@ -131,6 +136,8 @@ pub fn router(shared: Arc<Shared>) -> Router {
                 .delete(mcp::delete)
                 .fallback(mcp::other_method),
         )
+        .route("/sse", get(sse::get).fallback(sse::not_get))
+        .route("/messages", post(sse::post).fallback(sse::not_post))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

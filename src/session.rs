@@ -14,5 +14,5 @@ pub use announce::Announcer;
 pub use caller::{Caller, RequestState, Session};
 pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;
-pub use record::{LogLevel, Principal, SessionRecord, TransportKind};
+pub use record::{Introduction, LogLevel, Principal, SessionRecord, TransportKind};
 pub use state::{State, StateError};

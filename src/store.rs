@@ -15,7 +15,7 @@ use tokio::sync::broadcast;
 pub use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateError;
-use crate::session::{LogLevel, NodeId, SessionId, SessionRecord};
+use crate::session::{Introduction, LogLevel, NodeId, SessionId, SessionRecord};
 
 #[cfg(feature = "store-contract")]
 pub mod contract;
@@ -78,10 +78,12 @@ pub enum Touched {
 }
 
 /// A change to a session's record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// The client sent `notifications/initialized`.
     Initialized,
+    /// The client of a session that was there before it sent `initialize` has done so.
+    Introduced(Box<Introduction>),
     /// `logging/setLevel`.
     LogLevel(LogLevel),
     /// `resources/subscribe` to this URI.

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rmcp::model::{ClientCapabilities, Implementation};
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{LogLevel, SessionId, SessionRecord};
+use crate::protocol::era::Revision;
+use crate::session::{Introduction, LogLevel, SessionId, SessionRecord};
 
 /// Stands for "no level set".
 const NO_LEVEL: u8 = u8::MAX;
@@ -20,19 +22,37 @@ pub struct Live {
     pub tag: String,
     /// The session as it was when it was restored; what changes later is in the methods.
     pub record: SessionRecord,
-    /// The client's description, shared with every request's caller.
-    pub client: Arc<rmcp::model::Implementation>,
-    /// The client's capabilities, shared with every request's caller.
-    pub capabilities: Arc<rmcp::model::ClientCapabilities>,
     /// Whether this node did not make the session but restored it from the store.
     pub restored: bool,
     /// Fires when the session has ended.
     pub ended: CancellationToken,
     /// Held while the session is told of changes, so that it is told of each once.
     pub telling: tokio::sync::Mutex<()>,
+    who: RwLock<Who>,
     level: AtomicU8,
     subscriptions: RwLock<Arc<BTreeSet<String>>>,
     touched_ms: AtomicU64,
+}
+
+/// What a client has said of itself, shared with every request's caller.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// The negotiated revision.
+    pub revision: Revision,
+    /// The client's description.
+    pub client: Arc<Implementation>,
+    /// The client's capabilities.
+    pub capabilities: Arc<ClientCapabilities>,
+}
+
+impl Who {
+    fn of(record: &SessionRecord) -> Self {
+        Self {
+            revision: record.revision,
+            client: Arc::new(record.client_info.clone()),
+            capabilities: Arc::new(record.capabilities.clone()),
+        }
+    }
 }
 
 impl Live {
@@ -42,8 +62,7 @@ impl Live {
         Self {
             tag: id.tag(),
             id,
-            client: Arc::new(record.client_info.clone()),
-            capabilities: Arc::new(record.capabilities.clone()),
+            who: RwLock::new(Who::of(&record)),
             restored,
             ended: CancellationToken::new(),
             telling: tokio::sync::Mutex::default(),
@@ -53,6 +72,24 @@ impl Live {
             touched_ms: AtomicU64::new(record.last_activity_ms.min(now_ms)),
             record,
         }
+    }
+
+    /// The client as it has introduced itself.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        self.who.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has introduced itself at all.
+    #[must_use]
+    pub fn is_introduced(&self) -> bool {
+        *self.who().client != Introduction::missing().client_info
+    }
+
+    /// The revision negotiated with it.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.who.read().unwrap_or_else(PoisonError::into_inner).revision
     }
 
     /// The least severe log message the session wants now: what it set, or `Info`.
@@ -70,6 +107,7 @@ impl Live {
 
     /// Takes over what has changed since.
     pub(super) fn apply(&self, record: SessionRecord) {
+        *self.who.write().unwrap_or_else(PoisonError::into_inner) = Who::of(&record);
         self.level.store(
             record.log_level.map_or(NO_LEVEL, |level| level as u8),
             Ordering::Release,

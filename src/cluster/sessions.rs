@@ -92,30 +92,44 @@ impl Sessions {
         self.inner.restorations.load(Ordering::Relaxed)
     }
 
-    /// Writes a new session that lives until the client says that it is initialized, or shortly.
+    /// Writes a new session. It lives shortly, until the client says that it is initialized.
     ///
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn open(&self, record: &SessionRecord) -> Result<SessionId, SessionError> {
         for _ in 0..OPEN_ATTEMPTS_MAX {
             let id = SessionId::generate();
-            match self
-                .inner
-                .store
-                .create(&id, record, self.inner.settings.uninitialized_ttl)
-                .await?
-            {
-                Created::Created => {
-                    metrics::session_made(record.transport);
-                    info!(session = id.tag(), revision = %record.revision, "session made");
-                    return Ok(id);
-                }
+            match self.open_as(&id, record).await? {
+                Created::Created => return Ok(id),
                 Created::Collision => warn!("a fresh session id was taken: is the random source broken?"),
             }
         }
         Err(SessionError::Store(StoreError::Corrupt(
             "fresh session ids keep colliding".into(),
         )))
+    }
+
+    /// The same under an id that the client chose.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub async fn open_as(&self, id: &SessionId, record: &SessionRecord) -> Result<Created, SessionError> {
+        let SessionSettings {
+            ttl,
+            uninitialized_ttl,
+            ..
+        } = self.inner.settings;
+        let life = if record.initialized {
+            ttl
+        } else {
+            uninitialized_ttl
+        };
+        let created = self.inner.store.create(id, record, life).await?;
+        if created == Created::Created {
+            metrics::session_made(record.transport);
+            info!(session = id.tag(), revision = %record.revision, "session made");
+        }
+        Ok(created)
     }
 
     /// The session of that id, for work that was admitted before: whoever asks is not checked again, and its life is not

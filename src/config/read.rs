@@ -64,6 +64,16 @@ pub(super) fn count<T: TryFrom<u64>>(value: &ValueKind, range: RangeInclusive<u6
         .ok_or_else(expected)
 }
 
+/// `true` or `false`.
+pub(super) fn switch(value: &ValueKind) -> Result<bool, Expected> {
+    match value {
+        ValueKind::Boolean(on) => Ok(*on),
+        ValueKind::String(text) => text.trim().to_ascii_lowercase().parse().map_err(|_error| ()),
+        _ => Err(()),
+    }
+    .map_err(|()| "true or false".to_owned())
+}
+
 /// Bytes: `4194304`, or with a unit, `4MiB`.
 pub(super) fn size(value: &ValueKind, range: RangeInclusive<u64>) -> Result<usize, Expected> {
     let expected = || {

@@ -172,3 +172,12 @@ fn files_are_opened_before_they_are_trusted() {
     assert!(file(&of("Cargo.toml")).is_ok_and(|path| path.is_some()));
     assert!(file(&of("/nonexistent.pem")).unwrap_err().contains("can be read"));
 }
+
+#[test]
+fn switches_are_true_or_false() {
+    assert_eq!(switch(&ValueKind::Boolean(true)), Ok(true));
+    assert_eq!(switch(&of("False")), Ok(false));
+    for bad in [of("yes"), of(""), ValueKind::I64(1)] {
+        assert_eq!(switch(&bad), Err("true or false".to_owned()));
+    }
+}

@@ -121,6 +121,10 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(http.allowed_origins, read::origins),
     setting!(http.allowed_hosts, read::hosts),
     setting!(http.connections_max, |v| read::count(v, 1..=1_000_000)),
+    setting!(sse.client_keys, read::switch),
+    row!("sse.continue", Open, |settings, value| {
+        settings.sse.skip_initialize = read::switch(value)?;
+    }),
     Setting {
         name: "auth.tokens",
         secrecy: Secrecy::Secret,

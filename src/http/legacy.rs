@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, StatusCode};
-use rmcp::model::{ClientRequest, InitializeRequestParams, RequestId, ServerJsonRpcMessage, ServerResult};
+use http::StatusCode;
+use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
-use crate::protocol::classify::{check_client_size, is_modern_only};
+use crate::protocol::classify::is_modern_only;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
-use crate::session::{Caller, LogLevel, Principal, Session, SessionId, SessionRecord, State, TransportKind};
+use crate::session::{Caller, LogLevel, Session, SessionId, State, TransportKind};
 use crate::store::Change;
 use crate::store::streams::{CallRecord, StreamId};
-use crate::telemetry::metrics::{self, Outcome, method_label};
+use crate::telemetry::metrics::{self, method_label};
 use crate::transport::call::{self, Call, Then};
 use crate::transport::logged::{Log, Replay};
 use crate::transport::notify;
@@ -32,47 +32,6 @@ use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
 use crate::transport::topics::Tell;
-
-/// `initialize`: negotiates the revision, makes the session, names it in a header.
-pub(super) async fn initialize(
-    shared: &Arc<Shared>,
-    came: Came,
-    request: Request<'_>,
-) -> Result<Response, Refusal> {
-    note(Era::Legacy, "initialize", None);
-    let _permit = permit(shared)?;
-    let params: InitializeRequestParams = parse(request.params)?;
-    check_client_size(&params.client_info, &params.capabilities)?;
-    let revision = Revision::negotiate(params.protocol_version.as_str());
-    let mut record = new_record(shared, revision, &params, came.principal);
-    let measured = metrics::Request::begin(Era::Legacy, "initialize");
-    let caller = newcomer(shared, &record);
-    let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
-    let mut result = match answered {
-        Ok(result) => result,
-        Err(error) => {
-            measured.end(Outcome::Error);
-            return Ok(answer::json(
-                StatusCode::OK,
-                error_body(Some(&request.id), &error),
-            ));
-        }
-    };
-    // A handler may serve fewer revisions than this server: then what it chose counts.
-    let chosen =
-        Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
-    record.revision = chosen.unwrap_or(revision);
-    result.protocol_version = record.revision.to_rmcp();
-    let id = shared.sessions.open(&record).await?;
-    note(Era::Legacy, "initialize", Some(&id.tag()));
-    let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
-    let text = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
-    let mut response = answer::json(StatusCode::OK, text);
-    let value = HeaderValue::from_str(id.as_str()).map_err(|error| internal(&error))?;
-    response.headers_mut().insert(SESSION_HEADER.clone(), value);
-    measured.end(Outcome::Ok);
-    Ok(response)
-}
 
 /// Any other request.
 pub(super) async fn request(
@@ -85,29 +44,33 @@ pub(super) async fn request(
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
-    let log = log(shared, &came, &live, &request, &peek);
+    let log = log(shared, &came, &live, &request, &peek, None);
     let running = begin(
         shared,
         &came,
         &live,
         request,
         peek,
-        Run {
-            name: log.record.name.clone(),
-            first_request: 0,
-            cancel: cancel.clone(),
-            out,
-        },
+        Run::first(log.record.name.clone(), cancel.clone(), out),
     )
     .await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
 
-/// What it takes to log a call's reply, should it become a stream.
-fn log(shared: &Arc<Shared>, came: &Came, live: &Arc<Live>, request: &Request<'_>, peek: &Peek) -> Log {
+/// What it takes to log what a call sends: to this stream, or to one of its own.
+pub(super) fn log(
+    shared: &Arc<Shared>,
+    came: &Came,
+    live: &Arc<Live>,
+    request: &Request<'_>,
+    peek: &Peek,
+    stream: Option<StreamId>,
+) -> Log {
+    let name = StreamId::generate();
     let record = CallRecord {
-        name: StreamId::generate(),
+        stream: stream.unwrap_or_else(|| name.clone()),
+        name,
         node: shared.node.clone(),
         request: request.id.clone().into_json_value().to_string(),
         method: request.method.to_string(),
@@ -149,7 +112,7 @@ pub(super) async fn batch(
     body::check_accept(&came.parts.headers)?;
     let live = session(shared, &came).await?;
     note(Era::Legacy, "other", Some(&live.tag));
-    if !live.record.revision.allows_batches() {
+    if !live.revision().allows_batches() {
         return Err(Refusal::BatchNotAllowed);
     }
     let (out, messages) = outbound();
@@ -167,12 +130,7 @@ pub(super) async fn batch(
                             &live,
                             request,
                             peek,
-                            Run {
-                                name: StreamId::generate(),
-                                first_request: 0,
-                                cancel: cancel.child_token(),
-                                out: out.clone(),
-                            },
+                            Run::first(StreamId::generate(), cancel.child_token(), out.clone()),
                         )
                         .await
                     }
@@ -253,21 +211,46 @@ pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, R
         .ok()
         .and_then(SessionId::parse)
         .ok_or(Refusal::SessionNotFound)?;
-    Ok(shared.sessions.find(&id, &came.principal).await?)
+    let live = shared.sessions.find(&id, &came.principal).await?;
+    of_transport(live, TransportKind::Streamable)
 }
 
-/// One run of a call.
+/// The session, if it was opened over that transport: its streams and endpoints are that one's.
+pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<Arc<Live>, Refusal> {
+    match live.record.transport == transport {
+        true => Ok(live),
+        false => Err(Refusal::SessionNotFound),
+    }
+}
+
+/// Which run of a call it is, what stops it, and where what it sends goes.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// The call's name.
-    pub(super) name: StreamId,
-    /// The number of its first request to the client. After the node of the first run was lost they are numbered anew:
-    /// answers to those of the first may be there already.
-    pub(super) first_request: u64,
-    /// Fires when the call is cancelled.
-    pub(super) cancel: CancellationToken,
-    /// Where it sends.
-    pub(super) out: Sender<Bytes>,
+    name: StreamId,
+    first_request: u64,
+    cancel: CancellationToken,
+    out: Sender<Bytes>,
+}
+
+impl Run {
+    /// The first run of the call of that name.
+    pub(super) const fn first(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
+        Self {
+            name,
+            first_request: 0,
+            cancel,
+            out,
+        }
+    }
+
+    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
+    /// the first may be there already.
+    pub(super) fn again(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
+        Self {
+            first_request: unix_ms(),
+            ..Self::first(name, cancel, out)
+        }
+    }
 }
 
 /// Gets a request of a session ready and running.
@@ -331,7 +314,7 @@ pub(super) async fn begin(
     }))
 }
 
-async fn notice(
+pub(super) async fn notice(
     shared: &Arc<Shared>,
     live: &Arc<Live>,
     notification: &Notification<'_>,
@@ -371,7 +354,11 @@ struct Cancelled<'a> {
     request_id: &'a RawValue,
 }
 
-async fn give_answer(shared: &Shared, live: &Live, response: ClientResponse<'_>) -> Result<(), Refusal> {
+pub(super) async fn give_answer(
+    shared: &Shared,
+    live: &Live,
+    response: ClientResponse<'_>,
+) -> Result<(), Refusal> {
     let Some(id) = response.id else {
         tracing::debug!(session = live.tag, "a client's error names no request");
         return Ok(());
@@ -430,64 +417,17 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Fini
 
 fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
+    let who = live.who();
     Caller {
-        revision: live.record.revision,
+        revision: who.revision,
         node: shared.node.clone(),
         restored: live.restored,
         principal: live.record.principal.clone(),
-        client: Some(Arc::clone(&live.client)),
-        capabilities: Arc::clone(&live.capabilities),
-        session: Some(Session::new(live.id.clone(), Arc::clone(&live.client), state)),
+        client: Some(Arc::clone(&who.client)),
+        capabilities: who.capabilities,
+        session: Some(Session::new(live.id.clone(), who.client, state)),
         notebooks: shared.notebooks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }
-}
-
-/// The caller of `initialize`, who has no session yet.
-fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
-    Caller {
-        revision: record.revision,
-        node: shared.node.clone(),
-        restored: false,
-        principal: record.principal.clone(),
-        client: Some(Arc::new(record.client_info.clone())),
-        capabilities: Arc::new(record.capabilities.clone()),
-        session: None,
-        notebooks: shared.notebooks(&record.principal),
-        announcer: shared.announcer(),
-        request_state: shared.request_state(),
-    }
-}
-
-fn new_record(
-    shared: &Shared,
-    revision: Revision,
-    params: &InitializeRequestParams,
-    principal: Principal,
-) -> SessionRecord {
-    let now_ms = unix_ms();
-    SessionRecord {
-        revision,
-        transport: TransportKind::Streamable,
-        client_info: params.client_info.clone(),
-        capabilities: params.capabilities.clone(),
-        initialized: false,
-        created_at_ms: now_ms,
-        last_activity_ms: now_ms,
-        node_id: shared.node.clone(),
-        principal,
-        log_level: None,
-        subscriptions: Default::default(),
-    }
-}
-
-fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
-    tracing::error!(error = cause, "an answer could not be written");
-    Refusal::Internal
-}
-
-fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
-    let params = params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?;
-    serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info_span};
 
 use super::body::Bodies;
-use super::{Shared, answer, body, legacy, modern, stream};
+use super::{Shared, answer, body, initialize, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
@@ -138,7 +138,7 @@ pub(crate) async fn not_found() -> Response {
     answer::empty(StatusCode::NOT_FOUND)
 }
 
-fn span(shared: &Shared) -> Span {
+pub(super) fn span(shared: &Shared) -> Span {
     info_span!(
         "request",
         node = %shared.node,
@@ -149,7 +149,7 @@ fn span(shared: &Shared) -> Span {
     )
 }
 
-fn finish(began: Instant, response: &Response) {
+pub(super) fn finish(began: Instant, response: &Response) {
     let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
     Span::current().record("duration_ms", duration_ms);
     debug!(status = response.status().as_u16(), "answered");
@@ -200,13 +200,14 @@ async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -
         session: came.parts.headers.contains_key(&SESSION_HEADER),
     };
     match classify(&request.method, signs)? {
-        Context::Initialize => legacy::initialize(shared, came, request).await,
+        Context::Initialize => initialize::initialize(shared, came, request).await,
         Context::Session => legacy::request(shared, came, request, peek).await,
         Context::Meta => modern::request(shared, came, request, peek).await,
     }
 }
 
-fn replayable(body: &[u8]) -> Bytes {
+/// The body, if it is small enough to be kept for another node.
+pub(super) fn replayable(body: &[u8]) -> Bytes {
     if body.len() <= REPLAY_BYTES_MAX {
         Bytes::copy_from_slice(body)
     } else {

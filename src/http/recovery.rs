@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::mcp::Came;
 use super::{Shared, legacy};
-use crate::cluster::{Live, SessionError, unix_ms};
+use crate::cluster::{Live, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
 use crate::session::{NodeId, SessionId};
@@ -138,7 +138,8 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
             number,
             data: lost(record),
         };
-        shared.board.hub.offer(session, &record.name, event, true);
+        let last = record.stream == record.name;
+        shared.board.hub.offer(session, &record.stream, event, last);
     }
     Ok(())
 }
@@ -173,12 +174,7 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     let cancel = CancellationToken::new();
     let (out, messages) = outbound();
     let name: StreamId = record.name.clone();
-    let run = legacy::Run {
-        name,
-        first_request: unix_ms(),
-        cancel: cancel.clone(),
-        out,
-    };
+    let run = legacy::Run::again(name, cancel.clone(), out);
     let log = legacy::log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
         Ok(peek) => legacy::begin(shared, &came, live, request, peek, run).await,
@@ -195,7 +191,7 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
             if let Err(error) = end_as_lost(shared, live, &record).await {
                 warn!(session = live.tag, %error, "a call of a lost node is left unanswered");
             }
-            shared.board.hub.ring(&live.id, &record.name);
+            shared.board.hub.ring(&live.id, &record.stream);
         }
     }
 }

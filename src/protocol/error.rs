@@ -38,8 +38,16 @@ pub enum Refusal {
     #[error("no Mcp-Session-Id header: send `initialize` first and repeat the Mcp-Session-Id of its answer")]
     NoSession,
     /// Unknown, expired, ended, or somebody else's.
-    #[error("Session not found: it has ended or expired. Send `initialize` to open another")]
+    #[error("Session not found: it has ended or expired. Open another, with `initialize` or GET /sse")]
     SessionNotFound,
+    /// HTTP+SSE: nobody carries the session's stream, on which the answer would go out.
+    #[error("the session's stream is lost: {reason}. Open it again with GET {reconnect}")]
+    StreamLost {
+        /// Where to open the stream again.
+        reconnect: String,
+        /// What is known of it.
+        reason: &'static str,
+    },
     /// `Last-Event-ID` cannot be resumed from.
     #[error("Last-Event-ID cannot be resumed from: {0}. Open a stream without it")]
     BadEventId(&'static str),
@@ -72,6 +80,9 @@ pub enum Refusal {
     /// The store is out of reach.
     #[error("the session store is out of reach: try again in {RETRY_AFTER_SECONDS} s")]
     StoreUnreachable,
+    /// This node is shutting down.
+    #[error("this node is shutting down: send the request again, another node will take it")]
+    ShuttingDown,
     /// A method that this path does not have.
     #[error("method not allowed: {0}")]
     MethodNotAllowed(&'static str),
@@ -128,6 +139,7 @@ impl Refusal {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::SessionNotFound | Self::MethodNotFound(_) => StatusCode::NOT_FOUND,
+            Self::StreamLost { .. } => StatusCode::GONE,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -135,7 +147,7 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidParams(_) => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::StoreUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnreachable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -153,7 +165,8 @@ impl Refusal {
             Self::MetaIncomplete(_) | Self::InvalidParams(_) => ErrorCode::INVALID_PARAMS,
             Self::MethodNotFound(_) => ErrorCode::METHOD_NOT_FOUND,
             Self::Internal => ErrorCode::INTERNAL_ERROR,
-            Self::BadEventId(_)
+            Self::StreamLost { .. }
+            | Self::BadEventId(_)
             | Self::NotAcceptable(_)
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge(_)
@@ -163,6 +176,7 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TooMany(_)
             | Self::StoreUnreachable
+            | Self::ShuttingDown
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
     }
@@ -177,6 +191,7 @@ impl Refusal {
             Self::UnknownVersionHeader => "unknown_version_header",
             Self::NoSession => "no_session",
             Self::SessionNotFound => "session_not_found",
+            Self::StreamLost { .. } => "stream_lost",
             Self::BadEventId(_) => "bad_event_id",
             Self::NotAcceptable(_) => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -187,6 +202,7 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::TooMany(_) => "too_many",
             Self::StoreUnreachable => "store_unreachable",
+            Self::ShuttingDown => "shutting_down",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::UnsupportedVersion { .. } => "unsupported_version",
@@ -201,7 +217,7 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TooMany(_) | Self::StoreUnreachable => Some(RETRY_AFTER_SECONDS),
+            Self::TooMany(_) | Self::StoreUnreachable | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }
@@ -212,6 +228,9 @@ impl Refusal {
         match self {
             Self::UnsupportedVersion { requested } => {
                 Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
+            }
+            Self::StreamLost { reconnect, reason } => {
+                Some(json!({ "reconnect": reconnect, "reason": reason }))
             }
             _ => None,
         }

@@ -143,6 +143,29 @@ impl From<LoggingLevel> for LogLevel {
     }
 }
 
+/// What a client says of itself with `initialize`, and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Introduction {
+    /// The negotiated revision.
+    pub revision: Revision,
+    /// The client's own description.
+    pub client_info: Implementation,
+    /// What the client can do.
+    pub capabilities: ClientCapabilities,
+}
+
+impl Introduction {
+    /// That of a client that has said nothing yet: its session was opened with `GET /sse`.
+    #[must_use]
+    pub fn missing() -> Self {
+        Self {
+            revision: Revision::V2024_11_05,
+            client_info: Implementation::new("unknown", ""),
+            capabilities: ClientCapabilities::default(),
+        }
+    }
+}
+
 /// A session as the store keeps it: everything a node needs to serve the session's next request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionRecord {

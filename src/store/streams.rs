@@ -1,8 +1,8 @@
 //! What a store keeps of a session over time: event logs that any node can carry on, and the calls in flight.
 //!
 //! A stream is a log of events, numbered from 1 by the store, that at most one connection on one node carries to the
-//! client. The call `<name>` has the stream `<name>`; a session also has [`StreamId::STANDALONE`] and, over HTTP+SSE,
-//! [`StreamId::SSE`]. Whoever appends rings the node that carries the stream, in the same step.
+//! client. The call `<name>` has the stream `<name>`; a session also has [`StreamId::STANDALONE`] or, over HTTP+SSE,
+//! [`StreamId::SSE`], to which all its calls write. Whoever appends rings the node that carries the stream, in the same step.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +52,18 @@ impl StreamId {
         Self(uuid::Uuid::new_v4().simple().to_string().into())
     }
 
+    /// The stream of that name, [`Self::STANDALONE`].
+    #[must_use]
+    pub fn standalone() -> Self {
+        Self(Self::STANDALONE.into())
+    }
+
+    /// The stream of that name, [`Self::SSE`].
+    #[must_use]
+    pub fn sse() -> Self {
+        Self(Self::SSE.into())
+    }
+
     /// Reads a name: 1 to 32 ASCII letters and digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -93,8 +105,10 @@ pub struct Event {
 /// A call in flight, as other nodes must know it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallRecord {
-    /// The call's name, unique among all calls of all nodes; its stream has the same.
+    /// The call's name, unique among all calls of all nodes.
     pub name: StreamId,
+    /// The stream to which it writes: one of its own that has its name, or a standing one.
+    pub stream: StreamId,
     /// The node that runs it.
     pub node: NodeId,
     /// The request's id as JSON text, with its type.
@@ -197,14 +211,15 @@ pub enum Answered {
 /// store, because whoever writes and whoever rings must not be told apart by a crash in between.
 #[async_trait]
 pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
-    /// Registers a call and makes its stream, carried by `holder`; both live `ttl` after their last change. Whoever
+    /// Registers a call and makes its stream if need be, carried by `holder` from now on; both live `ttl` after their last
+    /// change. Without a holder, whoever carries the stream goes on: that is for calls that write to a standing one. Whoever
     /// begins a call ends it, even when the session is gone by then. Doing it a second time, because the answer to
     /// the first was lost, changes nothing. A cancellation that was noted is used up.
     async fn call_begin(
         &self,
         session: &SessionId,
         call: &CallRecord,
-        holder: &Holder,
+        holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError>;
 
@@ -220,7 +235,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Appends a call's response if there is one, ends its stream, and takes the call off, all in one step, and only
+    /// Appends a call's response if there is one, ends its stream if it has one of its own, and takes the call off, all in one step, and only
     /// if the call is still `by`'s. The stream's log lives `ttl` from now. Without a response, the number returned is
     /// that of the newest event, 0 if there is none.
     async fn call_end(
@@ -317,8 +332,13 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
 
 /// The ring to the node of a stream's holder. Neither name needs escaping in JSON.
 pub(super) fn stream_bell(session: &SessionId, stream: &StreamId) -> String {
-    let (session, stream) = (session.as_str(), stream.as_str());
-    format!(r#"{{"ring":"stream","session":"{session}","stream":"{stream}"}}"#)
+    format!(r#"{}{}"}}"#, stream_bell_start(session), stream.as_str())
+}
+
+/// What that ring starts with: the stream's name and `"}` follow.
+pub(super) fn stream_bell_start(session: &SessionId) -> String {
+    let session = session.as_str();
+    format!(r#"{{"ring":"stream","session":"{session}","stream":""#)
 }
 
 /// The ring to the node of a call.

@@ -149,7 +149,10 @@ impl Carrier {
                 () = self.client.closed() => return Err(Stop::Client),
                 () = ended.cancelled() => return Err(Stop::Gone),
                 () = draining.cancelled(), if self.may_leave() => {
-                    self.write(format!("retry: {RETRY_MS}\n\n").into()).await?;
+                    // Clients of HTTP+SSE take an event without data for a message. They were told at the start.
+                    if self.terms.kind != StreamKind::Sse {
+                        self.write(format!("retry: {RETRY_MS}\n\n").into()).await?;
+                    }
                     return Err(Stop::Client);
                 }
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}

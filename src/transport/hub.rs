@@ -164,6 +164,12 @@ impl Hub {
         }
     }
 
+    /// Whether a connection of this node carries the stream.
+    #[must_use]
+    pub fn carries(&self, session: &SessionId, stream: &StreamId) -> bool {
+        self.line(session, stream).is_some()
+    }
+
     /// The sessions whose stream of that name is carried here.
     #[must_use]
     pub fn carrying(&self, stream: &str) -> Vec<Arc<Live>> {

@@ -1,6 +1,7 @@
 //! A reply that any node can carry on: the call is registered, and what it sends goes into a log before it goes to the
 //! client.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,24 +93,28 @@ pub struct Log {
     pub draining: CancellationToken,
 }
 
-/// How far a call has told its progress. Progress must increase (2025-11-25, Progress), so a call that is run again is
-/// silent until it is further than the first run was.
+/// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a call that is
+/// run again is silent until it is further than the first run was.
 #[derive(Debug, Default)]
-struct Progress(Option<f64>);
+struct Progress(HashMap<String, f64>);
 
 impl Progress {
-    /// What the log of a call tells.
+    /// What the stream of a call tells.
     async fn told(log: &Log) -> Self {
-        let (mut told, mut after) = (None, 0);
-        while let Ok(Read::Events { events, head, .. }) =
-            log.board.store.read(&log.live.id, &log.record.name, after).await
+        let (mut told, mut after) = (HashMap::new(), 0);
+        while let Ok(Read::Events { events, head, .. }) = log
+            .board
+            .store
+            .read(&log.live.id, &log.record.stream, after)
+            .await
         {
             let steps = events
                 .iter()
                 .filter_map(|event| progress_in(event.data.as_bytes()));
-            told = steps.fold(told, |told: Option<f64>, step| {
-                Some(told.map_or(step, |told| told.max(step)))
-            });
+            for (token, step) in steps {
+                let known = told.entry(token).or_insert(step);
+                *known = known.max(step);
+            }
             match events.last() {
                 Some(last) if last.number < head => after = last.number,
                 _ => break,
@@ -119,24 +124,28 @@ impl Progress {
     }
 
     fn covers(&self, message: &[u8]) -> bool {
-        self.0
-            .is_some_and(|told| progress_in(message).is_some_and(|step| step <= told))
+        !self.0.is_empty()
+            && progress_in(message)
+                .is_some_and(|(token, step)| self.0.get(&token).is_some_and(|told| step <= *told))
     }
 }
 
-/// The progress that a message tells, if it is of that kind.
-fn progress_in(message: &[u8]) -> Option<f64> {
+/// The progress that a message tells, and its token, if it is of that kind.
+fn progress_in(message: &[u8]) -> Option<(String, f64)> {
     #[derive(serde::Deserialize)]
     struct Told {
         method: String,
         params: Params,
     }
     #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Params {
+        progress_token: serde_json::Value,
         progress: f64,
     }
     let told: Told = serde_json::from_slice(message).ok()?;
-    (told.method == "notifications/progress").then_some(told.params.progress)
+    (told.method == "notifications/progress")
+        .then(|| (told.params.progress_token.to_string(), told.params.progress))
 }
 
 /// The log cannot be written any longer: the session has ended, or the call is another node's.
@@ -162,7 +171,7 @@ impl Log {
         let begin = || {
             self.board
                 .store
-                .call_begin(&self.live.id, &self.record, &holder, self.ttl)
+                .call_begin(&self.live.id, &self.record, Some(&holder), self.ttl)
         };
         let begun = self
             .until_answered(self.patience.min(REGISTERED_WITHIN), begin)
@@ -221,6 +230,30 @@ impl Log {
         }
     }
 
+    /// Registers a call that writes to a standing stream, which whoever carries it goes on carrying. [`Self::follow`] runs
+    /// it then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn announce(&mut self) -> Result<Begun, StoreError> {
+        self.record.body = self.replay.take().and_then(Replay::into_body);
+        self.board
+            .store
+            .call_begin(&self.live.id, &self.record, None, self.ttl)
+            .await
+    }
+
+    /// Runs a call that was [announced](Self::announce).
+    pub async fn follow(
+        self,
+        call: BoxFuture<'static, Finished>,
+        outbound: mpsc::Receiver<Bytes>,
+        cancel: CancellationToken,
+    ) {
+        self.drive(call, outbound, Vec::new(), Progress::default(), &cancel)
+            .await;
+    }
+
     /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
     pub async fn resume(
         self,
@@ -274,7 +307,7 @@ impl Log {
             return;
         }
         let data = String::from_utf8_lossy(message);
-        let (session, stream) = (&self.live.id, &self.record.name);
+        let (session, stream) = (&self.live.id, &self.record.stream);
         let appended = self
             .until_answered(self.patience, || {
                 self.board
@@ -293,16 +326,17 @@ impl Log {
 
     async fn end(&self, response: Option<&[u8]>) {
         let data = response.map(String::from_utf8_lossy);
-        let (session, stream) = (&self.live.id, &self.record.name);
+        let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
+        let last = call == stream;
         let ended = self
             .until_answered(self.ttl, || {
                 self.board
                     .store
-                    .call_end(session, stream, data.as_deref(), self.node(), self.ttl)
+                    .call_end(session, call, data.as_deref(), self.node(), self.ttl)
             })
             .await;
         match (ended, &data) {
-            (Ok(Appended::At { number, holder }), Some(data)) => self.offer(number, data, holder, true),
+            (Ok(Appended::At { number, holder }), Some(data)) => self.offer(number, data, holder, last),
             // Without a response there is nothing to hand over, but the stream has ended: its carrier looks.
             (Ok(Appended::At { .. }), None) => self.board.hub.ring(session, stream),
             (Ok(Appended::Gone), _) => {
@@ -328,7 +362,7 @@ impl Log {
             };
             self.board
                 .hub
-                .offer(&self.live.id, &self.record.name, event, last);
+                .offer(&self.live.id, &self.record.stream, event, last);
         }
     }
 
@@ -359,7 +393,7 @@ impl Log {
             node: self.node().clone(),
             kind: StreamKind::Reply,
             after: 0,
-            prime: self.live.record.revision >= Revision::V2025_11_25,
+            prime: self.live.revision() >= Revision::V2025_11_25,
             note_delivered: false,
             keep_alive: self.keep_alive,
             ttl: self.ttl,

@@ -11,10 +11,10 @@ use tracing::debug;
 use super::calls::Calls;
 use super::hub::Hub;
 use super::topics::Listeners;
-use crate::cluster::Live;
 use crate::cluster::ring::{Bell, Ears};
-use crate::session::{NodeId, SessionId};
-use crate::store::streams::{Answered, StreamId};
+use crate::cluster::{Live, Sessions};
+use crate::session::{NodeId, SessionId, TransportKind};
+use crate::store::streams::{Answered, Appended, Event, StreamId};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -28,6 +28,8 @@ pub struct Switchboard {
     pub node: NodeId,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The sessions of all nodes.
+    pub sessions: Sessions,
     /// The streams that connections of this node carry.
     pub hub: Arc<Hub>,
     /// The calls that this node runs.
@@ -95,6 +97,25 @@ impl Switchboard {
         };
         if self.store.answer(&live.id, &call, number, &response).await? == Answered::Unwanted {
             debug!(session = live.tag, "an answer that no call waits for");
+        }
+        Ok(())
+    }
+
+    /// Appends a message that belongs to no call to the session's standing stream, for whoever carries it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn say(&self, live: &Live, message: &str) -> Result<(), StoreError> {
+        let stream = &match live.record.transport {
+            TransportKind::Streamable => StreamId::standalone(),
+            TransportKind::Sse => StreamId::sse(),
+        };
+        let append = self.store.append(&live.id, stream, message, &self.node, self.ttl);
+        if let Appended::At { number, holder } = append.await?
+            && holder.is_some_and(|holder| holder.node == self.node)
+        {
+            let data = message.to_owned();
+            self.hub.offer(&live.id, stream, Event { number, data }, false);
         }
         Ok(())
     }

@@ -16,10 +16,9 @@ use tracing::debug;
 use super::switchboard::Switchboard;
 use crate::cluster::Live;
 use crate::cluster::ring::Bell;
-use crate::session::TransportKind;
 use crate::session::announce::{Announce, Topic};
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Event, StreamId};
+use crate::store::streams::StreamId;
 
 /// How long counts of changes are kept after the last: longer than any session lives without a stream.
 const COUNTS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -152,7 +151,7 @@ impl Switchboard {
             let key = key_of(topic);
             let known = before.get(&key).copied();
             if tell == Tell::Changes && known.is_some_and(|known| known != count) {
-                self.put(live, &notification(topic).to_string()).await?;
+                self.say(live, &notification(topic).to_string()).await?;
             }
             // Without telling, what was not told yet stays so.
             let noted = if tell == Tell::Nothing {
@@ -169,39 +168,15 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Puts a message on the stream that a session has outside calls.
-    async fn put(&self, live: &Live, data: &str) -> Result<(), StoreError> {
-        let Some(stream) = StreamId::parse(standing(live)) else {
-            return Ok(());
-        };
-        let appended = self
-            .store
-            .append(&live.id, &stream, data, &self.node, self.ttl)
-            .await?;
-        if let Appended::At {
-            number,
-            holder: Some(holder),
-        } = appended
-            && holder.node == self.node
-        {
-            self.hub.offer(
-                &live.id,
-                &stream,
-                Event {
-                    number,
-                    data: data.to_owned(),
-                },
-                false,
-            );
-        }
-        Ok(())
-    }
-
     /// Tells the sessions and listeners of this node that want to know.
     pub(super) async fn spread(&self, topic: Topic) {
         self.listeners.tell(&topic);
         let streams = [StreamId::STANDALONE, StreamId::SSE];
-        for live in streams.into_iter().flat_map(|stream| self.hub.carrying(stream)) {
+        for carried in streams.into_iter().flat_map(|stream| self.hub.carrying(stream)) {
+            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later.
+            let Ok(Some(live)) = self.sessions.recall(&carried.id).await else {
+                continue;
+            };
             if !topics_of(&live).contains(&topic) {
                 continue;
             }
@@ -227,13 +202,6 @@ impl Announce for Switchboard {
                 "a change could not be announced"
             );
         }
-    }
-}
-
-fn standing(live: &Live) -> &'static str {
-    match live.record.transport {
-        TransportKind::Streamable => StreamId::STANDALONE,
-        TransportKind::Sse => StreamId::SSE,
     }
 }
 

@@ -18,6 +18,11 @@ async fn typescript_1_works_on_any_node() {
 }
 
 #[tokio::test]
+async fn typescript_1_works_on_any_node_over_http_with_sse() {
+    typescript("ts_v1.mjs", "sse").await;
+}
+
+#[tokio::test]
 async fn typescript_2_works_on_any_node_with_a_session() {
     typescript("ts_v2.mjs", "legacy").await;
 }
@@ -88,12 +93,12 @@ async fn run(interpreter: &str, script: &str, mode: &str) {
 }
 
 /// The directory of the clients' scripts.
-fn clients() -> PathBuf {
+pub(crate) fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
 /// A program that `make setup` installs for the clients.
-fn installed(program: &str) -> PathBuf {
+pub(crate) fn installed(program: &str) -> PathBuf {
     let path = clients().join(program);
     assert!(path.exists(), "{} is missing: run `make setup`", path.display());
     path

@@ -87,6 +87,10 @@ fn every_refusal_has_its_row() {
         Refusal::UnknownVersionHeader,
         Refusal::NoSession,
         Refusal::SessionNotFound,
+        Refusal::StreamLost {
+            reconnect: String::new(),
+            reason: "",
+        },
         Refusal::BadEventId(""),
         Refusal::NotAcceptable(""),
         Refusal::UnsupportedMediaType,
@@ -97,6 +101,7 @@ fn every_refusal_has_its_row() {
         Refusal::Unauthorized,
         Refusal::TooMany(""),
         Refusal::StoreUnreachable,
+        Refusal::ShuttingDown,
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),
         Refusal::UnsupportedVersion {

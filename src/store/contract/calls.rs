@@ -15,6 +15,7 @@ use crate::store::streams::{
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
     CallRecord {
         name: stream(name),
+        stream: stream(name),
         node: runner.clone(),
         request: format!("\"request \\\"{name}\\\"\""),
         method: "tools/call".into(),
@@ -27,7 +28,7 @@ pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
 pub(super) async fn begin(store: &Arc<dyn Store>, id: &SessionId, name: &str, runner: &NodeId) -> StreamId {
     let call = call(name, runner);
     let begun = store
-        .call_begin(id, &call, &holder(runner.as_str(), 7), LONG)
+        .call_begin(id, &call, Some(&holder(runner.as_str(), 7)), LONG)
         .await;
     let begun = begun.expect("call_begin must work");
     assert_eq!(begun, Begun::Begun, "call_begin: the session is there");
@@ -179,6 +180,74 @@ pub async fn bounds_streams(store: Arc<dyn Store>) {
     }
 }
 
+/// Calls may write to a standing stream in place of one of their own: it goes on after each, and whoever carries it too.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
+    let (id, me, sse) = (session(&store).await, node("me"), StreamId::sse());
+    let carrier = holder("carrier", 3);
+    let attached = store.attach(&id, &sse, &carrier, LONG).await;
+    assert!(
+        matches!(attached, Ok(Attached::Attached { .. })),
+        "attach: a standing stream is made if need be, but it gave {attached:?}"
+    );
+    for name in ["call1", "call2"] {
+        let shared = CallRecord {
+            stream: sse.clone(),
+            ..call(name, &me)
+        };
+        let begun = store.call_begin(&id, &shared, None, LONG).await;
+        assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
+    }
+    let at = |number| Appended::At {
+        number,
+        holder: Some(carrier.clone()),
+    };
+    let claimed = store.claim(&id, &stream("call2"), &me, &node("heir")).await;
+    let claimed = claimed.expect("claim must work").expect("the call is there");
+    assert_eq!(
+        (claimed.name.as_str(), &claimed.stream),
+        ("call2", &sse),
+        "claim: a call keeps its name and its stream"
+    );
+    for (name, by, number) in [("call1", "me", 1), ("call2", "heir", 2)] {
+        let ended = store
+            .call_end(&id, &stream(name), Some(name), &node(by), LONG)
+            .await;
+        let ended = ended.expect("call_end must work");
+        assert_eq!(
+            ended,
+            at(number),
+            "call_end: the response goes to the call's stream"
+        );
+    }
+    let appended = store.append(&id, &sse, "more", &me, LONG).await;
+    let appended = appended.expect("append must work");
+    assert_eq!(appended, at(3), "call_end: a standing stream goes on");
+    let read = store.read(&id, &sse, 0).await.expect("read must work");
+    let told = match &read {
+        Read::Events { events, done, .. } if !done => {
+            let data = events.iter().map(|event| event.data.as_str());
+            data.collect::<Vec<_>>()
+        }
+        _ => vec![],
+    };
+    assert_eq!(
+        told,
+        ["call1", "call2", "more"],
+        "read: what was sent, and no end"
+    );
+    for name in ["call1", "call2"] {
+        let own = store.read(&id, &stream(name), 0).await.expect("read must work");
+        assert_eq!(
+            own,
+            Read::Gone,
+            "call_begin: such a call has no stream of its own"
+        );
+    }
+}
+
 /// A cancellation that comes before its call is found by it, once, and only while it lives.
 ///
 /// # Panics
@@ -190,7 +259,7 @@ pub async fn notes_cancellations(store: Arc<dyn Store>) {
             request: request.into(),
             ..call(name, &me)
         };
-        let begun = store.call_begin(&id, &call, &holder("me", 1), LONG).await;
+        let begun = store.call_begin(&id, &call, Some(&holder("me", 1)), LONG).await;
         begun.expect("call_begin must work")
     };
     let cancel = async |request: &str, ttl| {

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rmcp::model::{ClientCapabilities, Implementation};
+
 use super::{LONG, node, record, session};
-use crate::session::LogLevel;
+use crate::protocol::era::Revision;
 use crate::session::record::SUBSCRIPTIONS_MAX;
+use crate::session::{Introduction, LogLevel};
 use crate::store::{Change, Changed, Ended, Store};
 
 /// Each change is in the record afterwards, and nothing else has changed.
@@ -16,7 +19,13 @@ pub async fn keeps_changes(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let mut expected = record();
     let odd = "note://a/\"b\"\\ü?c=d&e".to_owned();
+    let introduction = Introduction {
+        revision: Revision::V2024_11_05,
+        client_info: Implementation::new("newcomer \"ünï\"", "2"),
+        capabilities: ClientCapabilities::default(),
+    };
     let changes = [
+        Change::Introduced(Box::new(introduction)),
         Change::Initialized,
         Change::LogLevel(LogLevel::Error),
         Change::Subscribe(odd.clone()),
@@ -29,6 +38,11 @@ pub async fn keeps_changes(store: Arc<dyn Store>) {
     for change in changes {
         match &change {
             Change::Initialized => expected.initialized = true,
+            Change::Introduced(introduction) => {
+                expected.revision = introduction.revision;
+                expected.client_info = introduction.client_info.clone();
+                expected.capabilities = introduction.capabilities.clone();
+            }
             Change::LogLevel(level) => expected.log_level = Some(*level),
             Change::Subscribe(uri) => drop(expected.subscriptions.insert(uri.clone())),
             Change::Unsubscribe(uri) => drop(expected.subscriptions.remove(uri)),

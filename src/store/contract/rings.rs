@@ -256,7 +256,7 @@ pub async fn begins_empty(store: Arc<dyn Store>) {
 async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     let (me, name) = (node("me"), stream("call1"));
     let begun = store
-        .call_begin(id, &call("call1", &me), &holder("me", 1), LONG)
+        .call_begin(id, &call("call1", &me), Some(&holder("me", 1)), LONG)
         .await;
     assert_eq!(
         begun.expect("call_begin must work"),

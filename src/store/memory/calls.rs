@@ -71,14 +71,15 @@ impl Streams {
         }
     }
 
-    pub(super) fn begin(&mut self, call: &CallRecord, holder: &Holder, ttl: Duration) -> Begun {
+    pub(super) fn begin(&mut self, call: &CallRecord, holder: Option<&Holder>, ttl: Duration) -> Begun {
         let noted = self.cancelled.remove(&call.request);
         if noted.is_some_and(|ends| ends > Instant::now()) {
             return Begun::Cancelled;
         }
-        self.make(&call.name, ttl);
-        if let Some(log) = self.log(&call.name) {
-            log.holder = Some(holder.clone());
+        self.make(&call.stream, ttl);
+        if let Some(log) = self.log(&call.stream) {
+            log.keep(ttl);
+            log.holder = holder.cloned().or(log.holder.take());
         }
         self.requests.insert(call.request.clone(), call.name.clone());
         self.calls.insert(
@@ -97,15 +98,14 @@ impl Streams {
         self.calls.get(call).is_some_and(|call| call.record.node == *node)
     }
 
-    /// Takes a call off.
-    pub(super) fn finish(&mut self, call: &StreamId) {
-        let Some(finished) = self.calls.remove(call) else {
-            return;
-        };
+    /// Takes a call off, and says to which stream it wrote.
+    pub(super) fn finish(&mut self, call: &StreamId) -> Option<StreamId> {
+        let finished = self.calls.remove(call)?;
         let request = &finished.record.request;
         if self.requests.get(request) == Some(call) {
             self.requests.remove(request);
         }
+        Some(finished.record.stream)
     }
 
     /// Keeps an answer if it is wanted, and says which node wants it.

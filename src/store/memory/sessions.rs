@@ -76,6 +76,11 @@ impl SessionStore for MemoryStore {
         let subscriptions = &mut session.record.subscriptions;
         match change {
             Change::Initialized => session.record.initialized = true,
+            Change::Introduced(introduction) => {
+                session.record.revision = introduction.revision;
+                session.record.client_info = introduction.client_info.clone();
+                session.record.capabilities = introduction.capabilities.clone();
+            }
             Change::LogLevel(level) => session.record.log_level = Some(*level),
             Change::Subscribe(uri) if subscriptions.contains(uri) => {}
             Change::Subscribe(_) if subscriptions.len() >= SUBSCRIPTIONS_MAX => return Ok(Changed::Full),

@@ -37,7 +37,7 @@ impl StreamStore for MemoryStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
-        holder: &Holder,
+        holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let mut inner = self.lock();
@@ -81,15 +81,19 @@ impl StreamStore for MemoryStore {
         let Some(streams) = streams else {
             return Ok(Appended::Gone);
         };
-        streams.finish(call);
-        let Some(log) = streams.log(call) else {
+        let stream = streams.finish(call).unwrap_or_else(|| call.clone());
+        let Some(log) = streams.log(&stream) else {
             return Ok(Appended::Gone);
         };
         let number = data.map_or(log.head(), |data| log.append(data));
-        log.done = true;
-        log.renew(ttl);
+        if stream == *call {
+            log.done = true;
+            log.renew(ttl);
+        } else {
+            log.keep(ttl);
+        }
         let holder = log.holder.clone();
-        inner.ring_holder(holder.as_ref(), by, session, call);
+        inner.ring_holder(holder.as_ref(), by, session, &stream);
         Ok(Appended::At { number, holder })
     }
 

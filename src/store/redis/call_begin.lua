@@ -1,8 +1,8 @@
--- Registers a call and makes its stream. Before it stands log.lua.
--- ARGV: the call; its life in milliseconds; its record; the request's id; who carries the stream; the most streams; the
--- request's text, if another node may run it again.
+-- Registers a call, and makes its stream unless it is there. Before it stands log.lua; its log is that of the call's stream.
+-- ARGV: the call; its life in milliseconds; its record; the request's id; its stream; who carries that from now on, or an
+-- empty text; the most streams; the request's text, if another node may run it again.
 -- Returns `begun`; or `cancelled` when the client has cancelled the request already; or `gone`.
-local call, ttl, record, request, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local call, ttl, record, request, stream, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', session) == 0 then
   return 'gone'
 end
@@ -15,12 +15,14 @@ if noted_until then
   end
 end
 
-make(call, ARGV[6])
+make(stream, ARGV[7])
 redis.call('HSET', calls, call, record, 'request:' .. request, call)
-if ARGV[7] then
-  redis.call('HSET', calls, 'body:' .. call, ARGV[7])
+if ARGV[8] then
+  redis.call('HSET', calls, 'body:' .. call, ARGV[8])
 end
-redis.call('HSET', session, 'attach:' .. call, holder)
-redis.call('PEXPIRE', log, ttl)
+if holder ~= '' then
+  redis.call('HSET', session, 'attach:' .. stream, holder)
+end
+keep(log, ttl)
 keep(calls, ttl)
 return 'begun'

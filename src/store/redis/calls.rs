@@ -16,7 +16,7 @@ use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
     ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Holder,
-    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell, stream_bell,
+    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell, stream_bell_start,
 };
 
 /// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
@@ -33,7 +33,7 @@ struct Written {
 fn write(call: &CallRecord, node: &NodeId) -> Result<String, StoreError> {
     let written = Written {
         node: node.as_str().into(),
-        stream: call.name.as_str().into(),
+        stream: call.stream.as_str().into(),
         method: call.method.clone(),
         started: call.started_ms,
         request: call.request.clone(),
@@ -42,11 +42,12 @@ fn write(call: &CallRecord, node: &NodeId) -> Result<String, StoreError> {
     serde_json::to_string(&written).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn read(text: &str, body: Option<String>) -> Result<CallRecord, StoreError> {
+fn read(name: &StreamId, text: &str, body: Option<String>) -> Result<CallRecord, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("a call's record: {what}"));
     let written: Written = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
     Ok(CallRecord {
-        name: StreamId::parse(&written.stream).ok_or_else(|| corrupt("stream"))?,
+        name: name.clone(),
+        stream: StreamId::parse(&written.stream).ok_or_else(|| corrupt("stream"))?,
         node: NodeId::parse(&written.node).ok_or_else(|| corrupt("node"))?,
         request: written.request,
         method: written.method,
@@ -60,21 +61,25 @@ impl RedisStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
-        holder: &Holder,
+        holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
-        let (record, holder) = (write(call, &call.node)?, keys::holder(holder));
+        let (record, holder) = (
+            write(call, &call.node)?,
+            holder.map_or_else(String::new, keys::holder),
+        );
         let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
         let args = [
             call.name.as_str(),
             &life,
             &record,
             &call.request,
+            call.stream.as_str(),
             &holder,
             &streams,
         ];
         let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
-        let keys = self.log_keys(session, &call.name);
+        let keys = self.log_keys(session, &call.stream);
         self.enroll(&call.node, session, &call.name, ttl).await?;
         let begun: String = self
             .script(
@@ -102,7 +107,7 @@ impl RedisStore {
         by: &NodeId,
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
-        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, call));
+        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell_start(session));
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
         let args = [
             call.as_str(),
@@ -224,7 +229,7 @@ impl RedisStore {
         to: &NodeId,
     ) -> Result<Option<CallRecord>, StoreError> {
         let (text, body) = self.read_call(session, call).await?;
-        let read = text.as_deref().map(|text| read(text, body)).transpose()?;
+        let read = text.as_deref().map(|text| read(call, text, body)).transpose()?;
         let (Some(text), Some(mut record)) = (text, read.filter(|record| record.node == *from)) else {
             self.strike(from, session, call).await;
             return Ok(None);

@@ -1,8 +1,7 @@
 -- Changes a session's record and says who keeps copies.
 -- KEYS: the session, then what must live as long as it does.
--- ARGV: its life in milliseconds, 0 to leave it as it is; what to change (set, subscribe, unsubscribe); the field to
--- set, or the URI; the value
--- to set, or how many subscriptions there may be.
+-- ARGV: its life in milliseconds, 0 to leave it as it is; what to change (set, subscribe, unsubscribe); then fields and
+-- values by turns, or the URI and how many subscriptions there may be.
 -- Returns `changed` and the fields that stand for holders; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('EXISTS', key) == 0 then
@@ -10,7 +9,7 @@ if redis.call('EXISTS', key) == 0 then
 end
 
 if what == 'set' then
-  redis.call('HSET', key, name, value)
+  redis.call('HSET', key, unpack(ARGV, 3))
 else
   local uris = cjson.decode(redis.call('HGET', key, 'subscriptions') or '[]')
   local kept, known = {}, false

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fred::types::Value;
 
 use crate::protocol::era::Revision;
-use crate::session::{LogLevel, NodeId, Principal, SessionRecord, TransportKind};
+use crate::session::{Introduction, LogLevel, NodeId, Principal, SessionRecord, TransportKind};
 use crate::store::StoreError;
 
 /// The version of the record's shape. A node that finds another refuses to guess.
@@ -45,6 +45,18 @@ pub(super) fn write(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Er
     values.push(serde_json::to_string(&record.subscriptions)?.into());
     let fields = FIELDS.iter().map(|field| Value::from(*field));
     Ok(fields.zip(values).flat_map(<[Value; 2]>::from).collect())
+}
+
+/// The fields that `initialize` sets, and values, by turns.
+pub(super) fn introduced(introduction: &Introduction) -> Result<Vec<Value>, serde_json::Error> {
+    Ok(vec![
+        "protocolVersion".into(),
+        introduction.revision.as_str().into(),
+        "clientInfo".into(),
+        serde_json::to_string(&introduction.client_info)?.into(),
+        "capabilities".into(),
+        serde_json::to_string(&introduction.capabilities)?.into(),
+    ])
 }
 
 /// Reads the values of [`FIELDS`]; `None` when there is no such session.

@@ -74,14 +74,22 @@ impl SessionStore for RedisStore {
 
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError> {
         let most = SUBSCRIPTIONS_MAX.to_string();
-        let (what, name, value) = match change {
-            Change::Initialized => ("set", "initialized", "1"),
-            Change::LogLevel(level) => ("set", "logLevel", level.as_str()),
-            Change::Subscribe(uri) => ("subscribe", uri.as_str(), most.as_str()),
-            Change::Unsubscribe(uri) => ("unsubscribe", uri.as_str(), most.as_str()),
+        let (what, pairs) = match change {
+            Change::Initialized => ("set", vec!["initialized".into(), "1".into()]),
+            Change::Introduced(introduction) => {
+                let pairs = record::introduced(introduction);
+                (
+                    "set",
+                    pairs.map_err(|error| StoreError::Corrupt(error.to_string()))?,
+                )
+            }
+            Change::LogLevel(level) => ("set", vec!["logLevel".into(), level.as_str().into()]),
+            Change::Subscribe(uri) => ("subscribe", vec![uri.into(), most.into()]),
+            Change::Unsubscribe(uri) => ("unsubscribe", vec![uri.into(), most.into()]),
         };
         let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
-        let args = vec![life.into(), what.into(), name.into(), value.into()];
+        let mut args: Vec<Value> = vec![life.into(), what.into()];
+        args.extend(pairs);
         let keys = self.living_with(id);
         let answer: Vec<String> = self
             .script("session_change", &self.scripts.change, &keys.each(), args)

@@ -21,7 +21,7 @@ impl StreamStore for RedisStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
-        holder: &Holder,
+        holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         self.begin_call(session, call, holder, ttl).await

@@ -1,0 +1,411 @@
+//! `GET /sse` and `POST /messages`: the transport of 2024-11-05 (HTTP with SSE). A session has one stream, on which
+//! everything comes that the server sends. Any node carries it, and any node takes what the client posts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Request as HttpRequest, StatusCode, Uri};
+use rmcp::ErrorData;
+use rmcp::model::{RequestId, ServerJsonRpcMessage, ServerResult};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, debug};
+
+use super::attach::{attach, check_resumable, oldest_undelivered};
+use super::body::Bodies;
+use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
+use super::stream::{LAST_EVENT_ID, check_accept};
+use super::{Shared, answer, body, initialize, legacy};
+use crate::cluster::{Live, SessionError};
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::error::{Refusal, error_body};
+use crate::protocol::event_id::EventId;
+use crate::protocol::message::{Body, Message, Request};
+use crate::session::{Introduction, Principal, SessionId, SessionRecord, TransportKind};
+use crate::store::streams::{Begun, StreamId};
+use crate::store::{Change, Created};
+use crate::telemetry::metrics::{self, StreamKind, method_label};
+use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
+use crate::transport::reply::outbound;
+use crate::transport::request::Peek;
+
+/// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
+const CLIENT_KEY_CHARS_MIN: usize = 32;
+/// How long a message waits for a stream that was lost just now: a client opens it again after [`RETRY_MS`].
+const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks whether the stream is back.
+const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often whoever carries a stream looks after a session whose client is not initialized yet.
+const NEWCOMER_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// As often as a session is touched, and some more.
+const LOOKS_A_LIFE: u32 = 40;
+
+pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    let span = span(&shared);
+    let began = Instant::now();
+    async move {
+        let (parts, _) = request.into_parts();
+        let opened = async {
+            let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+            open(&shared, &parts.headers, &parts.uri, principal).await
+        };
+        let response = opened
+            .await
+            .unwrap_or_else(|refusal| answer::refusal(&refusal, None));
+        finish(began, &response);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+pub(crate) async fn post(
+    State(shared): State<Arc<Shared>>,
+    Extension(bodies): Extension<Arc<Bodies>>,
+    request: HttpRequest<HttpBody>,
+) -> Response {
+    let span = span(&shared);
+    let began = Instant::now();
+    async move {
+        let response = match take(&shared, &bodies, request).await {
+            Ok(()) => answer::empty(StatusCode::ACCEPTED),
+            Err(Refused(refusal, id)) => answer::refusal(&refusal, id.as_ref()),
+        };
+        finish(began, &response);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+pub(crate) async fn not_get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    other_method(&shared, &request, "GET")
+}
+
+pub(crate) async fn not_post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    other_method(&shared, &request, "POST")
+}
+
+fn other_method(shared: &Shared, request: &HttpRequest<HttpBody>, allowed: &'static str) -> Response {
+    let refusal = match shared.guard.admit(request.headers(), request.uri()) {
+        Ok(_) => Refusal::MethodNotAllowed(allowed),
+        Err(refusal) => refusal,
+    };
+    answer::refusal(&refusal, None)
+}
+
+/// Opens a session with its stream, or takes up that of a session that is named.
+async fn open(
+    shared: &Arc<Shared>,
+    headers: &HeaderMap,
+    uri: &Uri,
+    principal: Principal,
+) -> Result<Response, Refusal> {
+    check_accept(headers)?;
+    let (live, opened) = match session_id(uri) {
+        None => {
+            let id = shared.sessions.open(&newcomer(shared, &principal)).await?;
+            (find(shared, &id, &principal).await?, Opened::Made)
+        }
+        Some(text) => take_up(shared, text, &principal).await?,
+    };
+    note(Era::Legacy, "other", Some(&live.tag));
+    let stream = StreamId::sse();
+    let resumed = match headers.get(&LAST_EVENT_ID).filter(|_| opened == Opened::Found) {
+        Some(id) => Some(number(id.to_str().unwrap_or_default())?),
+        None => None,
+    };
+    // A request that is refused takes the stream from nobody.
+    if let Some(after) = resumed {
+        check_resumable(shared, &live, &stream, after).await?;
+    }
+    let connection = shared.board.hub.number();
+    let delivered = attach(shared, &live, &stream, connection).await?;
+    let carried = shared
+        .board
+        .hub
+        .carry(Arc::clone(&live), stream.clone(), connection);
+    let after = match resumed {
+        Some(after) => after,
+        None => oldest_undelivered(shared, &live, &stream, delivered).await?,
+    };
+    let terms = Terms {
+        node: shared.node.clone(),
+        kind: StreamKind::Sse,
+        after,
+        prime: false,
+        note_delivered: true,
+        keep_alive: shared.settings.call.keep_alive,
+        ttl: shared.settings.session.ttl,
+        draining: shared.leaving.clone(),
+    };
+    let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
+    if client.try_send(endpoint(&live.id)).is_err() {
+        return Err(Refusal::Internal);
+    }
+    let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
+    let (shared, work) = (Arc::clone(shared), shared.work.clone());
+    work.spawn("carry", async move {
+        tokio::select! {
+            () = carrier.run() => {}
+            () = keep(&shared, &live.id, &principal) => {}
+        }
+    });
+    Ok(answer::stream(socket))
+}
+
+/// The first event: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.
+fn endpoint(id: &SessionId) -> Bytes {
+    let id = id.as_str();
+    format!("event: endpoint\ndata: /messages?sessionId={id}\nretry: {RETRY_MS}\n\n").into()
+}
+
+/// Whether the session of a new connection was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    Made,
+    Found,
+}
+
+/// The session of that name; with `sse.client_keys` it is made if need be.
+async fn take_up(shared: &Shared, text: &str, principal: &Principal) -> Result<(Arc<Live>, Opened), Refusal> {
+    let id = SessionId::parse(text).ok_or(Refusal::SessionNotFound)?;
+    let key = shared.settings.sse.client_keys && text.len() >= CLIENT_KEY_CHARS_MIN;
+    match find(shared, &id, principal).await {
+        Err(Refusal::SessionNotFound) if key => {
+            let opened = match shared.sessions.open_as(&id, &newcomer(shared, principal)).await? {
+                Created::Created => Opened::Made,
+                // It was made just now by another connection, or is not this principal's.
+                Created::Collision => Opened::Found,
+            };
+            Ok((find(shared, &id, principal).await?, opened))
+        }
+        found => Ok((found?, Opened::Found)),
+    }
+}
+
+async fn find(shared: &Shared, id: &SessionId, principal: &Principal) -> Result<Arc<Live>, Refusal> {
+    let live = shared.sessions.find(id, principal).await?;
+    legacy::of_transport(live, TransportKind::Sse)
+}
+
+/// The session of a client that has not introduced itself. With `sse.continue` it need not.
+fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
+    let record = initialize::new_record(
+        shared,
+        Introduction::missing(),
+        TransportKind::Sse,
+        principal.clone(),
+    );
+    SessionRecord {
+        initialized: shared.settings.sse.skip_initialize,
+        ..record
+    }
+}
+
+/// Lets a session live on while its stream is carried: its client may be silent for long. Returns when it is gone.
+async fn keep(shared: &Shared, id: &SessionId, principal: &Principal) {
+    let every = (shared.settings.session.ttl / LOOKS_A_LIFE).max(STREAM_LOOK_EVERY);
+    loop {
+        match shared.sessions.find(id, principal).await {
+            Ok(live) if live.record.initialized => {
+                tokio::select! {
+                    () = sleep(every) => {}
+                    () = live.ended.cancelled() => return,
+                }
+            }
+            Ok(_) => sleep(NEWCOMER_LOOK_EVERY.min(every)).await,
+            Err(SessionError::NotFound) => return,
+            Err(error) => {
+                debug!(session = id.tag(), %error, "could not look after a session");
+                sleep(every).await;
+            }
+        }
+    }
+}
+
+/// Takes a message. Once it has arrived it is seen through, whether or not the client still waits.
+async fn take(shared: &Arc<Shared>, bodies: &Bodies, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
+    let (parts, http_body) = request.into_parts();
+    let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+    body::check_content_type(&parts.headers)?;
+    let max = shared.settings.http.body_bytes_max;
+    let bytes = bodies.read(&parts.headers, http_body, max).await?;
+    let came = Came {
+        parts,
+        principal,
+        body: replayable(&bytes),
+    };
+    let (done, outcome) = oneshot::channel();
+    let (shared, work) = (Arc::clone(shared), shared.work.clone());
+    let message = async move {
+        if done.send(handle(&shared, came, &bytes).await).is_err() {
+            debug!("the client of a message has gone");
+        }
+    };
+    work.spawn("message", message.instrument(Span::current()));
+    outcome
+        .await
+        .unwrap_or_else(|_stopped| Err(Refusal::ShuttingDown.into()))
+}
+
+async fn handle(shared: &Arc<Shared>, came: Came, body: &[u8]) -> Result<(), Refused> {
+    let Body::One(message) = Body::parse(body)? else {
+        return Err(Refusal::BatchNotAllowed.into());
+    };
+    let id = match &message {
+        Message::Request(request) => Some(request.id.clone()),
+        _ => None,
+    };
+    serve(shared, came, message)
+        .await
+        .map_err(|refusal| Refused(refusal, id))
+}
+
+async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result<(), Refusal> {
+    if version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
+        return Err(Refusal::UnknownVersionHeader);
+    }
+    let id = session_id(&came.parts.uri)
+        .and_then(SessionId::parse)
+        .ok_or(Refusal::SessionNotFound)?;
+    let live = find(shared, &id, &came.principal).await?;
+    let label = match &message {
+        Message::Request(request) => method_label(&request.method),
+        Message::Notification(notification) => method_label(&notification.method),
+        Message::Response(_) => "other",
+    };
+    note(Era::Legacy, label, Some(&live.tag));
+    check_stream(shared, &live).await?;
+    match message {
+        Message::Request(request) => {
+            let id = request.id.clone();
+            match answer_on_stream(shared, came, &live, request).await {
+                // What has no HTTP status of its own is an answer like any other.
+                Err(refusal) if refusal.status().is_success() => {
+                    metrics::refused(refusal.label());
+                    say_error(shared, &live, &id, &refusal.to_error()).await
+                }
+                taken => taken,
+            }
+        }
+        Message::Notification(notification) => legacy::notice(shared, &live, &notification).await,
+        Message::Response(response) => legacy::give_answer(shared, &live, response).await,
+    }
+}
+
+/// A session whose stream nobody carries can be given no answer.
+async fn check_stream(shared: &Shared, live: &Live) -> Result<(), Refusal> {
+    let until = Instant::now() + STREAM_BACK_WITHIN;
+    while let Some(reason) = why_lost(shared, live).await? {
+        if Instant::now() >= until {
+            let reconnect = format!("/sse?sessionId={}", live.id.as_str());
+            return Err(Refusal::StreamLost { reconnect, reason });
+        }
+        sleep(STREAM_LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+async fn why_lost(shared: &Shared, live: &Live) -> Result<Option<&'static str>, Refusal> {
+    const UNCONNECTED: &str = "no connection carries it";
+    let stream = StreamId::sse();
+    if shared.board.hub.carries(&live.id, &stream) {
+        return Ok(None);
+    }
+    let Some(holder) = shared.store.holder(&live.id, &stream).await? else {
+        return Ok(Some(UNCONNECTED));
+    };
+    if holder.node == shared.node {
+        // It was carried by a former life of this node.
+        return Ok(Some(UNCONNECTED));
+    }
+    let living = shared.store.living(std::slice::from_ref(&holder.node)).await?;
+    Ok(living.is_empty().then_some("the node that carried it is gone"))
+}
+
+/// Has a request answered: everything it sends, and the response, goes into the stream's log.
+async fn answer_on_stream(
+    shared: &Arc<Shared>,
+    came: Came,
+    live: &Arc<Live>,
+    request: Request<'_>,
+) -> Result<(), Refusal> {
+    match request.method.as_ref() {
+        "initialize" => return introduce(shared, live, request).await,
+        "ping" => {}
+        _ if live.record.initialized || live.is_introduced() => {}
+        _ => {
+            let words = "the session is not initialized: send `initialize` first";
+            let error = ErrorData::invalid_request(words, None);
+            return say_error(shared, live, &request.id, &error).await;
+        }
+    }
+    let peek = Peek::read(request.params)?;
+    let cancel = CancellationToken::new();
+    let (out, messages) = outbound();
+    let mut log = legacy::log(shared, &came, live, &request, &peek, Some(StreamId::sse()));
+    let run = legacy::Run::first(log.record.name.clone(), cancel.clone(), out);
+    let running = legacy::begin(shared, &came, live, request, peek, run).await?;
+    // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
+    match log.announce().await? {
+        Begun::Begun => shared
+            .work
+            .spawn("call", log.follow(running, messages, cancel).in_current_span()),
+        Begun::Cancelled => debug!(session = live.tag, "a request was cancelled before it began"),
+        Begun::Gone => return Err(Refusal::SessionNotFound),
+    }
+    Ok(())
+}
+
+/// `initialize`: the session is there already, and learns who its client is. A client that was started again, and names
+/// its session by a key of its own, may introduce itself once more.
+async fn introduce(shared: &Arc<Shared>, live: &Arc<Live>, request: Request<'_>) -> Result<(), Refusal> {
+    let _permit = permit(shared)?;
+    let params = initialize::parse(request.params)?;
+    let mut introduction = initialize::introduction(&params);
+    let mut record = SessionRecord {
+        revision: introduction.revision,
+        client_info: introduction.client_info.clone(),
+        capabilities: introduction.capabilities.clone(),
+        ..live.record.clone()
+    };
+    let result = match initialize::negotiate(shared, params, &mut record).await {
+        Ok(result) => result,
+        Err(error) => return say_error(shared, live, &request.id, &error).await,
+    };
+    introduction.revision = record.revision;
+    let change = Change::Introduced(Box::new(introduction));
+    shared.sessions.change(live, &change).await?;
+    let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
+    let text = serde_json::to_string(&message).map_err(|error| initialize::internal(&error))?;
+    say(shared, live, &text).await
+}
+
+async fn say_error(shared: &Shared, live: &Live, id: &RequestId, error: &ErrorData) -> Result<(), Refusal> {
+    let body = error_body(Some(id), error);
+    say(shared, live, &String::from_utf8_lossy(&body)).await
+}
+
+async fn say(shared: &Shared, live: &Live, message: &str) -> Result<(), Refusal> {
+    Ok(shared.board.say(live, message).await?)
+}
+
+fn session_id(uri: &Uri) -> Option<&str> {
+    let mut pairs = uri.query()?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix("sessionId="))
+}
+
+/// The number in a `Last-Event-ID` of the one stream there is.
+fn number(text: &str) -> Result<u64, Refusal> {
+    EventId::parse(text)
+        .filter(|id| id.stream == StreamId::SSE)
+        .map(|id| id.number)
+        .ok_or(Refusal::BadEventId("it is not an id that this server gave"))
+}
