@@ -228,6 +228,7 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
             .listen(rings, Arc::new(shared.board.clone())),
     );
     recovery::take_up_own(shared).await?;
+    supervisor.spawn_vital("spread", shared.board.clone().keep_telling());
     supervisor.spawn_vital("recovery", recovery::keep(Arc::clone(shared)));
     supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
     supervisor.spawn_vital("lease", lease::renew(store(), lease));

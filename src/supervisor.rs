@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, debug_span, error, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, error, warn};
 
 /// Starts tasks, and stops them together. Clones share the same tasks.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,23 @@ impl Supervisor {
             }
         };
         drop(self.tasks.spawn(task.instrument(debug_span!("task", name))));
+    }
+
+    /// Runs in a task of its own what must not stop half way when whoever waits for it goes away. `None` when the node stops
+    /// before it is done.
+    pub async fn see_through<T, F>(&self, name: &'static str, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (done, outcome) = oneshot::channel();
+        let work = async move {
+            if done.send(work.await).is_err() {
+                debug!("nobody waits for what was done");
+            }
+        };
+        self.spawn(name, work.instrument(Span::current()));
+        outcome.await.ok()
     }
 
     /// Runs a task that the node cannot do without: when it ends before the node stops, the node stops.

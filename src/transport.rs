@@ -11,5 +11,6 @@ pub mod peer;
 mod refusal;
 pub mod reply;
 pub mod request;
+pub mod spread;
 pub mod switchboard;
 pub mod topics;

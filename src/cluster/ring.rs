@@ -42,7 +42,8 @@ pub enum Bell {
         /// The number to acknowledge.
         number: u64,
     },
-    /// An event was appended to a stream that this node carries: read its log. Sent by the store.
+    /// An event was appended to a stream that this node carries, or another connection carries it now: read its log. Sent by
+    /// the store.
     Stream {
         /// The session.
         session: String,
@@ -62,15 +63,6 @@ pub enum Bell {
         session: String,
         /// The request's id, as JSON text.
         request: String,
-    },
-    /// Another connection carries a stream now.
-    Replaced {
-        /// The session.
-        session: String,
-        /// The stream.
-        stream: String,
-        /// The connection that carries it no longer.
-        connection: u64,
     },
     /// Something changed that sessions may want to know of: compare the counts.
     Topic {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
@@ -23,7 +23,7 @@ mod lookup;
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
 /// A session is touched in the store once for each such fraction of its life.
-pub const TOUCHES_A_LIFE: u32 = 20;
+const TOUCHES_A_LIFE: u32 = 20;
 /// The longest pause between two sweeps for copies that are not used any longer.
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 
@@ -159,11 +159,29 @@ impl Sessions {
             self.end(id).await?;
             return Err(SessionError::NotFound);
         };
+        self.touch_if_due(&live, now_ms, ttl);
+        Ok(live)
+    }
+
+    /// Lets a session live on whose client asks for nothing, but listens; within its lifetime.
+    pub fn renew(&self, live: &Arc<Live>) {
+        let now_ms = unix_ms();
+        if let Some(ttl) = self.inner.life_left(&live.record, now_ms) {
+            return self.touch_if_due(live, now_ms, ttl);
+        }
+        let (inner, id) = (Arc::clone(&self.inner), live.id.clone());
+        self.inner.supervisor.spawn("end-session", async move {
+            if let Err(error) = inner.end(&id).await {
+                debug!(session = id.tag(), %error, "could not end a session whose lifetime has passed");
+            }
+        });
+    }
+
+    fn touch_if_due(&self, live: &Arc<Live>, now_ms: u64, ttl: Duration) {
         let interval = self.inner.settings.ttl / TOUCHES_A_LIFE;
         if live.record.initialized && live.touch_is_due(now_ms, millis(interval)) {
-            self.touch(Arc::clone(&live), now_ms, ttl);
+            self.touch(Arc::clone(live), now_ms, ttl);
         }
-        Ok(live)
     }
 
     /// Changes a session, and returns when every node that keeps a copy knows. Once begun it is carried through, whether
@@ -196,14 +214,9 @@ impl Sessions {
     where
         F: Future<Output = Result<(), SessionError>> + Send + 'static,
     {
-        let (done, outcome) = oneshot::channel();
-        self.inner.supervisor.spawn(name, async move {
-            if let Err(Err(error)) = done.send(work.await) {
-                debug!(%error, "nobody waits to hear that a session was not changed");
-            }
-        });
-        let stopped = |_closed| SessionError::Store(StoreError::Unreachable("the node is stopping".into()));
-        outcome.await.map_err(stopped)?
+        let stopped = || SessionError::Store(StoreError::Unreachable("the node is stopping".into()));
+        let outcome = self.inner.supervisor.see_through(name, work).await;
+        outcome.ok_or_else(stopped)?
     }
 
     /// Listens to the ring for as long as the node runs.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::cluster::Live;
-use crate::cluster::ring::Bell;
 use crate::protocol::error::Refusal;
 use crate::store::streams::{Attached, Holder, Read, StreamId};
 
-/// Makes this connection carry the stream, whichever carried it before. Returns the last event that was delivered.
+/// Makes this connection carry the stream. Whichever carried it before finds that when it looks: its node has been rung.
+/// Returns the last event that was delivered.
 pub(super) async fn attach(
     shared: &Shared,
     live: &Live,
@@ -24,34 +24,11 @@ pub(super) async fn attach(
         .attach(&live.id, stream, &holder, life(shared, live))
         .await;
     match attached.map_err(Refusal::from)? {
-        Attached::Attached { previous, delivered } => {
-            if let Some(previous) = previous {
-                tell_replaced(shared, live, stream, previous).await;
-            }
-            Ok(delivered)
-        }
+        Attached::Attached { delivered, .. } => Ok(delivered),
         Attached::NoStream => Err(Refusal::BadEventId(
             "there is no such stream in this session, or no longer",
         )),
         Attached::Gone => Err(Refusal::SessionNotFound),
-    }
-}
-
-/// Tells the node that carried the stream until now. On this node the hub has done it.
-async fn tell_replaced(shared: &Shared, live: &Live, stream: &StreamId, previous: Holder) {
-    if previous.node == shared.node {
-        return;
-    }
-    let bell = Bell::Replaced {
-        session: live.id.as_str().to_owned(),
-        stream: stream.as_str().to_owned(),
-        connection: previous.connection,
-    };
-    let Ok(text) = serde_json::to_string(&bell) else {
-        return;
-    };
-    if let Err(error) = shared.store.ring(&previous.node, &text).await {
-        tracing::debug!(%error, "could not tell a node that it carries a stream no longer");
     }
 }
 

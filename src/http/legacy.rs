@@ -76,6 +76,7 @@ pub(super) fn log(
         method: request.method.to_string(),
         started_ms: unix_ms(),
         body: None,
+        cancelled: false,
     };
     let replay = Replay {
         handler: Arc::clone(&shared.handler),
@@ -100,6 +101,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         patience: shared.settings.store.outage_grace,
         keep_alive: shared.settings.call.keep_alive,
         draining: shared.handing_over(),
+        kept: None,
     }
 }
 

@@ -103,15 +103,21 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
         let opened = async {
             let (parts, _) = request.into_parts();
             let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-            stream::open(
-                &shared,
-                Came {
-                    parts,
-                    principal,
-                    body: Bytes::new(),
-                },
-            )
-            .await
+            let (shared, work) = (Arc::clone(&shared), shared.work.clone());
+            // A client that hangs up must not leave a stream that seems to be carried.
+            let opened = async move {
+                stream::open(
+                    &shared,
+                    Came {
+                        parts,
+                        principal,
+                        body: Bytes::new(),
+                    },
+                )
+                .await
+            };
+            let opened = work.see_through("open-stream", opened).await;
+            opened.unwrap_or(Err(Refusal::ShuttingDown))
         };
         let response = opened
             .await

@@ -1,6 +1,7 @@
 //! Looks after the calls of nodes that died: each is claimed by one survivor, and run again if that is safe, or else
 //! answered by an error that says what is known.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ use crate::transport::request::Peek;
 /// How often survivors look for nodes whose lease has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a node looks for calls that are its own and that it does not run.
+const STRAYS_EVERY: Duration = Duration::from_secs(5);
 /// How long survivors wait after the store was away: leases live in it, so all have ended, and the living need a moment to
 /// renew theirs.
 const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(5);
@@ -39,6 +42,7 @@ pub async fn keep(shared: Arc<Shared>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut looked, mut patient_until) = (Instant::now(), Instant::now());
+    let (mut strays, mut strays_at) = (HashSet::new(), Instant::now() + STRAYS_EVERY);
     loop {
         ticks.tick().await;
         if shared.leaving.is_cancelled() {
@@ -52,6 +56,12 @@ pub async fn keep(shared: Arc<Shared>) {
             Ok(dead) if Instant::now() >= patient_until => {
                 if let Err(error) = look_after(&shared, dead).await {
                     debug!(%error, "could not look after nodes that died");
+                }
+                if Instant::now() >= strays_at {
+                    strays_at = Instant::now() + STRAYS_EVERY;
+                    if let Err(error) = look_after_strays(&shared, &mut strays).await {
+                        debug!(%error, "could not look after calls that nobody runs");
+                    }
                 }
             }
             Ok(_) => {}
@@ -81,24 +91,53 @@ async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), Store
 
 async fn take_over(shared: &Arc<Shared>, from: &NodeId) -> Result<(), StoreError> {
     for (session, call) in shared.store.calls_of(from).await? {
-        let record = match shared.store.claim(&session, &call, from, &shared.node).await {
-            Ok(Some(record)) => record,
-            Ok(None) => continue,
-            Err(error @ StoreError::Unreachable(_)) => return Err(error),
-            // One that cannot be read, of another version say, does not keep the others waiting.
-            Err(error) => {
-                warn!(session = session.tag(), %error, "a call of a lost node cannot be taken over");
-                continue;
-            }
-        };
-        let method = method_label(&record.method);
-        info!(session = session.tag(), node = %from, method, "took over a call of a lost node");
-        let shared = Arc::clone(shared);
-        let work = shared.work.clone();
-        work.spawn("take-over", async move {
-            carry_through(&shared, &session, record).await
-        });
+        claim(shared, session, &call, from).await?;
     }
+    Ok(())
+}
+
+/// A call by its session and its name.
+type Named = (SessionId, StreamId);
+
+/// Looks after calls that are registered as this node's, and that it does not run: it has claimed or registered them without
+/// hearing of it. Those that were `strays` at the last look too are taken over.
+async fn look_after_strays(shared: &Arc<Shared>, strays: &mut HashSet<Named>) -> Result<(), StoreError> {
+    let registered = shared.store.calls_of(&shared.node).await?.into_iter();
+    let now: HashSet<Named> = registered
+        .filter(|(_, call)| !shared.board.calls.keeps(call))
+        .collect();
+    let before = std::mem::replace(strays, now);
+    for (session, call) in before.intersection(strays) {
+        claim(shared, session.clone(), call, &shared.node).await?;
+    }
+    Ok(())
+}
+
+/// Claims a call for this node, and has it answered.
+async fn claim(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    call: &StreamId,
+    from: &NodeId,
+) -> Result<(), StoreError> {
+    let kept = shared.board.calls.keep(call);
+    let record = match shared.store.claim(&session, call, from, &shared.node).await {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(()),
+        Err(error @ StoreError::Unreachable(_)) => return Err(error),
+        // One that cannot be read, of another version say, does not keep the others waiting.
+        Err(error) => {
+            warn!(session = session.tag(), %error, "a call of a lost node cannot be taken over");
+            return Ok(());
+        }
+    };
+    let method = method_label(&record.method);
+    info!(session = session.tag(), node = %from, method, "took over a call of a lost node");
+    let (shared, work) = (Arc::clone(shared), shared.work.clone());
+    work.spawn("take-over", async move {
+        carry_through(&shared, &session, record).await;
+        drop(kept);
+    });
     Ok(())
 }
 
@@ -123,6 +162,9 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     let Some(live) = shared.sessions.recall(session).await? else {
         return Ok(());
     };
+    if record.cancelled {
+        return Ok(end_unanswered(shared, &live, record).await?);
+    }
     if let Some(body) = record.body.clone() {
         run_again(shared, &live, record.clone(), body).await;
         return Ok(());
@@ -140,6 +182,18 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
         };
         let last = record.stream == record.name;
         shared.board.hub.offer(session, &record.stream, event, last);
+    }
+    Ok(())
+}
+
+/// Ends a call whose client has cancelled it, and wants no answer.
+async fn end_unanswered(shared: &Shared, live: &Live, record: &CallRecord) -> Result<(), StoreError> {
+    let ttl = shared.settings.session.ttl;
+    let ended = shared
+        .store
+        .call_end(&live.id, &record.name, None, &shared.node, ttl);
+    if let Appended::At { .. } = ended.await? {
+        shared.board.hub.ring(&live.id, &record.stream);
     }
     Ok(())
 }

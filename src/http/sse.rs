@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Request as HttpRequest, StatusCode, Uri};
 use rmcp::ErrorData;
 use rmcp::model::{RequestId, ServerJsonRpcMessage, ServerResult};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, debug};
+use tracing::{Instrument as _, debug};
 
 use super::attach::{attach, check_resumable, oldest_undelivered};
 use super::body::Bodies;
@@ -53,7 +53,12 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
         let (parts, _) = request.into_parts();
         let opened = async {
             let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-            open(&shared, &parts.headers, &parts.uri, principal).await
+            let work = shared.work.clone();
+            let (shared, headers, uri) = (Arc::clone(&shared), parts.headers, parts.uri);
+            // A client that hangs up must not leave a stream that seems to be carried.
+            let opened = async move { open(&shared, &headers, &uri, principal).await };
+            let opened = work.see_through("open-stream", opened).await;
+            opened.unwrap_or(Err(Refusal::ShuttingDown))
         };
         let response = opened
             .await
@@ -142,7 +147,7 @@ async fn open(
         prime: false,
         note_delivered: true,
         keep_alive: shared.settings.call.keep_alive,
-        ttl: shared.settings.session.ttl,
+        sessions: shared.sessions.clone(),
         draining: shared.leaving.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
@@ -242,17 +247,9 @@ async fn take(shared: &Arc<Shared>, bodies: &Bodies, request: HttpRequest<HttpBo
         principal,
         body: replayable(&bytes),
     };
-    let (done, outcome) = oneshot::channel();
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
-    let message = async move {
-        if done.send(handle(&shared, came, &bytes).await).is_err() {
-            debug!("the client of a message has gone");
-        }
-    };
-    work.spawn("message", message.instrument(Span::current()));
-    outcome
-        .await
-        .unwrap_or_else(|_stopped| Err(Refusal::ShuttingDown.into()))
+    let taken = work.see_through("message", async move { handle(&shared, came, &bytes).await });
+    taken.await.unwrap_or_else(|| Err(Refusal::ShuttingDown.into()))
 }
 
 async fn handle(shared: &Arc<Shared>, came: Came, body: &[u8]) -> Result<(), Refused> {

@@ -65,7 +65,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         prime: after.is_none() && live.revision() >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
-        ttl: shared.settings.session.ttl,
+        sessions: shared.sessions.clone(),
         draining: shared.leaving.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);

@@ -119,6 +119,8 @@ pub struct CallRecord {
     pub started_ms: u64,
     /// The request's JSON text, if another node may run it again: at most [`REPLAY_BYTES_MAX`].
     pub body: Option<String>,
+    /// Whether the client has cancelled it since it was registered. Only [`StreamStore::claim`] says so.
+    pub cancelled: bool,
 }
 
 impl fmt::Debug for CallRecord {
@@ -131,6 +133,34 @@ impl fmt::Debug for CallRecord {
     }
 }
 
+/// Which event of which call is appended, so that doing it again, because the answer to the first try was lost, changes
+/// nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The call.
+    pub call: &'a StreamId,
+    /// The run of the call, without slashes: unique among those that nodes make of it.
+    pub run: &'a str,
+    /// Which event of this run it is, from 1, one after the other.
+    pub number: u64,
+}
+
+/// Outcome of [`StreamStore::inbox`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Inbox {
+    /// What came for the call.
+    Mail {
+        /// The answers that were not [taken off](StreamStore::answers_taken) yet, in the order in which they came, each
+        /// with the number of the request that it answers.
+        answers: Vec<(u64, String)>,
+        /// Whether the client has cancelled the call.
+        cancelled: bool,
+    },
+    /// There is no such call of this node: it has ended, another node has claimed it, or the session is gone.
+    Gone,
+}
+
 /// Outcome of [`StreamStore::call_begin`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -139,7 +169,7 @@ pub enum Begun {
     Begun,
     /// The client has cancelled it already, through another node.
     Cancelled,
-    /// The session is gone.
+    /// The session is gone, or the call is another node's by now, or has ended.
     Gone,
 }
 
@@ -189,6 +219,8 @@ pub enum Read {
         head: u64,
         /// Whether no more will come.
         done: bool,
+        /// Who carries the stream.
+        holder: Option<Holder>,
     },
     /// There is no such stream, or no such session.
     Gone,
@@ -214,7 +246,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Registers a call and makes its stream if need be, carried by `holder` from now on; both live `ttl` after their last
     /// change. Without a holder, whoever carries the stream goes on: that is for calls that write to a standing one. Whoever
     /// begins a call ends it, even when the session is gone by then. Doing it a second time, because the answer to
-    /// the first was lost, changes nothing. A cancellation that was noted is used up.
+    /// the first was lost, changes nothing, and gives `Gone` once another node has claimed the call or the stream of its
+    /// own has ended. A cancellation that was noted is used up.
     async fn call_begin(
         &self,
         session: &SessionId,
@@ -223,15 +256,17 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Begun, StoreError>;
 
-    /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. To a call's stream,
-    /// only the node whose call it is may append. The standalone and the SSE stream are made by their first event, and
-    /// whatever renews the session's life renews theirs, so that they are never numbered afresh.
+    /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. What a call sends has
+    /// a step: only the node whose call it is may append it, and each step once, however often it is tried. What belongs
+    /// to no call has none, and goes to a standing stream. The standalone and the SSE stream are made by their first
+    /// event, and whatever renews the session's life renews theirs, so that they are never numbered afresh.
     async fn append(
         &self,
         session: &SessionId,
         stream: &StreamId,
         data: &str,
         by: &NodeId,
+        step: Option<Step<'_>>,
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
@@ -280,15 +315,26 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         response: &str,
     ) -> Result<Answered, StoreError>;
 
-    /// Takes the answers that came for a call, in the order in which they came.
-    async fn take_answers(
+    /// What came for a call of `by`, whose log lives `ttl` at least: a call may be silent for longer than its log lives.
+    async fn inbox(
         &self,
         session: &SessionId,
         call: &StreamId,
-    ) -> Result<Vec<(u64, String)>, StoreError>;
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Inbox, StoreError>;
 
-    /// Says which node runs the call of this request (its id as JSON text), which the client cancels. If that is not
-    /// known, notes it for `ttl`: a call that registers later finds the note.
+    /// Takes answers off that have been handed to the call. It may be done twice.
+    async fn answers_taken(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        numbers: &[u64],
+    ) -> Result<(), StoreError>;
+
+    /// Notes that the client cancels a request (its id as JSON text). If its call is registered, says which node runs it:
+    /// that node finds the note in the call's [inbox](Self::inbox), and so does one that claims the call. If not, a call
+    /// that registers within `ttl` finds it.
     async fn cancel(
         &self,
         session: &SessionId,
@@ -312,8 +358,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Nodes whose lease has ended, and that were not forgotten.
     async fn dead(&self) -> Result<Vec<NodeId>, StoreError>;
 
-    /// Forgets a dead node whose calls have all been claimed. Nothing happens when its lease is alive again. A node that
-    /// nobody forgets is forgotten by itself, after a day.
+    /// Forgets a dead node whose calls have all been claimed. Nothing happens when its lease is alive again. What is still
+    /// named among its calls, and a node that nobody forgets, is forgotten by itself, after a day.
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError>;
 
     /// Counts a change; the counts live `ttl` from now, and begin anew after that, or beyond [`TOPICS_MAX`]: what differs

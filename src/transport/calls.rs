@@ -1,6 +1,6 @@
 //! The calls that this node is running: what a cancellation or a client's answer must find.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::SessionId;
+use crate::store::streams::StreamId;
 
 /// How many locks the table is spread over.
 const SHARDS: usize = 64;
@@ -37,8 +38,13 @@ struct Entry {
 
 /// A call's place in the table: its session, and the id that the client gave it.
 type Key = (SessionId, RequestId);
-/// Who may answer a call's requests, and where the answers go.
-type Asker = (SessionId, mpsc::Sender<Answer>);
+/// Who may answer a call's requests, where the answers go, and what stops it.
+#[derive(Debug)]
+struct Asker {
+    session: SessionId,
+    answers: mpsc::Sender<Answer>,
+    cancel: CancellationToken,
+}
 type Shards<K, V> = Vec<Mutex<HashMap<K, V>>>;
 
 /// All calls of sessions that this node is running.
@@ -46,6 +52,8 @@ pub struct Calls {
     by_request: Shards<Key, Entry>,
     by_name: Shards<Arc<str>, Asker>,
     in_flight: Shards<SessionId, usize>,
+    /// Those that are registered in the store, or may be.
+    kept: Mutex<HashSet<StreamId>>,
     hasher: RandomState,
 }
 
@@ -61,6 +69,7 @@ impl Default for Calls {
             by_request: shards(),
             by_name: shards(),
             in_flight: shards(),
+            kept: Mutex::default(),
             hasher: RandomState::new(),
         }
     }
@@ -87,6 +96,19 @@ impl Drop for Registered {
         {
             shard.remove(&self.key);
         }
+    }
+}
+
+/// A call that this node looks after, until this is dropped.
+#[derive(Debug)]
+pub struct Kept {
+    calls: Arc<Calls>,
+    call: StreamId,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.calls.kept().remove(&self.call);
     }
 }
 
@@ -139,8 +161,12 @@ impl Calls {
         cancel: CancellationToken,
         answers: mpsc::Sender<Answer>,
     ) -> Registered {
-        self.shard(&self.by_name, &name)
-            .insert(Arc::clone(&name), (session.clone(), answers));
+        let asker = Asker {
+            session: session.clone(),
+            answers,
+            cancel: cancel.clone(),
+        };
+        self.shard(&self.by_name, &name).insert(Arc::clone(&name), asker);
         let key = (session, request);
         let entry = Entry {
             cancel,
@@ -165,6 +191,34 @@ impl Calls {
         entry.is_some()
     }
 
+    /// Stops the call of that name, if this node runs it.
+    pub fn stop(&self, session: &SessionId, call: &StreamId) {
+        let shard = self.shard(&self.by_name, call.as_str());
+        if let Some(asker) = shard.get(call.as_str()).filter(|asker| asker.session == *session) {
+            asker.cancel.cancel();
+        }
+    }
+
+    /// Notes that this node looks after a call that is registered in the store, or may be.
+    #[must_use]
+    pub fn keep(self: &Arc<Self>, call: &StreamId) -> Kept {
+        self.kept().insert(call.clone());
+        Kept {
+            calls: Arc::clone(self),
+            call: call.clone(),
+        }
+    }
+
+    /// Whether this node looks after the call.
+    #[must_use]
+    pub fn keeps(&self, call: &StreamId) -> bool {
+        self.kept().contains(call)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashSet<StreamId>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Hands a client's answer to the call of this session that asked. False when this node does not run it.
     pub fn answer(&self, session: &SessionId, id: &RequestId, outcome: Outcome) -> bool {
         let RequestId::String(id) = id else { return false };
@@ -173,7 +227,7 @@ impl Calls {
         };
         let Ok(number) = number.parse() else { return false };
         let sender = match self.shard(&self.by_name, name).get(name) {
-            Some((asker, sender)) if asker == session => sender.clone(),
+            Some(asker) if asker.session == *session => asker.answers.clone(),
             _ => return false,
         };
         if sender.try_send(Answer { number, outcome }).is_err() {

@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::hub::Carried;
-use crate::cluster::sessions::TOUCHES_A_LIFE;
-use crate::cluster::unix_ms;
+use crate::cluster::Sessions;
 use crate::protocol::event_id::EventId;
 use crate::session::NodeId;
 use crate::store::streams::{Event, Holder, Read, StreamId};
@@ -47,8 +46,8 @@ pub struct Terms {
     pub note_delivered: bool,
     /// How often a silent stream gets a comment.
     pub keep_alive: Duration,
-    /// How long the session lives after its last use: an open stream is a use.
-    pub ttl: Duration,
+    /// Where the session's life is renewed: an open stream is a use.
+    pub sessions: Sessions,
     /// Fires when the node drains: clients are sent elsewhere.
     pub draining: CancellationToken,
 }
@@ -62,6 +61,7 @@ pub struct Carrier {
     terms: Terms,
     client: mpsc::Sender<Bytes>,
     written: u64,
+    noted: u64,
 }
 
 /// Why a connection stops carrying.
@@ -89,6 +89,7 @@ impl Carrier {
     ) -> Self {
         Self {
             written: terms.after,
+            noted: terms.after,
             store,
             stream,
             carried,
@@ -158,7 +159,7 @@ impl Carrier {
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
                 () = sleep(self.terms.keep_alive.min(LOOK_EVERY)) => {
                     self.write(KEEP_ALIVE).await?;
-                    self.touch().await;
+                    self.terms.sessions.renew(&line.live);
                     look_at = Some(Instant::now());
                 }
             }
@@ -183,6 +184,9 @@ impl Carrier {
                 return Err(Stop::Done);
             }
         }
+        if !look {
+            self.note_delivered().await;
+        }
         Ok(look)
     }
 
@@ -203,10 +207,14 @@ impl Carrier {
                 first,
                 head,
                 done,
+                holder,
             } = read
             else {
                 return Err(Stop::Gone);
             };
+            if holder.is_some_and(|holder| holder != self.holder()) {
+                return Err(Stop::Replaced);
+            }
             if first > self.written + 1 && self.written < head {
                 // The log has dropped what this client has not seen: it must not believe that nothing is missing.
                 return Err(Stop::Client);
@@ -217,7 +225,10 @@ impl Carrier {
             }
             match (caught_up, done) {
                 (true, true) => return Err(Stop::Done),
-                (true, false) => return Ok(None),
+                (true, false) => {
+                    self.note_delivered().await;
+                    return Ok(None);
+                }
                 (false, _) => {}
             }
         }
@@ -233,34 +244,30 @@ impl Carrier {
         };
         self.write(encode(id, &event.data)).await?;
         self.written = event.number;
-        if self.terms.note_delivered {
-            let noted = self
-                .store
-                .delivered(&self.carried.line.live.id, &self.stream, self.written)
-                .await;
-            if let Err(error) = noted {
-                debug!(%error, "could not note how far a stream was delivered");
-            }
-        }
         Ok(())
+    }
+
+    /// Notes how far the stream was written, for a client that comes back without an event id: once the queue to its socket
+    /// is empty, for what waits there may never be sent.
+    async fn note_delivered(&mut self) {
+        if !self.terms.note_delivered || self.noted == self.written {
+            return;
+        }
+        let empty = timeout(SLOW_CLIENT, self.client.reserve_many(SOCKET_EVENTS_MAX)).await;
+        if !matches!(empty, Ok(Ok(_))) {
+            return;
+        }
+        let session = &self.carried.line.live.id;
+        match self.store.delivered(session, &self.stream, self.written).await {
+            Ok(()) => self.noted = self.written,
+            Err(error) => debug!(%error, "could not note how far a stream was delivered"),
+        }
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Stop> {
         match timeout(SLOW_CLIENT, self.client.send(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Stop::Client),
-        }
-    }
-
-    /// Lets the session live on: its client is here, listening.
-    async fn touch(&self) {
-        let live = &self.carried.line.live;
-        let (now_ms, every) = (unix_ms(), self.terms.ttl / TOUCHES_A_LIFE);
-        if !live.touch_is_due(now_ms, u64::try_from(every.as_millis()).unwrap_or(u64::MAX)) {
-            return;
-        }
-        if let Err(error) = self.store.touch(&live.id, now_ms, self.terms.ttl).await {
-            debug!(session = live.tag, %error, "could not touch a session");
         }
     }
 

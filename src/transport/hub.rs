@@ -147,16 +147,6 @@ impl Hub {
         }
     }
 
-    /// Tells a connection that another carries its stream now.
-    pub fn replaced(&self, session: &SessionId, stream: &StreamId, connection: u64) {
-        if let Some(line) = self
-            .line(session, stream)
-            .filter(|line| line.connection == connection)
-        {
-            line.tell(|told| told.replaced = true);
-        }
-    }
-
     /// Tells every connection to read its log: rings may have been missed.
     pub fn ring_all(&self) {
         for line in self.lock().values() {

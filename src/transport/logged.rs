@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use uuid::Uuid;
 
+use super::calls::Kept;
 use super::carrier::{Carrier, Terms};
 use super::handler::Handler;
 use super::reply::{Finished, WRITE_WITHIN, event};
@@ -20,7 +22,7 @@ use crate::cluster::Live;
 use crate::protocol::era::Revision;
 use crate::session::NodeId;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, REPLAY_BYTES_MAX, Read};
+use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, REPLAY_BYTES_MAX, Read, Step};
 use crate::telemetry::metrics::StreamKind;
 
 /// How often a call looks for answers though nobody rang: a lost ring delays, and never loses.
@@ -91,6 +93,34 @@ pub struct Log {
     pub keep_alive: Duration,
     /// Fires when the node drains.
     pub draining: CancellationToken,
+    /// Held while this node looks after the call.
+    pub kept: Option<Kept>,
+}
+
+/// What one run of a call has written.
+struct Writing {
+    /// The run: another node that claims the call makes another.
+    run: String,
+    /// How many events.
+    steps: u64,
+    /// Whether any more can be.
+    open: bool,
+    /// Fires when it is of no use to go on.
+    cancel: CancellationToken,
+    /// What an earlier run has told.
+    told: Progress,
+}
+
+impl Writing {
+    fn new(told: Progress, cancel: &CancellationToken) -> Self {
+        Self {
+            run: Uuid::new_v4().simple().to_string(),
+            steps: 0,
+            open: !cancel.is_cancelled(),
+            cancel: cancel.clone(),
+            told,
+        }
+    }
 }
 
 /// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a call that is
@@ -161,6 +191,7 @@ impl Log {
         cancel: CancellationToken,
         client: mpsc::Sender<Bytes>,
     ) {
+        self.kept = Some(self.board.calls.keep(&self.record.name));
         let (hub, name) = (&self.board.hub, self.record.name.clone());
         let carried = hub.carry(Arc::clone(&self.live), name, hub.number());
         let holder = Holder {
@@ -188,8 +219,8 @@ impl Log {
             // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
             Err(Lost) => return self.without_log(call, outbound, first, client).await,
         }
-        self.drive(call, outbound, first, Progress::default(), &cancel)
-            .await;
+        let writing = Writing::new(Progress::default(), &cancel);
+        self.drive(call, outbound, first, writing).await;
     }
 
     /// Runs a call whose stream could not be registered.
@@ -236,6 +267,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`].
     pub async fn announce(&mut self) -> Result<Begun, StoreError> {
+        self.kept = Some(self.board.calls.keep(&self.record.name));
         self.record.body = self.replay.take().and_then(Replay::into_body);
         self.board
             .store
@@ -250,8 +282,8 @@ impl Log {
         outbound: mpsc::Receiver<Bytes>,
         cancel: CancellationToken,
     ) {
-        self.drive(call, outbound, Vec::new(), Progress::default(), &cancel)
-            .await;
+        let writing = Writing::new(Progress::default(), &cancel);
+        self.drive(call, outbound, Vec::new(), writing).await;
     }
 
     /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
@@ -261,8 +293,8 @@ impl Log {
         outbound: mpsc::Receiver<Bytes>,
         cancel: CancellationToken,
     ) {
-        let told = Progress::told(&self).await;
-        self.drive(call, outbound, Vec::new(), told, &cancel).await;
+        let writing = Writing::new(Progress::told(&self).await, &cancel);
+        self.drive(call, outbound, Vec::new(), writing).await;
     }
 
     async fn drive(
@@ -270,12 +302,10 @@ impl Log {
         mut call: BoxFuture<'static, Finished>,
         mut outbound: mpsc::Receiver<Bytes>,
         first: Vec<Bytes>,
-        told: Progress,
-        cancel: &CancellationToken,
+        mut writing: Writing,
     ) {
-        let mut writable = !cancel.is_cancelled();
         for message in first {
-            self.log(&message, &mut writable, cancel).await;
+            self.log(&message, &mut writing).await;
         }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -284,42 +314,42 @@ impl Log {
             tokio::select! {
                 biased;
                 finished = &mut call => break finished,
-                _ = looks.tick() => self.board.take_answers(&self.live.id, &self.record.name).await,
-                Some(message) = outbound.recv() => {
-                    if !told.covers(&message) {
-                        self.log(&message, &mut writable, cancel).await;
-                    }
-                }
+                _ = looks.tick() => self.board.look_after(&self.live.id, &self.record.name).await,
+                Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
             }
         };
         outbound.close();
         while let Some(message) = outbound.recv().await {
-            if !told.covers(&message) {
-                self.log(&message, &mut writable, cancel).await;
-            }
+            self.log(&message, &mut writing).await;
         }
         self.end(finished.body.as_deref()).await;
     }
 
     /// Appends what a call sends. When that is of no use any longer, the call is told to stop.
-    async fn log(&self, message: &[u8], writable: &mut bool, cancel: &CancellationToken) {
-        if !*writable {
+    async fn log(&self, message: &[u8], writing: &mut Writing) {
+        if !writing.open || writing.told.covers(message) {
             return;
         }
+        writing.steps += 1;
+        let step = Step {
+            call: &self.record.name,
+            run: &writing.run,
+            number: writing.steps,
+        };
         let data = String::from_utf8_lossy(message);
         let (session, stream) = (&self.live.id, &self.record.stream);
         let appended = self
             .until_answered(self.patience, || {
                 self.board
                     .store
-                    .append(session, stream, &data, self.node(), self.ttl)
+                    .append(session, stream, &data, self.node(), Some(step), self.ttl)
             })
             .await;
         match appended {
             Ok(Appended::At { number, holder }) => self.offer(number, &data, holder, false),
             Ok(Appended::Gone) | Err(Lost) => {
-                *writable = false;
-                cancel.cancel();
+                writing.open = false;
+                writing.cancel.cancel();
             }
         }
     }
@@ -396,7 +426,7 @@ impl Log {
             prime: self.live.revision() >= Revision::V2025_11_25,
             note_delivered: false,
             keep_alive: self.keep_alive,
-            ttl: self.ttl,
+            sessions: self.board.sessions.clone(),
             draining: self.draining.clone(),
         }
     }

@@ -14,7 +14,7 @@ use super::topics::Listeners;
 use crate::cluster::ring::{Bell, Ears};
 use crate::cluster::{Live, Sessions};
 use crate::session::{NodeId, SessionId, TransportKind};
-use crate::store::streams::{Answered, Appended, Event, StreamId};
+use crate::store::streams::{Answered, Appended, Event, Inbox, StreamId};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -110,7 +110,9 @@ impl Switchboard {
             TransportKind::Streamable => StreamId::standalone(),
             TransportKind::Sse => StreamId::sse(),
         };
-        let append = self.store.append(&live.id, stream, message, &self.node, self.ttl);
+        let append = self
+            .store
+            .append(&live.id, stream, message, &self.node, None, self.ttl);
         if let Appended::At { number, holder } = append.await?
             && holder.is_some_and(|holder| holder.node == self.node)
         {
@@ -120,17 +122,35 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Takes from the store what clients answered to a call of this node through other nodes.
-    pub async fn take_answers(&self, session: &SessionId, call: &StreamId) {
-        let answers = match self.store.take_answers(session, call).await {
-            Ok(answers) => answers,
-            Err(error) => return debug!(%error, "could not take a client's answers yet"),
-        };
+    /// Looks what came for a call of this node through other nodes, and hands it over.
+    pub async fn look_after(&self, session: &SessionId, call: &StreamId) {
+        match self.store.inbox(session, call, &self.node, self.ttl).await {
+            Ok(Inbox::Mail { answers, cancelled }) => {
+                if cancelled {
+                    self.calls.stop(session, call);
+                }
+                self.hand_over(session, call, answers).await;
+            }
+            // Another node has claimed it, and answers in its place; or nobody can be answered any longer.
+            Ok(Inbox::Gone) => self.calls.stop(session, call),
+            Err(error) => debug!(%error, "could not look what came for a call"),
+        }
+    }
+
+    async fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) {
+        if answers.is_empty() {
+            return;
+        }
+        let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
         for (number, response) in answers {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
             if let Some(outcome) = outcome_of(&response) {
                 self.calls.answer(session, &id, outcome);
             }
+        }
+        // Only now: an answer that is lost on the way here must be there the next time.
+        if let Err(error) = self.store.answers_taken(session, call, &numbers).await {
+            debug!(%error, "a client's answers will be handed over once more");
         }
     }
 }
@@ -158,9 +178,10 @@ impl Ears for Switchboard {
             Bell::Answer { session, call } => {
                 if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
                     let board = self.clone();
-                    self.supervisor.spawn("take-answers", async move {
-                        board.take_answers(&session, &call).await
-                    });
+                    self.supervisor.spawn(
+                        "look-after",
+                        async move { board.look_after(&session, &call).await },
+                    );
                 }
             }
             Bell::Cancel { session, request } => {
@@ -170,21 +191,7 @@ impl Ears for Switchboard {
                     self.calls.cancel(&session, &request);
                 }
             }
-            Bell::Replaced {
-                session,
-                stream,
-                connection,
-            } => {
-                if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
-                {
-                    self.hub.replaced(&session, &stream, connection);
-                }
-            }
-            Bell::Topic { topic } => {
-                let board = self.clone();
-                self.supervisor
-                    .spawn("spread", async move { board.spread(topic).await });
-            }
+            Bell::Topic { topic } => self.listeners.spread.changed(topic),
             // Sessions take care of these.
             Bell::Session { .. } | Bell::Acknowledged { .. } => {}
         }
@@ -192,5 +199,6 @@ impl Ears for Switchboard {
 
     fn catch_up(&self) {
         self.hub.ring_all();
+        self.listeners.spread.catch_up();
     }
 }

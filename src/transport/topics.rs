@@ -1,7 +1,7 @@
 //! What changed for a session since it was last told: compared by counts, so that nothing is missed while it had no
 //! stream, and nothing is told twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::spread::Spread;
 use super::switchboard::Switchboard;
 use crate::cluster::Live;
 use crate::cluster::ring::Bell;
 use crate::session::announce::{Announce, Topic};
 use crate::store::StoreError;
-use crate::store::streams::StreamId;
 
 /// How long counts of changes are kept after the last: longer than any session lives without a stream.
 const COUNTS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -29,6 +29,8 @@ const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 pub struct Listeners {
     open: Mutex<HashMap<u64, Listener>>,
     next: AtomicU64,
+    /// Who tells of changes.
+    pub spread: Arc<Spread>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Listeners {
         out: mpsc::Sender<Bytes>,
     ) -> Listening {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.spread.wanted(wanted(&filter));
         let listener = Listener { filter, id, out };
         self.open
             .lock()
@@ -74,6 +77,15 @@ impl Listeners {
             listeners: Arc::clone(self),
             number,
         }
+    }
+
+    /// What listeners want to know of.
+    #[must_use]
+    pub(super) fn topics(&self) -> HashSet<Topic> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values()
+            .flat_map(|listener| wanted(&listener.filter))
+            .collect()
     }
 
     /// Tells every listener that wants to know.
@@ -105,6 +117,18 @@ fn wants(filter: &SubscriptionFilter, topic: &Topic) -> bool {
             .is_some_and(|uris| uris.contains(uri)),
         Topic::Own { .. } => false,
     }
+}
+
+fn wanted(filter: &SubscriptionFilter) -> Vec<Topic> {
+    let plain = [
+        (filter.tools_list_changed, Topic::Tools),
+        (filter.prompts_list_changed, Topic::Prompts),
+        (filter.resources_list_changed, Topic::Resources),
+    ];
+    let plain = plain.into_iter().filter(|(wanted, _)| *wanted == Some(true));
+    let resources = filter.resource_subscriptions.iter().flatten();
+    let resources = resources.map(|uri| Topic::Resource(uri.clone()));
+    plain.map(|(_, topic)| topic).chain(resources).collect()
 }
 
 fn notification(topic: &Topic) -> Value {
@@ -167,24 +191,6 @@ impl Switchboard {
         }
         Ok(())
     }
-
-    /// Tells the sessions and listeners of this node that want to know.
-    pub(super) async fn spread(&self, topic: Topic) {
-        self.listeners.tell(&topic);
-        let streams = [StreamId::STANDALONE, StreamId::SSE];
-        for carried in streams.into_iter().flat_map(|stream| self.hub.carrying(stream)) {
-            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later.
-            let Ok(Some(live)) = self.sessions.recall(&carried.id).await else {
-                continue;
-            };
-            if !topics_of(&live).contains(&topic) {
-                continue;
-            }
-            if let Err(error) = self.sync(&live, Tell::Changes).await {
-                debug!(session = live.tag, %error, "a session is told of a change when it comes back");
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -206,7 +212,7 @@ impl Announce for Switchboard {
 }
 
 /// What a session wants to know of.
-fn topics_of(live: &Live) -> Vec<Topic> {
+pub(super) fn topics_of(live: &Live) -> Vec<Topic> {
     let mut topics = vec![Topic::Tools, Topic::Prompts, Topic::Resources];
     for uri in live.subscriptions().iter() {
         topics.push(Topic::Resource(uri.clone()));

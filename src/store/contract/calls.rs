@@ -8,8 +8,8 @@ use super::{LONG, SHORT, WRITERS, eventually, holder, node, session, stream};
 use crate::session::{NodeId, SessionId};
 use crate::store::Store;
 use crate::store::streams::{
-    ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Read,
-    SESSION_STREAMS_MAX, StreamId,
+    ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Inbox, Read,
+    SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
@@ -21,6 +21,26 @@ pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
         method: "tools/call".into(),
         started_ms: 1_700_000_000_000,
         body: Some(r#"{"jsonrpc":"2.0","params":{"text":"ünï \"q\" \\u0000"}}"#.into()),
+        cancelled: false,
+    }
+}
+
+/// That event of the call's first run.
+pub(super) fn step(call: &StreamId, number: u64) -> Option<Step<'_>> {
+    let run = "first";
+    Some(Step { call, run, number })
+}
+
+/// The answers that wait for a call of `by`; `None` when it is not.
+pub(super) async fn answers(
+    store: &Arc<dyn Store>,
+    id: &SessionId,
+    call: &StreamId,
+    by: &NodeId,
+) -> Option<Vec<(u64, String)>> {
+    match store.inbox(id, call, by, LONG).await.expect("inbox must work") {
+        Inbox::Mail { answers, .. } => Some(answers),
+        Inbox::Gone => None,
     }
 }
 
@@ -58,7 +78,9 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         number,
         holder: Some(holder("me", 7)),
     };
-    let progress = store.append(&id, &name, "progress", &me, LONG).await;
+    let progress = store
+        .append(&id, &name, "progress", &me, step(&name, 1), LONG)
+        .await;
     assert_eq!(
         progress.expect("append must work"),
         at(1),
@@ -87,7 +109,7 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         let again = again.expect("call_end must work");
         assert_eq!(again, Appended::Gone, "call_end: it has ended already");
     }
-    let late = store.append(&id, &name, "late", &me, LONG).await;
+    let late = store.append(&id, &name, "late", &me, step(&name, 2), LONG).await;
     let late = late.expect("append must work");
     assert_eq!(late, Appended::Gone, "append: the stream has ended");
     let page = store.read(&id, &name, 1).await.expect("read must work");
@@ -121,12 +143,24 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
     let other = store.call_end(&id, &name, None, &node("other"), LONG).await;
     let other = other.expect("call_end must work");
     assert_eq!(other, Appended::Gone, "call_end: the call is another node's");
-    let stray = store.append(&id, &name, "x", &node("other"), LONG).await;
+    let stray = store
+        .append(&id, &name, "x", &node("other"), step(&name, 1), LONG)
+        .await;
     let stray = stray.expect("append must work");
     assert_eq!(stray, Appended::Gone, "append: the call is another node's");
-    let unknown = store.append(&id, &stream("nocall"), "x", &me, LONG).await;
-    let unknown = unknown.expect("append must work");
-    assert_eq!(unknown, Appended::Gone, "append: there is no such call");
+    let unknown = stream("nocall");
+    for step in [step(&unknown, 1), None] {
+        let unknown = store.append(&id, &unknown, "x", &me, step, LONG).await;
+        let unknown = unknown.expect("append must work");
+        assert_eq!(unknown, Appended::Gone, "append: there is no such call");
+    }
+    let nameless = store.append(&id, &name, "x", &me, None, LONG).await;
+    let nameless = nameless.expect("append must work");
+    assert_eq!(
+        nameless,
+        Appended::Gone,
+        "append: only the call itself writes to its stream"
+    );
     let standing = store.call_end(&id, &stream(StreamId::SSE), None, &me, LONG).await;
     let standing = standing.expect("call_end must work");
     assert_eq!(standing, Appended::Gone, "call_end: a standing stream is no call");
@@ -222,7 +256,7 @@ pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
             "call_end: the response goes to the call's stream"
         );
     }
-    let appended = store.append(&id, &sse, "more", &me, LONG).await;
+    let appended = store.append(&id, &sse, "more", &me, None, LONG).await;
     let appended = appended.expect("append must work");
     assert_eq!(appended, at(3), "call_end: a standing stream goes on");
     let read = store.read(&id, &sse, 0).await.expect("read must work");
@@ -320,11 +354,13 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         let answered = store.answer(&id, &name, number, text).await;
         answered.expect("answer must work")
     };
+    let waiting = async || answers(&store, &id, &name, &me).await;
     let take = async || {
-        store
-            .take_answers(&id, &name)
-            .await
-            .expect("take_answers must work")
+        let answers = waiting().await.unwrap_or_default();
+        let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
+        let taken = store.answers_taken(&id, &name, &numbers).await;
+        taken.expect("answers_taken must work");
+        answers
     };
     let kept = Answered::Kept(me.clone());
     assert_eq!(answer(2, "two").await, kept, "answer: the call is there");
@@ -332,8 +368,8 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
     assert_eq!(answer(12, "twelve").await, kept, "answer: 12 is neither 1 nor 2");
     assert_eq!(answer(1, "late").await, Answered::Unwanted, "the first wins");
     let expected = [(2, "two"), (1, "öne"), (12, "twelve")].map(|(n, text)| (n, text.to_owned()));
-    assert_eq!(take().await, expected, "take_answers: in order");
-    assert_eq!(take().await, [], "take_answers: each once");
+    assert_eq!(take().await, expected, "inbox: in order");
+    assert_eq!(take().await, [], "answers_taken: none is left");
     assert_eq!(
         answer(1, "late").await,
         Answered::Unwanted,
@@ -354,11 +390,7 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         assert_eq!(answer(number, "x").await, kept, "answer: there is room");
     }
     assert_eq!(answer(999, "x").await, Answered::Unwanted, "answers are bounded");
-    assert_eq!(
-        take().await.len(),
-        ANSWERS_WAITING_MAX,
-        "take_answers: all that wait"
-    );
+    assert_eq!(take().await.len(), ANSWERS_WAITING_MAX, "inbox: all that wait");
     assert_eq!(answer(999, "x").await, kept, "answer: there is room again");
 
     let ended = store.call_end(&id, &name, None, &me, LONG).await;
@@ -367,5 +399,5 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         "call_end: the call is there"
     );
     assert_eq!(answer(3, "x").await, Answered::Unwanted, "the call has ended");
-    assert_eq!(take().await, [], "call_end takes the answers with it");
+    assert_eq!(waiting().await, None, "call_end takes the answers with it");
 }

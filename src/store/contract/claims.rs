@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::calls::{begin, call, in_flight};
+use super::calls::{begin, call, in_flight, step};
 use super::{LONG, holder, node, session};
 use crate::session::NodeId;
 use crate::store::Store;
@@ -76,7 +76,7 @@ pub async fn silences_the_former_node(store: Arc<dyn Store>) {
         .await
         .expect("claim must work");
     assert!(claimed.is_some(), "claim: the call is there");
-    let late = store.append(&id, &name, "late", &old, LONG).await;
+    let late = store.append(&id, &name, "late", &old, step(&name, 1), LONG).await;
     let late = late.expect("append must work");
     assert_eq!(late, Appended::Gone, "append: the call is another node's by now");
     let late = store.call_end(&id, &name, Some("late"), &old, LONG).await;
@@ -87,7 +87,7 @@ pub async fn silences_the_former_node(store: Arc<dyn Store>) {
         "call_end: the call is another node's by now"
     );
 
-    let appended = store.append(&id, &name, "x", &new, LONG).await;
+    let appended = store.append(&id, &name, "x", &new, step(&name, 1), LONG).await;
     let first = Appended::At {
         number: 1,
         holder: Some(holder("old", 7)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::Receiver;
 
-use super::calls::{begin, call};
+use super::calls::{answers, begin, call, step};
 use super::nodes::{lease, next};
 use super::{LONG, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
@@ -29,8 +29,8 @@ pub async fn rings_for_streams(store: Arc<dyn Store>) {
     let name = begin(&store, &id, "call1", &a).await;
     let stream_bell = serde_json::json!({"ring": "stream", "session": id.as_str(), "stream": "call1"});
     let answer_bell = serde_json::json!({"ring": "answer", "session": id.as_str(), "call": "call1"});
-    let append = async || {
-        let appended = store.append(&id, &name, "x", &a, LONG).await;
+    let append = async |number| {
+        let appended = store.append(&id, &name, "x", &a, step(&name, number), LONG).await;
         assert!(
             matches!(appended, Ok(Appended::At { .. })),
             "append: {appended:?}"
@@ -52,7 +52,7 @@ pub async fn rings_for_streams(store: Arc<dyn Store>) {
     };
     let mark = serde_json::json!("mark");
 
-    append().await;
+    append(1).await;
     attach("a", 8).await;
     marked().await;
     assert_rung(
@@ -64,7 +64,7 @@ pub async fn rings_for_streams(store: Arc<dyn Store>) {
     assert_rung(&mut at_b, mark.clone(), "a node that carries nothing is not rung").await;
 
     attach("b", 1).await;
-    append().await;
+    append(2).await;
     marked().await;
     assert_rung(&mut at_a, stream_bell.clone(), "attach: who carried it is rung").await;
     assert_rung(&mut at_a, mark.clone(), "append: who appends is not rung").await;
@@ -173,7 +173,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
 
     let name = begin(&store, &id, "call1", &me).await;
     for stream in [StreamId::STANDALONE, StreamId::SSE].map(stream) {
-        let appended = store.append(&id, &stream, "x", &me, LONG).await;
+        let appended = store.append(&id, &stream, "x", &me, None, LONG).await;
         assert!(
             matches!(appended, Ok(Appended::At { .. })),
             "append: {appended:?}"
@@ -264,7 +264,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         "call_begin: no session"
     );
     for stream in [name.clone(), stream(StreamId::STANDALONE), stream(StreamId::SSE)] {
-        let appended = store.append(id, &stream, "x", &me, LONG).await;
+        let appended = store.append(id, &stream, "x", &me, step(&name, 1), LONG).await;
         assert_eq!(
             appended.expect("append must work"),
             Appended::Gone,
@@ -297,11 +297,10 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     }
     let answered = store.answer(id, &name, 1, "x").await.expect("answer must work");
     assert_eq!(answered, Answered::Unwanted, "answer: no session");
-    let taken = store
-        .take_answers(id, &name)
-        .await
-        .expect("take_answers must work");
-    assert!(taken.is_empty(), "take_answers: no session");
+    let waiting = answers(store, id, &name, &me).await;
+    assert_eq!(waiting, None, "inbox: no session");
+    let taken = store.answers_taken(id, &name, &[1]).await;
+    taken.expect("answers_taken must work");
     let cancelled = store.cancel(id, "1", LONG).await.expect("cancel must work");
     assert_eq!(cancelled, None, "cancel: no session");
     let claimed = store

@@ -18,7 +18,7 @@ fn standing() -> StreamId {
 
 /// Appends to the standalone stream, and returns the event's number.
 async fn append(store: &Arc<dyn Store>, id: &SessionId, data: &str) -> u64 {
-    let appended = store.append(id, &standing(), data, &node("a"), LONG).await;
+    let appended = store.append(id, &standing(), data, &node("a"), None, LONG).await;
     match appended.expect("append must work") {
         Appended::At { number, .. } => number,
         Appended::Gone => unreachable!("append: the session is there, so its standalone stream is made"),
@@ -208,7 +208,7 @@ pub async fn keeps_standing_streams(store: Arc<dyn Store>) {
     let [left, touched] = [session(&store).await, session(&store).await];
     for id in [&left, &touched] {
         let appended = store
-            .append(id, &standing(), "x", &node("a"), SHORT)
+            .append(id, &standing(), "x", &node("a"), None, SHORT)
             .await
             .expect("append must work");
         let first = Appended::At {

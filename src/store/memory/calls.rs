@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::log::{Log, after};
 use crate::session::NodeId;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, SESSION_STREAMS_MAX,
-    StreamId,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, Inbox,
+    SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 #[derive(Debug)]
@@ -17,6 +17,8 @@ struct Call {
     record: CallRecord,
     answered: HashSet<u64>,
     waiting: Vec<(u64, String)>,
+    // The last event of the last run: the run, which of its events that is, and its number in the stream.
+    wrote: Option<(String, u64, u64)>,
 }
 
 /// What a session keeps over time. It ends with the session.
@@ -72,6 +74,15 @@ impl Streams {
     }
 
     pub(super) fn begin(&mut self, call: &CallRecord, holder: Option<&Holder>, ttl: Duration) -> Begun {
+        if let Some(known) = self.calls.get(&call.name) {
+            return match known.record.node == call.node {
+                true => Begun::Begun,
+                false => Begun::Gone,
+            };
+        }
+        if call.stream == call.name && self.log(&call.stream).is_some_and(|log| log.done) {
+            return Begun::Gone;
+        }
         let noted = self.cancelled.remove(&call.request);
         if noted.is_some_and(|ends| ends > Instant::now()) {
             return Begun::Cancelled;
@@ -88,6 +99,7 @@ impl Streams {
                 record: call.clone(),
                 answered: HashSet::new(),
                 waiting: Vec::new(),
+                wrote: None,
             },
         );
         Begun::Begun
@@ -119,18 +131,43 @@ impl Streams {
         Some(call.record.node.clone())
     }
 
-    pub(super) fn take_answers(&mut self, call: &StreamId) -> Vec<(u64, String)> {
-        let call = self.calls.get_mut(call);
-        call.map(|call| std::mem::take(&mut call.waiting))
-            .unwrap_or_default()
+    pub(super) fn inbox(&mut self, call: &StreamId, by: &NodeId, ttl: Duration) -> Inbox {
+        let Some(call) = self.calls.get(call).filter(|call| call.record.node == *by) else {
+            return Inbox::Gone;
+        };
+        let mail = Inbox::Mail {
+            answers: call.waiting.clone(),
+            cancelled: call.record.cancelled,
+        };
+        let stream = call.record.stream.clone();
+        if let Some(log) = self.log(&stream) {
+            log.keep(ttl);
+        }
+        mail
+    }
+
+    pub(super) fn take_off(&mut self, call: &StreamId, numbers: &[u64]) {
+        if let Some(call) = self.calls.get_mut(call) {
+            call.waiting.retain(|(number, _)| !numbers.contains(number));
+        }
+    }
+
+    /// The number of the event, if this step was written before.
+    pub(super) fn wrote(&self, step: Step<'_>) -> Option<u64> {
+        let (run, last, number) = self.calls.get(step.call)?.wrote.as_ref()?;
+        (run == step.run && *last >= step.number).then_some(*number)
+    }
+
+    pub(super) fn note_written(&mut self, step: Step<'_>, number: u64) {
+        if let Some(call) = self.calls.get_mut(step.call) {
+            call.wrote = Some((step.run.to_owned(), step.number, number));
+        }
     }
 
     pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Option<(NodeId, StreamId)> {
-        if let Some((name, call)) = self
-            .requests
-            .get(request)
-            .and_then(|name| self.calls.get_key_value(name))
-        {
+        let known = self.requests.get(request);
+        if let Some((name, call)) = known.and_then(|name| Some((name, self.calls.get_mut(name)?))) {
+            call.record.cancelled = true;
             return Some((call.record.node.clone(), name.clone()));
         }
         self.cancelled.insert(request.to_owned(), after(ttl));

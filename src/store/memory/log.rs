@@ -94,6 +94,7 @@ impl Log {
             first,
             head: self.head,
             done: self.done,
+            holder: self.holder.clone(),
         }
     }
 

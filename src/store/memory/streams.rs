@@ -10,8 +10,8 @@ use super::{Inner, MemoryStore};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Holder, Read, StreamId, StreamStore, TOPICS_MAX, Topic,
-    answer_bell, stream_bell,
+    Answered, Appended, Attached, Begun, CallRecord, Holder, Inbox, Read, Step, StreamId, StreamStore,
+    TOPICS_MAX, Topic, answer_bell, stream_bell,
 };
 
 impl Inner {
@@ -51,19 +51,30 @@ impl StreamStore for MemoryStore {
         stream: &StreamId,
         data: &str,
         by: &NodeId,
+        step: Option<Step<'_>>,
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let streams = inner
-            .streams(session)
-            .filter(|streams| stream.stands() || streams.runs(by, stream));
-        let log = streams.and_then(|streams| streams.log_or_make(stream, ttl));
-        let Some(log) = log.filter(|log| !log.done) else {
+        let streams = inner.streams(session).filter(|streams| match step {
+            Some(step) => streams.runs(by, step.call),
+            None => stream.stands(),
+        });
+        let Some(streams) = streams else {
             return Ok(Appended::Gone);
         };
+        let before = step.and_then(|step| streams.wrote(step));
+        let Some(log) = streams.log_or_make(stream, ttl).filter(|log| !log.done) else {
+            return Ok(Appended::Gone);
+        };
+        let holder = log.holder.clone();
+        if let Some(number) = before {
+            return Ok(Appended::At { number, holder });
+        }
         let number = log.append(data);
         log.renew(ttl);
-        let holder = log.holder.clone();
+        if let Some(step) = step {
+            streams.note_written(step, number);
+        }
         inner.ring_holder(holder.as_ref(), by, session, stream);
         Ok(Appended::At { number, holder })
     }
@@ -167,14 +178,28 @@ impl StreamStore for MemoryStore {
         Ok(Answered::Kept(node))
     }
 
-    async fn take_answers(
+    async fn inbox(
         &self,
         session: &SessionId,
         call: &StreamId,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Inbox, StoreError> {
         let mut inner = self.lock();
-        let taken = inner.streams(session).map(|streams| streams.take_answers(call));
-        Ok(taken.unwrap_or_default())
+        let streams = inner.streams(session);
+        Ok(streams.map_or(Inbox::Gone, |streams| streams.inbox(call, by, ttl)))
+    }
+
+    async fn answers_taken(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        numbers: &[u64],
+    ) -> Result<(), StoreError> {
+        if let Some(streams) = self.lock().streams(session) {
+            streams.take_off(call, numbers);
+        }
+        Ok(())
     }
 
     async fn cancel(

@@ -1,28 +1,41 @@
 -- Appends an event to a stream and rings whoever carries it. Before it stands log.lua.
 -- ARGV: the stream; the log's life in milliseconds; the node that appends; the event; whether the stream is made if
 -- need be (make), or is a call's (call); the most events, bytes and streams; what the channel of a node starts with; the
--- ring.
+-- ring; and, if the event is a call's: the call, its run, and which event of that run it is.
 -- Returns `at`, the event's number and who carries the stream; or `gone`.
 local stream, ttl, by, data, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local call, run, step = ARGV[11], ARGV[12], tonumber(ARGV[13])
 if redis.call('EXISTS', session) == 0 then
   return {'gone'}
 end
-if kind == 'make' then
-  make(stream, ARGV[8])
-else
-  -- A node that was thought dead, and whose call another has claimed, must not write to it.
-  local record = record_of(stream)
-  if not record or record.node ~= by or redis.call('EXISTS', log) == 0 then
+if call then
+  -- A node that was thought dead, and whose call another has claimed, must not write any longer.
+  local record = record_of(call)
+  if not record or record.node ~= by then
     return {'gone'}
   end
+end
+if kind == 'make' then
+  make(stream, ARGV[8])
+elseif not call or redis.call('EXISTS', log) == 0 then
+  return {'gone'}
 end
 if redis.call('HEXISTS', log, 'done') == 1 then
   return {'gone'}
 end
+local holder = redis.call('HGET', session, 'attach:' .. stream)
+if call then
+  local known, last, number = string.match(redis.call('HGET', calls, 'wrote:' .. call) or '', '^(.-)/(%d+)/(%d+)$')
+  if known == run and tonumber(last) >= step then
+    return {'at', number, holder or ''}
+  end
+end
 
 local number = append(data, ARGV[6], ARGV[7])
+if call then
+  redis.call('HSET', calls, 'wrote:' .. call, run .. '/' .. ARGV[13] .. '/' .. text(number))
+end
 redis.call('PEXPIRE', log, ttl)
 keep(calls, ttl)
-local holder = redis.call('HGET', session, 'attach:' .. stream)
 ring(holder, by, ARGV[9], ARGV[10])
 return {'at', text(number), holder or ''}

@@ -1,9 +1,17 @@
 -- Registers a call, and makes its stream unless it is there. Before it stands log.lua; its log is that of the call's stream.
 -- ARGV: the call; its life in milliseconds; its record; the request's id; its stream; who carries that from now on, or an
 -- empty text; the most streams; the request's text, if another node may run it again.
--- Returns `begun`; or `cancelled` when the client has cancelled the request already; or `gone`.
+-- Returns `begun`; or `cancelled` when the client has cancelled the request already; or `gone`, also when another node has
+-- claimed the call since an earlier try, or it has ended.
 local call, ttl, record, request, stream, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', session) == 0 then
+  return 'gone'
+end
+local known = record_of(call)
+if known then
+  return known.node == cjson.decode(record).node and 'begun' or 'gone'
+end
+if stream == call and redis.call('HEXISTS', log, 'done') == 1 then
   return 'gone'
 end
 local note = 'cancelled:' .. request

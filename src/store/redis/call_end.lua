@@ -12,7 +12,8 @@ end
 for number in string.gmatch(redis.call('HGET', calls, 'waiting:' .. call) or '', '%d+') do
   redis.call('HDEL', calls, 'reply:' .. call .. '-' .. number)
 end
-redis.call('HDEL', calls, call, 'body:' .. call, 'waiting:' .. call, 'answered:' .. call)
+redis.call('HDEL', calls, call, 'body:' .. call, 'waiting:' .. call, 'answered:' .. call, 'wrote:' .. call,
+  'stop:' .. call)
 local request = 'request:' .. record.request
 if redis.call('HGET', calls, request) == call then
   redis.call('HDEL', calls, request)

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use fred::error::Error as FredError;
 use fred::types::Value;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +15,8 @@ use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
     ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Holder,
-    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell, stream_bell_start,
+    Inbox, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell,
+    stream_bell_start,
 };
 
 /// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
@@ -42,7 +42,12 @@ fn write(call: &CallRecord, node: &NodeId) -> Result<String, StoreError> {
     serde_json::to_string(&written).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn read(name: &StreamId, text: &str, body: Option<String>) -> Result<CallRecord, StoreError> {
+fn read(
+    name: &StreamId,
+    text: &str,
+    body: Option<String>,
+    stop: Option<&str>,
+) -> Result<CallRecord, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("a call's record: {what}"));
     let written: Written = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
     Ok(CallRecord {
@@ -53,6 +58,7 @@ fn read(name: &StreamId, text: &str, body: Option<String>) -> Result<CallRecord,
         method: written.method,
         started_ms: written.started,
         body,
+        cancelled: stop.is_some(),
     })
 }
 
@@ -160,25 +166,50 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn fetch_answers(
+    pub(super) async fn read_inbox(
         &self,
         session: &SessionId,
         call: &StreamId,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
-        let keys = self.call_keys(session);
-        let args = vec![call.as_str().into()];
-        let answers: Vec<String> = self
-            .script("take_answers", &self.scripts.answers_take, &keys.each(), args)
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Inbox, StoreError> {
+        let keys = self.log_keys(session, call);
+        let args = [call.as_str(), by.as_str(), &millis(ttl)].map(Value::from).into();
+        let read: Vec<String> = self
+            .script("inbox", &self.scripts.inbox, &keys.each(), args)
             .await?;
-        let mut answers = answers.into_iter();
-        let mut taken = Vec::new();
-        while let (Some(number), Some(response)) = (answers.next(), answers.next()) {
-            match number.parse() {
-                Ok(number) => taken.push((number, response)),
-                Err(_) => return Err(unexpected("answers_take", &[number])),
+        let mut read = read.into_iter();
+        match (read.next().as_deref(), read.next()) {
+            (Some("gone"), _) => Ok(Inbox::Gone),
+            (Some("mail"), Some(stop)) => {
+                let mut answers = Vec::new();
+                while let (Some(number), Some(response)) = (read.next(), read.next()) {
+                    match number.parse() {
+                        Ok(number) => answers.push((number, response)),
+                        Err(_) => return Err(unexpected("inbox", &[number])),
+                    }
+                }
+                Ok(Inbox::Mail {
+                    answers,
+                    cancelled: stop == "1",
+                })
             }
+            (word, _) => Err(unexpected("inbox", &[word.unwrap_or_default().to_owned()])),
         }
-        Ok(taken)
+    }
+
+    pub(super) async fn take_off_answers(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        numbers: &[u64],
+    ) -> Result<(), StoreError> {
+        let keys = self.call_keys(session);
+        let numbers = numbers.iter().map(|number| number.to_string().into());
+        let args = [call.as_str().into()].into_iter().chain(numbers).collect();
+        self.script::<u64>("answers_taken", &self.scripts.answers_taken, &keys.each(), args)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn note_cancel(
@@ -228,8 +259,11 @@ impl RedisStore {
         from: &NodeId,
         to: &NodeId,
     ) -> Result<Option<CallRecord>, StoreError> {
-        let (text, body) = self.read_call(session, call).await?;
-        let read = text.as_deref().map(|text| read(call, text, body)).transpose()?;
+        let [text, body, stop] = self.read_call(session, call).await?;
+        let read = text
+            .as_deref()
+            .map(|text| read(call, text, body, stop.as_deref()));
+        let read = read.transpose()?;
         let (Some(text), Some(mut record)) = (text, read.filter(|record| record.node == *from)) else {
             self.strike(from, session, call).await;
             return Ok(None);
@@ -250,20 +284,19 @@ impl RedisStore {
         Ok(other.is_none().then_some(record))
     }
 
-    /// The texts of a call's record and of its request.
+    /// The texts of a call's record and of its request, and the note that its client has cancelled it.
     async fn read_call(
         &self,
         session: &SessionId,
         call: &StreamId,
-    ) -> Result<(Option<String>, Option<String>), StoreError> {
+    ) -> Result<[Option<String>; 3], StoreError> {
         let key = self.keys.calls(session);
-        let args = [&key, call.as_str(), &keys::body(call)].map(Value::from).into();
+        let args = [&key, call.as_str(), &keys::body(call), &keys::stop(call)];
+        let args = args.map(Value::from).into();
         let read = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
-        let [record, body]: [Option<String>; 2] = self
-            .measured("call_read", read)
+        self.measured("call_read", read)
             .await
-            .and_then(|values: Vec<_>| values.try_into().map_err(|_values| unexpected("HMGET", &[])))?;
-        Ok((record, body))
+            .and_then(|values: Vec<_>| values.try_into().map_err(|_values| unexpected("HMGET", &[])))
     }
 
     /// Names a call among those of a node.
@@ -295,20 +328,12 @@ impl RedisStore {
         KeySet([self.keys.session(session), self.keys.calls(session)])
     }
 
-    /// Strikes a node out of the leases, and then what is left of its calls.
-    pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), FredError> {
-        let (set, names) = (self.keys.nodes(), self.keys.node_calls(node));
+    /// Strikes a node out of the leases. What is named among its calls stays: it may have come back just now.
+    pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), StoreError> {
+        let set = self.keys.nodes();
         let args = vec![node.as_str().into()];
-        let forgotten: u64 = self
-            .scripts
-            .forget
-            .run(&self.link, &[&set], args)
-            .await?
-            .convert()?;
-        if forgotten == 1 {
-            let remove = vec![names.as_str().into()];
-            self.link.send("DEL", on_slot_of(&names), remove).await?;
-        }
-        Ok(())
+        self.script::<u64>("forget", &self.scripts.forget, &[&set], args)
+            .await
+            .map(drop)
     }
 }

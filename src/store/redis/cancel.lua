@@ -1,4 +1,4 @@
--- Finds the call of a request, or notes that the client has cancelled it before it was registered.
+-- Notes that the client has cancelled a request: for its call, or for one that has not registered yet.
 -- KEYS: the session; its calls.
 -- ARGV: the request's id; the note's life in milliseconds; the most notes.
 -- Returns the node that runs the call, and the call; or an empty list.
@@ -9,6 +9,7 @@ end
 local call = redis.call('HGET', calls, 'request:' .. request)
 local record = call and redis.call('HGET', calls, call)
 if record then
+  redis.call('HSET', calls, 'stop:' .. call, 1)
   return {cjson.decode(record).node, call}
 end
 

@@ -153,6 +153,11 @@ pub(super) fn body(call: &StreamId) -> String {
     format!("body:{}", call.as_str())
 }
 
+/// The field of the calls that notes that a call's client has cancelled it.
+pub(super) fn stop(call: &StreamId) -> String {
+    format!("stop:{}", call.as_str())
+}
+
 /// The field that stands for a call among those of a node.
 pub(super) fn call_of(session: &SessionId, call: &StreamId) -> String {
     format!("{}/{}", session.as_str(), call.as_str())

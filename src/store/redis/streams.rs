@@ -10,8 +10,8 @@ use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Event, Holder, READ_EVENTS_MAX, Read,
-    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, StreamStore, TOPICS_MAX, Topic,
+    Answered, Appended, Attached, Begun, CallRecord, Event, Holder, Inbox, READ_EVENTS_MAX, Read,
+    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore, TOPICS_MAX, Topic,
     stream_bell,
 };
 
@@ -33,6 +33,7 @@ impl StreamStore for RedisStore {
         stream: &StreamId,
         data: &str,
         by: &NodeId,
+        step: Option<Step<'_>>,
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
@@ -50,7 +51,10 @@ impl StreamStore for RedisStore {
             &channel,
             &bell,
         ];
-        let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
+        let number = step.map(|step| step.number.to_string()).unwrap_or_default();
+        let of_call = step.map(|step| [step.call.as_str(), step.run, &number]);
+        let args = args.into_iter().chain(of_call.into_iter().flatten());
+        let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).collect());
         let answer: Vec<String> = self
             .script("append", &self.scripts.append, &keys.each(), args)
             .await?;
@@ -129,7 +133,12 @@ impl StreamStore for RedisStore {
             self.keys.session(session),
             self.keys.events(session, stream.as_str()),
         ]);
-        let args = vec![after.to_string().into(), READ_EVENTS_MAX.to_string().into()];
+        let args = [
+            after.to_string(),
+            READ_EVENTS_MAX.to_string(),
+            keys::attach(stream),
+        ];
+        let args = args.map(Value::from).into();
         let answer: Vec<String> = self
             .script("read", &self.scripts.stream_read, &keys.each(), args)
             .await?;
@@ -160,12 +169,23 @@ impl StreamStore for RedisStore {
         self.keep_answer(session, call, number, response).await
     }
 
-    async fn take_answers(
+    async fn inbox(
         &self,
         session: &SessionId,
         call: &StreamId,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
-        self.fetch_answers(session, call).await
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Inbox, StoreError> {
+        self.read_inbox(session, call, by, ttl).await
+    }
+
+    async fn answers_taken(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        numbers: &[u64],
+    ) -> Result<(), StoreError> {
+        self.take_off_answers(session, call, numbers).await
     }
 
     async fn cancel(
@@ -198,7 +218,7 @@ impl StreamStore for RedisStore {
     }
 
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
-        self.measured("forget", self.forget_node(node)).await
+        self.forget_node(node).await
     }
 
     async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError> {
@@ -285,11 +305,13 @@ fn read_page(answer: Vec<String>) -> Option<Read> {
     let mut answer = answer.into_iter();
     let mut number = || answer.next()?.parse::<u64>().ok();
     let (first, head, done, from) = (number()?, number()?, number()?, number()?);
+    let holder = keys::read_holder(&answer.next()?);
     let events = (from..).zip(answer);
     Some(Read::Events {
         events: events.map(|(number, data)| Event { number, data }).collect(),
         first,
         head,
         done: done == 1,
+        holder,
     })
 }

@@ -1,0 +1,172 @@
+//! Tells the sessions and listeners of this node what has changed. One task does, so that a burst of changes is one look.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::debug;
+
+use super::switchboard::Switchboard;
+use super::topics::{Tell, topics_of};
+use crate::cluster::Live;
+use crate::session::announce::Topic;
+use crate::store::StoreError;
+use crate::store::streams::StreamId;
+
+/// How often all counts are compared though nobody rang: a lost ring delays, and never loses.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How many changed topics wait to be told. Beyond them, all counts are compared.
+const TOPICS_WAITING_MAX: usize = 1024; // 1024 x 128 B = 128 KiB
+/// How many counts are read at once.
+const COUNTS_READ_MAX: usize = 512;
+/// How many sessions are told at once.
+const TELLING_MAX: usize = 32;
+
+/// What waits to be told on this node.
+#[derive(Debug, Default)]
+pub struct Spread {
+    waiting: Mutex<Waiting>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// These have changed.
+    changed: HashSet<Topic>,
+    /// Somebody wants to know of these from now on.
+    wanted: HashSet<Topic>,
+    /// Any may have changed.
+    any: bool,
+}
+
+impl Spread {
+    /// A topic has changed.
+    pub fn changed(&self, topic: Topic) {
+        self.note(|waiting| {
+            waiting.changed.insert(topic);
+        });
+    }
+
+    /// Somebody on this node wants to know of these from now on.
+    pub fn wanted(&self, topics: impl IntoIterator<Item = Topic>) {
+        self.note(|waiting| waiting.wanted.extend(topics));
+    }
+
+    /// Rings may have been missed.
+    pub fn catch_up(&self) {
+        self.note(|waiting| waiting.any = true);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut waiting);
+        if waiting.changed.len() + waiting.wanted.len() > TOPICS_WAITING_MAX {
+            *waiting = Waiting {
+                any: true,
+                ..Waiting::default()
+            };
+        }
+        drop(waiting);
+        self.bell.notify_one();
+    }
+
+    fn take(&self) -> Waiting {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How often each topic that somebody here wants to know of had changed when it was last looked at.
+type Known = HashMap<Topic, u64>;
+
+impl Switchboard {
+    /// Tells of changes for as long as the node runs.
+    pub async fn keep_telling(self) {
+        let mut known = Known::new();
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        loop {
+            tokio::select! {
+                () = self.listeners.spread.bell.notified() => {}
+                _ = ticks.tick() => self.listeners.spread.catch_up(),
+            }
+            let Waiting {
+                mut changed,
+                wanted,
+                any,
+            } = self.listeners.spread.take();
+            // Counted first, told then: what changes in between is told now, or rings again.
+            let counted = if any {
+                self.compare(&mut known, &mut changed).await
+            } else {
+                self.count(&mut known, changed.iter().chain(&wanted)).await
+            };
+            if let Err(error) = counted {
+                debug!(%error, "could not count changes: all counts are compared later");
+                // The timer comes; what is known to have changed is told all the same.
+            }
+            for topic in &changed {
+                self.listeners.tell(topic);
+            }
+            self.tell_sessions(&changed).await;
+        }
+    }
+
+    /// Adds to `changed` what has changed since it was last looked at, of all that somebody here wants to know of.
+    async fn compare(&self, known: &mut Known, changed: &mut HashSet<Topic>) -> Result<(), StoreError> {
+        let mut wanted = self.listeners.topics();
+        for live in self.listening() {
+            wanted.extend(topics_of(&live));
+        }
+        let mut now = Known::with_capacity(wanted.len());
+        self.count(&mut now, wanted.iter()).await?;
+        let news = now
+            .iter()
+            .filter(|&(topic, count)| known.get(topic) != Some(count));
+        changed.extend(news.map(|(topic, _)| topic.clone()));
+        *known = now;
+        Ok(())
+    }
+
+    /// Puts how often these have changed into `known`.
+    async fn count(&self, known: &mut Known, topics: impl Iterator<Item = &Topic>) -> Result<(), StoreError> {
+        let topics: Vec<Topic> = topics.cloned().collect();
+        for some in topics.chunks(COUNTS_READ_MAX) {
+            let counts = self.store.changes(some).await?;
+            known.extend(some.iter().cloned().zip(counts));
+        }
+        Ok(())
+    }
+
+    async fn tell_sessions(&self, changed: &HashSet<Topic>) {
+        if changed.is_empty() {
+            return;
+        }
+        let tell = |carried: Arc<Live>| async move {
+            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later.
+            let Ok(Some(live)) = self.sessions.recall(&carried.id).await else {
+                return;
+            };
+            if !topics_of(&live).iter().any(|topic| changed.contains(topic)) {
+                return;
+            }
+            if let Err(error) = self.sync(&live, Tell::Changes).await {
+                debug!(session = live.tag, %error, "a session is told of a change when it comes back");
+            }
+        };
+        stream::iter(self.listening())
+            .for_each_concurrent(TELLING_MAX, tell)
+            .await;
+    }
+
+    /// The sessions whose stream outside calls is carried here.
+    fn listening(&self) -> Vec<Arc<Live>> {
+        let streams = [StreamId::STANDALONE, StreamId::SSE];
+        let carried = streams.into_iter().map(|stream| self.hub.carrying(stream));
+        carried.flatten().collect()
+    }
+}
