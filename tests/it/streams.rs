@@ -10,6 +10,7 @@ use crate::support::process::eventually;
 use crate::support::sse::EventStream;
 
 mod changes;
+mod lost;
 mod recovery;
 
 fn countdown(from: u32, interval_ms: u32) -> Value {

@@ -15,7 +15,7 @@ use crate::support::process::eventually;
 use crate::support::redis::Redis;
 
 /// Resumes as the protocol says until a stream is had: nodes and balancers take a moment to notice.
-async fn resume(client: &Client, last: &str) -> crate::support::sse::EventStream {
+pub(super) async fn resume(client: &Client, last: &str) -> crate::support::sse::EventStream {
     eventually("a node takes the stream up", || async {
         let response = client.get(Some(last)).await;
         (response.status() == 200).then(|| crate::support::sse::EventStream::new(response))
