@@ -21,7 +21,7 @@ use crate::telemetry::metrics::{self, StreamKind};
 pub const SOCKET_EVENTS_MAX: usize = 16; // 16 x 64 KiB = 1 MiB a client
 /// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
 /// missed.
-const SLOW_CLIENT: Duration = Duration::from_secs(10);
+pub(super) const SLOW_CLIENT: Duration = Duration::from_secs(10);
 /// How often the log is read though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon the log is read again when the store did not answer.
@@ -244,6 +244,7 @@ impl Carrier {
         };
         self.write(encode(id, &event.data)).await?;
         self.written = event.number;
+        self.carried.line.note_written(self.written);
         Ok(())
     }
 

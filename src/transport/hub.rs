@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,9 +58,29 @@ pub struct Line {
     pub live: Arc<Live>,
     told: Mutex<Told>,
     bell: Notify,
+    written: AtomicU64,
+    moved: Notify,
 }
 
 impl Line {
+    /// Notes that events up to `number` were written to the client.
+    pub fn note_written(&self, number: u64) {
+        self.written.fetch_max(number, Ordering::AcqRel);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until events up to `number` were written to the client, or it has gone.
+    pub async fn reached(&self, number: u64) {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if self.written.load(Ordering::Acquire) >= number {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     /// What has been told since this was last asked.
     #[must_use]
     pub fn take(&self) -> Told {
@@ -88,6 +109,8 @@ pub struct Carried {
 
 impl Drop for Carried {
     fn drop(&mut self) {
+        // Nobody waits for a client that has gone.
+        self.line.note_written(u64::MAX);
         let mut lines = self.hub.lock();
         if lines
             .get(&self.key)
@@ -115,6 +138,8 @@ impl Hub {
             live,
             told: Mutex::default(),
             bell: Notify::new(),
+            written: AtomicU64::new(0),
+            moved: Notify::new(),
         });
         if let Some(before) = self.lock().insert(key.clone(), Arc::clone(&line)) {
             before.tell(|told| told.replaced = true);
@@ -168,7 +193,9 @@ impl Hub {
         named.map(|(_, line)| Arc::clone(&line.live)).collect()
     }
 
-    fn line(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<Line>> {
+    /// The connection that carries the stream here, if one does.
+    #[must_use]
+    pub fn line(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<Line>> {
         self.lock().get(&(session.clone(), stream.clone())).cloned()
     }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::calls::Kept;
-use super::carrier::{Carrier, Terms};
+use super::carrier::{Carrier, SLOW_CLIENT, Terms};
 use super::handler::Handler;
 use super::reply::{Finished, WRITE_WITHIN, event};
 use super::switchboard::Switchboard;
@@ -29,6 +29,8 @@ use crate::telemetry::metrics::StreamKind;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the store may take to register a call, before its client is served without a log.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
+/// How far a call may run ahead of a client that is attached here, in events.
+const AHEAD_EVENTS_MAX: u64 = 32; // 32 x 128 KiB = 4 MiB, as many bytes as a stream keeps
 /// How soon a store that does not answer is asked again, at first and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -297,12 +299,32 @@ impl Log {
         self.drive(call, outbound, Vec::new(), writing).await;
     }
 
+    /// Runs the call and writes what it sends, side by side: the call goes on, and with it its bounds, while an event waits
+    /// to be written.
     async fn drive(
         self,
-        mut call: BoxFuture<'static, Finished>,
+        call: BoxFuture<'static, Finished>,
+        outbound: mpsc::Receiver<Bytes>,
+        first: Vec<Bytes>,
+        writing: Writing,
+    ) {
+        let done = CancellationToken::new();
+        let run = async {
+            let finished = call.await;
+            done.cancel();
+            finished
+        };
+        let (finished, ()) = tokio::join!(run, self.write(outbound, first, writing, &done));
+        self.end(finished.body.as_deref()).await;
+    }
+
+    /// Writes what a call sends until it is done, and looks what came for it.
+    async fn write(
+        &self,
         mut outbound: mpsc::Receiver<Bytes>,
         first: Vec<Bytes>,
         mut writing: Writing,
+        done: &CancellationToken,
     ) {
         for message in first {
             self.log(&message, &mut writing).await;
@@ -310,19 +332,19 @@ impl Log {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
-        let finished = loop {
+        loop {
             tokio::select! {
                 biased;
-                finished = &mut call => break finished,
+                () = done.cancelled() => break,
                 _ = looks.tick() => self.board.look_after(&self.live.id, &self.record.name).await,
                 Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
             }
-        };
+        }
+        // What the call sent is told before its end; what a task of it that goes on would send now is not.
         outbound.close();
         while let Some(message) = outbound.recv().await {
             self.log(&message, &mut writing).await;
         }
-        self.end(finished.body.as_deref()).await;
     }
 
     /// Appends what a call sends. When that is of no use any longer, the call is told to stop.
@@ -346,11 +368,23 @@ impl Log {
             })
             .await;
         match appended {
-            Ok(Appended::At { number, holder }) => self.offer(number, &data, holder, false),
+            Ok(Appended::At { number, holder }) => {
+                self.offer(number, &data, holder, false);
+                self.wait_for_client(number).await;
+            }
             Ok(Appended::Gone) | Err(Lost) => {
                 writing.open = false;
                 writing.cancel.cancel();
             }
+        }
+    }
+
+    /// Keeps a call from running ahead of the client to which this node writes, or the log would drop what the client has
+    /// not read. One that does not read at all is closed after [`SLOW_CLIENT`].
+    async fn wait_for_client(&self, number: u64) {
+        if let Some(line) = self.board.hub.line(&self.live.id, &self.record.stream) {
+            let near = number.saturating_sub(AHEAD_EVENTS_MAX);
+            drop(timeout(SLOW_CLIENT, line.reached(near)).await);
         }
     }
 
