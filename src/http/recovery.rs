@@ -123,6 +123,20 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     let Some(live) = shared.sessions.recall(session).await? else {
         return Ok(());
     };
+    if !record.is_awaited() {
+        // Only its questions were in the session's stream, and its client, if there was one, has lost its connection.
+        let (node, ttl) = (&shared.node, shared.settings.session.ttl);
+        let ended = shared
+            .store
+            .call_end(session, &record.name, None, node, ttl)
+            .await?;
+        debug!(
+            session = session.tag(),
+            ?ended,
+            "took off what a lost node had asked"
+        );
+        return Ok(());
+    }
     if let Some(body) = record.body.clone() {
         run_again(shared, &live, record.clone(), body).await;
         return Ok(());

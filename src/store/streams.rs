@@ -111,7 +111,7 @@ pub struct CallRecord {
     pub stream: StreamId,
     /// The node that runs it.
     pub node: NodeId,
-    /// The request's id as JSON text, with its type.
+    /// The request's id as JSON text, with its type; empty for what the server asks outside any request.
     pub request: String,
     /// The method.
     pub method: String,
@@ -119,6 +119,15 @@ pub struct CallRecord {
     pub started_ms: u64,
     /// The request's JSON text, if another node may run it again: at most [`REPLAY_BYTES_MAX`].
     pub body: Option<String>,
+}
+
+impl CallRecord {
+    /// Whether its answer goes into its stream. That of a call that only asks beside its reply, or answers nothing, does not:
+    /// the standalone stream of a session carries no responses (2025-11-25, Transports, "Listening for Messages").
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.request.is_empty() && self.stream.as_str() != StreamId::STANDALONE
+    }
 }
 
 impl fmt::Debug for CallRecord {

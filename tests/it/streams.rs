@@ -11,6 +11,7 @@ use crate::support::sse::EventStream;
 
 mod changes;
 mod recovery;
+mod replies;
 
 fn countdown(from: u32, interval_ms: u32) -> Value {
     json!({"name": "countdown", "arguments": {"from": from, "interval_ms": interval_ms}, "_meta": {"progressToken": "p"}})
