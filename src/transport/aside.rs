@@ -99,7 +99,7 @@ impl Aside {
         let question = question_in(message);
         let said = async {
             if self.unheard == Unheard::Refused && !self.is_heard(question.is_some()).await? {
-                return Ok(Said::Unheard);
+                return Ok(Fate::Unheard);
             }
             if question.is_some() && *known == Known::Here {
                 match self
@@ -109,17 +109,17 @@ impl Aside {
                     .await?
                 {
                     Begun::Begun => *known = Known::Everywhere,
-                    Begun::Cancelled | Begun::Gone => return Ok(Said::Gone),
+                    Begun::Cancelled | Begun::Gone => return Ok(Fate::Gone),
                 }
             }
             let text = String::from_utf8_lossy(message);
             self.board.say(&self.live, &text).await?;
-            Ok::<_, StoreError>(Said::Said)
+            Ok::<_, StoreError>(Fate::Told)
         };
         let why = match said.await {
-            Ok(Said::Said) => return,
-            Ok(Said::Unheard) => "the client has no stream open on which it could be asked",
-            Ok(Said::Gone) => "the session has ended, or the call was cancelled",
+            Ok(Fate::Told) => return,
+            Ok(Fate::Unheard) => "the client has no stream open on which it could be asked",
+            Ok(Fate::Gone) => "the session has ended, or the call was cancelled",
             Err(error) => {
                 debug!(session = self.live.tag, %error, "a message beside a reply was lost");
                 "the client could not be asked: the store is out of reach"
@@ -157,8 +157,8 @@ impl Aside {
 }
 
 /// What became of a message.
-enum Said {
-    Said,
+enum Fate {
+    Told,
     Unheard,
     Gone,
 }

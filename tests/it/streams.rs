@@ -12,6 +12,8 @@ use crate::support::sse::EventStream;
 mod changes;
 mod recovery;
 mod replies;
+mod resumption;
+mod talker;
 
 fn countdown(from: u32, interval_ms: u32) -> Value {
     json!({"name": "countdown", "arguments": {"from": from, "interval_ms": interval_ms}, "_meta": {"progressToken": "p"}})
