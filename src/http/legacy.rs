@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::aside::{beside_reply, silence};
+use super::aside::{ToClient, beside_reply, outside, silence};
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
@@ -341,9 +341,10 @@ pub(super) async fn notice(
     let typed = typed_notification(&notification.method, notification.params)?;
     let caller = caller(shared, live);
     let handler = Arc::clone(&shared.handler);
+    let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
     shared.work.spawn("notification", async move {
-        notify::deliver(typed, caller, handler, limit).await;
+        notify::deliver(typed, caller, handler, wire, limit).await;
         drop(place);
     });
     Ok(())
@@ -416,9 +417,13 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Fini
     }))
 }
 
-fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
+pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
     let who = live.who();
+    let reach = Arc::new(ToClient {
+        shared: Arc::clone(shared),
+        live: Arc::clone(live),
+    });
     Caller {
         revision: who.revision,
         node: shared.node.clone(),
@@ -426,7 +431,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         principal: live.record.principal.clone(),
         client: Some(Arc::clone(&who.client)),
         capabilities: who.capabilities,
-        session: Some(Session::new(live.id.clone(), who.client, state)),
+        session: Some(Session::new(live.id.clone(), who.client, state, reach)),
         notebooks: shared.notebooks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),

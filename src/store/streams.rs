@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 pub use crate::session::announce::Topic;
-use crate::session::{NodeId, SessionId};
+use crate::session::{NodeId, SessionId, TransportKind};
 
 /// The most events that one stream keeps; the oldest go first.
 pub const STREAM_EVENTS_MAX: u64 = 1024;
@@ -62,6 +62,15 @@ impl StreamId {
     #[must_use]
     pub fn sse() -> Self {
         Self(Self::SSE.into())
+    }
+
+    /// The stream that stands as long as a session of that transport.
+    #[must_use]
+    pub fn standing(transport: TransportKind) -> Self {
+        match transport {
+            TransportKind::Streamable => Self::standalone(),
+            TransportKind::Sse => Self::sse(),
+        }
     }
 
     /// Reads a name: 1 to 32 ASCII letters and digits.

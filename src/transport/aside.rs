@@ -1,7 +1,9 @@
 //! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers come back from
 //! any node.
 
+use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use super::switchboard::Switchboard;
 use crate::cluster::Live;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
-use crate::store::streams::{Begun, CallRecord};
+use crate::store::streams::{Appended, Begun, CallRecord};
 
 /// How often answers are looked for though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -42,7 +44,7 @@ pub struct Aside {
     /// Where streams and calls are found.
     pub board: Switchboard,
     /// The session.
-    pub live: std::sync::Arc<Live>,
+    pub live: Arc<Live>,
     /// The call that says them; it writes to the session's standing stream.
     pub record: CallRecord,
     /// How long the log lives after its last event.
@@ -69,8 +71,8 @@ impl Aside {
             tokio::select! {
                 biased;
                 message = messages.recv() => match message {
-                    Some(message) => self.say(&message, &mut known).await,
-                    None => break,
+                    Some(message) if self.say(&message, &mut known).await.is_continue() => {}
+                    Some(_) | None => break,
                 },
                 () = &mut end => break,
                 _ = looks.tick(), if known == Known::Everywhere => {
@@ -80,7 +82,9 @@ impl Aside {
         }
         messages.close();
         while let Some(message) = messages.recv().await {
-            self.say(&message, &mut known).await;
+            if self.say(&message, &mut known).await.is_break() {
+                break;
+            }
         }
         if known == Known::Everywhere {
             let (session, call) = (&self.live.id, &self.record.name);
@@ -95,7 +99,8 @@ impl Aside {
         }
     }
 
-    async fn say(&self, message: &[u8], known: &mut Known) {
+    /// Says one message. Breaks when the session is gone.
+    async fn say(&self, message: &[u8], known: &mut Known) -> ControlFlow<()> {
         let question = question_in(message);
         let said = async {
             if self.unheard == Unheard::Refused && !self.is_heard(question.is_some()).await? {
@@ -113,11 +118,15 @@ impl Aside {
                 }
             }
             let text = String::from_utf8_lossy(message);
-            self.board.say(&self.live, &text).await?;
-            Ok::<_, StoreError>(Fate::Told)
+            Ok(match self.board.say(&self.live, &text).await? {
+                Appended::At { .. } => Fate::Told,
+                Appended::Gone => Fate::Gone,
+            })
         };
-        let why = match said.await {
-            Ok(Fate::Told) => return,
+        let fate: Result<Fate, StoreError> = said.await;
+        let over = matches!(fate, Ok(Fate::Gone));
+        let why = match fate {
+            Ok(Fate::Told) => return ControlFlow::Continue(()),
             Ok(Fate::Unheard) => "the client has no stream open on which it could be asked",
             Ok(Fate::Gone) => "the session has ended, or the call was cancelled",
             Err(error) => {
@@ -127,6 +136,10 @@ impl Aside {
         };
         if let Some(id) = question {
             self.refuse(&id, why);
+        }
+        match over {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     }
 

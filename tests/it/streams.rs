@@ -9,7 +9,9 @@ use crate::support::cluster::Cluster;
 use crate::support::process::eventually;
 use crate::support::sse::EventStream;
 
+mod asker;
 mod changes;
+mod questions;
 mod recovery;
 mod replies;
 mod resumption;
