@@ -129,9 +129,22 @@ pub struct AuthSettings {
     pub tokens: BTreeMap<String, String>,
 }
 
+/// What form the reply to a request has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyForm {
+    /// One JSON body when the call answers soon and silently, else a stream of events.
+    Auto,
+    /// One JSON body, however long the call takes.
+    Json,
+    /// A stream of events from the start.
+    Sse,
+}
+
 /// `[call]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallSettings {
+    /// What form replies have.
+    pub reply: ReplyForm,
     /// How long a call may stay silent before its reply turns into a stream.
     pub reply_grace: Duration,
     /// How long a call may take in all.
@@ -224,6 +237,7 @@ impl Default for Settings {
             sse: SseSettings::default(),
             auth: AuthSettings::default(),
             call: CallSettings {
+                reply: ReplyForm::Auto,
                 reply_grace: Duration::from_millis(100),
                 timeout: Duration::from_secs(10 * MINUTE),
                 answer_timeout: Duration::from_secs(5 * MINUTE),

@@ -33,6 +33,7 @@ use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
 
 pub mod answer;
+mod aside;
 pub mod attach;
 pub mod body;
 pub mod guard;

@@ -7,6 +7,7 @@ pub mod announce;
 pub mod caller;
 pub mod id;
 pub mod notebooks;
+pub mod reach;
 pub mod record;
 pub mod state;
 
@@ -14,5 +15,6 @@ pub use announce::Announcer;
 pub use caller::{Caller, RequestState, Session};
 pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;
+pub use reach::{Reach, SessionPeer};
 pub use record::{Introduction, LogLevel, Principal, SessionRecord, TransportKind};
 pub use state::{State, StateError};

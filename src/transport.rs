@@ -1,5 +1,6 @@
 //! The live half of a request: the handler that runs it, the peer that the handler talks through, and the reply.
 
+pub mod aside;
 pub mod call;
 pub mod calls;
 pub mod carrier;

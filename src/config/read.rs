@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use super::LogFormat;
+use super::{LogFormat, ReplyForm};
 use crate::session::id::{NODE_ID_BYTES_MAX, NodeId};
 
 /// What the value should have been, in words that follow "expected".
@@ -239,6 +239,15 @@ pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, Expected> {
         ValueKind::String(text) if text == "text" => Ok(LogFormat::Text),
         ValueKind::String(text) if text == "json" => Ok(LogFormat::Json),
         _ => Err("auto, text or json".into()),
+    }
+}
+
+pub(super) fn reply_form(value: &ValueKind) -> Result<ReplyForm, Expected> {
+    match value {
+        ValueKind::String(text) if text == "auto" => Ok(ReplyForm::Auto),
+        ValueKind::String(text) if text == "json" => Ok(ReplyForm::Json),
+        ValueKind::String(text) if text == "sse" => Ok(ReplyForm::Sse),
+        _ => Err("auto, json or sse".into()),
     }
 }
 

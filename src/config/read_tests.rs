@@ -164,6 +164,8 @@ fn log_settings_are_what_tracing_takes() {
     }
     assert_eq!(log_format(&of("json")), Ok(LogFormat::Json));
     assert!(log_format(&of("xml")).is_err());
+    assert_eq!(reply_form(&of("sse")), Ok(ReplyForm::Sse));
+    assert!(reply_form(&of("SSE")).is_err());
 }
 
 #[test]

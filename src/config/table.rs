@@ -134,6 +134,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             Ok(())
         }),
     },
+    setting!(call.reply, read::reply_form),
     setting!(call.reply_grace, |v| read::duration(v, ZERO..=MINUTE)),
     setting!(call.timeout, |v| read::duration(v, MOMENT..=DAY)),
     setting!(call.answer_timeout, |v| read::duration(v, MOMENT..=DAY)),

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::protocol::error::{RETRY_AFTER_SECONDS, Refusal, error_body};
 use crate::telemetry::metrics;
-use crate::transport::reply::{Finished, Reply};
+use crate::transport::reply::{Finished, Reply, event as as_event};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -92,12 +92,22 @@ fn whole(finished: Finished) -> Response {
     response
 }
 
+/// One message as a stream of its own, which ends after it.
+#[must_use]
+pub fn event(message: &[u8]) -> Response {
+    streamed(Body::from(as_event(message)))
+}
+
 /// Server-sent events.
 #[must_use]
 pub fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
     let events =
         futures::stream::poll_fn(move |cx| events.poll_recv(cx).map(|event| event.map(Ok::<_, Infallible>)));
-    let mut response = Response::new(Body::from_stream(events));
+    streamed(Body::from_stream(events))
+}
+
+fn streamed(events: Body) -> Response {
+    let mut response = Response::new(events);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, EVENT_STREAM);
     headers.insert(CACHE_CONTROL, NO_STORE);

@@ -12,6 +12,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::config::ReplyForm;
 use crate::protocol::error::Refusal;
 
 /// How long a body may take to arrive.
@@ -40,13 +41,15 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`Refusal::NotAcceptable`].
-pub fn check_accept(headers: &HeaderMap) -> Result<(), Refusal> {
-    const RULE: &str = "send Accept: application/json, text/event-stream";
+pub fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<(), Refusal> {
+    const BOTH: &str = "send Accept: application/json, text/event-stream";
     let anything = !headers.contains_key(ACCEPT);
-    if anything || (accepts(headers, "application", "json") && accepts(headers, "text", "event-stream")) {
-        Ok(())
-    } else {
-        Err(Refusal::NotAcceptable(RULE))
+    let json = anything || accepts(headers, "application", "json");
+    let stream = anything || accepts(headers, "text", "event-stream");
+    match (json, stream, form) {
+        (true, true, _) | (true, _, ReplyForm::Json) => Ok(()),
+        (_, _, ReplyForm::Json) => Err(Refusal::NotAcceptable("send Accept: application/json")),
+        _ => Err(Refusal::NotAcceptable(BOTH)),
     }
 }
 
@@ -231,7 +234,7 @@ mod tests {
     fn accept(value: &'static str) -> Result<(), Refusal> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(value));
-        check_accept(&headers)
+        check_accept(&headers, ReplyForm::Auto)
     }
 
     #[test]
@@ -255,7 +258,17 @@ mod tests {
         ] {
             assert!(accept(bad).is_err(), "{bad}");
         }
-        assert_eq!(check_accept(&HeaderMap::new()), Ok(()));
+        assert_eq!(check_accept(&HeaderMap::new(), ReplyForm::Auto), Ok(()));
+    }
+
+    #[test]
+    fn who_gets_single_bodies_only_need_not_accept_streams() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        assert_eq!(check_accept(&headers, ReplyForm::Json), Ok(()));
+        assert!(check_accept(&headers, ReplyForm::Sse).is_err());
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        assert!(check_accept(&headers, ReplyForm::Json).is_err());
     }
 
     #[test]

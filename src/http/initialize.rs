@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit};
 use super::{Shared, answer};
 use crate::cluster::unix_ms;
+use crate::config::ReplyForm;
 use crate::protocol::classify::check_client_size;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
@@ -47,7 +48,11 @@ pub(super) async fn initialize(
     note(Era::Legacy, "initialize", Some(&id.tag()));
     let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
     let text = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
-    let mut response = answer::json(StatusCode::OK, text);
+    let mut response = match shared.settings.call.reply {
+        // There is no session yet that could keep it: it cannot be taken up, and need not be.
+        ReplyForm::Sse => answer::event(&text),
+        ReplyForm::Auto | ReplyForm::Json => answer::json(StatusCode::OK, text),
+    };
     let value = HeaderValue::from_str(id.as_str()).map_err(|error| internal(&error))?;
     response.headers_mut().insert(SESSION_HEADER.clone(), value);
     Ok(response)

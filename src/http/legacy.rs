@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
+use super::aside::{ToClient, beside_reply, outside, silence};
 use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
+use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
@@ -43,17 +45,15 @@ pub(super) async fn request(
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
-    let (out, messages) = outbound();
-    let log = log(shared, &came, &live, &request, &peek, None);
-    let running = begin(
-        shared,
-        &came,
-        &live,
-        request,
-        peek,
-        Run::first(log.record.name.clone(), cancel.clone(), out),
-    )
-    .await?;
+    let single = shared.settings.call.reply == ReplyForm::Json;
+    let stream = single.then(StreamId::standalone);
+    let log = log(shared, &came, &live, &request, &peek, stream);
+    let (out, messages) = match single {
+        true => (beside_reply(shared, &live, log.record.clone()), silence()),
+        false => outbound(),
+    };
+    let run = Run::first(log.record.name.clone(), cancel.clone(), out);
+    let running = begin(shared, &came, &live, request, peek, run).await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
@@ -111,7 +111,8 @@ pub(super) async fn batch(
     came: Came,
     items: Vec<Result<Message<'_>, Refusal>>,
 ) -> Result<Response, Refusal> {
-    body::check_accept(&came.parts.headers)?;
+    let form = shared.settings.call.reply;
+    body::check_accept(&came.parts.headers, form)?;
     let live = session(shared, &came).await?;
     note(Era::Legacy, "other", Some(&live.tag));
     if !live.revision().allows_batches() {
@@ -126,15 +127,15 @@ pub(super) async fn batch(
                 let id = request.id.clone();
                 let began = match Peek::read(request.params) {
                     Ok(peek) => {
-                        begin(
-                            shared,
-                            &came,
-                            &live,
-                            request,
-                            peek,
-                            Run::first(StreamId::generate(), cancel.child_token(), out.clone()),
-                        )
-                        .await
+                        let stream = Some(StreamId::standalone());
+                        let record = log(shared, &came, &live, &request, &peek, stream).record;
+                        let name = record.name.clone();
+                        let out = match form {
+                            ReplyForm::Json => beside_reply(shared, &live, record),
+                            ReplyForm::Auto | ReplyForm::Sse => out.clone(),
+                        };
+                        let run = Run::first(name, cancel.child_token(), out);
+                        begin(shared, &came, &live, request, peek, run).await
                     }
                     Err(refusal) => Err(refusal),
                 };
@@ -342,9 +343,10 @@ pub(super) async fn notice(
     let typed = typed_notification(&notification.method, notification.params)?;
     let caller = caller(shared, live);
     let handler = Arc::clone(&shared.handler);
+    let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
     shared.work.spawn("notification", async move {
-        notify::deliver(typed, caller, handler, limit).await;
+        notify::deliver(typed, caller, handler, wire, limit).await;
         drop(place);
     });
     Ok(())
@@ -417,9 +419,13 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Fini
     }))
 }
 
-fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
+pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
     let who = live.who();
+    let reach = Arc::new(ToClient {
+        shared: Arc::clone(shared),
+        live: Arc::clone(live),
+    });
     Caller {
         revision: who.revision,
         node: shared.node.clone(),
@@ -427,7 +433,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         principal: live.record.principal.clone(),
         client: Some(Arc::clone(&who.client)),
         capabilities: who.capabilities,
-        session: Some(Session::new(live.id.clone(), who.client, state)),
+        session: Some(Session::new(live.id.clone(), who.client, state, reach)),
         notebooks: shared.notebooks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),

@@ -196,7 +196,7 @@ async fn serve(
 }
 
 async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -> Result<Response, Refusal> {
-    body::check_accept(&came.parts.headers)?;
+    body::check_accept(&came.parts.headers, shared.settings.call.reply)?;
     let header = version_header(&came.parts);
     let peek = Peek::read(request.params).map_err(|refusal| malformed(header, refusal))?;
     let meta = peek.meta.protocol_version();
@@ -256,6 +256,7 @@ pub(crate) fn call_times(shared: &Shared) -> CallTimes {
 
 pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {
     ReplyTimes {
+        form: shared.settings.call.reply,
         grace: shared.settings.call.reply_grace,
         keep_alive: shared.settings.call.keep_alive,
     }

@@ -7,7 +7,8 @@ use rmcp::model::{ClientCapabilities, ClientRequest};
 use tokio_util::sync::CancellationToken;
 
 use super::mcp::{Came, call_times, note, permit, reply_times, version_header};
-use super::{Shared, answer};
+use super::{Shared, answer, body};
+use crate::config::ReplyForm;
 use crate::protocol::classify::{check_modern, is_legacy_only};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
@@ -49,8 +50,14 @@ pub(super) async fn request(
     }
     let place = permit(shared)?;
     // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
+    let mut times = reply_times(shared);
     let cancel = match &typed {
-        ClientRequest::SubscriptionsListenRequest(_) => shared.leaving.child_token(),
+        ClientRequest::SubscriptionsListenRequest(_) => {
+            // It is a stream, whatever form other replies have.
+            times.form = ReplyForm::Auto;
+            body::check_accept(&came.parts.headers, times.form)?;
+            shared.leaving.child_token()
+        }
         _ => CancellationToken::new(),
     };
     let call = Call {
@@ -81,7 +88,7 @@ pub(super) async fn request(
         finished
     });
     let flight = Flight::new(running, messages, cancel, false, shared.work.clone());
-    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+    Ok(answer::reply(flight.reply(times).await))
 }
 
 fn caller(

@@ -162,7 +162,9 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     let Some(live) = shared.sessions.recall(session).await? else {
         return Ok(());
     };
-    if record.cancelled {
+    // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
+    // its connection.
+    if record.cancelled || !record.is_awaited() {
         return Ok(end_unanswered(shared, &live, record).await?);
     }
     if let Some(body) = record.body.clone() {
@@ -186,7 +188,7 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     Ok(())
 }
 
-/// Ends a call whose client has cancelled it, and wants no answer.
+/// Ends a call that nobody waits for.
 async fn end_unanswered(shared: &Shared, live: &Live, record: &CallRecord) -> Result<(), StoreError> {
     let ttl = shared.settings.session.ttl;
     let ended = shared

@@ -28,7 +28,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::{Introduction, Principal, SessionId, SessionRecord, TransportKind};
-use crate::store::streams::{Begun, StreamId};
+use crate::store::streams::{Appended, Begun, StreamId};
 use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
@@ -391,7 +391,10 @@ async fn say_error(shared: &Shared, live: &Live, id: &RequestId, error: &ErrorDa
 }
 
 async fn say(shared: &Shared, live: &Live, message: &str) -> Result<(), Refusal> {
-    Ok(shared.board.say(live, message).await?)
+    match shared.board.say(live, message).await? {
+        Appended::At { .. } => Ok(()),
+        Appended::Gone => Err(Refusal::SessionNotFound),
+    }
 }
 
 fn session_id(uri: &Uri) -> Option<&str> {

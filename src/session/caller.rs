@@ -12,6 +12,7 @@ use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec, Request
 use super::announce::Announcer;
 use super::id::{NodeId, SessionId};
 use super::notebooks::Notebooks;
+use super::reach::{Reach, SessionPeer};
 use super::record::Principal;
 use super::state::State;
 use crate::protocol::era::{Era, Revision};
@@ -34,13 +35,19 @@ pub struct Session {
     id: SessionId,
     client: Arc<Implementation>,
     state: State,
+    reach: Arc<dyn Reach>,
 }
 
 impl Session {
-    /// A handle to session `id` of `client`, whose state is `state`.
+    /// A handle to session `id` of `client`, whose state is `state`, and whose client `reach` reaches.
     #[must_use]
-    pub fn new(id: SessionId, client: Arc<Implementation>, state: State) -> Self {
-        Self { id, client, state }
+    pub fn new(id: SessionId, client: Arc<Implementation>, state: State, reach: Arc<dyn Reach>) -> Self {
+        Self {
+            id,
+            client,
+            state,
+            reach,
+        }
     }
 
     /// The session's id. It is a credential: log [`SessionId::tag`] instead.
@@ -53,6 +60,13 @@ impl Session {
     #[must_use]
     pub fn client(&self) -> &Implementation {
         &self.client
+    }
+
+    /// Opens a peer that outlasts the request: for tasks that go on when their call has ended. It must be dropped when it is
+    /// no longer used.
+    #[must_use]
+    pub fn peer(&self) -> SessionPeer {
+        self.reach.peer()
     }
 
     /// The session's JSON state.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 pub use crate::session::announce::Topic;
-use crate::session::{NodeId, SessionId};
+use crate::session::{NodeId, SessionId, TransportKind};
 
 /// The most events that one stream keeps; the oldest go first.
 pub const STREAM_EVENTS_MAX: u64 = 1024;
@@ -64,6 +64,15 @@ impl StreamId {
         Self(Self::SSE.into())
     }
 
+    /// The stream that stands as long as a session of that transport.
+    #[must_use]
+    pub fn standing(transport: TransportKind) -> Self {
+        match transport {
+            TransportKind::Streamable => Self::standalone(),
+            TransportKind::Sse => Self::sse(),
+        }
+    }
+
     /// Reads a name: 1 to 32 ASCII letters and digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -111,7 +120,7 @@ pub struct CallRecord {
     pub stream: StreamId,
     /// The node that runs it.
     pub node: NodeId,
-    /// The request's id as JSON text, with its type.
+    /// The request's id as JSON text, with its type; empty for what the server asks outside any request.
     pub request: String,
     /// The method.
     pub method: String,
@@ -121,6 +130,15 @@ pub struct CallRecord {
     pub body: Option<String>,
     /// Whether the client has cancelled it since it was registered. Only [`StreamStore::claim`] says so.
     pub cancelled: bool,
+}
+
+impl CallRecord {
+    /// Whether its answer goes into its stream. That of a call that only asks beside its reply, or answers nothing, does not:
+    /// the standalone stream of a session carries no responses (2025-11-25, Transports, "Listening for Messages").
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.request.is_empty() && self.stream.as_str() != StreamId::STANDALONE
+    }
 }
 
 impl fmt::Debug for CallRecord {

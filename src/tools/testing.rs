@@ -24,8 +24,19 @@ use crate::session::announce::{Announce, Topic};
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::{
-    Announcer, Caller, NodeId, Notebooks, Principal, RequestState, Session, SessionId, State, StateError,
+    Announcer, Caller, NodeId, Notebooks, Principal, Reach, RequestState, Session, SessionId, SessionPeer,
+    State, StateError,
 };
+
+/// Reaches nobody.
+#[derive(Debug)]
+struct Nobody;
+
+impl Reach for Nobody {
+    fn peer(&self) -> SessionPeer {
+        unreachable!("the notebook speaks in its calls only")
+    }
+}
 
 /// State in memory, without bounds.
 #[derive(Debug, Default)]
@@ -129,7 +140,7 @@ impl Client {
         store.homes.lock().unwrap().insert(home.clone(), BTreeMap::new());
         let state = State::new(store.clone(), home);
         let implementation = Arc::new(Implementation::new("test", "1"));
-        let session = Session::new(id, implementation, state);
+        let session = Session::new(id, implementation, state, Arc::new(Nobody));
         Self::new(store, Revision::V2025_11_25, Some(session), capabilities)
     }
 

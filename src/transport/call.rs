@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span, error};
 
 use super::calls::{ANSWERS_WAITING_MAX, Calls};
 use super::handler::Handler;
-use super::peer::{self, LogGate, WireSettings};
+use super::peer::{self, LogGate, Wire, WireSettings};
 use super::reply::Finished;
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
@@ -137,7 +137,7 @@ pub fn run(
     let running = async move {
         let measured = metrics::Request::begin(call.caller.era(), call.method);
         let in_flight = metrics::call_in_flight();
-        let peer = peer::open(peer_info(&call.caller), wire, outbound, answers_in);
+        let peer = peer::open(peer_info(&call.caller), Wire::new(wire, outbound, answers_in));
         let era = call.caller.era();
         let id = call.id.clone();
         let cancel = call.cancel.clone();
@@ -275,7 +275,7 @@ pub async fn initialize(
         announcer: caller.announcer.clone(),
         listeners: Arc::default(),
     };
-    let peer = peer::open(params.clone(), wire, outbound, answers);
+    let peer = peer::open(params.clone(), Wire::new(wire, outbound, answers));
     let cancel = CancellationToken::new();
     let mut context = RequestContext::new(RequestId::Number(0), peer.peer().clone());
     context.ct = cancel.clone();

@@ -20,14 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::peer_info;
 use super::handler::Handler;
-use super::peer::Closed;
+use super::peer::{Closed, Wire};
 use crate::session::Caller;
 
-/// Runs the handler for one notification, at most `limit`.
+/// Runs the handler for one notification, at most `limit`. What it sends meanwhile goes through `wire`.
 pub async fn deliver(
     mut notification: ClientNotification,
     caller: Caller,
     handler: Arc<dyn Handler>,
+    wire: Wire,
     limit: Duration,
 ) {
     let info: InitializeRequestParams = peer_info(&caller);
@@ -39,6 +40,7 @@ pub async fn deliver(
     let wire = Once {
         notification: Some(notification),
         done: done.clone(),
+        wire,
     };
     let forward = Forward { handler, done, limit };
     // It ends with the handler, which the limit is on.
@@ -47,10 +49,11 @@ pub async fn deliver(
     }
 }
 
-/// A transport that brings one notification, and closes when it is done with.
+/// A transport that brings one notification, then answers to what its handler asks, and closes when it is done with.
 struct Once {
     notification: Option<ClientNotification>,
     done: CancellationToken,
+    wire: Wire,
 }
 
 impl Transport<RoleServer> for Once {
@@ -58,18 +61,20 @@ impl Transport<RoleServer> for Once {
 
     fn send(
         &mut self,
-        _item: TxJsonRpcMessage<RoleServer>,
+        item: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), Closed>> + Send + 'static {
-        // A notification has no reply to send anything on.
-        std::future::ready(Err(Closed))
+        self.wire.send(item)
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         if let Some(notification) = self.notification.take() {
             return Some(JsonRpcMessage::notification(notification));
         }
-        self.done.cancelled().await;
-        None
+        let done = self.done.clone();
+        tokio::select! {
+            () = done.cancelled() => None,
+            message = self.wire.receive() => message,
+        }
     }
 
     fn close(&mut self) -> impl Future<Output = Result<(), Closed>> + Send {

@@ -105,26 +105,33 @@ struct Idle;
 
 impl ServerHandler for Idle {}
 
-/// Opens the peer of one call. What it sends comes out of the receiver of `outbound`.
+/// Opens the peer of one call, or of what says things outside any.
 #[must_use]
 pub fn open(
     info: InitializeRequestParams,
-    settings: WireSettings,
-    outbound: mpsc::Sender<Bytes>,
-    answers: mpsc::Receiver<Answer>,
+    wire: Wire,
 ) -> RunningService<RoleServer, impl rmcp::Service<RoleServer>> {
-    let wire = Wire {
-        settings,
-        outbound,
-        answers,
-        refused: Vec::new(),
-        listening: None,
-        open: BTreeMap::new(),
-    };
     serve_directly(Idle, wire, Some(info))
 }
 
 impl Wire {
+    /// What is sent comes out of the receiver of `outbound`.
+    #[must_use]
+    pub fn new(
+        settings: WireSettings,
+        outbound: mpsc::Sender<Bytes>,
+        answers: mpsc::Receiver<Answer>,
+    ) -> Self {
+        Self {
+            settings,
+            outbound,
+            answers,
+            refused: Vec::new(),
+            listening: None,
+            open: BTreeMap::new(),
+        }
+    }
+
     fn full_id(&self, number: u64) -> RequestId {
         RequestId::String(format!("{}-{number}", self.settings.name).into())
     }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::carrier::SOCKET_EVENTS_MAX;
 use super::logged::Log;
+use crate::config::ReplyForm;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -60,9 +61,11 @@ pub enum Reply {
     Stream(mpsc::Receiver<Bytes>),
 }
 
-/// When a reply turns into a stream, and what keeps it open.
+/// Whether and when a reply turns into a stream, and what keeps it open.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplyTimes {
+    /// What form the reply has.
+    pub form: ReplyForm,
     /// How long a call may stay silent before its reply turns into a stream.
     pub grace: Duration,
     /// How often a silent stream gets a comment.
@@ -99,6 +102,11 @@ impl Flight {
 
     /// Runs the call until it is known what the client gets. A stream goes on in a task of its own.
     pub async fn reply(mut self, times: ReplyTimes) -> Reply {
+        match times.form {
+            ReplyForm::Auto => {}
+            ReplyForm::Json => return Reply::Json(self.whole().await),
+            ReplyForm::Sse => return self.into_stream(times.keep_alive, None, None),
+        }
         let Some(call) = self.call.as_mut() else {
             return Reply::Json(Finished::nothing());
         };
@@ -119,6 +127,27 @@ impl Flight {
             }
             First::Message(message) => self.into_stream(times.keep_alive, Some(message), None),
             First::Silence => self.into_stream(times.keep_alive, None, None),
+        }
+    }
+
+    /// Runs the call to its end, for a client that gets nothing before. What it sends is for nobody, unless its messages go
+    /// elsewhere.
+    async fn whole(&mut self) -> Finished {
+        let Some(call) = self.call.as_mut() else {
+            return Finished::nothing();
+        };
+        let finished = loop {
+            tokio::select! {
+                biased;
+                finished = &mut *call => break finished,
+                Some(unheard) = self.outbound.recv() => drop(unheard),
+            }
+        };
+        self.call = None;
+        // A cancelled call has no response, and a client that wants no stream gets no empty one.
+        match finished.body {
+            Some(_) => finished,
+            None => Finished::nothing(),
         }
     }
 
@@ -318,8 +347,8 @@ impl Client {
     }
 }
 
-/// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.
-pub(super) fn event(message: &[u8]) -> Bytes {
+/// A message as a server-sent event without an id. JSON text has no line breaks, so it is one `data:` line.
+pub fn event(message: &[u8]) -> Bytes {
     const HEAD: &[u8] = b"event: message\ndata: ";
     const TAIL: &[u8] = b"\n\n";
     let mut bytes = BytesMut::with_capacity(HEAD.len() + message.len() + TAIL.len());
@@ -363,6 +392,7 @@ mod tests {
     use super::*;
 
     const TIMES: ReplyTimes = ReplyTimes {
+        form: ReplyForm::Auto,
         grace: Duration::from_millis(1),
         keep_alive: Duration::from_secs(60),
     };

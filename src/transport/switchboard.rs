@@ -13,7 +13,7 @@ use super::hub::Hub;
 use super::topics::Listeners;
 use crate::cluster::ring::{Bell, Ears};
 use crate::cluster::{Live, Sessions};
-use crate::session::{NodeId, SessionId, TransportKind};
+use crate::session::{NodeId, SessionId};
 use crate::store::streams::{Answered, Appended, Event, Inbox, StreamId};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -105,21 +105,22 @@ impl Switchboard {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn say(&self, live: &Live, message: &str) -> Result<(), StoreError> {
-        let stream = &match live.record.transport {
-            TransportKind::Streamable => StreamId::standalone(),
-            TransportKind::Sse => StreamId::sse(),
-        };
-        let append = self
+    pub async fn say(&self, live: &Live, message: &str) -> Result<Appended, StoreError> {
+        let stream = &StreamId::standing(live.record.transport);
+        let appended = self
             .store
-            .append(&live.id, stream, message, &self.node, None, self.ttl);
-        if let Appended::At { number, holder } = append.await?
-            && holder.is_some_and(|holder| holder.node == self.node)
+            .append(&live.id, stream, message, &self.node, None, self.ttl)
+            .await?;
+        if let Appended::At {
+            number,
+            holder: Some(holder),
+        } = &appended
+            && holder.node == self.node
         {
-            let data = message.to_owned();
+            let (number, data) = (*number, message.to_owned());
             self.hub.offer(&live.id, stream, Event { number, data }, false);
         }
-        Ok(())
+        Ok(appended)
     }
 
     /// Looks what came for a call of this node through other nodes, and hands it over.

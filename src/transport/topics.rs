@@ -175,7 +175,7 @@ impl Switchboard {
             let key = key_of(topic);
             let known = before.get(&key).copied();
             if tell == Tell::Changes && known.is_some_and(|known| known != count) {
-                self.say(live, &notification(topic).to_string()).await?;
+                drop(self.say(live, &notification(topic).to_string()).await?);
             }
             // Without telling, what was not told yet stays so.
             let noted = if tell == Tell::Nothing {

@@ -9,9 +9,14 @@ use crate::support::cluster::Cluster;
 use crate::support::process::eventually;
 use crate::support::sse::EventStream;
 
+mod asker;
 mod changes;
 mod lost;
+mod questions;
 mod recovery;
+mod replies;
+mod resumption;
+mod talker;
 
 fn countdown(from: u32, interval_ms: u32) -> Value {
     json!({"name": "countdown", "arguments": {"from": from, "interval_ms": interval_ms}, "_meta": {"progressToken": "p"}})

@@ -3,6 +3,7 @@
 pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod inside;
 pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod program;

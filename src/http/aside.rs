@@ -1,0 +1,110 @@
+//! What the handlers of a session say beside its replies, because those are single JSON bodies or there is none.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmcp::model::RequestId;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, legacy};
+use crate::cluster::{Live, unix_ms};
+use crate::config::ReplyForm;
+use crate::session::{Reach, SessionPeer};
+use crate::store::streams::{CallRecord, StreamId};
+use crate::transport::aside::{Aside, Unheard};
+use crate::transport::call::peer_info;
+use crate::transport::calls::ANSWERS_WAITING_MAX;
+use crate::transport::peer::{self, LogGate, Wire, WireSettings};
+use crate::transport::reply::outbound;
+
+/// Takes what a call sends whose reply is a single body to the session's standing stream.
+pub(super) fn beside_reply(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord) -> Sender<Bytes> {
+    let (out, messages) = outbound();
+    let aside = aside(shared, live, record, Unheard::Refused);
+    shared.work.spawn("aside", aside.run(messages, pending()));
+    out
+}
+
+/// Reaches the client of a session outside any request.
+#[derive(Debug)]
+pub(super) struct ToClient {
+    pub(super) shared: Arc<Shared>,
+    pub(super) live: Arc<Live>,
+}
+
+impl Reach for ToClient {
+    fn peer(&self) -> SessionPeer {
+        let info = peer_info(&legacy::caller(&self.shared, &self.live));
+        let open = peer::open(info, outside(&self.shared, &self.live));
+        SessionPeer::new(open.peer().clone(), Arc::new(open))
+    }
+}
+
+/// A wire to the session's standing stream, for what belongs to no request.
+pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
+    let name = StreamId::generate();
+    let record = CallRecord {
+        stream: StreamId::standing(live.record.transport),
+        name: name.clone(),
+        node: shared.node.clone(),
+        request: String::new(),
+        method: "outside".to_owned(),
+        started_ms: unix_ms(),
+        body: None,
+        cancelled: false,
+    };
+    let unheard = match shared.settings.call.reply {
+        ReplyForm::Json => Unheard::Refused,
+        ReplyForm::Auto | ReplyForm::Sse => Unheard::Kept,
+    };
+    let (out, messages) = outbound();
+    let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let name: Arc<str> = name.as_str().into();
+    let cancel = CancellationToken::new();
+    let id = RequestId::String(Arc::clone(&name));
+    let registered = shared
+        .board
+        .calls
+        .register(live.id.clone(), id, Arc::clone(&name), cancel, answers);
+    let aside = aside(shared, live, record, unheard);
+    let (ended, stopping) = (live.ended.clone(), shared.work.stopping().clone());
+    shared.work.spawn("outside", async move {
+        let end = async {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = stopping.cancelled() => {}
+            }
+        };
+        aside.run(messages, end).await;
+        // Whoever still waits for an answer is told that none will come.
+        drop(registered);
+    });
+    let settings = WireSettings {
+        name,
+        first_request: 0,
+        logs: LogGate::Session(Arc::clone(live)),
+        capabilities: live.who().capabilities,
+        answer_timeout: shared.settings.call.answer_timeout,
+        announcer: shared.announcer(),
+        listeners: Arc::clone(&shared.board.listeners),
+    };
+    Wire::new(settings, out, answers_in)
+}
+
+/// What says things to the session as the call of that record.
+pub(super) fn aside(shared: &Shared, live: &Arc<Live>, record: CallRecord, unheard: Unheard) -> Aside {
+    Aside {
+        board: shared.board.clone(),
+        live: Arc::clone(live),
+        record,
+        ttl: shared.settings.session.ttl,
+        unheard,
+    }
+}
+
+/// What a reply hears of a call that says everything beside it: nothing.
+pub(super) fn silence() -> Receiver<Bytes> {
+    mpsc::channel(1).1
+}

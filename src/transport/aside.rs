@@ -1,0 +1,203 @@
+//! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers come back from
+//! any node.
+
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmcp::ErrorData;
+use rmcp::model::{ErrorCode, RequestId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::debug;
+
+use super::calls::Kept;
+use super::switchboard::Switchboard;
+use crate::cluster::Live;
+use crate::protocol::error::CODE_TRANSPORT;
+use crate::store::StoreError;
+use crate::store::streams::{Appended, Begun, CallRecord};
+
+/// How often answers are looked for though nobody rang: a lost ring delays, and never loses.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a question waits for a client that is about to open its stream, or opens it again.
+const STREAM_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks whether the stream is there.
+const STREAM_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What becomes of what is said while nobody carries the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unheard {
+    /// It is kept for the client's next stream.
+    Kept,
+    /// Notifications are dropped, and questions answered by an error: a client that wants single bodies may never open a
+    /// stream.
+    Refused,
+}
+
+/// Says things to a session beside its replies.
+#[derive(Debug)]
+pub struct Aside {
+    /// Where streams and calls are found.
+    pub board: Switchboard,
+    /// The session.
+    pub live: Arc<Live>,
+    /// The call that says them; it writes to the session's standing stream.
+    pub record: CallRecord,
+    /// How long the log lives after its last event.
+    pub ttl: Duration,
+    /// What becomes of what nobody hears.
+    pub unheard: Unheard,
+}
+
+impl Aside {
+    /// Says what comes out of `messages`, until nobody is left who could say more, or `end`.
+    pub async fn run(self, mut messages: mpsc::Receiver<Bytes>, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        // Held once other nodes know of the call, so that answers find it.
+        let mut known = None;
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                message = messages.recv() => match message {
+                    Some(message) if self.say(&message, &mut known).await.is_continue() => {}
+                    Some(_) | None => break,
+                },
+                () = &mut end => break,
+                _ = looks.tick(), if known.is_some() => {
+                    self.board.look_after(&self.live.id, &self.record.name).await;
+                }
+            }
+        }
+        messages.close();
+        while let Some(message) = messages.recv().await {
+            if self.say(&message, &mut known).await.is_break() {
+                break;
+            }
+        }
+        if known.is_some() {
+            let (session, call) = (&self.live.id, &self.record.name);
+            let ended = self
+                .board
+                .store
+                .call_end(session, call, None, &self.board.node, self.ttl)
+                .await;
+            if let Err(error) = ended {
+                debug!(session = self.live.tag, %error, "a call that only asked may still be registered");
+            }
+        }
+    }
+
+    /// Says one message. Breaks when the session is gone.
+    async fn say(&self, message: &[u8], known: &mut Option<Kept>) -> ControlFlow<()> {
+        let question = question_in(message);
+        let said = async {
+            if self.unheard == Unheard::Refused && !self.is_heard(question.is_some()).await? {
+                return Ok(Fate::Unheard);
+            }
+            if question.is_some() && known.is_none() {
+                let kept = self.board.calls.keep(&self.record.name);
+                match self
+                    .board
+                    .store
+                    .call_begin(&self.live.id, &self.record, None, self.ttl)
+                    .await?
+                {
+                    Begun::Begun => *known = Some(kept),
+                    Begun::Cancelled | Begun::Gone => return Ok(Fate::Gone),
+                }
+            }
+            let text = String::from_utf8_lossy(message);
+            Ok(match self.board.say(&self.live, &text).await? {
+                Appended::At { .. } => Fate::Told,
+                Appended::Gone => Fate::Gone,
+            })
+        };
+        let fate: Result<Fate, StoreError> = said.await;
+        let over = matches!(fate, Ok(Fate::Gone));
+        let why = match fate {
+            Ok(Fate::Told) => return ControlFlow::Continue(()),
+            Ok(Fate::Unheard) => "the client has no stream open on which it could be asked",
+            Ok(Fate::Gone) => "the session has ended, or the call was cancelled",
+            Err(error) => {
+                debug!(session = self.live.tag, %error, "a message beside a reply was lost");
+                "the client could not be asked: the store is out of reach"
+            }
+        };
+        if let Some(id) = question {
+            self.refuse(&id, why);
+        }
+        match over {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Whether somebody carries the session's stream. For a question it waits a moment.
+    async fn is_heard(&self, waits: bool) -> Result<bool, StoreError> {
+        let until = Instant::now() + if waits { STREAM_WITHIN } else { Duration::ZERO };
+        let (session, stream) = (&self.live.id, &self.record.stream);
+        loop {
+            if self.board.hub.carries(session, stream)
+                || self.board.store.holder(session, stream).await?.is_some()
+            {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            sleep(STREAM_LOOK_EVERY).await;
+        }
+    }
+
+    /// Answers a question in the client's place: whoever asked must not wait in vain.
+    fn refuse(&self, id: &RequestId, why: &'static str) {
+        let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
+        let answered = serde_json::value::to_raw_value(&error)
+            .map(|error| self.board.calls.answer(&self.live.id, id, Err(error)));
+        debug!(session = self.live.tag, ?answered, why, "a question was not put");
+    }
+}
+
+/// What became of a message.
+enum Fate {
+    Told,
+    Unheard,
+    Gone,
+}
+
+/// The id of a request to the client, if the message is one.
+fn question_in(message: &[u8]) -> Option<RequestId> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        id: Option<RequestId>,
+        #[serde(borrow)]
+        method: Option<&'a RawValue>,
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(message).ok()?;
+    envelope.method.and(envelope.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_are_questions() {
+        let id = question_in(br#"{"jsonrpc":"2.0","id":"a-0","method":"ping"}"#);
+        assert_eq!(id, Some(RequestId::String("a-0".into())));
+        for other in [
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            "[]",
+        ] {
+            assert_eq!(question_in(other.as_bytes()), None, "{other}");
+        }
+    }
+}
