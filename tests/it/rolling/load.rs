@@ -18,6 +18,7 @@ use super::watch::{self, Beat};
 use super::wire::Wire;
 use crate::support::client::{LEGACY, MODERN};
 use crate::support::cluster::Cluster;
+use crate::support::process::eventually;
 
 /// How many clients call tools, by what they speak; four more watch a note.
 const CALLERS: [(Speaks, usize); 5] = [
@@ -115,6 +116,16 @@ impl Load {
             self.ledger.figures(),
             cluster.warnings()
         );
+    }
+
+    /// Waits until that many more calls are answered.
+    pub(super) async fn works(&self, cluster: &Cluster, calls: usize) {
+        let before = self.ledger.figures().calls;
+        eventually("calls are answered all the time", || async {
+            self.check(cluster);
+            (self.ledger.figures().calls >= before + calls).then_some(())
+        })
+        .await;
     }
 
     /// Lets the calls in flight end, and fails the test when anything went wrong.

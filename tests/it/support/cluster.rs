@@ -69,15 +69,20 @@ impl Cluster {
 
     /// What nodes warned of, also those that were started again since.
     pub(crate) fn warnings(&self) -> String {
+        self.said(&["\"WARN\"", "\"ERROR\""]).join("\n")
+    }
+
+    /// The lines of all logs that have one of these in them.
+    pub(crate) fn said(&self, any_of: &[&str]) -> Vec<String> {
         let logs = self.former.iter().chain(&self.nodes).map(Node::log);
-        let mut warnings = String::new();
+        let mut said = Vec::new();
         for log in logs {
             let lines = log
                 .lines()
-                .filter(|line| line.contains("WARN") || line.contains("ERROR"));
-            warnings.extend(lines.flat_map(|line| [line, "\n"]));
+                .filter(|line| any_of.iter().any(|words| line.contains(words)));
+            said.extend(lines.map(str::to_owned));
         }
-        warnings
+        said
     }
 
     /// Node number `index`, from 0.
