@@ -34,6 +34,7 @@ use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
 use crate::transport::reply::outbound;
 use crate::transport::request::Peek;
+use crate::transport::topics::Tell;
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
 const CLIENT_KEY_CHARS_MIN: usize = 32;
@@ -140,6 +141,12 @@ async fn open(
         Some(after) => after,
         None => oldest_undelivered(shared, &live, &stream, delivered).await?,
     };
+    // What changed while nobody carried the stream was told to nobody.
+    if opened == Opened::Found
+        && let Err(error) = shared.board.sync(&live, Tell::Changes).await
+    {
+        debug!(session = live.tag, %error, "a session is told of changes when it comes back");
+    }
     let terms = Terms {
         node: shared.node.clone(),
         kind: StreamKind::Sse,

@@ -19,6 +19,7 @@ mod library;
 mod nodes;
 mod official_clients;
 mod readme;
+mod rolling;
 mod sse;
 mod start;
 mod store;

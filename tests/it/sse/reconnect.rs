@@ -112,3 +112,28 @@ async fn a_session_without_a_stream_answers_410_and_says_where_to_go() {
     })
     .await;
 }
+
+/// Nobody was there to be told: the counts say what changed.
+#[tokio::test]
+async fn what_changed_without_a_stream_is_told_on_the_next_one() {
+    let cluster = Cluster::of(3).await;
+    let mut client = Client::start(&cluster, 0, json!({})).await;
+    let writer = cluster.client();
+    let opened = writer.call("open_notebook", json!({})).await.ok();
+    let notebook = opened.structured()["notebook"].clone();
+    let uri = format!("note://{}/colour", notebook.as_str().expect("a handle"));
+    client.ask("resources/subscribe", json!({"uri": uri})).await;
+    let (other, _) = open(&format!("{}/sse", client.urls[1]), None).await;
+    drop(std::mem::replace(&mut client.stream, other));
+    let request = client.message("ping", json!({}));
+    eventually("410 without a connection", || async {
+        (client.post_to(1, &request).await.status == 410).then_some(())
+    })
+    .await;
+    let write = json!({"key": "colour", "value": "teal", "notebook": notebook});
+    writer.call("remember", write).await.ok();
+    client.reconnect(2, None).await;
+    let told = client.stream.method("notifications/resources/updated").await;
+    assert_eq!(told["params"]["uri"], uri.as_str());
+    assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
+}

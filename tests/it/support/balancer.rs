@@ -12,6 +12,18 @@ const INSTALL: &str = "apt-get install haproxy, or run `make setup`";
 /// Another test may take a port between choosing and binding.
 const STARTS_MAX: usize = 5;
 
+/// The header by which it says whose answer this is.
+pub(crate) const SERVED_BY: &str = "x-served-by";
+
+/// What it knows of a server from its health checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// It gets its share of requests.
+    Up,
+    /// It gets none.
+    Down,
+}
+
 /// A HAProxy that gives every request to the next server, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Balancer {
@@ -51,6 +63,20 @@ impl Balancer {
     /// Everything it printed so far.
     pub(crate) fn log(&self) -> String {
         self.lock().log()
+    }
+
+    /// Waits until it gives requests to this server, counted from 0, or does no longer.
+    pub(crate) async fn until(&self, server: usize, state: Server) {
+        let wanted = match state {
+            Server::Up => "UP",
+            Server::Down => "DOWN",
+        };
+        let what = format!("HAProxy finds server {server} {wanted}");
+        eventually(&what, || async {
+            let servers = self.column("status").await?;
+            (servers.get(server)? == wanted).then_some(())
+        })
+        .await;
     }
 
     /// How many requests each server answered with 2xx, in the order of the ports. Health checks do not count.
@@ -118,12 +144,14 @@ defaults
   timeout client 10m
   timeout server 10m
   timeout http-request 10s
+  timeout check 2s
 frontend stats
   bind 127.0.0.1:{stats_port}
   stats enable
   stats uri /stats
 frontend mcp
   bind 127.0.0.1:{port}
+  http-response set-header {SERVED_BY} %s
   default_backend nodes
 backend nodes
   balance roundrobin

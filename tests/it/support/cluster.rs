@@ -1,5 +1,7 @@
 //! Several nodes on one Redis.
 
+use std::path::{Path, PathBuf};
+
 use futures::future::join_all;
 
 use super::balancer::Balancer;
@@ -13,6 +15,9 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     redis: Redis,
     env: Vec<(String, String)>,
+    program: PathBuf,
+    /// Nodes whose place another has taken: what they said may be asked for.
+    former: Vec<Node>,
 }
 
 impl Cluster {
@@ -23,7 +28,14 @@ impl Cluster {
 
     /// The same with more environment for every node.
     pub(crate) async fn with(count: usize, env: &[(&str, &str)]) -> Self {
+        Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), count, env).await
+    }
+
+    /// The same of another program that takes the same settings.
+    pub(crate) async fn running(program: &Path, count: usize, env: &[(&str, &str)]) -> Self {
         let mut cluster = Self {
+            program: program.into(),
+            former: Vec::new(),
             nodes: Vec::new(),
             redis: Redis::start().await,
             env: env
@@ -32,16 +44,45 @@ impl Cluster {
                 .collect(),
         };
         let options: Vec<_> = (0..count).map(|index| cluster.options(index)).collect();
-        cluster.nodes = join_all(options.iter().map(Node::start)).await;
+        let nodes = options
+            .iter()
+            .map(|options| Node::start_program(&cluster.program, options));
+        cluster.nodes = join_all(nodes).await;
         cluster
     }
 
     /// Starts one more node; returns its number.
     pub(crate) async fn add(&mut self) -> usize {
         let index = self.nodes.len();
-        let node = Node::start(&self.options(index)).await;
+        let node = Node::start_program(&self.program, &self.options(index)).await;
         self.nodes.push(node);
         index
+    }
+
+    /// Starts node number `index`, which has ended, again: under the same name, on the same port.
+    pub(crate) async fn start_again(&mut self, index: usize) {
+        assert!(self.nodes[index].ended(), "node {index} has not ended");
+        let options = self.options(index).at(self.nodes[index].port());
+        let node = Node::start_program(&self.program, &options).await;
+        self.former.push(std::mem::replace(&mut self.nodes[index], node));
+    }
+
+    /// What nodes warned of, also those that were started again since.
+    pub(crate) fn warnings(&self) -> String {
+        self.said(&["\"WARN\"", "\"ERROR\""]).join("\n")
+    }
+
+    /// The lines of all logs that have one of these in them.
+    pub(crate) fn said(&self, any_of: &[&str]) -> Vec<String> {
+        let logs = self.former.iter().chain(&self.nodes).map(Node::log);
+        let mut said = Vec::new();
+        for log in logs {
+            let lines = log
+                .lines()
+                .filter(|line| any_of.iter().any(|words| line.contains(words)));
+            said.extend(lines.map(str::to_owned));
+        }
+        said
     }
 
     /// Node number `index`, from 0.

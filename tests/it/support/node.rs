@@ -19,6 +19,8 @@ const END_PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct NodeOptions {
     /// `REDIS_URL`; none for the in-memory store.
     pub(crate) redis_url: Option<String>,
+    /// The port; none for a free one.
+    pub(crate) port: Option<u16>,
     /// More environment. The last of a name counts, and all of it comes after what [`Node::start`] sets.
     pub(crate) env: Vec<(String, String)>,
     /// Arguments.
@@ -41,6 +43,13 @@ impl NodeOptions {
         self
     }
 
+    /// The same on this port.
+    #[must_use]
+    pub(crate) const fn at(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// The same with one more argument.
     #[must_use]
     pub(crate) fn argument(mut self, argument: impl Into<String>) -> Self {
@@ -59,7 +68,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts one on a free port and waits until `GET /livez` answers 200. Fails the test with its log otherwise.
+    /// Starts one, on a free port unless the options name one, and waits until `GET /livez` answers 200. Fails the test with its log otherwise.
     ///
     /// It gets no environment but `PORT`, `HOST`, `NODE_ID` (`node-<port>`), `REDIS_URL` and `options.env`.
     pub(crate) async fn start(options: &NodeOptions) -> Self {
@@ -94,7 +103,7 @@ impl Node {
     }
 
     fn spawn_program(program: &Path, options: &NodeOptions) -> Self {
-        let port = free_port();
+        let port = options.port.unwrap_or_else(free_port);
         let dir = tempfile::tempdir().expect("a temporary directory");
         let id = options
             .env

@@ -1,0 +1,136 @@
+//! Nodes come and go under load, behind a real balancer without affinity, and no client loses a call or an event.
+
+use std::path::Path;
+
+use crate::support::balancer::{Balancer, Server};
+use crate::support::cluster::Cluster;
+
+mod calls;
+mod handover;
+mod ledger;
+mod load;
+mod sse;
+mod streamable;
+mod watch;
+mod wire;
+
+use calls::Length;
+use ledger::Figures;
+use load::Load;
+
+const NODES: usize = 3;
+/// Three nodes each.
+const ROLLS: usize = 10;
+/// How much one node does before the others come back.
+const CALLS_OF_ONE_NODE: usize = 200;
+/// How long calls take: longer than the balancer needs to notice, shorter than the deadline.
+const SHORTER_THAN_THE_DEADLINE: Length = Length {
+    steps: 10,
+    interval_ms: 100,
+    again: false,
+};
+
+/// Nodes behind a balancer, which go and come back one by one.
+struct Fleet {
+    cluster: Cluster,
+    balancer: Balancer,
+}
+
+impl Fleet {
+    /// Starts them with this deadline.
+    async fn start(deadline: &str) -> Self {
+        Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), deadline).await
+    }
+
+    /// The same of another program. The balancer asks every 200 ms: after the delay it is sure to know.
+    async fn running(program: &Path, deadline: &str) -> Self {
+        let env = [("MCP_DRAIN__DELAY", "500ms"), ("MCP_DRAIN__DEADLINE", deadline)];
+        let cluster = Cluster::running(program, NODES, &env).await;
+        let balancer = cluster.balancer().await;
+        Self { cluster, balancer }
+    }
+
+    /// How many calls of a node that ended were taken over, by itself when it came back, or by another.
+    fn handed_over(&self) -> usize {
+        self.cluster.said(&["took over a call"]).len()
+    }
+
+    /// SIGTERM, and waits for exit code 0.
+    async fn stop(&self, node: usize) {
+        self.cluster.node(node).terminate();
+        self.balancer.until(node, Server::Down).await;
+        let status = self.cluster.node(node).end().await;
+        let log = self.cluster.node(node).log();
+        assert!(
+            status.success(),
+            "node {node} ended with {status}. It said:\n{log}"
+        );
+    }
+
+    /// Starts it again, and waits until the balancer gives it requests.
+    async fn start_again(&mut self, node: usize) {
+        self.cluster.start_again(node).await;
+        self.balancer.until(node, Server::Up).await;
+    }
+}
+
+/// What there must have been, or the test proves little.
+fn check_that_it_was_busy(figures: &Figures, restarts: usize) {
+    assert!(
+        figures.calls > 50 * restarts && figures.long > 5 * restarts,
+        "{figures}"
+    );
+    assert!(
+        figures.resumed >= restarts && figures.reopened >= restarts,
+        "{figures}"
+    );
+    assert!(figures.changes > restarts, "{figures}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_rolling_restarts_lose_no_call_and_no_event() {
+    let mut fleet = Fleet::start("10s").await;
+    let load = Load::start(&fleet.balancer.url(), SHORTER_THAN_THE_DEADLINE).await;
+    for _ in 0..ROLLS {
+        for node in 0..NODES {
+            fleet.stop(node).await;
+            fleet.start_again(node).await;
+            load.check(&fleet.cluster);
+        }
+    }
+    let figures = load.end(&fleet.cluster).await;
+    println!("{} restarts: {figures}", ROLLS * NODES);
+    check_that_it_was_busy(&figures, ROLLS * NODES);
+    assert_eq!(
+        figures.reissued, 0,
+        "calls without a session may finish: {figures}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scaling_from_three_to_one_and_back_loses_no_call_and_no_event() {
+    let mut fleet = Fleet::start("10s").await;
+    let load = Load::start(&fleet.balancer.url(), SHORTER_THAN_THE_DEADLINE).await;
+    for last in [0, 1, 2, 0, 1, 2] {
+        let others: Vec<usize> = (0..NODES).filter(|node| *node != last).collect();
+        for node in &others {
+            fleet.cluster.node(*node).terminate();
+        }
+        for node in &others {
+            let status = fleet.cluster.node(*node).end().await;
+            assert!(status.success(), "node {node} ended with {status}");
+        }
+        load.works(&fleet.cluster, CALLS_OF_ONE_NODE).await;
+        for node in others {
+            fleet.start_again(node).await;
+        }
+        load.works(&fleet.cluster, CALLS_OF_ONE_NODE).await;
+    }
+    let figures = load.end(&fleet.cluster).await;
+    println!("6 times to one node and back: {figures}");
+    check_that_it_was_busy(&figures, 12);
+    assert_eq!(
+        figures.reissued, 0,
+        "calls without a session may finish: {figures}"
+    );
+}
