@@ -7,7 +7,6 @@
 
 mod connecting;
 mod outage;
-mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +21,9 @@ use anynode::store::memory::MemoryStore;
 use anynode::store::redis::RedisStore;
 use anynode::store::{Store, contract};
 
-use server::{Redis, until};
+use crate::support::process::until;
+use crate::support::redis::Redis;
+use crate::support::redis::topology::RedisCluster;
 
 /// Settings with a prefix that no other test has.
 fn settings() -> StoreSettings {
@@ -68,22 +69,26 @@ async fn redis_keeps_the_contract_and_every_key_ends_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_keeps_the_contract_and_every_key_ends_by_itself() {
-    let nodes = server::cluster().await;
-    let url = format!("redis-cluster://127.0.0.1:{}", nodes[0].port);
-    keeps_the_contract(&url).await;
-    nodes.iter().for_each(assert_that_all_keys_end);
-    let report = connect(&url).await.report().await.expect("the cluster answers");
+    let cluster = RedisCluster::start(0).await;
+    keeps_the_contract(&cluster.url()).await;
+    cluster.servers().iter().for_each(assert_that_all_keys_end);
+    let report = connect(&cluster.url())
+        .await
+        .report()
+        .await
+        .expect("the cluster answers");
     assert_eq!(report.topology, "cluster");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
-    let nodes = server::cluster().await;
-    let store = connect(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port)).await;
+    let cluster = RedisCluster::start(0).await;
+    let nodes = cluster.servers();
+    let store = connect(&cluster.url()).await;
     let handle = "moving";
     let principal = Principal("alice".into());
     let keys = async || {
-        let key = format!("{}notebook:{handle}", store_prefix(&nodes));
+        let key = format!("{}notebook:{handle}", store_prefix(nodes));
         (nodes[0].cli(&["cluster", "keyslot", &key]), key)
     };
     let home = Home::Notebook(handle.into());
@@ -94,13 +99,13 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
     let (slot, key) = keys().await;
     for node in nodes.iter().chain(&nodes[..1]) {
         // An empty slot can be handed over in one step. The client still believes in the former owner.
-        for node in &nodes {
+        for node in nodes {
             node.cli(&["del", &key]);
         }
         let id = node.cli(&["cluster", "myid"]);
         // The newest epoch wins when nodes disagree: without it gossip may give the slot back.
         node.cli(&["cluster", "bumpepoch"]);
-        for other in &nodes {
+        for other in nodes {
             assert_eq!(other.cli(&["cluster", "setslot", &slot, "node", &id]), "OK");
         }
         // The nodes' gossip may move the slot to and fro for a moment, longer than a command follows it.

@@ -9,8 +9,10 @@ use anynode::store::redis::{ConnectError, RedisStore};
 use anynode::store::{SessionStore, Store};
 use tokio::time::{Instant, sleep};
 
-use super::server::{self, Redis};
 use super::{assert_that_all_keys_end, connect, keeps_the_contract, settings};
+use crate::support::process::{free_port, until};
+use crate::support::redis::topology::Sentinels;
+use crate::support::redis::{Redis, certificates};
 
 const PASSWORD: &str = "hunter2/@";
 const ESCAPED: &str = "hunter2%2F%40";
@@ -27,11 +29,11 @@ async fn refusal(url: &str, settings: &StoreSettings) -> ConnectError {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_dangerous_commands_will_do() {
-    let mut redis = Redis::prepare(server::free_port(), &["--aclfile", "{dir}/users.acl"]);
+    let redis = Redis::prepare(&["--aclfile", "{dir}/users.acl"]);
     let acl = format!("user default off\nuser app on >{PASSWORD} ~* &* +@all -@dangerous\n");
     std::fs::write(redis.path("users.acl"), acl).expect("an ACL file");
     redis.run().await;
-    let url = format!("redis://app:{ESCAPED}@127.0.0.1:{}", redis.port);
+    let url = format!("redis://app:{ESCAPED}@127.0.0.1:{}", redis.port());
     keeps_the_contract(&url).await;
     let report = connect(&url).await.report().await.expect("Redis answers");
     assert!(
@@ -45,7 +47,7 @@ async fn a_user_without_dangerous_commands_will_do() {
     );
 
     for credentials in ["app:hunter2wrong@", "stranger:hunter2@", ""] {
-        let url = format!("redis://{credentials}127.0.0.1:{}", redis.port);
+        let url = format!("redis://{credentials}127.0.0.1:{}", redis.port());
         let waiting = StoreSettings {
             wait: Duration::from_secs(60),
             ..settings()
@@ -67,14 +69,14 @@ async fn a_user_without_dangerous_commands_will_do() {
 #[tokio::test]
 async fn a_password_and_a_database_in_the_url_are_used() {
     let redis = Redis::start_with(&["--requirepass", PASSWORD]).await;
-    let store = connect(&format!("redis://:{ESCAPED}@127.0.0.1:{}/3", redis.port)).await;
+    let store = connect(&format!("redis://:{ESCAPED}@127.0.0.1:{}/3", redis.port())).await;
     store.notebook_open_for_test().await;
     let keyspace = redis.cli(&["-a", PASSWORD, "--no-auth-warning", "info", "keyspace"]);
     assert!(
         keyspace.contains("db3:keys=1") && !keyspace.contains("db0"),
         "{keyspace}"
     );
-    let url = format!("redis://:{ESCAPED}@127.0.0.1:{}/99", redis.port);
+    let url = format!("redis://:{ESCAPED}@127.0.0.1:{}/99", redis.port());
     let error = refusal(&url, &settings()).await;
     assert!(error.is_settings(), "{error}");
 }
@@ -95,15 +97,15 @@ impl OneKey for RedisStore {
 
 /// A Redis that only speaks TLS, and settings that it accepts.
 async fn with_tls() -> (Redis, StoreSettings) {
-    let mut redis = Redis::prepare(server::free_port(), &["--port", "0", "--tls-auth-clients", "yes"]);
-    server::certificates(redis.dir.path());
-    redis.add_args(&[
+    let mut redis = Redis::prepare(&["--port", "0", "--tls-auth-clients", "yes"]);
+    certificates::write(redis.dir());
+    redis.add_arguments(&[
         "--tls-cert-file",
         "{dir}/server.pem",
         "--tls-key-file",
         "{dir}/server.key",
     ]);
-    redis.add_args(&["--tls-ca-cert-file", "{dir}/ca.pem", "--tls-port", "{port}"]);
+    redis.add_arguments(&["--tls-ca-cert-file", "{dir}/ca.pem", "--tls-port", "{port}"]);
     redis.run().await;
     let good = StoreSettings {
         ca_file: Some(redis.path("ca.pem")),
@@ -118,7 +120,7 @@ async fn with_tls() -> (Redis, StoreSettings) {
 async fn tls_with_an_authority_and_a_client_certificate_of_our_own() {
     let (redis, good) = with_tls().await;
     for host in ["localhost", "127.0.0.1"] {
-        let url = format!("rediss://{host}:{}", redis.port);
+        let url = format!("rediss://{host}:{}", redis.port());
         let store = RedisStore::connect(&url, &good).await.expect("TLS works");
         store.ping().await.expect("Redis answers");
         store.close().await;
@@ -133,7 +135,7 @@ async fn tls_with_an_authority_and_a_client_certificate_of_our_own() {
         ..good.clone()
     };
     for bad in [without_certificate, another_authority] {
-        let error = refusal(&format!("rediss://localhost:{}", redis.port), &bad).await;
+        let error = refusal(&format!("rediss://localhost:{}", redis.port()), &bad).await;
         assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
         assert!(error.to_string().contains("store.ca_file"), "{error}");
     }
@@ -142,7 +144,7 @@ async fn tls_with_an_authority_and_a_client_certificate_of_our_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tls_setting_that_cannot_be_is_named() {
     let (redis, good) = with_tls().await;
-    let url = format!("rediss://localhost:{}", redis.port);
+    let url = format!("rediss://localhost:{}", redis.port());
     let file = |name: &str| -> Option<PathBuf> { Some(redis.path(name)) };
     let change = |change: &dyn Fn(&mut StoreSettings)| {
         let mut changed = good.clone();
@@ -162,7 +164,7 @@ async fn a_tls_setting_that_cannot_be_is_named() {
             "{error}"
         );
     }
-    let plain = format!("redis://localhost:{}", redis.port);
+    let plain = format!("redis://localhost:{}", redis.port());
     let error = refusal(&plain, &good).await;
     assert!(
         error.is_settings() && error.to_string().contains("rediss"),
@@ -190,13 +192,13 @@ async fn a_unix_socket_will_do() {
 
 #[tokio::test]
 async fn nobody_at_the_address_is_not_the_settings_fault() {
-    let url = format!("redis://:hunter2@127.0.0.1:{}", server::free_port());
+    let url = format!("redis://:hunter2@127.0.0.1:{}", free_port());
     let error = refusal(&url, &settings()).await;
     assert!(!error.is_settings(), "{error}");
     assert!(error.to_string().contains(":***@127.0.0.1"), "{error}");
     assert!(error.to_string().contains("(Connection refused)"), "{error}");
     let redis = Redis::start().await;
-    let error = refusal(&format!("rediss://127.0.0.1:{}", redis.port), &settings()).await;
+    let error = refusal(&format!("rediss://127.0.0.1:{}", redis.port()), &settings()).await;
     assert!(
         error.to_string().contains("rediss"),
         "TLS to a port without it: {error}"
@@ -220,7 +222,7 @@ async fn a_url_or_prefix_that_cannot_be_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_redis_that_starts_late_is_waited_for() {
-    let port = server::free_port();
+    let port = free_port();
     let url = format!("redis://127.0.0.1:{port}");
     let waiting = StoreSettings {
         wait: Duration::from_secs(30),
@@ -228,7 +230,7 @@ async fn a_redis_that_starts_late_is_waited_for() {
     };
     let late = async {
         sleep(Duration::from_millis(700)).await;
-        let mut redis = Redis::prepare(port, &[]);
+        let redis = Redis::prepare_on(port, &[]);
         redis.run().await;
         redis
     };
@@ -238,56 +240,20 @@ async fn a_redis_that_starts_late_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_show_the_way_also_after_a_failover() {
-    let mut master = Redis::start().await;
-    let port = master.port.to_string();
-    let replica = Redis::start_with(&[
-        "--replicaof",
-        "127.0.0.1",
-        &port,
-        "--repl-diskless-sync-delay",
-        "0",
-    ])
-    .await;
-    server::until("the replica is in sync", async || {
-        replica
-            .cli(&["info", "replication"])
-            .contains("master_link_status:up")
-    })
-    .await;
-    let mut sentinels = Vec::new();
-    for _ in 0..3 {
-        sentinels.push(Redis::sentinel(master.port).await);
-    }
-    for sentinel in &sentinels {
-        server::until("the sentinels know each other", async || {
-            let known = sentinel.cli(&["sentinel", "master", "it"]);
-            let mut lines = known.lines();
-            let mut after = |name: &str| {
-                lines
-                    .find(|line| *line == name)
-                    .and_then(|_| lines.next().map(str::to_owned))
-            };
-            after("num-slaves").as_deref() == Some("1")
-                && after("num-other-sentinels").as_deref() == Some("2")
-        })
-        .await;
-    }
-    let url = format!(
-        "redis-sentinel://127.0.0.1:{}?node=127.0.0.1:{}&sentinelServiceName=it",
-        sentinels[0].port, sentinels[1].port
-    );
+    let sentinels = Sentinels::start().await;
+    let url = sentinels.url();
     keeps_the_contract(&url).await;
-    assert_that_all_keys_end(&master);
+    assert_that_all_keys_end(sentinels.master());
 
     let store = connect(&url).await;
     assert_eq!(store.report().await.expect("Redis answers").topology, "sentinel");
-    master.kill();
-    server::until("the replica has taken over", async || {
+    sentinels.master().kill().await;
+    until("the replica has taken over", async || {
         store
             .touch(&SessionId::generate(), 1, Duration::from_secs(60))
             .await
             .is_ok()
     })
     .await;
-    assert!(replica.cli(&["role"]).starts_with("master"));
+    assert!(sentinels.replica().cli(&["role"]).starts_with("master"));
 }

@@ -9,8 +9,9 @@ use anynode::store::{Heard, NodeStore, SessionStore, Store, StoreError};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::server::{Redis, until};
 use super::settings;
+use crate::support::process::until;
+use crate::support::redis::Redis;
 
 fn quick() -> StoreSettings {
     StoreSettings {
@@ -56,7 +57,7 @@ async fn assert_that_calls_fail_quickly(store: &RedisStore) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap() {
-    let mut redis = Redis::start().await;
+    let redis = Redis::start().await;
     let store = RedisStore::connect(&redis.url(), &quick())
         .await
         .expect("Redis is there");
@@ -65,7 +66,7 @@ async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap
     let mut heard = store.listen(&me).await.expect("Redis answers");
     assert!(store.subscribed());
 
-    redis.kill();
+    redis.kill().await;
     assert_eq!(hear(&mut heard).await, Heard::Deaf);
     assert!(!store.subscribed());
     assert_that_calls_fail_quickly(&store).await;
@@ -88,7 +89,7 @@ async fn a_redis_that_falls_silent_is_noticed_and_one_that_wakes_is_used_again()
     let me = NodeId::parse("me").expect("a node id");
     let mut heard = store.listen(&me).await.expect("Redis answers");
 
-    redis.freeze(true);
+    redis.pause();
     let started = Instant::now();
     let failed = store.ping().await;
     assert!(matches!(failed, Err(StoreError::Unreachable(_))), "{failed:?}");
@@ -101,7 +102,7 @@ async fn a_redis_that_falls_silent_is_noticed_and_one_that_wakes_is_used_again()
     sleep(Duration::from_secs(2)).await;
     assert_that_calls_fail_quickly(&store).await;
 
-    redis.freeze(false);
+    redis.resume();
     until("the store works again", async || answers(&store).await).await;
     until("rings are heard again", async || store.subscribed()).await;
     store.ring(&me, "again").await.expect("Redis answers");

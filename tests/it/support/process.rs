@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -13,8 +14,10 @@ use tokio::time::{Instant, sleep};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Below Linux' range for outgoing connections (32768 and up), so that none of those takes the port meanwhile.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// With the buses below Linux' range for outgoing connections (32768 and up), so that none of those takes a port meanwhile.
+const PORTS: std::ops::Range<u16> = 11_000..21_000;
+/// Where a Redis cluster has its bus.
+const BUS_ABOVE: u16 = 10_000;
 
 /// Waits until `condition` gives a value; fails the test with `what` when it takes longer than [`PATIENCE`].
 pub(crate) async fn eventually<T, F, Fut>(what: &str, condition: F) -> T
@@ -41,12 +44,33 @@ where
     }
 }
 
-/// A port of 127.0.0.1 that nothing listens on.
+/// Waits until `done`; fails the test with `what` when it takes longer than [`PATIENCE`].
+pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A port of 127.0.0.1 for this process alone, with one for the bus of a Redis cluster 10,000 above.
+///
+/// Tests run in processes of their own, at once. So a port is claimed by a lock on a file, which the system lets go of
+/// when the process ends. Other programs know of no claims: what listens there may still find it taken.
 pub(crate) fn free_port() -> u16 {
-    (0..1000)
-        .map(|_| rand::random_range(PORTS))
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port of 127.0.0.1")
+    static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let dir = std::env::temp_dir().join("anynode-it-ports");
+    std::fs::create_dir_all(&dir).expect("a directory for claims");
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..1000 {
+        let port = rand::random_range(PORTS);
+        let claim = File::create(dir.join(port.to_string())).expect("a file for a claim");
+        if claim.try_lock().is_ok() && free(port) && free(port + BUS_ABOVE) {
+            CLAIMED.lock().expect("no test panics here").push(claim);
+            return port;
+        }
+    }
+    panic!("no port of 127.0.0.1 is free");
 }
 
 /// A signal that a test sends.

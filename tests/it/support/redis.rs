@@ -1,62 +1,29 @@
-//! A real Redis of the test's own.
+//! Real Redis servers of the test's own, alone, behind sentinels, or as a cluster.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::process::{PATIENCE, Process, Signal, eventually, free_port};
 
+pub(crate) mod certificates;
+mod resp;
+pub(crate) mod topology;
+
+pub(crate) use resp::Reply;
+
 const INSTALL: &str = "apt-get install redis-server, or run `make setup`";
-/// Another test may take the port between choosing and binding.
+/// Another program may take the port between choosing and binding.
 const STARTS_MAX: usize = 5;
+/// What makes a server keep every write on disk before it answers.
+const LASTING: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/// What Redis answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
-    /// No such thing.
-    Nil,
-    /// A number.
-    Int(i64),
-    /// A simple or bulk string.
-    Text(String),
-    /// Several answers.
-    List(Vec<Reply>),
-    /// An error, such as `WRONGTYPE ...`.
-    Error(String),
-}
-
-impl Reply {
-    /// The text, of text or number; fails the test for anything else.
-    pub(crate) fn text(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Int(number) => number.to_string(),
-            other => panic!("expected text of Redis, got {other:?}"),
-        }
-    }
-
-    /// The number; fails the test for anything else.
-    pub(crate) fn int(&self) -> i64 {
-        match self {
-            Self::Int(number) => *number,
-            other => panic!("expected a number of Redis, got {other:?}"),
-        }
-    }
-
-    /// The texts of a list, such as that of `KEYS`; fails the test for anything else.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        match self {
-            Self::List(list) => list.iter().map(Self::text).collect(),
-            other => panic!("expected a list of Redis, got {other:?}"),
-        }
-    }
-}
-
-/// A `redis-server` on a free port with an empty directory, killed when dropped.
+/// A `redis-server` on a port and in a directory of its own, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Redis {
     port: u16,
@@ -71,15 +38,16 @@ impl Redis {
         Self::start_with(&[]).await
     }
 
-    /// The same with more arguments for `redis-server`, such as `["--maxmemory", "10mb"]`.
+    /// Starts one that keeps everything on disk: what it held is there again after [`Self::restart`].
+    pub(crate) async fn lasting() -> Self {
+        Self::start_with(&LASTING).await
+    }
+
+    /// Starts one with more arguments for `redis-server`, such as `["--maxmemory", "10mb"]`; `{dir}` stands for its
+    /// directory, `{port}` for its port.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         for _ in 0..STARTS_MAX {
-            let redis = Self {
-                port: free_port(),
-                dir: tempfile::tempdir().expect("a temporary directory"),
-                arguments: arguments.iter().map(ToString::to_string).collect(),
-                process: Mutex::new(None),
-            };
+            let redis = Self::prepare(arguments);
             redis.spawn();
             if redis.answers().await {
                 return redis;
@@ -93,6 +61,51 @@ impl Redis {
         panic!("no port could be had for redis-server");
     }
 
+    /// One that is not running yet, with arguments as [`Self::start_with`] takes them.
+    pub(crate) fn prepare(arguments: &[&str]) -> Self {
+        Self::prepare_on(free_port(), arguments)
+    }
+
+    /// The same on a port that is known already.
+    pub(crate) fn prepare_on(port: u16, arguments: &[&str]) -> Self {
+        let base = [
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            "{dir}",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ];
+        let mut redis = Self::bare(port);
+        if !arguments.contains(&"--port") {
+            redis.add_arguments(&["--port", "{port}"]);
+        }
+        redis.add_arguments(&base);
+        redis.add_arguments(arguments);
+        redis
+    }
+
+    /// One without any argument yet.
+    fn bare(port: u16) -> Self {
+        Self {
+            port,
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            arguments: Vec::new(),
+            process: Mutex::new(None),
+        }
+    }
+
+    /// Adds arguments to one that is not running yet.
+    pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
+        let (dir, port) = (self.dir.path().display().to_string(), self.port.to_string());
+        let arguments = arguments
+            .iter()
+            .map(|argument| argument.replace("{dir}", &dir).replace("{port}", &port));
+        self.arguments.extend(arguments);
+    }
+
     /// `redis://127.0.0.1:<port>`
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
@@ -103,12 +116,22 @@ impl Redis {
         self.port
     }
 
-    /// Everything it logged.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
-    /// Ends it in good order: clients see their connections closed. Everything in it is lost.
+    /// A file in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Everything it logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Ends it in good order: clients see their connections closed. What it does not keep on disk is lost.
     pub(crate) async fn stop(&self) {
         let process = self.lock().take();
         let mut process = process.expect("Redis is running");
@@ -116,24 +139,29 @@ impl Redis {
         process.end().await;
     }
 
-    /// `kill -9`. Everything in it is lost.
+    /// `kill -9`. What it does not keep on disk is lost.
     pub(crate) async fn kill(&self) {
         let process = self.lock().take();
         process.expect("Redis is running").kill().await;
     }
 
-    /// Starts it again, empty, on the same port; kills it first when it is running.
-    pub(crate) async fn restart(&self) {
-        let process = self.lock().take();
-        if let Some(mut process) = process {
-            process.kill().await;
-        }
+    /// Starts it, with what it kept on disk, and waits until it answers.
+    pub(crate) async fn run(&self) {
         self.spawn();
         assert!(
             self.answers().await,
             "redis-server ended at once:\n{}",
             self.log()
         );
+    }
+
+    /// Starts it again on the same port, empty unless it keeps things on disk; kills it first when it is running.
+    pub(crate) async fn restart(&self) {
+        let process = self.lock().take();
+        if let Some(mut process) = process {
+            process.kill().await;
+        }
+        self.run().await;
     }
 
     /// Freezes it: connections stay open and nothing answers.
@@ -161,6 +189,12 @@ impl Redis {
         keys
     }
 
+    /// What `redis-cli` prints.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        let port = self.port.to_string();
+        text(&redis_cli(&[&["-p", &port], arguments].concat()))
+    }
+
     async fn ask(&self, words: &[&str]) -> std::io::Result<Reply> {
         let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await?);
         let mut request = format!("*{}\r\n", words.len());
@@ -168,22 +202,19 @@ impl Redis {
             request += &format!("${}\r\n{word}\r\n", word.len());
         }
         stream.write_all(request.as_bytes()).await?;
-        read_reply(&mut stream).await
+        resp::read_reply(&mut stream).await
     }
 
     fn spawn(&self) {
         let mut command = Command::new("redis-server");
-        command
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            .arg("--dir")
-            .arg(self.dir.path())
-            .args(&self.arguments);
-        *self.lock() = Some(Process::spawn(command, &self.dir.path().join("log"), INSTALL));
+        command.args(&self.arguments);
+        *self.lock() = Some(Process::spawn(command, &self.path("log"), INSTALL));
     }
 
     /// Waits for an answer to PING, or for the process to end.
     async fn answers(&self) -> bool {
+        // One that speaks TLS only is up when it accepts connections.
+        let tls = self.arguments.iter().any(|argument| argument == "--tls-port");
         eventually("redis-server answers", || async {
             if self
                 .lock()
@@ -191,6 +222,10 @@ impl Redis {
                 .is_none_or(|process| process.ended().is_some())
             {
                 return Some(false);
+            }
+            if tls {
+                let connected = TcpStream::connect(("127.0.0.1", self.port)).await;
+                return connected.ok().map(|_| true);
             }
             // An error is an answer too, such as NOAUTH.
             self.ask(&["PING"]).await.ok().map(|_| true)
@@ -207,38 +242,13 @@ impl Redis {
     }
 }
 
-/// Reads one RESP 2 answer.
-async fn read_reply(stream: &mut BufReader<TcpStream>) -> std::io::Result<Reply> {
-    let mut line = String::new();
-    if stream.read_line(&mut line).await? == 0 {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
-    }
-    let line = line.trim_end();
-    let (kind, rest) = line.split_at(1);
-    let number = || -> i64 { rest.parse().unwrap_or_else(|_| panic!("not RESP: {line}")) };
-    Ok(match kind {
-        "+" => Reply::Text(rest.into()),
-        "-" => Reply::Error(rest.into()),
-        ":" => Reply::Int(number()),
-        "$" => match usize::try_from(number()) {
-            Err(_) => Reply::Nil,
-            Ok(length) => {
-                let mut bytes = vec![0; length + 2];
-                stream.read_exact(&mut bytes).await?;
-                bytes.truncate(length);
-                Reply::Text(String::from_utf8_lossy(&bytes).into_owned())
-            }
-        },
-        "*" => match usize::try_from(number()) {
-            Err(_) => Reply::Nil,
-            Ok(length) => {
-                let mut list = Vec::with_capacity(length);
-                for _ in 0..length {
-                    list.push(Box::pin(read_reply(stream)).await?);
-                }
-                Reply::List(list)
-            }
-        },
-        _ => panic!("not RESP: {line}"),
-    })
+fn redis_cli(arguments: &[&str]) -> Output {
+    let output = Command::new("redis-cli").args(arguments).output();
+    output.unwrap_or_else(|error| panic!("cannot run `redis-cli`: {error}. This test needs it: {INSTALL}"))
+}
+
+fn text(output: &Output) -> String {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    text.trim().to_owned()
 }

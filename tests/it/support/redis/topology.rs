@@ -1,0 +1,178 @@
+//! Redis as it is run where one server is not enough: a master and a replica behind sentinels, and a cluster.
+
+use super::{Redis, redis_cli, text};
+use crate::support::process::{free_port, until};
+
+/// A master, its replica, and three sentinels that let the replica take over when the master is gone.
+#[derive(Debug)]
+pub(crate) struct Sentinels {
+    master: Redis,
+    replica: Redis,
+    sentinels: Vec<Redis>,
+}
+
+impl Sentinels {
+    /// Starts all five, and waits until they know each other.
+    pub(crate) async fn start() -> Self {
+        let master = Redis::start().await;
+        let port = master.port().to_string();
+        let replica = Redis::start_with(&[
+            "--replicaof",
+            "127.0.0.1",
+            &port,
+            "--repl-diskless-sync-delay",
+            "0",
+        ])
+        .await;
+        in_sync(&replica).await;
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            sentinels.push(sentinel(&master).await);
+        }
+        for sentinel in &sentinels {
+            until("the sentinels know each other", async || {
+                let known = sentinel.cli(&["sentinel", "master", "it"]);
+                let mut lines = known.lines();
+                let mut after = |name: &str| {
+                    lines
+                        .find(|line| *line == name)
+                        .and_then(|_| lines.next().map(str::to_owned))
+                };
+                after("num-slaves").as_deref() == Some("1")
+                    && after("num-other-sentinels").as_deref() == Some("2")
+            })
+            .await;
+        }
+        Self {
+            master,
+            replica,
+            sentinels,
+        }
+    }
+
+    /// `redis-sentinel://…`, which names two of the sentinels.
+    pub(crate) fn url(&self) -> String {
+        format!(
+            "redis-sentinel://127.0.0.1:{}?node=127.0.0.1:{}&sentinelServiceName=it",
+            self.sentinels[0].port(),
+            self.sentinels[1].port()
+        )
+    }
+
+    /// The server that was the master at the start.
+    pub(crate) const fn master(&self) -> &Redis {
+        &self.master
+    }
+
+    /// The server that was the replica at the start.
+    pub(crate) const fn replica(&self) -> &Redis {
+        &self.replica
+    }
+}
+
+/// A sentinel that watches `master` under the name `it`.
+async fn sentinel(master: &Redis) -> Redis {
+    let mut redis = Redis::bare(free_port());
+    let (port, master, dir) = (redis.port(), master.port(), redis.dir().display());
+    let settings = format!(
+        "port {port}\nbind 127.0.0.1\ndir {dir}\nsentinel monitor it 127.0.0.1 {master} 2\n\
+         sentinel down-after-milliseconds it 1000\nsentinel failover-timeout it 5000\n"
+    );
+    std::fs::write(redis.path("sentinel.conf"), settings).expect("a sentinel's settings");
+    redis.add_arguments(&["{dir}/sentinel.conf", "--sentinel"]);
+    redis.run().await;
+    redis
+}
+
+/// A cluster of three masters, each with as many replicas as asked for.
+#[derive(Debug)]
+pub(crate) struct RedisCluster {
+    servers: Vec<Redis>,
+}
+
+impl RedisCluster {
+    /// Starts it, and waits until all slots are served and all replicas are in sync.
+    pub(crate) async fn start(replicas: usize) -> Self {
+        let mut servers = Vec::new();
+        for _ in 0..3 * (1 + replicas) {
+            let arguments = [
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--cluster-config-file",
+                "nodes.conf",
+                "--repl-diskless-sync-delay",
+                "0",
+            ];
+            servers.push(Redis::start_with(&arguments).await);
+        }
+        let cluster = Self { servers };
+        cluster.join(replicas).await;
+        cluster
+    }
+
+    async fn join(&self, replicas: usize) {
+        let addresses: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port()))
+            .collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        let replicas = replicas.to_string();
+        let options = ["--cluster-replicas", &replicas, "--cluster-yes"];
+        let done = redis_cli(&[&["--cluster", "create"], &addresses[..], &options[..]].concat());
+        assert!(done.status.success(), "{}", text(&done));
+        for server in &self.servers {
+            until("the cluster is up", async || {
+                server.cli(&["cluster", "info"]).contains("cluster_state:ok")
+            })
+            .await;
+            if server.cli(&["role"]).starts_with("slave") {
+                in_sync(server).await;
+            }
+        }
+    }
+
+    /// `redis-cluster://…`, which names the first server.
+    pub(crate) fn url(&self) -> String {
+        format!("redis-cluster://127.0.0.1:{}", self.servers[0].port())
+    }
+
+    /// All servers, masters and replicas.
+    pub(crate) fn servers(&self) -> &[Redis] {
+        &self.servers
+    }
+
+    /// The master that has the slot of `key` now, as `by` sees it.
+    pub(crate) fn master_of(&self, key: &str, by: &Redis) -> &Redis {
+        let slot: u16 = by.cli(&["cluster", "keyslot", key]).parse().expect("a slot");
+        let nodes = by.cli(&["cluster", "nodes"]);
+        let port = nodes.lines().find_map(|line| owner_of(slot, line));
+        let port = port.unwrap_or_else(|| panic!("nobody has slot {slot}:\n{nodes}"));
+        let found = self.servers.iter().find(|server| server.port() == port);
+        found.expect("one of ours")
+    }
+}
+
+/// The port in a line of `CLUSTER NODES`, if that node has the slot.
+fn owner_of(slot: u16, line: &str) -> Option<u16> {
+    let mut words = line.split(' ');
+    let address = words.nth(1)?.split('@').next()?;
+    let flags = words.next()?;
+    let has = words.skip(5).filter_map(|range| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        Some(from.parse::<u16>().ok()?..=to.parse::<u16>().ok()?)
+    });
+    let has = flags.contains("master") && has.into_iter().any(|range| range.contains(&slot));
+    has.then(|| address.rsplit_once(':')?.1.parse().ok())?
+}
+
+async fn in_sync(replica: &Redis) {
+    until("the replica is in sync", async || {
+        replica
+            .cli(&["info", "replication"])
+            .contains("master_link_status:up")
+    })
+    .await;
+}
