@@ -16,10 +16,7 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
-pub async fn run<H: ServerHandler>(
-    settings: Settings,
-    make: impl FnOnce() -> H,
-) -> Result<Exit, CliError> {
+pub async fn run<H: ServerHandler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
     let guarded = !settings.auth.tokens.is_empty();
     let mut told = pin!(told_to_stop());
     let start = App::builder().settings(settings).handler(make).spawn();
