@@ -9,12 +9,12 @@ NEXTEST_PROFILE := default
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fmt tools clean
+.PHONY: help setup build run test conformance faults lint fmt tools clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: ## Install what the tests need: Redis, HAProxy, and the official clients
+setup: ## Install what the tests need: Redis, HAProxy, the official clients and conformance suite
 	@sh .ci/setup
 
 build: ## Build the server as it is shipped
@@ -31,6 +31,16 @@ test: setup ## Run all tests
 	    set -x; $(CARGO) test --locked $(FEATURES) --lib --bins --tests --examples; \
 	fi
 
+CONFORMANCE := tests/conformance/node_modules/.bin/node tests/conformance/run.mjs $(or $(CARGO_TARGET_DIR),target)/debug/examples/everything
+
+conformance: setup ## Run the official conformance suite against one node, and against three
+	$(CARGO) build --locked $(FEATURES) --example everything
+	@$(CONFORMANCE)
+
+faults: setup ## Run it ten times against three nodes, of which one is killed every 3 s
+	$(CARGO) build --locked $(FEATURES) --example everything
+	@$(CONFORMANCE) --faults 10
+
 lint: ## Check format, lints, docs, licences and unused dependencies
 	@sh .ci/lint
 
@@ -42,4 +52,4 @@ tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
 
 clean: ## Remove what was built and installed inside the repository
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/clients/.venv
+	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules

@@ -1,11 +1,9 @@
 //! What becomes of a call when its node dies is for its tool to say: `quote` may be run again, `book` may not.
 
-use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anynode::config::Sources;
 use anynode::session::Caller;
-use anynode::{App, Settings, telemetry};
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
@@ -38,10 +36,6 @@ impl Travel {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let settings = Settings::load(Sources::from_process())?;
-    telemetry::init(&settings.log)?;
-    App::builder().settings(settings).handler(|| Travel).run().await?;
-    Ok(())
+fn main() -> ExitCode {
+    anynode::cli::main(|| Travel)
 }

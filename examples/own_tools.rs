@@ -1,10 +1,8 @@
 //! A server of your own: two tools, one of which counts in the session. Run it on as many nodes as you like.
 
-use std::error::Error;
+use std::process::ExitCode;
 
-use anynode::config::Sources;
 use anynode::session::{Caller, Session};
-use anynode::{App, Settings, telemetry};
 use rmcp::{ErrorData, tool, tool_router};
 
 struct MyServer;
@@ -27,15 +25,7 @@ impl MyServer {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    // PORT, REDIS_URL and all other settings, as `mcp-server` reads them.
-    let settings = Settings::load(Sources::from_process())?;
-    telemetry::init(&settings.log)?;
-    App::builder()
-        .settings(settings)
-        .handler(|| MyServer)
-        .run()
-        .await?;
-    Ok(())
+fn main() -> ExitCode {
+    // The command line, the settings and the logs of `mcp-server`.
+    anynode::cli::main(|| MyServer)
 }

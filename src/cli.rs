@@ -1,11 +1,14 @@
 //! The command line: what can be asked for, and where the settings come from.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
+use rmcp::ServerHandler;
 
-use crate::config::{Loaded, LogSettings, Sources};
+use crate::config::{self, Loaded, LogSettings, Sources};
+use crate::telemetry;
 
 pub mod check;
 pub mod exit;
@@ -109,7 +112,38 @@ pub enum Command {
     Sessions(sessions::Command),
 }
 
+/// A whole program: the command line, settings and logs of `mcp-server`, for a handler of your own.
+///
+/// ```no_run
+/// # use std::process::ExitCode;
+/// # use rmcp::ServerHandler;
+/// # #[derive(Default)] struct MyServer;
+/// # impl ServerHandler for MyServer {}
+/// fn main() -> ExitCode {
+///     anynode::cli::main(MyServer::default)
+/// }
+/// ```
+pub fn main<H: ServerHandler>(make: impl FnOnce() -> H) -> ExitCode {
+    let ended = Cli::parse().start(make);
+    let exit = ended.unwrap_or_else(|error| {
+        print::failure(&error);
+        error.exit()
+    });
+    exit.into()
+}
+
 impl Cli {
+    /// Reads the settings, starts the logs and a runtime, and does what was asked for.
+    fn start<H: ServerHandler>(self, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+        let loaded = config::load(self.sources())?;
+        telemetry::init(&self.log(&loaded.settings.log))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(CliError::Runtime)?;
+        runtime.block_on(self.run(loaded, make))
+    }
+
     /// What settings are read from: the process's environment, under these flags.
     #[must_use]
     pub fn sources(&self) -> Sources {
@@ -128,13 +162,17 @@ impl Cli {
         }
     }
 
-    /// Does what was asked for.
+    /// Does what was asked for. A node serves the handler that `make` makes.
     ///
     /// # Errors
     /// As [`CliError`] says.
-    pub async fn run(self, loaded: Loaded) -> Result<Exit, CliError> {
+    pub async fn run<H: ServerHandler>(
+        self,
+        loaded: Loaded,
+        make: impl FnOnce() -> H,
+    ) -> Result<Exit, CliError> {
         match self.command {
-            None | Some(Command::Serve) => serve::run(loaded.settings).await,
+            None | Some(Command::Serve) => serve::run(loaded.settings, make).await,
             Some(Command::Check(arguments)) => check::run(&arguments, &loaded).await,
             Some(Command::Health(arguments)) => health::run(&arguments, &loaded.settings).await,
             Some(Command::Sessions(command)) => sessions::run(&command, &loaded.settings).await,

@@ -2,31 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use anynode::cli::{Cli, CliError, Exit, print};
-use anynode::{config, telemetry};
-use clap::Parser;
+use anynode::tools::Notebook;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            print::failure(error.as_ref());
-            let exit = error
-                .downcast_ref::<CliError>()
-                .map_or(Exit::Failure, CliError::exit);
-            exit.into()
-        }
-    }
-}
-
-fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let loaded = config::load(cli.sources()).map_err(CliError::from)?;
-    telemetry::init(&cli.log(&loaded.settings.log))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
-    Ok(runtime.block_on(cli.run(loaded))?)
+    anynode::cli::main(Notebook::new)
 }

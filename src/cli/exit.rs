@@ -8,6 +8,7 @@ use crate::app::AppError;
 use crate::config::SettingsError;
 use crate::store::StoreError;
 use crate::store::redis::ConnectError;
+use crate::telemetry::TelemetryError;
 
 /// A command's exit code. 64 and above are those of BSD's `sysexits.h`; clap uses 2 for wrong usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,12 @@ pub enum CliError {
     /// Settings are wrong.
     #[error("{}", wrong(.0))]
     Settings(#[from] SettingsError),
+    /// Logs could not be set up.
+    #[error(transparent)]
+    Logs(#[from] TelemetryError),
+    /// The runtime could not be started.
+    #[error("the runtime could not be started")]
+    Runtime(#[source] io::Error),
     /// The store could not be opened.
     #[error(transparent)]
     Open(#[from] ConnectError),
@@ -71,9 +78,13 @@ impl CliError {
             Self::Settings(_) | Self::NoSharedStore => Exit::Settings,
             Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),
             Self::Store(error) | Self::Serve(AppError::Store(error)) => of_store(error),
-            Self::Misbehaved(_) | Self::Health(_) | Self::NoSession | Self::Output(_) | Self::Serve(_) => {
-                Exit::Failure
-            }
+            Self::Logs(_)
+            | Self::Runtime(_)
+            | Self::Misbehaved(_)
+            | Self::Health(_)
+            | Self::NoSession
+            | Self::Output(_)
+            | Self::Serve(_) => Exit::Failure,
         }
     }
 }

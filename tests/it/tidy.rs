@@ -75,7 +75,7 @@ fn collect(root: &Path, dir: &Path, files: &mut Files) {
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.expect("a directory can be listed").path();
         let kind = path.extension().unwrap_or_default();
-        if path.is_dir() && !path.ends_with("tests/clients") {
+        if path.is_dir() && !path.ends_with("tests/clients") && !path.ends_with("tests/conformance") {
             collect(root, &path, files);
         } else if kind == "rs" || kind == "lua" {
             let name = path

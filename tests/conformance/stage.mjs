@@ -1,0 +1,167 @@
+// Where the server runs: real nodes, a real Redis, a real HAProxy, on free ports, all of which end with the stage.
+import { spawn } from 'node:child_process';
+import { mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** How often a node is killed, when nodes are. */
+export const KILL_EVERY_MS = 3000;
+const NODES = 3;
+const READY_WITHIN_MS = 20_000;
+const LOOK_EVERY_MS = 50;
+/** Below Linux' range for outgoing connections, so that none of those takes a port meanwhile. */
+const PORTS = [10_000, 32_000];
+
+/** Processes that end together. What each prints goes to a file of its own in `dir`. */
+class Stage {
+  #children = new Set();
+
+  constructor(server, dir) {
+    mkdirSync(dir, { recursive: true });
+    Object.assign(this, { server, dir });
+  }
+
+  /** Ends everything that was started. */
+  stop() {
+    for (const child of this.#children) child.kill('SIGKILL');
+    this.#children.clear();
+  }
+
+  /** Starts a program. */
+  spawn(name, program, args, env = {}) {
+    const log = openSync(join(this.dir, `${name}.log`), 'a');
+    // HAProxy is among the system's programs, where a user's own PATH may not look.
+    const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
+    const child = spawn(program, args, { stdio: ['ignore', log, log], env: { ...process.env, PATH, ...env } });
+    child.on('error', (error) => {
+      console.error(`conformance: ${program} cannot be run (${error.message}): run \`make setup\``);
+      process.exit(1);
+    });
+    this.#children.add(child);
+    child.on('exit', () => this.#children.delete(child));
+    return child;
+  }
+
+  /** Starts a node, and waits until it is ready. */
+  async node(name, env) {
+    const child = this.spawn(name, this.server, [], { HOST: '127.0.0.1', NODE_ID: name, ...env });
+    await until(`${name} is ready`, async () => {
+      if (child.exitCode !== null) throw new Error(`${name} ended: see ${this.dir}`);
+      return (await fetch(`http://127.0.0.1:${env.PORT}/readyz`)).ok;
+    });
+    return child;
+  }
+}
+
+/** One node, with sessions in memory. */
+export class OneNode extends Stage {
+  static label = 'one node';
+
+  async start() {
+    const PORT = await freePort();
+    this.url = `http://127.0.0.1:${PORT}/mcp`;
+    await this.node('node', { PORT, REDIS_URL: '' });
+  }
+}
+
+/** Three nodes on Redis behind HAProxy, which gives each request to the next. */
+export class ThreeNodes extends Stage {
+  static label = 'three nodes';
+  #nodes = [];
+
+  async start() {
+    const [redis, balancer, ...ports] = await Promise.all(Array.from({ length: NODES + 2 }, freePort));
+    this.spawn('redis', 'redis-server', ['--port', redis, '--bind', '127.0.0.1', '--save', '', '--dir', this.dir]);
+    this.env = { REDIS_URL: `redis://127.0.0.1:${redis}`, MCP_STORE__WAIT: '10s' };
+    this.#nodes = await Promise.all(
+      ports.map(async (PORT, n) => ({ PORT, name: `node-${n}`, child: await this.#join(`node-${n}`, PORT) })),
+    );
+    const settings = join(this.dir, 'haproxy.cfg');
+    writeFileSync(settings, haproxy(balancer, ports));
+    this.spawn('haproxy', 'haproxy', ['-db', '-f', settings]);
+    this.url = `http://127.0.0.1:${balancer}/mcp`;
+    await until('HAProxy sees all nodes', async () => {
+      const answers = await Promise.all(ports.map(() => fetch(`http://127.0.0.1:${balancer}/health`)));
+      const nodes = await Promise.all(answers.map(async (answer) => (await answer.json()).nodeId));
+      return new Set(nodes).size === NODES;
+    });
+  }
+
+  /** Kills one node after the other with SIGKILL, and starts each again, until told to stop. */
+  killAllTheTime() {
+    let kills = 0;
+    const stopped = new AbortController();
+    const killing = (async () => {
+      for (let turn = 0; ; turn += 1) {
+        await sleep(KILL_EVERY_MS, undefined, { signal: stopped.signal });
+        const node = this.#nodes[turn % NODES];
+        const ended = new Promise((resolve) => node.child.once('exit', resolve));
+        node.child.kill('SIGKILL');
+        await ended;
+        kills += 1;
+        node.child = await this.#join(node.name, node.PORT);
+      }
+    })().catch((error) => {
+      if (error.name !== 'AbortError') throw error;
+    });
+    return {
+      stop: async () => {
+        stopped.abort();
+        await killing;
+        return kills;
+      },
+    };
+  }
+
+  #join(name, PORT) {
+    return this.node(name, { PORT, ...this.env });
+  }
+}
+
+// One thread, so that the turn is strict.
+const haproxy = (port, nodes) => `global
+  nbthread 1
+defaults
+  mode http
+  timeout connect 500ms
+  timeout client 60s
+  timeout server 60s
+  timeout http-request 10s
+frontend mcp
+  bind 127.0.0.1:${port}
+  default_backend nodes
+backend nodes
+  balance roundrobin
+  option httpchk GET /readyz
+  option http-no-delay
+  option redispatch 1
+  retries 3
+  default-server check inter 200ms fall 1 rise 1
+${nodes.map((node, n) => `  server node-${n} 127.0.0.1:${node}\n`).join('')}`;
+
+async function until(what, holds) {
+  const deadline = Date.now() + READY_WITHIN_MS;
+  for (;;) {
+    const held = await holds().catch((error) => {
+      if (error.message.includes('ended')) throw error;
+      return false;
+    });
+    if (held) return;
+    if (Date.now() > deadline) throw new Error(`not within ${READY_WITHIN_MS} ms: ${what}`);
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+async function freePort() {
+  for (;;) {
+    const [from, to] = PORTS;
+    const port = from + Math.floor(Math.random() * (to - from));
+    const free = await new Promise((resolve) => {
+      const probe = createServer();
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}

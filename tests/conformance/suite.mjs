@@ -1,0 +1,72 @@
+// The official suite: which of it is run, and what it found.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+
+const PACKAGES = join(import.meta.dirname, 'node_modules');
+/** A run takes some seconds; with nodes that die, some more. */
+const RUN_WITHIN_MS = 300_000;
+
+/**
+ * Every server scenario, over the wire of each revision that a release of the suite can speak. A revision's own
+ * `requirements` run all that applies to it, and say what counts; elsewhere all counts.
+ */
+export const SUITES = [
+  { name: '2025-03-26', release: '0.2', select: ['--suite', 'all', '--spec-version', '2025-03-26'] },
+  { name: '2025-06-18', release: '0.2', select: ['--suite', 'all', '--spec-version', '2025-06-18'] },
+  { name: '2025-11-25', release: '0.2', select: ['--requirements', '2025-11-25'] },
+  { name: '2025-11-25, 0.1.16', release: '0.1', select: ['--suite', 'all'] },
+  { name: '2026-07-28', release: '0.2', select: ['--requirements', '2026-07-28'] },
+];
+
+/** Runs a suite against `url`. One entry for each scenario: how its checks ended, and whether it has to pass. */
+export async function run(suite, url, dir) {
+  const results = join(dir, `${suite.name}-${Date.now()}`.replaceAll(/[ ,]+/g, '-'));
+  mkdirSync(results);
+  const package_ = join(PACKAGES, `conformance-${suite.release}`);
+  const args = [join(package_, 'dist/index.js'), 'server', '--url', url, ...suite.select, '-o', results];
+  const output = await capture(process.execPath, args);
+  const announced = [...output.matchAll(/^=== Running scenario: (\S+) ===$/gm)].map(([, name]) => name);
+  if (announced.length === 0) throw new Error(`the suite ran nothing:\n${output}`);
+  const required = requirements(suite, package_);
+  return announced.map((name) => {
+    const checks = checksOf(results, name);
+    const ended = (status) => checks.filter((check) => check.status === status);
+    const failed = ended('FAILURE');
+    return {
+      name,
+      required: required?.has(name) ?? true,
+      succeeded: ended('SUCCESS').length,
+      failed: failed.length,
+      warned: ended('WARNING').length,
+      passed: failed.length === 0,
+      why: failed.map((check) => `${check.id}: ${check.errorMessage ?? check.description}`),
+    };
+  });
+}
+
+/** The scenarios that count, if not all do. */
+function requirements(suite, package_) {
+  const [flag, revision] = suite.select;
+  if (flag !== '--requirements') return null;
+  return new Set(parse(readFileSync(join(package_, 'requirements', `${revision}.yaml`), 'utf8')).server);
+}
+
+/** What a scenario found. One that left nothing behind broke, which is a failure too. */
+function checksOf(results, name) {
+  const found = readdirSync(results).find((entry) => entry.replace(/-\d{4}-\d\d-\d\dT.*Z$/, '') === `server-${name}`);
+  const file = found && join(results, found, 'checks.json');
+  const checks = file && existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : [];
+  return checks.length > 0 ? checks : [{ id: 'the-scenario-ran', status: 'FAILURE', errorMessage: 'it left no results' }];
+}
+
+function capture(program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: RUN_WITHIN_MS });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
+    child.on('error', reject);
+    child.on('close', () => resolve(output));
+  });
+}
