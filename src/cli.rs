@@ -221,7 +221,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::load;
+    use crate::config::{LogFormat, load};
 
     fn parse(arguments: &[&str]) -> Cli {
         Cli::try_parse_from(arguments).unwrap()
