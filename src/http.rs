@@ -80,6 +80,9 @@ pub struct Shared {
     pub draining: CancellationToken,
     /// Fires when balancers have had time to notice: streams are sent elsewhere.
     pub leaving: CancellationToken,
+    /// Fires when calls have had the time that they may take: those that are left are handed over, if there is anyone to
+    /// hand them to.
+    pub deadline: CancellationToken,
 }
 
 impl Shared {

@@ -100,6 +100,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         patience: shared.settings.store.outage_grace,
         keep_alive: shared.settings.call.keep_alive,
         draining: shared.handing_over(),
+        deadline: shared.deadline.clone(),
     }
 }
 

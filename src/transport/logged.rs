@@ -91,6 +91,8 @@ pub struct Log {
     pub keep_alive: Duration,
     /// Fires when the node drains.
     pub draining: CancellationToken,
+    /// Fires when the drain's deadline has come.
+    pub deadline: CancellationToken,
 }
 
 /// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a call that is
@@ -393,11 +395,13 @@ impl Log {
             node: self.node().clone(),
             kind: StreamKind::Reply,
             after: 0,
+            has_id: false,
             prime: self.live.revision() >= Revision::V2025_11_25,
             note_delivered: false,
             keep_alive: self.keep_alive,
             ttl: self.ttl,
             draining: self.draining.clone(),
+            deadline: self.deadline.clone(),
         }
     }
 

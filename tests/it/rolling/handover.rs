@@ -89,6 +89,7 @@ const NINE: usize = 9;
 /// A client that asks for prices, and books.
 struct Traveller {
     name: String,
+    number: usize,
     ledger: Arc<Ledger>,
     voice: Voice,
 }
@@ -107,11 +108,16 @@ impl Traveller {
             "2024-11-05" => Voice::Sse(Sse::open(wire, &name, Resume::AfterTheLastEvent).await?.0),
             _ => Voice::Streamable(Streamable::open(wire, revision).await?),
         };
-        Ok(Self { name, ledger, voice })
+        Ok(Self {
+            name,
+            number,
+            ledger,
+            voice,
+        })
     }
 
     async fn travel(&self, turn: usize) {
-        let tool = ["quote", "book"][turn % 2];
+        let tool = ["quote", "book"][(self.number + turn) % 2];
         let trip = format!("place {turn}");
         let params = json!({"name": tool, "arguments": {"to": trip, "takes_ms": 2500}});
         let called = match &self.voice {
