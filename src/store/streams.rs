@@ -223,9 +223,21 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Begun, StoreError>;
 
-    /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. To a call's stream,
-    /// only the node whose call it is may append. The standalone and the SSE stream are made by their first event, and
-    /// whatever renews the session's life renews theirs, so that they are never numbered afresh.
+    /// Appends an event of a call, or of none, with the bounds of a stream. `by` is the node that appends: it is not rung.
+    /// What a call says, and whatever goes to a stream of a call's own, only the node whose call it is may append. The
+    /// standalone and the SSE stream are made by their first event, and whatever renews the session's life renews theirs, so
+    /// that they are never numbered afresh.
+    async fn append_of(
+        &self,
+        call: Option<&StreamId>,
+        session: &SessionId,
+        stream: &StreamId,
+        data: &str,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError>;
+
+    /// The same for an event that no call sends, or that goes to the call's own stream.
     async fn append(
         &self,
         session: &SessionId,
@@ -233,7 +245,9 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         data: &str,
         by: &NodeId,
         ttl: Duration,
-    ) -> Result<Appended, StoreError>;
+    ) -> Result<Appended, StoreError> {
+        self.append_of(None, session, stream, data, by, ttl).await
+    }
 
     /// Appends a call's response if there is one, ends its stream if it has one of its own, and takes the call off, all in one step, and only
     /// if the call is still `by`'s. The stream's log lives `ttl` from now. Without a response, the number returned is

@@ -309,12 +309,12 @@ impl Log {
             return;
         }
         let data = String::from_utf8_lossy(message);
-        let (session, stream) = (&self.live.id, &self.record.stream);
+        let (session, stream, call) = (&self.live.id, &self.record.stream, Some(&self.record.name));
         let appended = self
             .until_answered(self.patience, || {
                 self.board
                     .store
-                    .append(session, stream, &data, self.node(), self.ttl)
+                    .append_of(call, session, stream, &data, self.node(), self.ttl)
             })
             .await;
         match appended {

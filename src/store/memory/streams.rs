@@ -45,8 +45,9 @@ impl StreamStore for MemoryStore {
         Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, holder, ttl)))
     }
 
-    async fn append(
+    async fn append_of(
         &self,
+        call: Option<&StreamId>,
         session: &SessionId,
         stream: &StreamId,
         data: &str,
@@ -56,7 +57,8 @@ impl StreamStore for MemoryStore {
         let mut inner = self.lock();
         let streams = inner
             .streams(session)
-            .filter(|streams| stream.stands() || streams.runs(by, stream));
+            .filter(|streams| stream.stands() || streams.runs(by, stream))
+            .filter(|streams| call.is_none_or(|call| streams.runs(by, call)));
         let log = streams.and_then(|streams| streams.log_or_make(stream, ttl));
         let Some(log) = log.filter(|log| !log.done) else {
             return Ok(Appended::Gone);

@@ -27,8 +27,9 @@ impl StreamStore for RedisStore {
         self.begin_call(session, call, holder, ttl).await
     }
 
-    async fn append(
+    async fn append_of(
         &self,
+        call: Option<&StreamId>,
         session: &SessionId,
         stream: &StreamId,
         data: &str,
@@ -50,7 +51,11 @@ impl StreamStore for RedisStore {
             &channel,
             &bell,
         ];
-        let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
+        let args = args
+            .into_iter()
+            .chain(call.map(StreamId::as_str))
+            .map(Value::from);
+        let (keys, args) = (self.log_keys(session, stream), args.collect());
         let answer: Vec<String> = self
             .script("append", &self.scripts.append, &keys.each(), args)
             .await?;
