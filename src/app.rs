@@ -31,7 +31,7 @@ pub mod open;
 mod serve;
 pub mod signal;
 
-use serve::{Listener, Server};
+use serve::{Listener, Server, Stopped};
 use signal::{Stop, told_to_stop};
 
 /// How long tasks may take to stop when calls have used up the deadline.
@@ -184,6 +184,7 @@ impl Builder {
             started: Instant::now(),
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
+            deadline: CancellationToken::new(),
             node,
             settings,
             store,
@@ -332,7 +333,9 @@ impl Running {
         // Clients that carry a stream here come back elsewhere; their calls go on here until the deadline.
         shared.leaving.cancel();
         let give_up = Instant::now() + deadline;
-        server.stop(deadline).await;
+        if server.stop(deadline).await == Stopped::Unfinished && shared.store.is_shared() {
+            shared.deadline.cancel();
+        }
         // They share the deadline: together with the delay it must fit what the platform grants.
         let left = give_up.saturating_duration_since(Instant::now());
         shared.work.stop(left.max(TASKS_STOP_WITHIN)).await;

@@ -12,8 +12,13 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use http::HeaderValue;
+use http::header::CONNECTION;
 use rmcp::model::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -81,6 +86,9 @@ pub struct Shared {
     pub draining: CancellationToken,
     /// Fires when balancers have had time to notice: streams are sent elsewhere.
     pub leaving: CancellationToken,
+    /// Fires when calls have had the time that they may take: those that are left are handed over, if there is anyone to
+    /// hand them to.
+    pub deadline: CancellationToken,
 }
 
 impl Shared {
@@ -145,7 +153,18 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(mcp::not_found)
         .layer(Extension(bodies))
+        .layer(map_response_with_state(Arc::clone(&shared), part))
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         .layer(CatchPanicLayer::custom(answer::panicked))
         .with_state(shared)
+}
+
+/// While the node drains, each answer asks for the end of its connection: whoever keeps it open, a client that no balancer
+/// stands before say, goes elsewhere with its next request, before the node closes it under one.
+async fn part(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
+    if shared.is_draining() {
+        let close = HeaderValue::from_static("close");
+        drop(response.headers_mut().insert(CONNECTION, close));
+    }
+    response
 }

@@ -95,6 +95,16 @@ fn remove_stale(path: &std::path::Path) -> io::Result<()> {
     }
 }
 
+/// How a listener stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Stopped {
+    /// Each connection had finished its request.
+    Finished,
+    /// Some had not within the deadline.
+    Unfinished,
+}
+
 /// A listener at work.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -144,7 +154,7 @@ impl Server {
     }
 
     /// Stops accepting, lets each connection finish the request it is at, and waits for that, at most `deadline`.
-    pub(super) async fn stop(self, deadline: Duration) {
+    pub(super) async fn stop(self, deadline: Duration) -> Stopped {
         // First of all: the next node may listen there while this one waits for its calls, and that file is not ours.
         if let Some(path) = self.socket
             && let Err(error) = std::fs::remove_file(&path)
@@ -155,7 +165,9 @@ impl Server {
         self.tasks.close();
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
             warn!(left = self.tasks.len(), "some connections did not finish in time");
+            return Stopped::Unfinished;
         }
+        Stopped::Finished
     }
 }
 

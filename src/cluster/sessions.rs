@@ -86,6 +86,12 @@ impl Sessions {
         self.inner.registry.len()
     }
 
+    /// How long a session lives after its last use.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.inner.settings.ttl
+    }
+
     /// How many sessions this node has restored from the store since it started.
     #[must_use]
     pub fn restorations(&self) -> u64 {

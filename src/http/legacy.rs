@@ -102,6 +102,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         keep_alive: shared.settings.call.keep_alive,
         draining: shared.handing_over(),
         kept: None,
+        deadline: shared.deadline.clone(),
     }
 }
 

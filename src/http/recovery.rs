@@ -2,6 +2,7 @@
 //! answered by an error that says what is known.
 
 use std::collections::HashSet;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,19 +79,26 @@ pub async fn keep(shared: Arc<Shared>) {
 /// # Errors
 /// [`StoreError`].
 pub async fn take_up_own(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    take_over(shared, &shared.node).await
+    let calls = shared.store.calls_of(&shared.node).await?;
+    take_over(shared, &shared.node, calls).await
 }
 
 async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), StoreError> {
     for node in dead.into_iter().filter(|node| *node != shared.node) {
-        take_over(shared, &node).await?;
+        let calls = shared.store.calls_of(&node).await?;
+        // It may be back under its name by now: then calls of its new life may be among these, and it looks after those
+        // of its former one itself.
+        if !shared.store.living(slice::from_ref(&node)).await?.is_empty() {
+            continue;
+        }
+        take_over(shared, &node, calls).await?;
         shared.store.forget(&node).await?;
     }
     Ok(())
 }
 
-async fn take_over(shared: &Arc<Shared>, from: &NodeId) -> Result<(), StoreError> {
-    for (session, call) in shared.store.calls_of(from).await? {
+async fn take_over(shared: &Arc<Shared>, from: &NodeId, calls: Vec<Named>) -> Result<(), StoreError> {
+    for (session, call) in calls {
         claim(shared, session, &call, from).await?;
     }
     Ok(())

@@ -151,11 +151,13 @@ async fn open(
         node: shared.node.clone(),
         kind: StreamKind::Sse,
         after,
+        has_id: resumed.is_some(),
         prime: false,
         note_delivered: true,
         keep_alive: shared.settings.call.keep_alive,
         sessions: shared.sessions.clone(),
         draining: shared.leaving.clone(),
+        deadline: shared.deadline.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
     if client.try_send(endpoint(&live.id)).is_err() {

@@ -62,11 +62,13 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         node: shared.node.clone(),
         kind: StreamKind::Standalone,
         after: from,
+        has_id: after.is_some(),
         prime: after.is_none() && live.revision() >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
         sessions: shared.sessions.clone(),
         draining: shared.leaving.clone(),
+        deadline: shared.deadline.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
     let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);

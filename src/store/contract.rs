@@ -55,7 +55,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 43] = [
+    let cases: [Case; 44] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -94,6 +94,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(retries::appends_each_step_once(store)),
         |store| Box::pin(retries::begins_no_call_that_was_claimed(store)),
         |store| Box::pin(retries::keeps_mail_until_it_is_taken(store)),
+        |store| Box::pin(claims::silences_the_former_node_on_a_standing_stream(store)),
         |store| Box::pin(rings::rings_for_streams(store)),
         |store| Box::pin(rings::knows_who_died(store)),
         |store| Box::pin(rings::counts_changes(store)),

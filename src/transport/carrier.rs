@@ -13,7 +13,7 @@ use super::hub::Carried;
 use crate::cluster::Sessions;
 use crate::protocol::event_id::EventId;
 use crate::session::NodeId;
-use crate::store::streams::{Event, Holder, Read, StreamId};
+use crate::store::streams::{Event, Holder, Read, Step, StreamId};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -40,6 +40,8 @@ pub struct Terms {
     pub kind: StreamKind,
     /// The last event that the client has.
     pub after: u64,
+    /// Whether the client has an event id already, because it came with one.
+    pub has_id: bool,
     /// Whether to begin with a priming event (2025-11-25, SEP-1699).
     pub prime: bool,
     /// Whether what was written is noted in the store: for streams that clients take up without an event id.
@@ -50,6 +52,8 @@ pub struct Terms {
     pub sessions: Sessions,
     /// Fires when the node drains: clients are sent elsewhere.
     pub draining: CancellationToken,
+    /// Fires when the drain's deadline has come: calls that are left are handed over.
+    pub deadline: CancellationToken,
 }
 
 /// A connection at work.
@@ -134,13 +138,14 @@ impl Carrier {
         }
         // Whatever is in the log already comes first.
         let mut look_at = Some(Instant::now());
+        let mut pinged = false;
         loop {
             if look_at.is_some_and(|at| at <= Instant::now()) {
                 look_at = self.look().await?;
             }
             let line = Arc::clone(&self.carried.line);
             let ended = line.live.ended.clone();
-            let draining = self.terms.draining.clone();
+            let (draining, deadline) = (self.terms.draining.clone(), self.terms.deadline.clone());
             tokio::select! {
                 () = line.told() => {
                     if self.hear().await? {
@@ -155,6 +160,11 @@ impl Carrier {
                         self.write(format!("retry: {RETRY_MS}\n\n").into()).await?;
                     }
                     return Err(Stop::Client);
+                }
+                () = deadline.cancelled(), if !pinged && !self.may_leave() => {
+                    pinged = true;
+                    self.ping().await;
+                    look_at = Some(Instant::now());
                 }
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
                 () = sleep(self.terms.keep_alive.min(LOOK_EVERY)) => {
@@ -274,7 +284,26 @@ impl Carrier {
 
     /// Whether the client can be sent elsewhere: it must have an event id to come back with, or need none.
     fn may_leave(&self) -> bool {
-        self.terms.note_delivered || self.terms.prime || self.written > 0
+        self.terms.has_id || self.terms.note_delivered || self.terms.prime || self.written > 0
+    }
+
+    /// Gives the client of a silent call an event id, so that it can come back elsewhere for the answer: with a request
+    /// that each client answers, since before 2025-11-25 an event must have a message. Nobody waits for what it says.
+    async fn ping(&self) {
+        let stream = self.stream.as_str();
+        let ping = format!(r#"{{"jsonrpc":"2.0","id":"{stream}-ping","method":"ping"}}"#);
+        let (live, Terms { node, sessions, .. }) = (&self.carried.line.live, &self.terms);
+        let step = Step {
+            call: &self.stream,
+            run: "ping",
+            number: 1,
+        };
+        let append = self
+            .store
+            .append(&live.id, &self.stream, &ping, node, Some(step), sessions.ttl());
+        if let Err(error) = append.await {
+            debug!(session = live.tag, %error, "a client cannot be told how to come back");
+        }
     }
 
     fn holder(&self) -> Holder {

@@ -95,6 +95,8 @@ pub struct Log {
     pub keep_alive: Duration,
     /// Fires when the node drains.
     pub draining: CancellationToken,
+    /// Fires when the drain's deadline has come.
+    pub deadline: CancellationToken,
     /// Held while this node looks after the call.
     pub kept: Option<Kept>,
 }
@@ -457,11 +459,13 @@ impl Log {
             node: self.node().clone(),
             kind: StreamKind::Reply,
             after: 0,
+            has_id: false,
             prime: self.live.revision() >= Revision::V2025_11_25,
             note_delivered: false,
             keep_alive: self.keep_alive,
             sessions: self.board.sessions.clone(),
             draining: self.draining.clone(),
+            deadline: self.deadline.clone(),
         }
     }
 

@@ -30,6 +30,15 @@ const SHORTER_THAN_THE_DEADLINE: Length = Length {
     again: false,
 };
 
+/// Under which names nodes come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Each under its own, as in a set with fixed members.
+    Same,
+    /// Each under one that nobody has had before, so that only others can take up what it left behind.
+    Fresh,
+}
+
 /// Nodes behind a balancer, which go and come back one by one.
 struct Fleet {
     cluster: Cluster,
@@ -38,13 +47,16 @@ struct Fleet {
 
 impl Fleet {
     /// Starts them with this deadline.
-    async fn start(deadline: &str) -> Self {
-        Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), deadline).await
+    async fn start(deadline: &str, names: Names) -> Self {
+        Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), deadline, names).await
     }
 
     /// The same of another program. The balancer asks every 200 ms: after the delay it is sure to know.
-    async fn running(program: &Path, deadline: &str) -> Self {
-        let env = [("MCP_DRAIN__DELAY", "500ms"), ("MCP_DRAIN__DEADLINE", deadline)];
+    async fn running(program: &Path, deadline: &str, names: Names) -> Self {
+        let mut env = vec![("MCP_DRAIN__DELAY", "500ms"), ("MCP_DRAIN__DEADLINE", deadline)];
+        if names == Names::Fresh {
+            env.push(("NODE_ID", ""));
+        }
         let cluster = Cluster::running(program, NODES, &env).await;
         let balancer = cluster.balancer().await;
         Self { cluster, balancer }
@@ -53,6 +65,16 @@ impl Fleet {
     /// How many calls of a node that ended were taken over, by itself when it came back, or by another.
     fn handed_over(&self) -> usize {
         self.cluster.said(&["took over a call"]).len()
+    }
+
+    async fn check_that_each_node_served(&self) {
+        let served = self.balancer.served().await;
+        let all: u64 = served.iter().sum();
+        let least = all / 10;
+        assert!(
+            served.iter().all(|count| *count > least),
+            "not in turn: {served:?}"
+        );
     }
 
     /// SIGTERM, and waits for exit code 0.
@@ -89,7 +111,7 @@ fn check_that_it_was_busy(figures: &Figures, restarts: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_rolling_restarts_lose_no_call_and_no_event() {
-    let mut fleet = Fleet::start("10s").await;
+    let mut fleet = Fleet::start("10s", Names::Same).await;
     let load = Load::start(&fleet.balancer.url(), SHORTER_THAN_THE_DEADLINE).await;
     for _ in 0..ROLLS {
         for node in 0..NODES {
@@ -101,6 +123,7 @@ async fn ten_rolling_restarts_lose_no_call_and_no_event() {
     let figures = load.end(&fleet.cluster).await;
     println!("{} restarts: {figures}", ROLLS * NODES);
     check_that_it_was_busy(&figures, ROLLS * NODES);
+    fleet.check_that_each_node_served().await;
     assert_eq!(
         figures.reissued, 0,
         "calls without a session may finish: {figures}"
@@ -109,7 +132,7 @@ async fn ten_rolling_restarts_lose_no_call_and_no_event() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scaling_from_three_to_one_and_back_loses_no_call_and_no_event() {
-    let mut fleet = Fleet::start("10s").await;
+    let mut fleet = Fleet::start("10s", Names::Fresh).await;
     let load = Load::start(&fleet.balancer.url(), SHORTER_THAN_THE_DEADLINE).await;
     for last in [0, 1, 2, 0, 1, 2] {
         let others: Vec<usize> = (0..NODES).filter(|node| *node != last).collect();
@@ -129,6 +152,7 @@ async fn scaling_from_three_to_one_and_back_loses_no_call_and_no_event() {
     let figures = load.end(&fleet.cluster).await;
     println!("6 times to one node and back: {figures}");
     check_that_it_was_busy(&figures, 12);
+    fleet.check_that_each_node_served().await;
     assert_eq!(
         figures.reissued, 0,
         "calls without a session may finish: {figures}"

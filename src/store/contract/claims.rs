@@ -8,7 +8,7 @@ use super::calls::{begin, call, in_flight, step};
 use super::{LONG, holder, node, session};
 use crate::session::NodeId;
 use crate::store::Store;
-use crate::store::streams::Appended;
+use crate::store::streams::{Appended, Begun, CallRecord, Step, StreamId};
 
 /// How many claim one call at once.
 const CLAIMERS: usize = 16;
@@ -62,6 +62,37 @@ pub async fn lets_one_claim(store: Arc<dyn Store>) {
         "claim: a node may claim from its former life"
     );
     assert_eq!(in_flight(&store, &new).await.len(), 1, "claim: and has it still");
+}
+
+/// The same on a standing stream, to which other calls and nodes may go on writing.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn silences_the_former_node_on_a_standing_stream(store: Arc<dyn Store>) {
+    let (id, [old, new], sse) = (session(&store).await, ["old", "new"].map(node), StreamId::sse());
+    let shared = CallRecord {
+        stream: sse.clone(),
+        ..call("call1", &old)
+    };
+    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
+    let say = async |step: Option<Step<'_>>, by: &NodeId| {
+        let appended = store.append(&id, &sse, "x", by, step, LONG).await;
+        appended.expect("append must work")
+    };
+    let at = |number| Appended::At { number, holder: None };
+    let nth = |number| step(&shared.name, number);
+    assert_eq!(say(nth(1), &old).await, at(1), "append: the call is its own");
+    let claimed = store.claim(&id, &shared.name, &old, &new).await;
+    assert!(claimed.expect("claim must work").is_some());
+    let late = say(nth(2), &old).await;
+    assert_eq!(late, Appended::Gone, "append: the call is another node's by now");
+    assert_eq!(say(nth(2), &new).await, at(2), "append: nothing late was written");
+    assert_eq!(
+        say(None, &old).await,
+        at(3),
+        "append: what no call sends is for all"
+    );
 }
 
 /// Once a call was claimed, only the new node may write to it, and end it.

@@ -13,7 +13,7 @@ use super::load::Load;
 use super::sse::{Resume, Sse};
 use super::streamable::Streamable;
 use super::wire::Wire;
-use super::{Fleet, check_that_it_was_busy};
+use super::{Fleet, Names, check_that_it_was_busy};
 use crate::support::client::LEGACY;
 
 /// Three times what the node has left when it is told to stop. Whoever runs a call again tells what was not told yet.
@@ -26,7 +26,7 @@ const LOST: &str = "node lost, outcome unknown";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_outlive_the_drain_are_carried_through_by_other_nodes() {
-    let mut fleet = Fleet::start("1s").await;
+    let mut fleet = Fleet::start("1s", Names::Fresh).await;
     let load = Load::start(&fleet.balancer.url(), LONGER_THAN_THE_DEADLINE).await;
     for node in [0, 1, 2, 0, 1, 2, 0, 1, 2] {
         fleet.stop(node).await;
@@ -45,7 +45,7 @@ async fn calls_that_outlive_the_drain_are_carried_through_by_other_nodes() {
 async fn what_must_not_be_run_twice_is_answered_by_what_is_known() {
     let hints = Path::new(env!("CARGO_BIN_EXE_mcp-server")).with_file_name("examples/hints");
     assert!(hints.exists(), "{hints:?} is missing: cargo build --examples");
-    let mut fleet = Fleet::running(&hints, "500ms").await;
+    let mut fleet = Fleet::running(&hints, "500ms", Names::Same).await;
     let (ledger, stop) = (Arc::new(Ledger::default()), CancellationToken::new());
     let mut work = JoinSet::new();
     for number in 0..NINE {
@@ -89,6 +89,7 @@ const NINE: usize = 9;
 /// A client that asks for prices, and books.
 struct Traveller {
     name: String,
+    number: usize,
     ledger: Arc<Ledger>,
     voice: Voice,
 }
@@ -107,11 +108,16 @@ impl Traveller {
             "2024-11-05" => Voice::Sse(Sse::open(wire, &name, Resume::AfterTheLastEvent).await?.0),
             _ => Voice::Streamable(Streamable::open(wire, revision).await?),
         };
-        Ok(Self { name, ledger, voice })
+        Ok(Self {
+            name,
+            number,
+            ledger,
+            voice,
+        })
     }
 
     async fn travel(&self, turn: usize) {
-        let tool = ["quote", "book"][turn % 2];
+        let tool = ["quote", "book"][(self.number + turn) % 2];
         let trip = format!("place {turn}");
         let params = json!({"name": tool, "arguments": {"to": trip, "takes_ms": 2500}});
         let called = match &self.voice {

@@ -103,6 +103,17 @@ impl Streamable {
         Err(format!("refused by {node}: {status} {body}"))
     }
 
+    /// Answers a ping, as everybody must.
+    async fn pong(&self, id: &Value) -> Result<(), String> {
+        let headers = self.messages.session_headers().await;
+        let body = json!({"jsonrpc": "2.0", "id": id, "result": {}});
+        let response = self.wire.post("/mcp", &headers, &body).await?;
+        match response.status().as_u16() {
+            202 => Ok(()),
+            other => Err(format!("the answer to a ping: {other}")),
+        }
+    }
+
     /// `GET /mcp`: the standing stream, or another one after that event.
     pub(super) async fn listen(&self, last_id: Option<&str>) -> Result<EventStream, String> {
         let mut headers = self.messages.session_headers().await;
@@ -173,6 +184,7 @@ impl Streamable {
                 return Err(format!("{message} came after the answer {}", called.response));
             }
             match message.get("method") {
+                Some(method) if method == "ping" => self.pong(&message["id"]).await?,
                 Some(_) => called.told.push(message),
                 None if message["id"] == *id => called.response = message,
                 None => return Err(format!("the answer to another request: {message}")),

@@ -155,7 +155,7 @@ impl Order {
         let (stream, number) = parts.ok_or_else(|| format!("an id that is none of ours: {id}"))?;
         let number: u64 = number
             .parse()
-            .map_err(|_| format!("an id without a number: {id}"))?;
+            .map_err(|error| format!("an id without a number: {id}: {error}"))?;
         let before = self.stream.get_or_insert_with(|| stream.to_owned());
         if before != stream {
             return Err(format!(

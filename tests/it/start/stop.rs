@@ -19,6 +19,8 @@ async fn sigterm_lets_balancers_notice_and_calls_finish() {
     let client = Client::legacy(&node.url());
     client.session().await;
     assert_eq!(get(&node, "/readyz").await.0, 200);
+    let before = client.call("echo", json!({"text": "hello"})).await.ok();
+    assert_eq!(before.header("connection"), None, "connections stay open");
     // Longer than the delay: it is in flight when the listener closes.
     let slow = json!({"name": "countdown", "arguments": {"from": 7, "interval_ms": 500}});
     let (id, mut stream) = client.stream("tools/call", slow).await;
@@ -31,7 +33,9 @@ async fn sigterm_lets_balancers_notice_and_calls_finish() {
     let health: Value = serde_json::from_str(&health).expect("JSON");
     assert_eq!((status, &health["status"]), (503, &json!("draining")));
     assert_eq!(get(&node, "/livez").await.0, 200, "alive, or it would be killed");
-    client.call("echo", json!({"text": "still here"})).await.ok();
+    let served = client.call("echo", json!({"text": "still here"})).await.ok();
+    let asked = served.header("connection");
+    assert_eq!(asked, Some("close"), "the next request shall go elsewhere");
     Client::legacy(&node.url()).list().await.ok();
     let answer = stream.answer_to(&id).await;
     assert_eq!(answer["result"]["structuredContent"]["counted"], 7, "{answer}");
