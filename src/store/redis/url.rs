@@ -1,6 +1,6 @@
 //! Reading `REDIS_URL`, and showing it without its password.
 
-use fred::types::config::{Config, Server, ServerConfig};
+use fred::types::config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig};
 use url::Url;
 
 /// What stands in place of a password.
@@ -69,8 +69,10 @@ pub(super) fn parse(text: &str) -> Result<Target, String> {
 fn finish(config: &mut Config, url: &Url, kind: &str) -> Result<(), String> {
     match &mut config.server {
         ServerConfig::Centralized { server } => unbracket(server),
-        ServerConfig::Clustered { hosts, .. } => {
+        ServerConfig::Clustered { hosts, policy } => {
             hosts.iter_mut().for_each(unbracket);
+            // Else the way to the cluster is lost with the servers that the URL names, however many others there are.
+            *policy = ClusterDiscoveryPolicy::UseCache;
             if !matches!(url.path(), "" | "/" | "/0") {
                 return Err("a cluster has no databases: remove the path".into());
             }
