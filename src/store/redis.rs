@@ -25,7 +25,7 @@ use fred::clients::Client;
 use fred::error::{Error as FredError, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::{FromValue, Value};
-use futures::future::join;
+use futures::future::{join, try_join_all};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -225,8 +225,10 @@ impl Store for RedisStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let ping = self.link.send("PING", on_slot_of(""), vec![]);
-        self.measured("ping", ping).await.map(drop)
+        // In a cluster each master is asked: sessions are on all of them.
+        let servers = self.link.masters().into_iter();
+        let pings = servers.map(|server| self.link.send_to(server, "PING", on_slot_of(""), vec![]));
+        self.measured("ping", try_join_all(pings)).await.map(drop)
     }
 
     async fn report(&self) -> Result<StoreReport, StoreError> {
