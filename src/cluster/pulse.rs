@@ -21,6 +21,8 @@ pub struct Pulse {
     reachable: AtomicBool,
     latency_us: AtomicU64,
     answered_ms: AtomicU64,
+    /// Since when it has answered each time; 0 when it always has.
+    steady_since_ms: AtomicU64,
 }
 
 impl Default for Pulse {
@@ -30,6 +32,7 @@ impl Default for Pulse {
             reachable: AtomicBool::new(true),
             latency_us: AtomicU64::new(0),
             answered_ms: AtomicU64::new(unix_ms()),
+            steady_since_ms: AtomicU64::new(0),
         }
     }
 }
@@ -56,6 +59,15 @@ impl Pulse {
         Duration::from_millis(unix_ms().saturating_sub(self.answered_ms.load(Ordering::Relaxed)))
     }
 
+    /// For how long the store has answered each time; zero while it does not.
+    #[must_use]
+    pub fn steady_for(&self) -> Duration {
+        if !self.reachable() {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(unix_ms().saturating_sub(self.steady_since_ms.load(Ordering::Relaxed)))
+    }
+
     /// Asks the store over and over, for as long as the node runs.
     pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>) {
         let mut ticks = interval(PULSE_EVERY);
@@ -73,6 +85,9 @@ impl Pulse {
             let latency = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.latency_us.store(latency, Ordering::Relaxed);
             self.answered_ms.store(unix_ms(), Ordering::Relaxed);
+            if !self.reachable() {
+                self.steady_since_ms.store(unix_ms(), Ordering::Relaxed);
+            }
         }
         match (self.reachable.swap(answered, Ordering::AcqRel), answered) {
             (true, false) => warn!("the store does not answer: serving what this node knows"),

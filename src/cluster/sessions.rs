@@ -147,6 +147,21 @@ impl Sessions {
         self.inner.look_up(id, unix_ms()).await
     }
 
+    /// Makes sure that a session is there, by what the store holds and not by this node's copy.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`], [`SessionError::Store`].
+    pub async fn confirm(&self, id: &SessionId) -> Result<(), SessionError> {
+        if self.inner.store.load(id, None).await?.is_some() {
+            return Ok(());
+        }
+        if let Some(slot) = self.inner.registry.existing(id) {
+            slot.note_gone();
+            self.inner.retire_gone(id, &slot).await;
+        }
+        Err(SessionError::NotFound)
+    }
+
     /// The session of that id, from this node's registry or else from the store, with its life renewed.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often whoever carries a stream looks after a session whose client is not initialized yet.
 const NEWCOMER_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after an outage of the store nobody is thought dead: as long as recovery waits.
+const LEASES_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// As often as a session is touched, and some more.
 const LOOKS_A_LIFE: u32 = 40;
 
@@ -311,6 +313,8 @@ async fn check_stream(shared: &Shared, live: &Live) -> Result<(), Refusal> {
     let until = Instant::now() + STREAM_BACK_WITHIN;
     while let Some(reason) = why_lost(shared, live).await? {
         if Instant::now() >= until {
+            // A store that came back empty knows neither the stream nor its session.
+            shared.sessions.confirm(&live.id).await?;
             let reconnect = format!("/sse?sessionId={}", live.id.as_str());
             return Err(Refusal::StreamLost { reconnect, reason });
         }
@@ -333,7 +337,9 @@ async fn why_lost(shared: &Shared, live: &Live) -> Result<Option<&'static str>, 
         return Ok(Some(UNCONNECTED));
     }
     let living = shared.store.living(std::slice::from_ref(&holder.node)).await?;
-    Ok(living.is_empty().then_some("the node that carried it is gone"))
+    // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
+    let gone = living.is_empty() && shared.pulse.steady_for() >= LEASES_BACK_WITHIN;
+    Ok(gone.then_some("the node that carried it is gone"))
 }
 
 /// Has a request answered: everything it sends, and the response, goes into the stream's log.
