@@ -25,9 +25,7 @@ pub(super) async fn attach(
         .await;
     match attached.map_err(Refusal::from)? {
         Attached::Attached { delivered, .. } => Ok(delivered),
-        Attached::NoStream => Err(Refusal::BadEventId(
-            "there is no such stream in this session, or no longer",
-        )),
+        Attached::NoStream => Err(no_stream(shared, live).await),
         Attached::Gone => Err(Refusal::SessionNotFound),
     }
 }
@@ -49,9 +47,15 @@ pub(super) async fn check_resumable(
             Err(Refusal::BadEventId("what followed it is not kept any longer"))
         }
         Read::Events { .. } => Ok(()),
-        Read::Gone => Err(Refusal::BadEventId(
-            "there is no such stream in this session, or no longer",
-        )),
+        Read::Gone => Err(no_stream(shared, live).await),
+    }
+}
+
+/// There is no such stream, and perhaps no such session: a store that came back empty knows neither.
+async fn no_stream(shared: &Shared, live: &Live) -> Refusal {
+    match shared.sessions.confirm(&live.id).await {
+        Ok(()) => Refusal::BadEventId("there is no such stream in this session, or no longer"),
+        Err(error) => error.into(),
     }
 }
 
