@@ -1,7 +1,8 @@
 //! The keys that seal MRTR `requestState` (SEP-2322), the same on every node.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -41,6 +42,8 @@ pub enum SecretError {
 /// The codec in use, replaced as keys come and go.
 pub struct RequestStateKeys {
     codec: RwLock<Arc<RequestStateCodec>>,
+    /// The keys that this node has seen: a store that was emptied forgets them, and clients still bring what they sealed.
+    known: Mutex<BTreeMap<String, String>>,
     rotate_after: Duration,
 }
 
@@ -59,6 +62,7 @@ impl RequestStateKeys {
         let codec = RequestStateCodec::new_with_keyring(CONFIGURED, [(CONFIGURED, secret.as_bytes())])?;
         Ok(Self {
             codec: RwLock::new(Arc::new(codec)),
+            known: Mutex::default(),
             rotate_after: ROTATE_AFTER_MIN,
         })
     }
@@ -69,8 +73,10 @@ impl RequestStateKeys {
     /// [`SecretError`].
     pub async fn shared(store: &dyn Store, ttl: Duration) -> Result<Self, SecretError> {
         let rotate_after = ttl.max(ROTATE_AFTER_MIN);
+        let secrets = fetch(store, rotate_after).await?;
         Ok(Self {
-            codec: RwLock::new(Arc::new(fetch(store, rotate_after).await?)),
+            codec: RwLock::new(Arc::new(codec_of(&secrets)?)),
+            known: Mutex::new(secrets.all),
             rotate_after,
         })
     }
@@ -81,14 +87,25 @@ impl RequestStateKeys {
         Arc::clone(&self.codec.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    async fn refresh(&self, store: &dyn Store) -> Result<(), SecretError> {
+        let mut secrets = fetch(store, self.rotate_after).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(&mut secrets, &known, unix_ms(), self.rotate_after);
+        let codec = Arc::new(codec_of(&secrets)?);
+        *known = secrets.all;
+        drop(known);
+        *self.codec.write().unwrap_or_else(PoisonError::into_inner) = codec;
+        Ok(())
+    }
+
     /// Follows the shared keys for as long as the node runs.
     pub async fn follow(self: Arc<Self>, store: Arc<dyn Store>) {
         let mut ticks = interval(REFRESH_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match fetch(store.as_ref(), self.rotate_after).await {
-                Ok(codec) => *self.codec.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(codec),
+            match self.refresh(store.as_ref()).await {
+                Ok(()) => {}
                 Err(error) => warn!(
                     error = &error as &dyn std::error::Error,
                     "could not refresh the shared secret"
@@ -98,11 +115,14 @@ impl RequestStateKeys {
     }
 }
 
-async fn fetch(store: &dyn Store, rotate_after: Duration) -> Result<RequestStateCodec, SecretError> {
-    let secrets = store
+async fn fetch(store: &dyn Store, rotate_after: Duration) -> Result<Secrets, StoreError> {
+    store
         .secrets(&offer(), rotate_after, rotate_after * KEEP_ROTATIONS)
-        .await?;
-    let active = sealing_key(&secrets, unix_ms());
+        .await
+}
+
+fn codec_of(secrets: &Secrets) -> Result<RequestStateCodec, SecretError> {
+    let active = sealing_key(secrets, unix_ms());
     Ok(RequestStateCodec::new_with_keyring(
         active,
         secrets.all.iter().map(|(name, text)| (name, text.as_bytes())),
@@ -121,9 +141,24 @@ fn offer() -> NewSecret {
     }
 }
 
+/// When a key was made, which its name says.
+fn made_ms(name: &str) -> Option<u64> {
+    name.split('-').next().and_then(|time| time.parse().ok())
+}
+
+/// Adds the keys that a node knows to those that the store still has, but for those that are too old to be of use.
+fn remember(secrets: &mut Secrets, known: &BTreeMap<String, String>, now_ms: u64, rotate_after: Duration) {
+    let life_ms = u64::try_from(rotate_after.as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2);
+    let useful = |name: &str| made_ms(name).is_some_and(|made| now_ms.saturating_sub(made) <= life_ms);
+    for (name, text) in known.iter().filter(|(name, _)| useful(name)) {
+        secrets.all.entry(name.clone()).or_insert_with(|| text.clone());
+    }
+}
+
 /// The newest key that every node has had time to learn of; failing that, the oldest.
 fn sealing_key(secrets: &Secrets, now_ms: u64) -> String {
-    let made_ms = |name: &str| name.split('-').next().and_then(|time| time.parse::<u64>().ok());
     let settled = |name: &&String| made_ms(name).is_some_and(|made| made + SETTLE_MS <= now_ms);
     let names = || secrets.all.keys();
     names()
@@ -147,6 +182,23 @@ mod tests {
             newest: names[names.len() - 1].to_owned(),
             all,
         }
+    }
+
+    #[test]
+    fn a_store_that_was_emptied_does_not_make_nodes_forget_what_they_sealed_with() {
+        let day_ms = 24 * 60 * 60 * 1000;
+        let known = secrets(&["000000000000001-a", "000000172800000-b"]).all;
+        let now_ms = 172_900_000;
+        let mut emptied = secrets(&["000000172900000-c"]);
+        remember(&mut emptied, &known, now_ms, Duration::from_millis(day_ms));
+        let names: Vec<_> = emptied.all.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            ["000000172800000-b", "000000172900000-c"],
+            "one is too old"
+        );
+        // Neither key has settled; the older one is what other nodes know.
+        assert_eq!(sealing_key(&emptied, now_ms), "000000172800000-b");
     }
 
     #[test]
