@@ -6,14 +6,18 @@ use crate::store::StoreError;
 
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
-        tracing::warn!(
-            error = &cause as &dyn std::error::Error,
-            "the store did not do as asked"
-        );
+        let error = &cause as &dyn std::error::Error;
         match cause {
-            StoreError::Unreachable(_) => Self::StoreUnreachable,
+            // The pulse warns of an outage, once; requests are many, and metrics count them.
+            StoreError::Unreachable(_) => {
+                tracing::debug!(error, "the store did not answer");
+                Self::StoreUnreachable
+            }
             // Trying again would not help.
-            StoreError::Corrupt(_) => Self::Internal,
+            StoreError::Corrupt(_) => {
+                tracing::warn!(error, "the store did not do as asked");
+                Self::Internal
+            }
         }
     }
 }
