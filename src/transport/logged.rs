@@ -255,13 +255,15 @@ impl Log {
         }
         // It may have been registered all the same, without this node hearing of it.
         let (session, name) = (&self.live.id, &self.record.name);
-        if let Err(error) = self
-            .board
-            .store
-            .call_end(session, name, None, self.node(), self.ttl)
-            .await
-        {
-            debug!(session = self.live.tag, %error, "a call that was served without a log may still be registered");
+        let end = || {
+            let store = &self.board.store;
+            store.call_end(session, name, None, self.node(), self.ttl)
+        };
+        if self.until_answered(self.patience, end).await.is_err() {
+            debug!(
+                session = self.live.tag,
+                "a call that was served without a log may still be registered"
+            );
         }
     }
 
