@@ -18,6 +18,7 @@ mod health;
 mod library;
 mod nodes;
 mod official_clients;
+mod outages;
 mod readme;
 mod rolling;
 mod sse;

@@ -144,6 +144,11 @@ impl Node {
         &self.id
     }
 
+    /// The process id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.lock().id()
+    }
+
     /// Everything it printed so far, on stdout and stderr.
     pub(crate) fn log(&self) -> String {
         self.lock().log()

@@ -191,8 +191,7 @@ impl Redis {
 
     /// What `redis-cli` prints.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
-        let port = self.port.to_string();
-        text(&redis_cli(&[&["-p", &port], arguments].concat()))
+        cli(self.port, arguments)
     }
 
     async fn ask(&self, words: &[&str]) -> std::io::Result<Reply> {
@@ -240,6 +239,11 @@ impl Redis {
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().expect("no test panicked while holding Redis")
     }
+}
+
+/// What `redis-cli` prints when it talks to the server on `port`.
+pub(crate) fn cli(port: u16, arguments: &[&str]) -> String {
+    text(&redis_cli(&[&["-p", &port.to_string()], arguments].concat()))
 }
 
 fn redis_cli(arguments: &[&str]) -> Output {

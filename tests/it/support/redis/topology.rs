@@ -1,5 +1,7 @@
 //! Redis as it is run where one server is not enough: a master and a replica behind sentinels, and a cluster.
 
+use std::ops::RangeInclusive;
+
 use super::{Redis, redis_cli, text};
 use crate::support::process::{free_port, until};
 
@@ -57,6 +59,12 @@ impl Sentinels {
             self.sentinels[0].port(),
             self.sentinels[1].port()
         )
+    }
+
+    /// The ports of all five.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let servers = self.sentinels.iter().chain([&self.master, &self.replica]);
+        servers.map(Redis::port).collect()
     }
 
     /// The server that was the master at the start.
@@ -144,28 +152,48 @@ impl RedisCluster {
         &self.servers
     }
 
-    /// The master that has the slot of `key` now, as `by` sees it.
-    pub(crate) fn master_of(&self, key: &str, by: &Redis) -> &Redis {
-        let slot: u16 = by.cli(&["cluster", "keyslot", key]).parse().expect("a slot");
+    /// The ports of all servers.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(Redis::port).collect()
+    }
+
+    /// The masters that have slots now, as `by` sees it.
+    pub(crate) fn masters(&self, by: &Redis) -> Vec<&Redis> {
         let nodes = by.cli(&["cluster", "nodes"]);
-        let port = nodes.lines().find_map(|line| owner_of(slot, line));
-        let port = port.unwrap_or_else(|| panic!("nobody has slot {slot}:\n{nodes}"));
-        let found = self.servers.iter().find(|server| server.port() == port);
-        found.expect("one of ours")
+        let masters: Vec<u16> = nodes.lines().filter_map(owner).map(|(port, _)| port).collect();
+        let servers = self.servers.iter();
+        servers
+            .filter(|server| masters.contains(&server.port()))
+            .collect()
+    }
+
+    /// The slots of a master.
+    pub(crate) fn slots_of(&self, master: &Redis) -> Vec<RangeInclusive<u16>> {
+        let nodes = master.cli(&["cluster", "nodes"]);
+        let mut owners = nodes.lines().filter_map(owner);
+        let found = owners.find(|(port, _)| *port == master.port());
+        found.unwrap_or_else(|| panic!("it has no slot:\n{nodes}")).1
     }
 }
 
-/// The port in a line of `CLUSTER NODES`, if that node has the slot.
-fn owner_of(slot: u16, line: &str) -> Option<u16> {
+/// The port in a line of `CLUSTER NODES` and the slots that it has, if it is a master with slots.
+fn owner(line: &str) -> Option<(u16, Vec<RangeInclusive<u16>>)> {
     let mut words = line.split(' ');
-    let address = words.nth(1)?.split('@').next()?;
-    let flags = words.next()?;
-    let has = words.skip(5).filter_map(|range| {
+    let port = words
+        .nth(1)?
+        .split('@')
+        .next()?
+        .rsplit_once(':')?
+        .1
+        .parse()
+        .ok()?;
+    let master = words.next()?.contains("master");
+    let slots = words.skip(5).filter_map(|range| {
         let (from, to) = range.split_once('-').unwrap_or((range, range));
-        Some(from.parse::<u16>().ok()?..=to.parse::<u16>().ok()?)
+        Some(from.parse().ok()?..=to.parse().ok()?)
     });
-    let has = flags.contains("master") && has.into_iter().any(|range| range.contains(&slot));
-    has.then(|| address.rsplit_once(':')?.1.parse().ok())?
+    let slots: Vec<_> = slots.collect();
+    (master && !slots.is_empty()).then_some((port, slots))
 }
 
 async fn in_sync(replica: &Redis) {

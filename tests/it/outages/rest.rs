@@ -1,0 +1,124 @@
+//! What is left when all is over: in a node's process, in its metrics and its log, and in Redis.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::support::node::Node;
+use crate::support::process::eventually;
+use crate::support::redis::Redis;
+
+/// What a node's process holds open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Open {
+    /// Every file descriptor.
+    pub(super) files: usize,
+    /// Connections to servers of Redis, and to sentinels.
+    pub(super) redis: usize,
+    /// Connections of clients.
+    pub(super) clients: usize,
+}
+
+impl Open {
+    /// What `node` holds open now; `redis` are the ports of the servers.
+    pub(super) fn by(node: &Node, redis: &[u16]) -> Self {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", node.process_id()));
+        let links = descriptors
+            .expect("the node runs")
+            .filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        let links: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        let sockets: HashSet<&str> = links
+            .iter()
+            .filter_map(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
+            .collect();
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of connections");
+        let of_node = table.lines().filter_map(|line| connection(line, &sockets));
+        let (mut to_redis, mut clients) = (0, 0);
+        for (local, remote) in of_node {
+            to_redis += usize::from(redis.contains(&remote));
+            clients += usize::from(local == node.port() && remote != 0);
+        }
+        Self {
+            files: links.len(),
+            redis: to_redis,
+            clients,
+        }
+    }
+
+    /// The same once no client is connected any longer.
+    pub(super) async fn without_clients(node: &Node, redis: &[u16]) -> Self {
+        eventually("no client is connected", || async {
+            let open = Self::by(node, redis);
+            (open.clients == 0).then_some(open)
+        })
+        .await
+    }
+}
+
+/// The ports in a line of `/proc/net/tcp`, if the socket is among these.
+fn connection(line: &str, sockets: &HashSet<&str>) -> Option<(u16, u16)> {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    let port = |column: usize| u16::from_str_radix(columns.get(column)?.split_once(':')?.1, 16).ok();
+    sockets.contains(columns.get(9)?).then_some((port(1)?, port(2)?))
+}
+
+/// The text of `GET <path>`.
+pub(super) async fn text(node: &Node, path: &str) -> (u16, String) {
+    // A client of its own, whose connection ends with it.
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let sent = http.get(format!("{}{path}", node.url())).send().await;
+    let answer = sent.expect("the node answers");
+    (answer.status().as_u16(), answer.text().await.expect("a body"))
+}
+
+/// `GET /health`
+pub(super) async fn health(node: &Node) -> (u16, Value) {
+    let (status, body) = text(node, "/health").await;
+    (status, serde_json::from_str(&body).expect("health is JSON"))
+}
+
+/// Waits until a node that has no session left keeps none, runs no call and carries no stream.
+pub(super) async fn nothing_is_left_on(node: &Node) {
+    let what = format!("nothing is left on {}", node.id());
+    eventually(&what, || async {
+        let kept = health(node).await.1["activeSessions"].as_u64();
+        let metrics = text(node, "/metrics").await.1;
+        let gauges = metrics.lines().filter(|line| {
+            [
+                "anynode_streams_open",
+                "anynode_calls_in_flight",
+                "anynode_sessions_active",
+            ]
+            .iter()
+            .any(|name| line.starts_with(name))
+        });
+        let idle = gauges.into_iter().all(|line| line.ends_with(" 0"));
+        (kept == Some(0) && idle).then_some(())
+    })
+    .await;
+}
+
+/// Waits until these servers, which share the keys, hold what belongs to nodes, and nothing else.
+pub(super) async fn only_nodes_are_left_in(servers: &[&Redis], nodes: &[Node]) {
+    let mut expected: Vec<String> = nodes.iter().map(|node| format!("node:{}", node.id())).collect();
+    expected.extend(["changes", "nodes"].map(str::to_owned));
+    expected.sort();
+    let mut last = Vec::new();
+    let found = tokio::time::timeout(crate::support::process::PATIENCE, async {
+        loop {
+            last.clear();
+            for server in servers {
+                last.extend(server.keys("*").await);
+            }
+            // A Redis that was emptied gets it anew within a minute: until then the nodes know it.
+            last.retain(|key| key != "secret");
+            last.sort();
+            if last == expected {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    let found = found.await;
+    assert!(found.is_ok(), "Redis holds {last:?}, and not {expected:?}");
+}
