@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -19,7 +19,9 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::{self, StreamKind};
 
 /// How many events wait in a connection's socket queue.
-pub const SOCKET_EVENTS_MAX: usize = 16; // 16 x 64 KiB = 1 MiB a client
+pub const SOCKET_EVENTS_MAX: usize = 16;
+/// How many bytes wait there, and at the socket itself. One event that is larger waits alone.
+const SOCKET_BYTES_MAX: u32 = 1 << 20; // 1 MiB a client
 /// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
 /// missed.
 const SLOW_CLIENT: Duration = Duration::from_secs(10);
@@ -61,7 +63,21 @@ pub struct Carrier {
     carried: Carried,
     terms: Terms,
     client: mpsc::Sender<Bytes>,
+    room: Arc<Semaphore>,
     written: u64,
+    spoke: Instant,
+}
+
+/// Bytes on their way to the client, which take up room until they are with the system.
+struct OnTheWay {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for OnTheWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Why a connection stops carrying.
@@ -89,6 +105,8 @@ impl Carrier {
     ) -> Self {
         Self {
             written: terms.after,
+            room: Arc::new(Semaphore::new(SOCKET_BYTES_MAX as usize)),
+            spoke: Instant::now(),
             store,
             stream,
             carried,
@@ -140,6 +158,7 @@ impl Carrier {
             let line = Arc::clone(&self.carried.line);
             let ended = line.live.ended.clone();
             let draining = self.terms.draining.clone();
+            let keep_alive = self.terms.keep_alive;
             tokio::select! {
                 () = line.told() => {
                     if self.hear().await? {
@@ -156,8 +175,10 @@ impl Carrier {
                     return Err(Stop::Client);
                 }
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
-                () = sleep(self.terms.keep_alive.min(LOOK_EVERY)) => {
-                    self.write(KEEP_ALIVE).await?;
+                () = sleep(LOOK_EVERY.min(keep_alive.saturating_sub(self.spoke.elapsed()))) => {
+                    if self.spoke.elapsed() >= keep_alive {
+                        self.write(KEEP_ALIVE).await?;
+                    }
                     self.touch().await;
                     look_at = Some(Instant::now());
                 }
@@ -246,10 +267,16 @@ impl Carrier {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Stop> {
-        match timeout(SLOW_CLIENT, self.client.send(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Client),
-        }
+        let size = u32::try_from(bytes.len()).map_or(SOCKET_BYTES_MAX, |size| size.min(SOCKET_BYTES_MAX));
+        let room = Arc::clone(&self.room).acquire_many_owned(size);
+        let sent = async {
+            let _room = room.await.ok()?;
+            let bytes = Bytes::from_owner(OnTheWay { bytes, _room });
+            self.client.send(bytes).await.ok()
+        };
+        let sent = timeout(SLOW_CLIENT, sent).await.ok().flatten();
+        self.spoke = Instant::now();
+        sent.ok_or(Stop::Client)
     }
 
     /// Lets the session live on: its client is here, listening.
