@@ -30,6 +30,7 @@ use crate::transport::switchboard::Switchboard;
 pub mod open;
 mod serve;
 pub mod signal;
+mod stalled;
 
 use serve::{Listener, Server, Stopped};
 use signal::{Stop, told_to_stop};

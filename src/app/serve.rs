@@ -18,11 +18,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::AppError;
+use super::stalled::Unstalled;
 use crate::config::Settings;
 
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
 /// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// How long a write may make no headway because the client does not read: as long as a stream waits for its client. Then
+/// the connection is closed, and with it goes what waits to be written; the log keeps what the client missed.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The scheme of a Unix socket's address.
 const UNIX: &str = "unix:";
 
@@ -207,7 +211,7 @@ impl Accept {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Unstalled::new(stream, WRITE_WITHIN)), service);
         let stop = self.stop.clone();
         async move {
             tokio::pin!(connection);

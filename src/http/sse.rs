@@ -22,7 +22,7 @@ use super::body::Bodies;
 use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
-use crate::cluster::{Live, SessionError};
+use crate::cluster::Live;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
@@ -42,12 +42,8 @@ const CLIENT_KEY_CHARS_MIN: usize = 32;
 const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is back.
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often whoever carries a stream looks after a session whose client is not initialized yet.
-const NEWCOMER_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after an outage of the store nobody is thought dead: as long as recovery waits.
 const LEASES_BACK_WITHIN: Duration = Duration::from_secs(5);
-/// As often as a session is touched, and some more.
-const LOOKS_A_LIFE: u32 = 40;
 
 pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
     let span = span(&shared);
@@ -166,13 +162,7 @@ async fn open(
         return Err(Refusal::Internal);
     }
     let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
-    let (shared, work) = (Arc::clone(shared), shared.work.clone());
-    work.spawn("carry", async move {
-        tokio::select! {
-            () = carrier.run() => {}
-            () = keep(&shared, &live.id, &principal) => {}
-        }
-    });
+    shared.work.spawn("carry", carrier.run());
     Ok(answer::stream(socket))
 }
 
@@ -222,27 +212,6 @@ fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
     SessionRecord {
         initialized: shared.settings.sse.skip_initialize,
         ..record
-    }
-}
-
-/// Lets a session live on while its stream is carried: its client may be silent for long. Returns when it is gone.
-async fn keep(shared: &Shared, id: &SessionId, principal: &Principal) {
-    let every = (shared.settings.session.ttl / LOOKS_A_LIFE).max(STREAM_LOOK_EVERY);
-    loop {
-        match shared.sessions.find(id, principal).await {
-            Ok(live) if live.record.initialized => {
-                tokio::select! {
-                    () = sleep(every) => {}
-                    () = live.ended.cancelled() => return,
-                }
-            }
-            Ok(_) => sleep(NEWCOMER_LOOK_EVERY.min(every)).await,
-            Err(SessionError::NotFound) => return,
-            Err(error) => {
-                debug!(session = id.tag(), %error, "could not look after a session");
-                sleep(every).await;
-            }
-        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::hub::Carried;
-use crate::cluster::Sessions;
+use crate::cluster::{Live, Sessions};
 use crate::protocol::event_id::EventId;
 use crate::session::NodeId;
 use crate::store::streams::{Event, Holder, Read, Step, StreamId};
@@ -18,12 +18,18 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::{self, StreamKind};
 
 /// How many events wait in a connection's socket queue.
-pub const SOCKET_EVENTS_MAX: usize = 16; // 16 x 64 KiB = 1 MiB a client
+pub const SOCKET_EVENTS_MAX: usize = 16;
+/// How many bytes wait there, and at the socket itself. One event that is larger waits alone.
+const SOCKET_BYTES_MAX: u32 = 1 << 20; // 1 MiB a client
 /// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
 /// missed.
 pub(super) const SLOW_CLIENT: Duration = Duration::from_secs(10);
 /// How often the log is read though nobody rang: a lost ring delays, and never loses.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// The same while the session's client is not initialized: its life is short, and is not renewed.
+const NEWCOMER_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A session is looked after at least once for each such fraction of its life.
+const LOOKS_A_LIFE: u32 = 4;
 /// How soon the log is read again when the store did not answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How soon a client should come back, in milliseconds (SSE, `retry`).
@@ -62,10 +68,25 @@ pub struct Carrier {
     store: Arc<dyn Store>,
     stream: StreamId,
     carried: Carried,
+    live: Arc<Live>,
     terms: Terms,
     client: mpsc::Sender<Bytes>,
+    room: Arc<Semaphore>,
     written: u64,
     noted: u64,
+    spoke: Instant,
+}
+
+/// Bytes on their way to the client, which take up room until they are with the system.
+struct OnTheWay {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for OnTheWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Why a connection stops carrying.
@@ -94,8 +115,11 @@ impl Carrier {
         Self {
             written: terms.after,
             noted: terms.after,
+            room: Arc::new(Semaphore::new(SOCKET_BYTES_MAX as usize)),
+            spoke: Instant::now(),
             store,
             stream,
+            live: Arc::clone(&carried.line.live),
             carried,
             terms,
             client,
@@ -110,18 +134,14 @@ impl Carrier {
             Err(stop) => stop,
         };
         debug!(
-            session = self.carried.line.live.tag,
+            session = self.live.tag,
             ?stop,
             "a connection stops carrying a stream"
         );
         drop(opened);
         if stop == Stop::Client {
             let holder = self.holder();
-            if let Err(error) = self
-                .store
-                .detach(&self.carried.line.live.id, &self.stream, &holder)
-                .await
-            {
+            if let Err(error) = self.store.detach(&self.live.id, &self.stream, &holder).await {
                 debug!(%error, "could not take a connection off its stream");
             }
         }
@@ -137,14 +157,18 @@ impl Carrier {
                 .await?;
         }
         // Whatever is in the log already comes first.
-        let mut look_at = Some(Instant::now());
+        let mut look_at = Instant::now();
         let mut pinged = false;
         loop {
-            if look_at.is_some_and(|at| at <= Instant::now()) {
+            if look_at <= Instant::now() {
+                self.tend().await?;
                 look_at = self.look().await?;
             }
-            let line = Arc::clone(&self.carried.line);
-            let ended = line.live.ended.clone();
+            if self.spoke.elapsed() >= self.terms.keep_alive {
+                self.write(KEEP_ALIVE).await?;
+            }
+            let wake = look_at.min(self.spoke + self.terms.keep_alive);
+            let (line, ended) = (Arc::clone(&self.carried.line), self.live.ended.clone());
             let (draining, deadline) = (self.terms.draining.clone(), self.terms.deadline.clone());
             tokio::select! {
                 () = line.told() => {
@@ -164,16 +188,23 @@ impl Carrier {
                 () = deadline.cancelled(), if !pinged && !self.may_leave() => {
                     pinged = true;
                     self.ping().await;
-                    look_at = Some(Instant::now());
+                    look_at = Instant::now();
                 }
-                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
-                () = sleep(self.terms.keep_alive.min(LOOK_EVERY)) => {
-                    self.write(KEEP_ALIVE).await?;
-                    self.terms.sessions.renew(&line.live);
-                    look_at = Some(Instant::now());
-                }
+                () = sleep_until(wake) => {}
             }
         }
+    }
+
+    /// Looks after the session: it lives on while its client listens. What this node keeps of it may be another copy by now,
+    /// and the client of one that was not initialized may have introduced itself.
+    async fn tend(&mut self) -> Result<(), Stop> {
+        match self.terms.sessions.recall(&self.live.id).await {
+            Ok(Some(live)) => self.live = live,
+            Ok(None) => return Err(Stop::Gone),
+            Err(error) => debug!(session = self.live.tag, %error, "could not look after a session"),
+        }
+        self.terms.sessions.renew(&self.live);
+        Ok(())
     }
 
     /// Takes what was told. True when the log must be read.
@@ -184,8 +215,8 @@ impl Carrier {
         }
         let mut look = told.look;
         for (event, last) in told.events {
-            if event.number > self.written + 1 {
-                // Another node has appended in between.
+            if event.number != self.written + 1 {
+                // Another node has appended in between, or the log is not what it was.
                 look = true;
                 break;
             }
@@ -200,13 +231,13 @@ impl Carrier {
         Ok(look)
     }
 
-    /// Reads the log from where the client is. Returns when to read it again, if that is soon.
-    async fn look(&mut self) -> Result<Option<Instant>, Stop> {
+    /// Reads the log from where the client is. Returns when to read it again though nobody rings.
+    async fn look(&mut self) -> Result<Instant, Stop> {
         loop {
-            let live = Arc::clone(&self.carried.line.live);
+            let live = Arc::clone(&self.live);
             let read = match self.store.read(&live.id, &self.stream, self.written).await {
                 Ok(read) => read,
-                Err(StoreError::Unreachable(_)) => return Ok(Some(Instant::now() + LOOK_AGAIN)),
+                Err(StoreError::Unreachable(_)) => return Ok(Instant::now() + LOOK_AGAIN),
                 Err(error) => {
                     tracing::warn!(session = live.tag, %error, "a stream cannot be read");
                     return Err(Stop::Gone);
@@ -225,6 +256,14 @@ impl Carrier {
             if holder.is_some_and(|holder| holder != self.holder()) {
                 return Err(Stop::Replaced);
             }
+            if head < self.written {
+                // Redis has lost what was written last, as one that takes over may. New events bear these numbers again.
+                tracing::warn!(
+                    session = live.tag,
+                    "a stream goes on from an earlier event: the store lost some"
+                );
+                (self.written, self.noted) = (head, head);
+            }
             if first > self.written + 1 && self.written < head {
                 // The log has dropped what this client has not seen: it must not believe that nothing is missing.
                 return Err(Stop::Client);
@@ -237,11 +276,21 @@ impl Carrier {
                 (true, true) => return Err(Stop::Done),
                 (true, false) => {
                     self.note_delivered().await;
-                    return Ok(None);
+                    return Ok(Instant::now() + self.look_every());
                 }
                 (false, _) => {}
             }
         }
+    }
+
+    /// Often enough for the session to live on.
+    fn look_every(&self) -> Duration {
+        let most = if self.live.record.initialized {
+            LOOK_EVERY
+        } else {
+            NEWCOMER_LOOK_EVERY
+        };
+        most.min(self.terms.sessions.ttl() / LOOKS_A_LIFE)
     }
 
     async fn pass_on(&mut self, event: Event) -> Result<(), Stop> {
@@ -258,17 +307,17 @@ impl Carrier {
         Ok(())
     }
 
-    /// Notes how far the stream was written, for a client that comes back without an event id: once the queue to its socket
-    /// is empty, for what waits there may never be sent.
+    /// Notes how far the stream was written, for a client that comes back without an event id: once all is with the system, for
+    /// what waits here may never be sent.
     async fn note_delivered(&mut self) {
         if !self.terms.note_delivered || self.noted == self.written {
             return;
         }
-        let empty = timeout(SLOW_CLIENT, self.client.reserve_many(SOCKET_EVENTS_MAX)).await;
-        if !matches!(empty, Ok(Ok(_))) {
+        let sent = timeout(SLOW_CLIENT, self.room.acquire_many(SOCKET_BYTES_MAX)).await;
+        if !matches!(sent, Ok(Ok(_))) {
             return;
         }
-        let session = &self.carried.line.live.id;
+        let session = &self.live.id;
         match self.store.delivered(session, &self.stream, self.written).await {
             Ok(()) => self.noted = self.written,
             Err(error) => debug!(%error, "could not note how far a stream was delivered"),
@@ -276,10 +325,16 @@ impl Carrier {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Stop> {
-        match timeout(SLOW_CLIENT, self.client.send(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Client),
-        }
+        let size = u32::try_from(bytes.len()).map_or(SOCKET_BYTES_MAX, |size| size.min(SOCKET_BYTES_MAX));
+        let room = Arc::clone(&self.room).acquire_many_owned(size);
+        let sent = async {
+            let _room = room.await.ok()?;
+            let bytes = Bytes::from_owner(OnTheWay { bytes, _room });
+            self.client.send(bytes).await.ok()
+        };
+        let sent = timeout(SLOW_CLIENT, sent).await.ok().flatten();
+        self.spoke = Instant::now();
+        sent.ok_or(Stop::Client)
     }
 
     /// Whether the client can be sent elsewhere: it must have an event id to come back with, or need none.
@@ -292,7 +347,7 @@ impl Carrier {
     async fn ping(&self) {
         let stream = self.stream.as_str();
         let ping = format!(r#"{{"jsonrpc":"2.0","id":"{stream}-ping","method":"ping"}}"#);
-        let (live, Terms { node, sessions, .. }) = (&self.carried.line.live, &self.terms);
+        let (live, Terms { node, sessions, .. }) = (&self.live, &self.terms);
         let step = Step {
             call: &self.stream,
             run: "ping",

@@ -13,7 +13,9 @@ use crate::session::SessionId;
 use crate::store::streams::{Event, StreamId};
 
 /// How many events wait at a connection that is busy writing. What does not fit is read from the log again.
-const WAITING_EVENTS_MAX: usize = 64; // 64 x 64 KiB = 4 MiB a connection
+const WAITING_EVENTS_MAX: usize = 64;
+/// How many bytes of events wait there.
+const WAITING_BYTES_MAX: usize = 1 << 20; // x 20,000 connections = 20 GiB, if none of them read
 
 type Key = (SessionId, StreamId);
 
@@ -43,6 +45,8 @@ impl Default for Hub {
 pub struct Told {
     /// Events appended on this node, in order, and whether each is the stream's last.
     pub events: VecDeque<(Event, bool)>,
+    /// How many bytes they have.
+    bytes: usize,
     /// Whether to read the log: an event was appended elsewhere, or did not fit.
     pub look: bool,
     /// Whether another connection carries the stream now.
@@ -157,7 +161,9 @@ impl Hub {
             return;
         };
         line.tell(|told| {
-            if told.events.len() < WAITING_EVENTS_MAX {
+            let bytes = told.bytes + event.data.len();
+            if told.events.len() < WAITING_EVENTS_MAX && bytes <= WAITING_BYTES_MAX {
+                told.bytes = bytes;
                 told.events.push_back((event, last));
             } else {
                 told.look = true;

@@ -149,6 +149,25 @@ impl Node {
         self.lock().id()
     }
 
+    /// How much of it is resident in memory, in KiB (Linux' `VmRSS`).
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process_id());
+        let status = std::fs::read_to_string(&path).expect("Linux says how large a process is");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|text| text.parse().ok()).expect("VmRSS in KiB")
+    }
+
+    /// How many sockets it has open.
+    pub(crate) fn sockets(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process_id());
+        let files = std::fs::read_dir(&path).expect("Linux says what a process has open");
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        links
+            .filter(|link| link.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
     /// Everything it printed so far, on stdout and stderr.
     pub(crate) fn log(&self) -> String {
         self.lock().log()

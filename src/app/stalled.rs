@@ -1,0 +1,112 @@
+//! A connection whose client does not read is closed: hyper itself would keep it, with what waits to be written, for ever.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to write, it may be
+/// idle for as long as it likes.
+#[derive(Debug)]
+pub(super) struct Unstalled<S> {
+    inner: S,
+    limit: Duration,
+    // Made when a write first waits: most connections never need one.
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Unstalled<S> {
+    pub(super) const fn new(inner: S, limit: Duration) -> Self {
+        Self {
+            inner,
+            limit,
+            waits: None,
+        }
+    }
+
+    /// Ends a wait that lasts too long.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.waits = None;
+            return write;
+        }
+        let limit = self.limit;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(waits.as_mut().poll(cx));
+        let words = "the client did not read for too long";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let write = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.watch(cx, write)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let write = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.watch(cx, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flush = Pin::new(&mut this.inner).poll_flush(cx);
+        this.watch(cx, flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let shutdown = Pin::new(&mut this.inner).poll_shutdown(cx);
+        this.watch(cx, shutdown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_makes_no_headway_ends_and_silence_does_not() {
+        let (ours, mut theirs) = duplex(8);
+        let mut connection = Unstalled::new(ours, LIMIT);
+        connection.write_all(b"12345678").await.unwrap();
+        // Idle for long, with nothing to write.
+        sleep(LIMIT * 100).await;
+        let slow = async {
+            for _ in 0..3 {
+                sleep(LIMIT - Duration::from_secs(1)).await;
+                theirs.read_exact(&mut [0; 4]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(connection.write_all(b"123456789012"), slow);
+        written.unwrap();
+        let began = Instant::now();
+        let error = connection.write_all(b"1").await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, LIMIT));
+    }
+}

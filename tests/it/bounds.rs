@@ -1,0 +1,4 @@
+//! What a node spends on its clients is bounded, and nothing is left of those that have gone.
+
+mod idle_streams;
+mod slow_readers;
