@@ -9,6 +9,7 @@ pub mod id;
 pub mod notebooks;
 pub mod record;
 pub mod state;
+pub mod tasks;
 
 pub use announce::Announcer;
 pub use caller::{Caller, RequestState, Session};
@@ -16,3 +17,4 @@ pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;
 pub use record::{Introduction, LogLevel, Principal, SessionRecord, TransportKind};
 pub use state::{State, StateError};
+pub use tasks::Tasks;

@@ -12,4 +12,5 @@ mod refusal;
 pub mod reply;
 pub mod request;
 pub mod switchboard;
+pub mod tasks;
 pub mod topics;

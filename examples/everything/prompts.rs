@@ -8,8 +8,7 @@ use rmcp::model::{
     ContentBlock, ElicitRequest, ElicitResult, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
     InputRequest, Prompt, PromptMessage, ResourceContents, Role,
 };
-use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, prompt, prompt_router};
+use rmcp::{ErrorData, prompt, prompt_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -93,11 +92,10 @@ pub(crate) fn list(router: &PromptRouter<Everything>) -> Vec<Prompt> {
 
 /// The prompt in rounds (2026-07-28). rmcp's macros give prompts no way to see the rounds, so it is served here.
 pub(crate) fn in_rounds(
-    context: &RequestContext<RoleServer>,
+    caller: &Caller,
     request: GetPromptRequestParams,
 ) -> Result<GetPromptResponse, ErrorData> {
-    let caller = context.extensions.get::<Caller>().cloned();
-    let caller = caller.ok_or_else(|| ErrorData::internal_error("served without anynode", None))?;
+    let caller = caller.clone();
     let rounds = Rounds::new(caller, IN_ROUNDS, request.request_state, request.input_responses);
     let answer: Option<ElicitResult> = rounds.answer(CONTEXT)?;
     let Some(answer) = answer else {

@@ -427,6 +427,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state)),
         notebooks: shared.notebooks(&live.record.principal),
+        tasks: shared.tasks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }
