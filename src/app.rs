@@ -161,11 +161,10 @@ impl Builder {
             "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
             secret => RequestStateKeys::configured(secret)?,
         };
-        let permits = Arc::new(Semaphore::new(settings.call.node_max));
         let tasks = TaskBoard::new(
             node.clone(),
             Arc::clone(&store),
-            Arc::clone(&permits),
+            settings.task.node_max,
             work.clone(),
         );
         let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
@@ -186,7 +185,7 @@ impl Builder {
                 supervisor: work.clone(),
             },
             work,
-            permits,
+            permits: Arc::new(Semaphore::new(settings.call.node_max)),
             guard: Guard::new(&settings),
             sessions,
             supervisor,

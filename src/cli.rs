@@ -268,7 +268,7 @@ mod tests {
     fn only_the_server_logs_what_goes_well() {
         let settings = LogSettings {
             level: "info".into(),
-            format: crate::config::LogFormat::Text,
+            format: config::LogFormat::Text,
         };
         assert_eq!(parse(&["mcp-server"]).log(&settings).level, "info");
         assert_eq!(parse(&["mcp-server", "health"]).log(&settings).level, "warn");

@@ -169,6 +169,8 @@ pub struct NotebookSettings {
 pub struct TaskSettings {
     /// How long a task lives after it began.
     pub ttl: Duration,
+    /// How many tasks this node runs at once.
+    pub node_max: usize,
 }
 
 /// How logs are written.
@@ -249,6 +251,7 @@ impl Default for Settings {
             },
             task: TaskSettings {
                 ttl: Duration::from_secs(60 * MINUTE),
+                node_max: 1000,
             },
             log: LogSettings {
                 level: "info".into(),

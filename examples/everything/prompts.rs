@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::Everything;
 use crate::content::PNG;
-use crate::input_required::ask_for;
+use crate::input_required::{ask_for, field};
 use crate::rounds::Rounds;
 
 /// The prompt with arguments.
@@ -103,9 +103,8 @@ pub(crate) fn in_rounds(
         let request = InputRequest::Elicitation(ElicitRequest::new(form));
         return Ok(rounds.ask([(CONTEXT, request)]).into());
     };
-    let content = answer.content.unwrap_or_default();
-    let context = content["context"].as_str().unwrap_or("none");
-    Ok(said([ContentBlock::text(format!("Answer in this context: {context}"))]).into())
+    let text = format!("Answer in this context: {}", field(&answer, "context"));
+    Ok(said([ContentBlock::text(text)]).into())
 }
 
 /// A prompt of what the person says, in order.

@@ -112,8 +112,14 @@ impl Everything {
         let work = async move |task: Working| {
             let mut answers = task.ask(requests).await?;
             let answer: ElicitResult = read(answers.remove("confirm"))?;
-            let confirmed = answer.content.is_some_and(|content| content["confirm"] == true);
-            let words = if confirmed { "Deleted" } else { "Kept" };
+            let confirmed = answer
+                .content
+                .and_then(|content| content.get("confirm")?.as_bool());
+            let words = if confirmed == Some(true) {
+                "Deleted"
+            } else {
+                "Kept"
+            };
             Ok(said(&format!("{words} {filename}.")))
         };
         Ok(caller.tasks.start(work).await?.into())

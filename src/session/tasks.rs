@@ -117,7 +117,7 @@ impl Tasks {
     /// gives, which any node knows by then; its id is unguessable, and only this principal can use it.
     ///
     /// # Errors
-    /// As a client should see them: the node runs as many calls as it may, or the store is out of reach.
+    /// As a client should see them: the node runs as many tasks as it may, or the store is out of reach.
     pub async fn start<F, Fut>(&self, work: F) -> Result<CreateTaskResult, ErrorData>
     where
         F: FnOnce(Working) -> Fut + Send + 'static,
@@ -245,7 +245,7 @@ fn unknown() -> ErrorData {
 }
 
 fn busy() -> ErrorData {
-    let words = "the node runs as many calls as it may (call.node_max): try again shortly";
+    let words = "this node runs as many tasks as it may (task.node_max): try again shortly";
     ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None)
 }
 

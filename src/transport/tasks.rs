@@ -43,13 +43,13 @@ impl Drop for Entered {
 }
 
 impl TaskBoard {
-    /// A board without tasks. Each that runs takes one of `permits`, as a call does.
+    /// A board without tasks, for `tasks_max` at once.
     #[must_use]
-    pub fn new(node: NodeId, store: Arc<dyn Store>, permits: Arc<Semaphore>, supervisor: Supervisor) -> Self {
+    pub fn new(node: NodeId, store: Arc<dyn Store>, tasks_max: usize, supervisor: Supervisor) -> Self {
         Self {
             node,
             store,
-            permits,
+            permits: Arc::new(Semaphore::new(tasks_max)),
             supervisor,
             running: Arc::default(),
         }

@@ -24,4 +24,5 @@ mod start;
 mod store;
 mod streams;
 mod support;
+mod tasks;
 mod tidy;

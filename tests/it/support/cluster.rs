@@ -1,10 +1,12 @@
 //! Several nodes on one Redis.
 
+use std::path::{Path, PathBuf};
+
 use futures::future::join_all;
 
 use super::balancer::Balancer;
 use super::client::Client;
-use super::node::{Node, NodeOptions};
+use super::node::{Node, NodeOptions, example};
 use super::redis::Redis;
 
 /// One Redis, and nodes `node-0`, `node-1`, … on it.
@@ -13,6 +15,7 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     redis: Redis,
     env: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 impl Cluster {
@@ -23,6 +26,15 @@ impl Cluster {
 
     /// The same with more environment for every node.
     pub(crate) async fn with(count: usize, env: &[(&str, &str)]) -> Self {
+        Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), count, env).await
+    }
+
+    /// The same of nodes that run the example `name`.
+    pub(crate) async fn of_example(name: &str, count: usize, env: &[(&str, &str)]) -> Self {
+        Self::running(&example(name), count, env).await
+    }
+
+    async fn running(program: &Path, count: usize, env: &[(&str, &str)]) -> Self {
         let mut cluster = Self {
             nodes: Vec::new(),
             redis: Redis::start().await,
@@ -30,18 +42,25 @@ impl Cluster {
                 .iter()
                 .map(|&(name, value)| (name.into(), value.into()))
                 .collect(),
+            program: program.into(),
         };
         let options: Vec<_> = (0..count).map(|index| cluster.options(index)).collect();
-        cluster.nodes = join_all(options.iter().map(Node::start)).await;
+        let start = |options| Node::start_program(program, options);
+        cluster.nodes = join_all(options.iter().map(start)).await;
         cluster
     }
 
     /// Starts one more node; returns its number.
     pub(crate) async fn add(&mut self) -> usize {
         let index = self.nodes.len();
-        let node = Node::start(&self.options(index)).await;
+        let node = Node::start_program(&self.program, &self.options(index)).await;
         self.nodes.push(node);
         index
+    }
+
+    /// Starts node number `index` again under its name, on another port.
+    pub(crate) async fn restart(&mut self, index: usize) {
+        self.nodes[index] = Node::start_program(&self.program, &self.options(index)).await;
     }
 
     /// Node number `index`, from 0.
