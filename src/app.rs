@@ -26,6 +26,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
+use crate::transport::tasks::TaskBoard;
 
 pub mod open;
 mod serve;
@@ -161,6 +162,12 @@ impl Builder {
             "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
             secret => RequestStateKeys::configured(secret)?,
         };
+        let tasks = TaskBoard::new(
+            node.clone(),
+            Arc::clone(&store),
+            settings.task.node_max,
+            work.clone(),
+        );
         let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
         let shared = Arc::new(Shared {
             info: handler.info(),
@@ -173,6 +180,7 @@ impl Builder {
                 sessions: sessions.clone(),
                 hub: Arc::default(),
                 calls: Arc::default(),
+                tasks: Arc::new(tasks),
                 listeners: Arc::default(),
                 ttl: settings.session.ttl,
                 supervisor: work.clone(),

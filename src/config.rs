@@ -60,6 +60,8 @@ pub struct Settings {
     pub request_state: RequestStateSettings,
     /// Notebooks.
     pub notebook: NotebookSettings,
+    /// Tasks.
+    pub task: TaskSettings,
     /// Logs.
     pub log: LogSettings,
     /// Shutting down.
@@ -175,6 +177,15 @@ pub struct NotebookSettings {
     pub ttl: Duration,
 }
 
+/// `[task]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSettings {
+    /// How long a task lives after it began.
+    pub ttl: Duration,
+    /// How many tasks this node runs at once.
+    pub node_max: usize,
+}
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -252,6 +263,10 @@ impl Default for Settings {
             notebook: NotebookSettings {
                 ttl: Duration::from_secs(24 * 60 * MINUTE),
             },
+            task: TaskSettings {
+                ttl: Duration::from_secs(60 * MINUTE),
+                node_max: 1000,
+            },
             log: LogSettings {
                 level: "info".into(),
                 format: LogFormat::Auto,
@@ -280,6 +295,7 @@ impl fmt::Debug for Settings {
             .field("call", &self.call)
             .field("request_state", &self.request_state)
             .field("notebook", &self.notebook)
+            .field("task", &self.task)
             .field("log", &self.log)
             .field("drain", &self.drain)
             .finish()

@@ -31,11 +31,13 @@ use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
-use crate::session::{Announcer, NodeId, Notebooks, Principal, RequestState};
+use crate::session::tasks::RunTasks;
+use crate::session::{Announcer, NodeId, Notebooks, Principal, RequestState, Tasks};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
+use crate::transport::tasks::TaskBoard;
 
 pub mod answer;
 mod aside;
@@ -103,6 +105,13 @@ impl Shared {
     pub fn notebooks(&self, principal: &Principal) -> Notebooks {
         let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
         Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
+    }
+
+    /// The tasks of a principal.
+    #[must_use]
+    pub fn tasks(&self, principal: &Principal) -> Tasks {
+        let runner: Arc<dyn RunTasks> = Arc::<TaskBoard>::clone(&self.board.tasks);
+        Tasks::new(runner, principal.clone(), self.settings.task.ttl)
     }
 
     /// Fires when clients should have replies carried on by another node; never when there can be none.

@@ -10,6 +10,7 @@ pub mod notebooks;
 pub mod reach;
 pub mod record;
 pub mod state;
+pub mod tasks;
 
 pub use announce::Announcer;
 pub use caller::{Caller, RequestState, Session};
@@ -18,3 +19,4 @@ pub use notebooks::Notebooks;
 pub use reach::{Reach, SessionPeer};
 pub use record::{Introduction, LogLevel, Principal, SessionRecord, TransportKind};
 pub use state::{State, StateError};
+pub use tasks::Tasks;

@@ -1,7 +1,7 @@
 //! What a store must do, so that any node can serve any session.
 //!
-//! A [`Store`] keeps sessions, handlers' state, event logs, calls in flight, notebooks, node leases and shared secrets,
-//! each with a life that ends by itself, and rings nodes. Two are built in: [`memory`] for one node, [`redis`] for many. Another can be
+//! A [`Store`] keeps sessions, handlers' state, event logs, calls in flight, notebooks, tasks, node leases and shared
+//! secrets, each with a life that ends by itself, and rings nodes. Two are built in: [`memory`] for one node, [`redis`] for many. Another can be
 //! plugged in; the suite in `contract` (feature `store-contract`) tests it.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 pub use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateError;
+use crate::session::tasks::TaskStore;
 use crate::session::{Introduction, LogLevel, NodeId, SessionId, SessionRecord};
 
 #[cfg(feature = "store-contract")]
@@ -258,7 +259,7 @@ pub struct StoreReport {
 
 /// Everything that a node needs of a store.
 #[async_trait]
-pub trait Store: SessionStore + NotebookStore + NodeStore + StreamStore {
+pub trait Store: SessionStore + NotebookStore + TaskStore + NodeStore + StreamStore {
     /// `memory`, `redis`, or what another store calls itself.
     fn kind(&self) -> &'static str;
 

@@ -14,4 +14,5 @@ pub mod reply;
 pub mod request;
 pub mod spread;
 pub mod switchboard;
+pub mod tasks;
 pub mod topics;

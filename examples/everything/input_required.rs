@@ -172,7 +172,7 @@ fn roots_named(answer: &ListRootsResult) -> String {
 }
 
 /// What a person filled in; nothing when they did not.
-fn field(answer: &ElicitResult, name: &str) -> String {
+pub(crate) fn field(answer: &ElicitResult, name: &str) -> String {
     let filled = answer.content.as_ref().and_then(|content| content.get(name));
     filled.and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -16,16 +16,18 @@
 
 use std::process::ExitCode;
 
+use anynode::session::Caller;
 use rmcp::handler::server::prompt::PromptContext;
 use rmcp::handler::server::router::prompt::PromptRouter;
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::tool::ToolCallContext;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
-    GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
-    SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+    CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
+    CompleteResult, GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+    ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+    UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -46,6 +48,7 @@ mod resources;
 mod rounds;
 mod sampling;
 mod schemas;
+mod tasks;
 
 /// How long a client may keep a list before it asks again. These lists never change while the server runs.
 const LISTS_LAST_MS: u64 = 60_000;
@@ -75,6 +78,7 @@ impl Everything {
             Self::capability_tools(),
             Self::reconnection_tools(),
             Self::change_tools(),
+            Self::task_tools(),
             Self::schema_tools(),
         ];
         let listed = features.iter().flat_map(ToolRouter::list_all).collect();
@@ -90,6 +94,12 @@ impl Everything {
     }
 }
 
+/// Who makes a request. Tools and prompts take their `Caller` as a parameter instead.
+fn caller(context: &RequestContext<RoleServer>) -> Result<&Caller, ErrorData> {
+    let caller = context.extensions.get::<Caller>();
+    caller.ok_or_else(|| ErrorData::internal_error("served without anynode", None))
+}
+
 impl ServerHandler for Everything {
     fn get_info(&self) -> ServerConfig {
         // What is declared here is what clients will ask for, and what `subscriptions/listen` may be asked for.
@@ -103,6 +113,7 @@ impl ServerHandler for Everything {
             .enable_resources_list_changed()
             .enable_completions()
             .enable_logging()
+            .enable_tasks()
             .build();
         let server = Implementation::new("everything", env!("CARGO_PKG_VERSION"))
             .with_description("Every feature of MCP, on any node");
@@ -148,7 +159,7 @@ impl ServerHandler for Everything {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         if prompt.name == prompts::IN_ROUNDS {
-            return prompts::in_rounds(&context, prompt);
+            return prompts::in_rounds(caller(&context)?, prompt);
         }
         let prompt = PromptContext::new(self, prompt.name, prompt.arguments, context);
         self.prompts.get_prompt(prompt).await
@@ -190,6 +201,33 @@ impl ServerHandler for Everything {
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         Ok(resources::read(&request.uri)?.into())
+    }
+
+    // Tasks are the library's to keep, whichever node they run on: what clients ask of one is passed on.
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        caller(&context)?.tasks.get(&request.task_id).await
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let tasks = &caller(&context)?.tasks;
+        tasks.update(&request.task_id, request.input_responses).await
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        caller(&context)?.tasks.cancel(&request.task_id).await
     }
 
     // The library keeps subscriptions, on all nodes and in either era. A handler only says what there is to subscribe to.

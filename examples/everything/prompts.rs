@@ -8,14 +8,13 @@ use rmcp::model::{
     ContentBlock, ElicitRequest, ElicitResult, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
     InputRequest, Prompt, PromptMessage, ResourceContents, Role,
 };
-use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, prompt, prompt_router};
+use rmcp::{ErrorData, prompt, prompt_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::Everything;
 use crate::content::PNG;
-use crate::input_required::ask_for;
+use crate::input_required::{ask_for, field};
 use crate::rounds::Rounds;
 
 /// The prompt with arguments.
@@ -93,11 +92,10 @@ pub(crate) fn list(router: &PromptRouter<Everything>) -> Vec<Prompt> {
 
 /// The prompt in rounds (2026-07-28). rmcp's macros give prompts no way to see the rounds, so it is served here.
 pub(crate) fn in_rounds(
-    context: &RequestContext<RoleServer>,
+    caller: &Caller,
     request: GetPromptRequestParams,
 ) -> Result<GetPromptResponse, ErrorData> {
-    let caller = context.extensions.get::<Caller>().cloned();
-    let caller = caller.ok_or_else(|| ErrorData::internal_error("served without anynode", None))?;
+    let caller = caller.clone();
     let rounds = Rounds::new(caller, IN_ROUNDS, request.request_state, request.input_responses);
     let answer: Option<ElicitResult> = rounds.answer(CONTEXT)?;
     let Some(answer) = answer else {
@@ -105,9 +103,8 @@ pub(crate) fn in_rounds(
         let request = InputRequest::Elicitation(ElicitRequest::new(form));
         return Ok(rounds.ask([(CONTEXT, request)]).into());
     };
-    let content = answer.content.unwrap_or_default();
-    let context = content["context"].as_str().unwrap_or("none");
-    Ok(said([ContentBlock::text(format!("Answer in this context: {context}"))]).into())
+    let text = format!("Answer in this context: {}", field(&answer, "context"));
+    Ok(said([ContentBlock::text(text)]).into())
 }
 
 /// A prompt of what the person says, in order.

@@ -69,6 +69,11 @@ pub enum Bell {
         /// What changed.
         topic: Topic,
     },
+    /// Somebody changed a task that this node runs, or wonders whether it does: look at its record.
+    Task {
+        /// The task.
+        task: String,
+    },
     /// A node has stopped trusting its copy.
     Acknowledged {
         /// The number of the ring.

@@ -144,6 +144,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(Secret, request_state.secret, read::secret),
     setting!(request_state.ttl, |v| read::duration(v, MOMENT..=MONTH)),
     setting!(notebook.ttl, |v| read::duration(v, MOMENT..=YEAR)),
+    setting!(task.ttl, |v| read::duration(v, MOMENT..=YEAR)),
+    setting!(task.node_max, |v| read::count(v, 1..=1_000_000)),
     setting!(log.level, read::log_filter),
     setting!(log.format, read::log_format),
     setting!(drain.delay, |v| read::duration(v, ZERO..=HOUR)),

@@ -100,6 +100,7 @@ fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks: shared.notebooks(&record.principal),
+        tasks: shared.tasks(&record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }

@@ -436,6 +436,7 @@ pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>) -> Caller {
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state, reach)),
         notebooks: shared.notebooks(&live.record.principal),
+        tasks: shared.tasks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }

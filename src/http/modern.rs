@@ -106,6 +106,7 @@ fn caller(
         capabilities: Arc::new(capabilities),
         session: None,
         notebooks: shared.notebooks(&principal),
+        tasks: shared.tasks(&principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
         principal,

@@ -15,6 +15,7 @@ use super::notebooks::Notebooks;
 use super::reach::{Reach, SessionPeer};
 use super::record::Principal;
 use super::state::State;
+use super::tasks::Tasks;
 use crate::protocol::era::{Era, Revision};
 
 /// The session of a request, for handlers: find it in the request's extensions.
@@ -147,6 +148,8 @@ pub struct Caller {
     pub session: Option<Session>,
     /// Notebooks, which any client can name by handle.
     pub notebooks: Notebooks,
+    /// Tasks, which outlast the call that begins them (SEP-2663).
+    pub tasks: Tasks,
     /// Announces changes to every client that wants to know, on any node.
     pub announcer: Announcer,
     /// Seals MRTR `requestState` (SEP-2322) with keys that all nodes share.

@@ -19,13 +19,15 @@ pub const STATE_KEY_BYTES_MAX: usize = 256;
 /// How often [`State::update`] tries again when another writer was first.
 const UPDATE_ATTEMPTS_MAX: u32 = 512; // 64 writers that each win once before us, eight times over
 
-/// Where state lives: beside a session's record, or in a notebook of its own.
+/// Where state lives: beside a session's record, in a notebook of its own, or in a task.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Home {
     /// In the hash of this session; gone with it.
     Session(SessionId),
     /// In the notebook of this handle. The handle is a credential, as a session id is.
     Notebook(Arc<str>),
+    /// In the task of this id, which is a credential too.
+    Task(Arc<str>),
 }
 
 impl fmt::Debug for Home {
@@ -33,6 +35,7 @@ impl fmt::Debug for Home {
         match self {
             Self::Session(id) => write!(f, "Home::{id:?}"),
             Self::Notebook(_) => f.write_str("Home::Notebook(…)"),
+            Self::Task(_) => f.write_str("Home::Task(…)"),
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod rings;
 pub mod sessions;
 pub mod state;
 pub mod streams;
+pub mod tasks;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 44] = [
+    let cases: [Case; 46] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -75,6 +76,8 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(state::ends_with_its_session(store)),
         |store| Box::pin(notebooks::knows_owners(store)),
         |store| Box::pin(notebooks::forgets_what_is_not_used(store)),
+        |store| Box::pin(tasks::keeps_what_is_known(store)),
+        |store| Box::pin(tasks::ends_when_its_life_does(store)),
         |store| Box::pin(nodes::knows_who_lives(store)),
         |store| Box::pin(nodes::rings_those_meant(store)),
         |store| Box::pin(nodes::shares_secrets(store)),

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::sessions::Session;
 use self::shelf::Shelf;
-use self::state::{Notebook, Secret};
+use self::state::{Notebook, Pairs, Secret};
 use super::streams::Topic;
 use super::{Heard, Store, StoreError, StoreReport};
 use crate::session::{NodeId, SessionId};
@@ -34,6 +34,7 @@ pub struct MemoryStore {
 struct Inner {
     sessions: Shelf<SessionId, Session>,
     notebooks: Shelf<Arc<str>, Notebook>,
+    tasks: Shelf<Arc<str>, Pairs>,
     // When each lease ends, or ended: a dead node stays until it is forgotten, or long enough.
     leases: BTreeMap<NodeId, Instant>,
     secrets: BTreeMap<String, Secret>,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use rmcp::ErrorData;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, GetMeta, Implementation, InitializeRequestParams, NumberOrString,
@@ -23,9 +24,10 @@ use crate::protocol::era::{Era, Revision};
 use crate::session::announce::{Announce, Topic};
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
+use crate::session::tasks::{Place, RunTasks};
 use crate::session::{
     Announcer, Caller, NodeId, Notebooks, Principal, Reach, RequestState, Session, SessionId, SessionPeer,
-    State, StateError,
+    State, StateError, Tasks,
 };
 
 /// Reaches nobody.
@@ -118,6 +120,41 @@ impl NotebookStore for Memory {
     }
 }
 
+/// Runs no tasks: the tools begin none.
+#[derive(Debug)]
+struct NoTasks;
+
+#[async_trait]
+impl RunTasks for NoTasks {
+    fn node(&self) -> &NodeId {
+        unreachable!("no tool begins a task")
+    }
+
+    async fn open(&self, _: &str, _: Duration) -> Result<State, StateError> {
+        Err(StateError::Gone)
+    }
+
+    fn state(&self, _: &str) -> State {
+        unreachable!("no tool looks at a task")
+    }
+
+    fn enter(&self, _: &str) -> Option<Place> {
+        None
+    }
+
+    fn run(&self, _: BoxFuture<'static, ()>) {}
+
+    fn runs(&self, _: &str) -> bool {
+        false
+    }
+
+    async fn ring(&self, _: &NodeId, _: &str) {}
+
+    async fn lives(&self, _: &NodeId) -> Result<bool, StateError> {
+        Ok(false)
+    }
+}
+
 /// A client, and the server it talks to.
 pub(super) struct Client {
     pub(super) caller: Caller,
@@ -160,7 +197,8 @@ impl Client {
             client: Some(Arc::new(Implementation::new("test", "1"))),
             capabilities: Arc::new(serde_json::from_value(capabilities).unwrap()),
             session,
-            notebooks: Notebooks::new(store.clone(), principal, hour),
+            notebooks: Notebooks::new(store.clone(), principal.clone(), hour),
+            tasks: Tasks::new(Arc::new(NoTasks), principal, hour),
             announcer: Announcer::new(Arc::new(Unheard)),
             request_state: RequestState::new(
                 Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),

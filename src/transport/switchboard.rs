@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::calls::Calls;
 use super::hub::Hub;
+use super::tasks::TaskBoard;
 use super::topics::Listeners;
 use crate::cluster::ring::{Bell, Ears};
 use crate::cluster::{Live, Sessions};
@@ -34,6 +35,8 @@ pub struct Switchboard {
     pub hub: Arc<Hub>,
     /// The calls that this node runs.
     pub calls: Arc<Calls>,
+    /// The tasks that this node runs.
+    pub tasks: Arc<TaskBoard>,
     /// The open `subscriptions/listen` requests of this node.
     pub listeners: Arc<Listeners>,
     /// How long a session lives after its last use, and with it what was told.
@@ -193,6 +196,7 @@ impl Ears for Switchboard {
                 }
             }
             Bell::Topic { topic } => self.listeners.spread.changed(topic),
+            Bell::Task { task } => self.tasks.heard(&task),
             // Sessions take care of these.
             Bell::Session { .. } | Bell::Acknowledged { .. } => {}
         }
@@ -201,5 +205,6 @@ impl Ears for Switchboard {
     fn catch_up(&self) {
         self.hub.ring_all();
         self.listeners.spread.catch_up();
+        self.tasks.catch_up();
     }
 }

@@ -135,6 +135,7 @@ backend nodes
   balance roundrobin
   option httpchk GET /readyz
   option http-no-delay
+  option http-server-close
   option redispatch 1
   retries 3
   default-server check inter 200ms fall 1 rise 1

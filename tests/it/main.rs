@@ -27,4 +27,5 @@ mod start;
 mod store;
 mod streams;
 mod support;
+mod tasks;
 mod tidy;

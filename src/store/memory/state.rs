@@ -1,4 +1,4 @@
-//! Handlers' state and notebooks in memory, and the shared secrets' shape.
+//! Handlers' state, notebooks and tasks in memory, and the shared secrets' shape.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::session::notebooks::NotebookStore;
 use crate::session::state::{
     Expected, Home, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateStore, Swapped,
 };
+use crate::session::tasks::TaskStore;
 
 #[derive(Debug)]
 pub(super) struct Notebook {
@@ -76,6 +77,7 @@ impl Inner {
                 ttl.and_then(|ttl| self.notebooks.renew(handle, ttl))
                     .map(|notebook| &mut notebook.pairs)
             }
+            Home::Task(id) => self.tasks.get_mut(id),
         }
         .ok_or(StateError::Gone)
     }
@@ -131,5 +133,17 @@ impl NotebookStore for MemoryStore {
             notebook.ttl = ttl;
             notebook.principal.clone()
         }))
+    }
+}
+
+#[async_trait]
+impl TaskStore for MemoryStore {
+    async fn task_open(&self, id: &str, ttl: Duration) -> Result<(), StateError> {
+        let tasks = &mut self.lock().tasks;
+        if tasks.get(&id.into()).is_some() {
+            return Err(StateError::Contended);
+        }
+        tasks.put(id.into(), Pairs::default(), ttl);
+        Ok(())
     }
 }

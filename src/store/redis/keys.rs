@@ -77,6 +77,10 @@ impl Keys {
         format!("{}notebook:{handle}", self.prefix)
     }
 
+    pub(super) fn task(&self, id: &str) -> String {
+        format!("{}task:{id}", self.prefix)
+    }
+
     /// Both the key of a node's lease and the channel on which the node is rung.
     pub(super) fn node(&self, node: &NodeId) -> String {
         format!("{}node:{node}", self.prefix)
@@ -118,6 +122,8 @@ impl Keys {
 
 /// What the fields of a session's handlers' state start with.
 pub(super) const STATE: &str = "state:";
+/// What the fields of a task start with that tell how it stands.
+pub(super) const TASK: &str = "task:";
 /// What the fields of a notebook's notes start with.
 pub(super) const NOTE: &str = "note:";
 

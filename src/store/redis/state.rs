@@ -1,4 +1,4 @@
-//! Handlers' state in Redis: fields of a session's hash, or of a notebook's own.
+//! Handlers' state in Redis: fields of a session's hash, or of a notebook's or a task's own.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,14 +11,42 @@ use crate::session::notebooks::NotebookStore;
 use crate::session::state::{
     Expected, Home, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateStore, Swapped,
 };
+use crate::session::tasks::TaskStore;
 use crate::store::StoreError;
 
 impl RedisStore {
+    /// Makes a hash that nobody has, with a life and some fields.
+    async fn open_home(
+        &self,
+        operation: &'static str,
+        key: &str,
+        ttl: Duration,
+        fields: &[(&str, &str)],
+    ) -> Result<(), StateError> {
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis()
+            .to_string();
+        let mut args: Vec<Value> = vec![millis(ttl).into()];
+        for (field, value) in [("v", "1"), ("createdAt", &now_ms)].iter().chain(fields) {
+            args.extend([Value::from(*field), Value::from(*value)]);
+        }
+        let made: u64 = self.script(operation, &self.scripts.create, &[key], args).await?;
+        // A handle is made up afresh each time; one that is taken must not be handed to a second owner.
+        if made == 1 {
+            Ok(())
+        } else {
+            Err(StateError::Contended)
+        }
+    }
+
     /// The key of a home, and what the fields of its state start with.
     fn home(&self, home: &Home) -> (String, &'static str) {
         match home {
             Home::Session(id) => (self.keys.session(id), keys::STATE),
             Home::Notebook(handle) => (self.keys.notebook(handle), keys::NOTE),
+            Home::Task(id) => (self.keys.task(id), keys::TASK),
         }
     }
 
@@ -112,34 +140,9 @@ impl NotebookStore for RedisStore {
         principal: &Principal,
         ttl: Duration,
     ) -> Result<(), StateError> {
-        let key = self.keys.notebook(handle);
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        let (ttl, now_ms) = (millis(ttl), now_ms.to_string());
-        let args = [
-            &ttl,
-            "v",
-            "1",
-            "createdAt",
-            &now_ms,
-            "principal",
-            principal.as_str(),
-            "ttl",
-            &ttl,
-        ]
-        .map(Value::from)
-        .into();
-        let made: u64 = self
-            .script("notebook_open", &self.scripts.create, &[&key], args)
-            .await?;
-        // A handle is made up afresh each time; one that is taken must not be handed to a second owner.
-        if made == 1 {
-            Ok(())
-        } else {
-            Err(StateError::Contended)
-        }
+        let fields = [("principal", principal.as_str()), ("ttl", &millis(ttl))];
+        self.open_home("notebook_open", &self.keys.notebook(handle), ttl, &fields)
+            .await
     }
 
     async fn notebook_owner(&self, handle: &str, ttl: Duration) -> Result<Option<Principal>, StateError> {
@@ -149,5 +152,13 @@ impl NotebookStore for RedisStore {
             .script("notebook_owner", &self.scripts.owner, &[&key], args)
             .await?;
         Ok(owner.map(Principal))
+    }
+}
+
+#[async_trait]
+impl TaskStore for RedisStore {
+    async fn task_open(&self, id: &str, ttl: Duration) -> Result<(), StateError> {
+        // It names no `ttl`, by which scripts would renew its life.
+        self.open_home("task_open", &self.keys.task(id), ttl, &[]).await
     }
 }

@@ -1,5 +1,5 @@
--- Reads handlers' state, and renews the life of the notebook it is in. (A session's hash names no `ttl`.)
--- KEYS: the session or notebook.
+-- Reads handlers' state, and renews the life of the notebook it is in. (The hash of a session or task names no `ttl`.)
+-- KEYS: the session, notebook or task.
 -- ARGV: the field to read; without it, all are read.
 -- Returns an empty list when there is no such hash; else the field's value in a list that starts with `here`; without
 -- ARGV, `here` and then all the hash's fields and values by turns.

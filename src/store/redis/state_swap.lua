@@ -1,5 +1,5 @@
 -- Writes one value of handlers' state if it is what the writer expects and if it fits; renews a notebook's life.
--- KEYS: the session or notebook.
+-- KEYS: the session, notebook or task.
 -- ARGV: the field; how many bytes of its name count; what is expected there (any, absent, text); that text; what to do
 -- (set, remove); the value; the most keys; the most bytes.
 -- Returns `done` and what was there; `conflict` and what is there; `keys` or `bytes` when there would be too many of them;

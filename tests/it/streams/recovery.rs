@@ -1,6 +1,5 @@
 //! A node dies in the middle of a call: one survivor runs it again if that is safe, or says that the outcome is unknown.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use super::{countdown, read_on};
 use crate::support::balancer::Balancer;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
-use crate::support::node::{Node, NodeOptions};
+use crate::support::node::{Node, NodeOptions, example};
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
 
@@ -64,15 +63,11 @@ async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
 }
 
 async fn travel(redis: &Redis, name: &str) -> Node {
-    let program = Path::new(env!("CARGO_BIN_EXE_mcp-server"))
-        .with_file_name("examples")
-        .join("hints");
-    assert!(
-        program.exists(),
-        "{} is missing: cargo build --examples",
-        program.display()
-    );
-    Node::start_program(&program, &NodeOptions::on(redis.url()).env("NODE_ID", name)).await
+    Node::start_program(
+        &example("hints"),
+        &NodeOptions::on(redis.url()).env("NODE_ID", name),
+    )
+    .await
 }
 
 async fn call_on_a_node_that_dies(tool: &str) -> (Value, Duration) {

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use super::balancer::Balancer;
 use super::client::Client;
-use super::node::{Node, NodeOptions};
+use super::node::{Node, NodeOptions, example};
 use super::redis::Redis;
 
 /// One Redis, and nodes `node-0`, `node-1`, … on it.
@@ -29,6 +29,11 @@ impl Cluster {
     /// The same with more environment for every node.
     pub(crate) async fn with(count: usize, env: &[(&str, &str)]) -> Self {
         Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), count, env).await
+    }
+
+    /// The same of nodes that run the example `name`.
+    pub(crate) async fn of_example(name: &str, count: usize, env: &[(&str, &str)]) -> Self {
+        Self::running(&example(name), count, env).await
     }
 
     /// The same of another program that takes the same settings.

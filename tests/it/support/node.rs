@@ -1,6 +1,6 @@
 //! A node as its users run it: the built binary, a process of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -56,6 +56,19 @@ impl NodeOptions {
         self.arguments.push(argument.into());
         self
     }
+}
+
+/// An example of this repository, built.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_mcp-server"))
+        .with_file_name("examples")
+        .join(name);
+    assert!(
+        program.exists(),
+        "{} is missing: cargo build --all-features --examples",
+        program.display()
+    );
+    program
 }
 
 /// A running `mcp-server`, killed when dropped.

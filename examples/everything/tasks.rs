@@ -1,0 +1,187 @@
+//! Tasks (SEP-2663): a tool returns a handle at once, and the work goes on. Any node tells how it stands, takes what the
+//! client answers to it, and cancels it.
+
+use std::time::Duration;
+
+use anynode::session::Caller;
+use anynode::session::tasks::Working;
+use rmcp::handler::server::wrapper::Parameters;
+use rmcp::model::{
+    CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, ElicitRequest, ElicitResult,
+    InputRequest, InputRequests,
+};
+use rmcp::{ErrorData, tool, tool_router};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use crate::Everything;
+use crate::ask::missing;
+use crate::input_required::{ask_for, field, text};
+use crate::rounds::Rounds;
+
+/// How long the jobs take that end by themselves.
+const JOB: Duration = Duration::from_secs(1);
+/// The longest that `slow_compute` takes.
+const SLOW_SECONDS_MAX: f64 = 3600.0;
+
+#[derive(Deserialize, JsonSchema)]
+struct Greeting {
+    /// Whom to greet.
+    name: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Computation {
+    /// How long it takes.
+    seconds: f64,
+    /// What it is called.
+    label: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Deletion {
+    /// What to delete, once that is confirmed.
+    filename: String,
+}
+
+#[tool_router(router = task_tools, vis = "pub(crate)")]
+impl Everything {
+    /// Greets, at once: not every tool is a task, also for clients that know them.
+    #[tool]
+    fn greet(&self, Parameters(Greeting { name }): Parameters<Greeting>) -> String {
+        format!("Hello, {name}!")
+    }
+
+    /// Takes its time: as a task for clients that know tasks, while they wait for all others.
+    #[tool]
+    async fn slow_compute(
+        &self,
+        Parameters(Computation { seconds, label }): Parameters<Computation>,
+        caller: Caller,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let takes = Duration::from_secs_f64(seconds.clamp(0.0, SLOW_SECONDS_MAX));
+        let words = format!("{} took {seconds} s", label.as_deref().unwrap_or("It"));
+        if !caller.capabilities.supports_tasks() {
+            sleep(takes).await;
+            return Ok(text(&words));
+        }
+        let work = async move |task: Working| {
+            task.say("computing").await;
+            tokio::select! {
+                () = sleep(takes) => Ok(said(&words)),
+                // It would be dropped soon in any case; here is the place to put things in order.
+                () = task.cancelled().cancelled() => Ok(said("stopped")),
+            }
+        };
+        Ok(caller.tasks.start(work).await?.into())
+    }
+
+    /// Fails as tools do: the task is completed, and its result says that it is an error.
+    #[tool]
+    async fn failing_job(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
+        require_tasks(&caller)?;
+        let work = async move |_task: Working| {
+            sleep(JOB).await;
+            Ok(CallToolResult::error(vec![ContentBlock::text("The job failed.")]))
+        };
+        Ok(caller.tasks.start(work).await?.into())
+    }
+
+    /// Fails as requests do: the task has failed, with an error and without a result.
+    #[tool]
+    async fn protocol_error_job(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
+        require_tasks(&caller)?;
+        let work = async move |_task: Working| {
+            sleep(JOB).await;
+            Err(ErrorData::internal_error("the job could not be done", None))
+        };
+        Ok(caller.tasks.start(work).await?.into())
+    }
+
+    /// Waits for a confirmation, which the client gives whenever it likes, to any node.
+    #[tool]
+    async fn confirm_delete(
+        &self,
+        Parameters(Deletion { filename }): Parameters<Deletion>,
+        caller: Caller,
+    ) -> Result<CallToolResponse, ErrorData> {
+        require_tasks(&caller)?;
+        let form = ask_for(&format!("Delete {filename}?"), "confirm", "boolean")?;
+        let requests = InputRequests::from([("confirm".into(), elicitation(form))]);
+        let work = async move |task: Working| {
+            let mut answers = task.ask(requests).await?;
+            let answer: ElicitResult = read(answers.remove("confirm"))?;
+            let confirmed = answer
+                .content
+                .and_then(|content| content.get("confirm")?.as_bool());
+            let words = if confirmed == Some(true) {
+                "Deleted"
+            } else {
+                "Kept"
+            };
+            Ok(said(&format!("{words} {filename}.")))
+        };
+        Ok(caller.tasks.start(work).await?.into())
+    }
+
+    /// Asks two things at once, each of which can be answered on its own.
+    #[tool]
+    async fn multi_input(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
+        require_tasks(&caller)?;
+        let requests = InputRequests::from([
+            (
+                "first".into(),
+                elicitation(ask_for("The first?", "value", "string")?),
+            ),
+            (
+                "second".into(),
+                elicitation(ask_for("The second?", "value", "string")?),
+            ),
+        ]);
+        let work = async move |task: Working| {
+            let answers = task.ask(requests).await?;
+            let count = answers.len();
+            Ok(said(&format!("Got {count} answers.")))
+        };
+        Ok(caller.tasks.start(work).await?.into())
+    }
+
+    /// Asks first, in a round of its own, and begins the task with the answer.
+    #[tool]
+    async fn test_tool_with_task(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
+        require_tasks(&rounds.caller)?;
+        let answer: Option<ElicitResult> = rounds.answer("user_name")?;
+        let Some(answer) = answer else {
+            let form = ask_for("What is your name?", "name", "string")?;
+            return Ok(rounds.ask([("user_name", elicitation(form))]).into());
+        };
+        let name = field(&answer, "name");
+        let work = async move |_task: Working| {
+            sleep(JOB).await;
+            Ok(said(&format!("Hello, {name}!")))
+        };
+        Ok(rounds.caller.tasks.start(work).await?.into())
+    }
+}
+
+/// Refuses a client that could not ask after a task.
+fn require_tasks(caller: &Caller) -> Result<(), ErrorData> {
+    match caller.capabilities.supports_tasks() {
+        true => Ok(()),
+        false => Err(missing(ClientCapabilities::builder().enable_tasks().build())),
+    }
+}
+
+fn elicitation(form: rmcp::model::ElicitRequestParams) -> InputRequest {
+    InputRequest::Elicitation(ElicitRequest::new(form))
+}
+
+fn read(answer: Option<serde_json::Value>) -> Result<ElicitResult, ErrorData> {
+    serde_json::from_value(answer.unwrap_or_default())
+        .map_err(|error| ErrorData::invalid_params(format!("not an answer to a form: {error}"), None))
+}
+
+fn said(words: &str) -> CallToolResult {
+    CallToolResult::success(vec![ContentBlock::text(words)])
+}

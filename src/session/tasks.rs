@@ -1,0 +1,269 @@
+//! Tasks (SEP-2663): work that outlasts the call that began it, and that its client asks after by an id, on any node.
+//!
+//! What is known of a task is in the store, so any node can tell, answer and cancel it; only the work itself is on one
+//! node. When that node dies, the task fails with words that say so, as soon as somebody asks. It ends with its life,
+//! which is counted from its beginning.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use rmcp::ErrorData;
+use rmcp::model::{CallToolResult, CreateTaskResult, ErrorCode, GetTaskResult, InputResponses};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::id::NodeId;
+use super::record::Principal;
+use super::state::{State, StateError, StateStore};
+use crate::protocol::error::CODE_TRANSPORT;
+
+mod record;
+mod working;
+
+use record::TaskRecord;
+pub use working::{Stopped, Working};
+
+/// The key under which a task's state keeps its record.
+const RECORD: &str = "record";
+/// How long nothing may be heard of a task on a node that lives, before that node is asked whether it runs it: it may be
+/// another process of the same name.
+const QUIET_MS_MAX: u64 = 3000; // as long as a node's lease
+/// How long after a node seems dead it is looked for again. Leases end in an outage of the store too, and each node
+/// renews its own within a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(1500);
+/// When a client may try again after the store was out of reach.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// The part of a store that makes tasks.
+#[async_trait]
+pub trait TaskStore: StateStore {
+    /// Makes an empty task that lives `ttl`, however much it is used. [`StateError::Contended`] when the id is taken.
+    async fn task_open(&self, id: &str, ttl: Duration) -> Result<(), StateError>;
+}
+
+/// Runs tasks on this node, and reaches those that others run.
+#[async_trait]
+pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
+    /// This node.
+    fn node(&self) -> &NodeId;
+
+    /// Makes a task in the store, and returns its state.
+    async fn open(&self, id: &str, ttl: Duration) -> Result<State, StateError>;
+
+    /// The state of a task.
+    fn state(&self, id: &str) -> State;
+
+    /// Takes a place for a task: from now on this node says that it runs it. `None` when there is none left.
+    fn enter(&self, id: &str) -> Option<Place>;
+
+    /// Runs a task's work.
+    fn run(&self, work: BoxFuture<'static, ()>);
+
+    /// Whether this node runs the task.
+    fn runs(&self, id: &str) -> bool;
+
+    /// Tells the node that runs a task to look at its record.
+    async fn ring(&self, node: &NodeId, id: &str);
+
+    /// Whether a node lives.
+    async fn lives(&self, node: &NodeId) -> Result<bool, StateError>;
+}
+
+/// A task's place on the node that runs it, given back when dropped.
+pub struct Place {
+    /// Rung when the task's record has changed.
+    pub changed: Arc<Notify>,
+    /// Gives the place back.
+    pub guard: Box<dyn Send + Sync>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
+
+/// The tasks of one principal.
+#[derive(Clone)]
+pub struct Tasks {
+    runner: Arc<dyn RunTasks>,
+    principal: Principal,
+    ttl: Duration,
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tasks {
+    /// The tasks of `principal`, each of which lives `ttl`.
+    #[must_use]
+    pub fn new(runner: Arc<dyn RunTasks>, principal: Principal, ttl: Duration) -> Self {
+        Self {
+            runner,
+            principal,
+            ttl,
+        }
+    }
+
+    /// Begins a task: `work` goes on on this node when the call has returned. What a tool returns is the handle that this
+    /// gives, which any node knows by then; its id is unguessable, and only this principal can use it.
+    ///
+    /// # Errors
+    /// As a client should see them: the node runs as many tasks as it may, or the store is out of reach.
+    pub async fn start<F, Fut>(&self, work: F) -> Result<CreateTaskResult, ErrorData>
+    where
+        F: FnOnce(Working) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
+    {
+        let id = uuid::Uuid::new_v4().to_string();
+        let place = self.runner.enter(&id).ok_or_else(busy)?;
+        let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
+        let state = self.runner.open(&id, self.ttl).await.map_err(unkept)?;
+        state.set(RECORD, &record).await.map_err(unkept)?;
+        let begun = CreateTaskResult::new(record.task(&id));
+        self.runner
+            .run(Box::pin(working::run(state, place, record, self.ttl, work)));
+        Ok(begun)
+    }
+
+    /// What is known of a task: `tasks/get`.
+    ///
+    /// # Errors
+    /// -32602 when there is no such task, or it is another principal's.
+    pub async fn get(&self, id: &str) -> Result<GetTaskResult, ErrorData> {
+        let (state, mut record) = self.find(id).await?;
+        if !record.has_ended() && self.is_lost(id, &record).await.map_err(unkept)? {
+            record = end_as_lost(&state).await.map_err(unkept)?;
+        }
+        Ok(GetTaskResult::new(record.detailed(id)))
+    }
+
+    /// Gives a task what it asked its client for: `tasks/update`. What it did not ask for is left alone.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn update(&self, id: &str, answers: InputResponses) -> Result<(), ErrorData> {
+        self.change(id, |record| record.answer(&answers, now_ms())).await
+    }
+
+    /// Cancels a task: `tasks/cancel`. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn cancel(&self, id: &str) -> Result<(), ErrorData> {
+        self.change(id, |record| record.cancel(now_ms())).await
+    }
+
+    async fn change(
+        &self,
+        id: &str,
+        change: impl Fn(&mut TaskRecord) + Send + Sync,
+    ) -> Result<(), ErrorData> {
+        let (state, record) = self.find(id).await?;
+        if record.has_ended() {
+            return Ok(());
+        }
+        update(&state, change).await.map_err(unkept)?;
+        if let Some(node) = NodeId::parse(&record.node) {
+            self.runner.ring(&node, id).await;
+        }
+        Ok(())
+    }
+
+    async fn find(&self, id: &str) -> Result<(State, TaskRecord), ErrorData> {
+        // An id that no server minted never reaches the store, where it would become part of a key.
+        let id = uuid::Uuid::try_parse(id)
+            .map_err(|_not_ours| unknown())?
+            .to_string();
+        let state = self.runner.state(&id);
+        let record: Option<TaskRecord> = state.get(RECORD).await.map_err(unkept)?;
+        let record = record.filter(|record| record.principal == self.principal);
+        Ok((state, record.ok_or_else(unknown)?))
+    }
+
+    /// Whether nobody runs the task any longer.
+    async fn is_lost(&self, id: &str, record: &TaskRecord) -> Result<bool, StateError> {
+        let Some(node) = NodeId::parse(&record.node) else {
+            return Ok(true);
+        };
+        if node == *self.runner.node() {
+            return Ok(!self.runner.runs(id));
+        }
+        if !self.runner.lives(&node).await? {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            return Ok(!self.runner.lives(&node).await?);
+        }
+        if now_ms().saturating_sub(record.updated_ms) > QUIET_MS_MAX {
+            self.runner.ring(&node, id).await;
+        }
+        Ok(false)
+    }
+}
+
+/// Looks at a task that `node` was rung for and does not run: it did before it was started anew.
+///
+/// # Errors
+/// [`StateError`].
+pub async fn disown(state: &State, node: &NodeId) -> Result<(), StateError> {
+    let record: Option<TaskRecord> = state.get(RECORD).await?;
+    if record.is_some_and(|record| record.node == node.as_str() && !record.has_ended()) {
+        end_as_lost(state).await?;
+    }
+    Ok(())
+}
+
+async fn end_as_lost(state: &State) -> Result<TaskRecord, StateError> {
+    let words = "node lost, outcome unknown: the task may or may not have taken effect, and is not repeated because \
+                 that might not be safe. Look before you try again";
+    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
+    update(state, |record| record.fail(&error, now_ms())).await
+}
+
+/// Changes a task's record, on whichever node. Returns it as it is then.
+async fn update(
+    state: &State,
+    change: impl Fn(&mut TaskRecord) + Send + Sync,
+) -> Result<TaskRecord, StateError> {
+    let changed = state.update(RECORD, |record: Option<TaskRecord>| {
+        let mut record = record?;
+        change(&mut record);
+        Some(record)
+    });
+    changed.await?.ok_or(StateError::Gone)
+}
+
+fn unknown() -> ErrorData {
+    ErrorData::invalid_params("there is no such task: it has expired, or never was", None)
+}
+
+fn busy() -> ErrorData {
+    let words = "this node runs as many tasks as it may (task.node_max): try again shortly";
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None)
+}
+
+fn unkept(error: StateError) -> ErrorData {
+    match error {
+        StateError::Gone => unknown(),
+        // The cause names hosts and ports, so it stays in the node's own log.
+        StateError::Unreachable(cause) => {
+            tracing::warn!(%cause, "the store did not answer for a task");
+            let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS });
+            let words = "the store is out of reach: try again shortly";
+            ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
+        }
+        other => ErrorData::internal_error(other.to_string(), None),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

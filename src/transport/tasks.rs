@@ -1,0 +1,140 @@
+//! The tasks that this node runs: where a ring finds them, and what runs them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
+
+use crate::cluster::ring::Bell;
+use crate::session::state::{Home, StateStore};
+use crate::session::tasks::{Place, RunTasks, disown};
+use crate::session::{NodeId, State, StateError};
+use crate::store::Store;
+use crate::supervisor::Supervisor;
+
+/// The tasks of this node.
+#[derive(Debug)]
+pub struct TaskBoard {
+    node: NodeId,
+    store: Arc<dyn Store>,
+    permits: Arc<Semaphore>,
+    supervisor: Supervisor,
+    running: Arc<Running>,
+}
+
+/// The tasks that run, by id, with what tells them that their record has changed.
+type Running = Mutex<HashMap<String, Arc<Notify>>>;
+
+/// Takes a task off the board when dropped.
+struct Entered {
+    running: Arc<Running>,
+    id: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        lock(&self.running).remove(&self.id);
+    }
+}
+
+impl TaskBoard {
+    /// A board without tasks, for `tasks_max` at once.
+    #[must_use]
+    pub fn new(node: NodeId, store: Arc<dyn Store>, tasks_max: usize, supervisor: Supervisor) -> Self {
+        Self {
+            node,
+            store,
+            permits: Arc::new(Semaphore::new(tasks_max)),
+            supervisor,
+            running: Arc::default(),
+        }
+    }
+
+    /// A task was rung for: what runs it looks at its record. One that this node does not run was that of a process of the
+    /// same name, before.
+    pub fn heard(&self, id: &str) {
+        if let Some(changed) = lock(&self.running).get(id) {
+            return changed.notify_one();
+        }
+        let (state, node) = (self.state(id), self.node.clone());
+        self.supervisor.spawn("disown-task", async move {
+            if let Err(error) = disown(&state, &node).await {
+                debug!(%error, "could not look at a task that this node was rung for");
+            }
+        });
+    }
+
+    /// Rings may have been missed: every task looks at its record.
+    pub fn catch_up(&self) {
+        for changed in lock(&self.running).values() {
+            changed.notify_one();
+        }
+    }
+}
+
+#[async_trait]
+impl RunTasks for TaskBoard {
+    fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    async fn open(&self, id: &str, ttl: Duration) -> Result<State, StateError> {
+        self.store.task_open(id, ttl).await?;
+        Ok(self.state(id))
+    }
+
+    fn state(&self, id: &str) -> State {
+        let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
+        State::new(store, Home::Task(id.into()))
+    }
+
+    fn enter(&self, id: &str) -> Option<Place> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let changed = Arc::new(Notify::new());
+        lock(&self.running).insert(id.to_owned(), Arc::clone(&changed));
+        let guard = Entered {
+            running: Arc::clone(&self.running),
+            id: id.to_owned(),
+            _permit: permit,
+        };
+        Some(Place {
+            changed,
+            guard: Box::new(guard),
+        })
+    }
+
+    fn run(&self, work: BoxFuture<'static, ()>) {
+        self.supervisor.spawn("task", work);
+    }
+
+    fn runs(&self, id: &str) -> bool {
+        lock(&self.running).contains_key(id)
+    }
+
+    async fn ring(&self, node: &NodeId, id: &str) {
+        if *node == self.node {
+            return self.heard(id);
+        }
+        let bell = Bell::Task { task: id.to_owned() };
+        let Ok(text) = serde_json::to_string(&bell) else {
+            return;
+        };
+        if let Err(error) = self.store.ring(node, &text).await {
+            debug!(%error, "a node could not be rung for a task: it looks by itself");
+        }
+    }
+
+    async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
+        let living = self.store.living(std::slice::from_ref(node)).await?;
+        Ok(!living.is_empty())
+    }
+}
+
+fn lock(running: &Running) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
