@@ -1,7 +1,5 @@
 //! What it takes to carry a stream over a new connection, be it a session's only one or one of several.
 
-use std::time::Duration;
-
 use super::Shared;
 use crate::cluster::Live;
 use crate::protocol::error::Refusal;
@@ -21,7 +19,7 @@ pub(super) async fn attach(
     };
     let attached = shared
         .store
-        .attach(&live.id, stream, &holder, life(shared, live))
+        .attach(&live.id, stream, &holder, shared.settings.session.ttl)
         .await;
     match attached.map_err(Refusal::from)? {
         Attached::Attached { delivered, .. } => Ok(delivered),
@@ -81,15 +79,5 @@ pub(super) async fn oldest_undelivered(
             Ok(first - 1)
         }
         Read::Events { .. } | Read::Gone => Ok(delivered),
-    }
-}
-
-/// How long what belongs to the session lives.
-fn life(shared: &Shared, live: &Live) -> Duration {
-    let settings = &shared.settings.session;
-    if live.record.initialized {
-        settings.ttl
-    } else {
-        settings.uninitialized_ttl
     }
 }

@@ -320,9 +320,10 @@ pub(super) async fn begin(
 
 pub(super) async fn notice(
     shared: &Arc<Shared>,
-    live: &Arc<Live>,
+    mut live: &Arc<Live>,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
+    let kept;
     match notification.method.as_ref() {
         "notifications/cancelled" => {
             let cancelled: Cancelled<'_> = notification
@@ -336,6 +337,13 @@ pub(super) async fn notice(
         }
         "notifications/initialized" if !live.record.initialized => {
             shared.sessions.change(live, &Change::Initialized).await?;
+            // Only from here on does this node keep it: what was found before would be told of no change.
+            kept = shared
+                .sessions
+                .recall(&live.id)
+                .await?
+                .ok_or(Refusal::SessionNotFound)?;
+            live = &kept;
             shared.board.sync(live, Tell::Nothing).await?;
         }
         _ => {}

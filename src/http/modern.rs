@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use rmcp::model::{ClientCapabilities, ClientRequest};
+use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionsListenRequest};
 use tokio_util::sync::CancellationToken;
 
 use super::mcp::{Came, call_times, note, permit, reply_times, version_header};
@@ -14,6 +14,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::headers::{check_params, name_member};
 use crate::protocol::message::Request;
+use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Caller, Principal};
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::method_label;
@@ -47,6 +48,9 @@ pub(super) async fn request(
             &tool.input_schema,
             call.params.arguments.as_ref(),
         )?;
+    }
+    if let ClientRequest::SubscriptionsListenRequest(listen) = &typed {
+        check_listen(listen)?;
     }
     let place = permit(shared)?;
     // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
@@ -89,6 +93,17 @@ pub(super) async fn request(
     });
     let flight = Flight::new(running, messages, cancel, false, shared.work.clone());
     Ok(answer::reply(flight.reply(times).await))
+}
+
+/// A listener may want to know of as many resources as a session.
+fn check_listen(listen: &SubscriptionsListenRequest) -> Result<(), Refusal> {
+    let resources = listen.params.notifications.resource_subscriptions.as_deref();
+    if resources.unwrap_or_default().len() <= SUBSCRIPTIONS_MAX {
+        return Ok(());
+    }
+    Err(Refusal::InvalidParams(format!(
+        "`notifications.resourceSubscriptions` may have {SUBSCRIPTIONS_MAX} members"
+    )))
 }
 
 fn caller(

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use rmcp::ErrorData;
 use rmcp::model::{ErrorCode, RequestId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -35,6 +37,8 @@ const STRAYS_EVERY: Duration = Duration::from_secs(5);
 const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// A pause between two looks that is longer than this was an outage, whether or not a look failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How many calls are claimed at once.
+const CLAIMS_AT_ONCE: usize = 16;
 /// How often it is tried to answer a call that was taken over.
 const ANSWER_ATTEMPTS_MAX: u32 = 60;
 
@@ -64,6 +68,8 @@ pub async fn keep(shared: Arc<Shared>) {
                         debug!(%error, "could not look after calls that nobody runs");
                     }
                 }
+                // A long look is no outage.
+                looked = Instant::now();
             }
             Ok(_) => {}
             Err(error) => {
@@ -98,10 +104,13 @@ async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), Store
 }
 
 async fn take_over(shared: &Arc<Shared>, from: &NodeId, calls: Vec<Named>) -> Result<(), StoreError> {
-    for (session, call) in calls {
-        claim(shared, session, &call, from).await?;
-    }
-    Ok(())
+    let claims = calls
+        .into_iter()
+        .map(|(session, call)| async move { claim(shared, session, &call, from).await });
+    stream::iter(claims)
+        .buffer_unordered(CLAIMS_AT_ONCE)
+        .try_collect()
+        .await
 }
 
 /// A call by its session and its name.
@@ -115,10 +124,8 @@ async fn look_after_strays(shared: &Arc<Shared>, strays: &mut HashSet<Named>) ->
         .filter(|(_, call)| !shared.board.calls.keeps(call))
         .collect();
     let before = std::mem::replace(strays, now);
-    for (session, call) in before.intersection(strays) {
-        claim(shared, session.clone(), call, &shared.node).await?;
-    }
-    Ok(())
+    let strays = before.intersection(strays).cloned().collect();
+    take_over(shared, &shared.node, strays).await
 }
 
 /// Claims a call for this node, and has it answered.

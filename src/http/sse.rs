@@ -139,10 +139,12 @@ async fn open(
         Some(after) => after,
         None => oldest_undelivered(shared, &live, &stream, delivered).await?,
     };
-    // What changed while nobody carried the stream was told to nobody.
-    if opened == Opened::Found
-        && let Err(error) = shared.board.sync(&live, Tell::Changes).await
-    {
+    // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
+    let tell = match opened {
+        Opened::Found => Tell::Changes,
+        Opened::Made => Tell::Nothing,
+    };
+    if let Err(error) = shared.board.sync(&live, tell).await {
         debug!(session = live.tag, %error, "a session is told of changes when it comes back");
     }
     let terms = Terms {
@@ -335,7 +337,14 @@ async fn answer_on_stream(
     let run = legacy::Run::first(log.record.name.clone(), cancel.clone(), out);
     let running = legacy::begin(shared, &came, live, request, peek, run).await?;
     // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
-    match log.announce().await? {
+    let announced = match log.announce().await {
+        Ok(announced) => announced,
+        Err(error) => {
+            shared.work.spawn("take-off", log.take_off());
+            return Err(error.into());
+        }
+    };
+    match announced {
         Begun::Begun => shared
             .work
             .spawn("call", log.follow(running, messages, cancel).in_current_span()),

@@ -60,14 +60,23 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
     }
     let terms = Terms {
         node: shared.node.clone(),
-        kind: StreamKind::Standalone,
+        kind: if standalone {
+            StreamKind::Standalone
+        } else {
+            StreamKind::Reply
+        },
         after: from,
         has_id: after.is_some(),
         prime: after.is_none() && live.revision() >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
         sessions: shared.sessions.clone(),
-        draining: shared.leaving.clone(),
+        // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.
+        draining: if standalone {
+            shared.leaving.clone()
+        } else {
+            shared.handing_over()
+        },
         deadline: shared.deadline.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);

@@ -277,7 +277,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. What a call sends has
     /// a step: only the node whose call it is may append it, and each step once, however often it is tried. What belongs
     /// to no call has none, and goes to a standing stream. The standalone and the SSE stream are made by their first
-    /// event, and whatever renews the session's life renews theirs, so that they are never numbered afresh.
+    /// event, and live as long as the session, whatever `ttl` is, so that they are never numbered afresh.
     async fn append(
         &self,
         session: &SessionId,
@@ -301,7 +301,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Appended, StoreError>;
 
     /// Makes `holder` carry the stream from now on, `ttl` at least. The standalone and the SSE stream are made if need
-    /// be. The node of whoever carried it until then is rung, unless it is the same node.
+    /// be, and live as long as the session. The node of whoever carried it until then is rung, unless it is the same node.
     async fn attach(
         &self,
         session: &SessionId,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::calls::Kept;
-use super::switchboard::Switchboard;
+use super::switchboard::{Found, Switchboard};
 use crate::cluster::Live;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
@@ -71,7 +71,9 @@ impl Aside {
                 },
                 () = &mut end => break,
                 _ = looks.tick(), if known.is_some() => {
-                    self.board.look_after(&self.live.id, &self.record.name).await;
+                    if self.board.look_after(&self.live.id, &self.record.name).await == Found::Gone {
+                        known = None;
+                    }
                 }
             }
         }
@@ -131,7 +133,7 @@ impl Aside {
             }
         };
         if let Some(id) = question {
-            self.refuse(&id, why);
+            refuse(&self.board, &self.live, &id, why);
         }
         match over {
             true => ControlFlow::Break(()),
@@ -155,14 +157,14 @@ impl Aside {
             sleep(STREAM_LOOK_EVERY).await;
         }
     }
+}
 
-    /// Answers a question in the client's place: whoever asked must not wait in vain.
-    fn refuse(&self, id: &RequestId, why: &'static str) {
-        let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
-        let answered = serde_json::value::to_raw_value(&error)
-            .map(|error| self.board.calls.answer(&self.live.id, id, Err(error)));
-        debug!(session = self.live.tag, ?answered, why, "a question was not put");
-    }
+/// Answers a question in the client's place: whoever asked must not wait in vain.
+pub(super) fn refuse(board: &Switchboard, live: &Live, id: &RequestId, why: &'static str) {
+    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
+    let answered =
+        serde_json::value::to_raw_value(&error).map(|error| board.calls.answer(&live.id, id, Err(error)));
+    debug!(session = live.tag, ?answered, why, "a question was not put");
 }
 
 /// What became of a message.
@@ -173,7 +175,7 @@ enum Fate {
 }
 
 /// The id of a request to the client, if the message is one.
-fn question_in(message: &[u8]) -> Option<RequestId> {
+pub(super) fn question_in(message: &[u8]) -> Option<RequestId> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         id: Option<RequestId>,

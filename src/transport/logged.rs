@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use super::aside::{question_in, refuse};
 use super::calls::Kept;
 use super::carrier::{Carrier, SLOW_CLIENT, Terms};
 use super::handler::Handler;
+use super::hub::Line;
 use super::reply::{Finished, WRITE_WITHIN, event};
-use super::switchboard::Switchboard;
+use super::switchboard::{Found, Switchboard};
 use crate::cluster::Live;
 use crate::protocol::era::Revision;
 use crate::session::NodeId;
@@ -109,6 +112,8 @@ struct Writing {
     steps: u64,
     /// Whether any more can be.
     open: bool,
+    /// How long the store is waited for: not at all for what follows a message that was given up.
+    patience: Duration,
     /// Fires when it is of no use to go on.
     cancel: CancellationToken,
     /// What an earlier run has told.
@@ -116,8 +121,9 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(told: Progress, cancel: &CancellationToken) -> Self {
+    fn new(told: Progress, patience: Duration, cancel: &CancellationToken) -> Self {
         Self {
+            patience,
             run: Uuid::new_v4().simple().to_string(),
             steps: 0,
             open: !cancel.is_cancelled(),
@@ -223,7 +229,7 @@ impl Log {
             // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
             Err(Lost) => return self.without_log(call, outbound, first, client).await,
         }
-        let writing = Writing::new(Progress::default(), &cancel);
+        let writing = Writing::new(Progress::default(), self.patience, &cancel);
         self.drive(call, outbound, first, writing).await;
     }
 
@@ -254,17 +260,7 @@ impl Log {
             tell(&body).await;
         }
         // It may have been registered all the same, without this node hearing of it.
-        let (session, name) = (&self.live.id, &self.record.name);
-        let end = || {
-            let store = &self.board.store;
-            store.call_end(session, name, None, self.node(), self.ttl)
-        };
-        if self.until_answered(self.patience, end).await.is_err() {
-            debug!(
-                session = self.live.tag,
-                "a call that was served without a log may still be registered"
-            );
-        }
+        self.take_off().await;
     }
 
     /// Registers a call that writes to a standing stream, which whoever carries it goes on carrying. [`Self::follow`] runs
@@ -281,6 +277,21 @@ impl Log {
             .await
     }
 
+    /// Takes a call off that could not be [announced](Self::announce), and was refused: it may be registered all the same.
+    pub async fn take_off(self) {
+        let (session, name) = (&self.live.id, &self.record.name);
+        let end = || {
+            let store = &self.board.store;
+            store.call_end(session, name, None, self.node(), self.ttl)
+        };
+        if self.until_answered(self.ttl, end).await.is_err() {
+            debug!(
+                session = self.live.tag,
+                "a call that was not run may still be registered"
+            );
+        }
+    }
+
     /// Runs a call that was [announced](Self::announce).
     pub async fn follow(
         self,
@@ -288,7 +299,7 @@ impl Log {
         outbound: mpsc::Receiver<Bytes>,
         cancel: CancellationToken,
     ) {
-        let writing = Writing::new(Progress::default(), &cancel);
+        let writing = Writing::new(Progress::default(), self.patience, &cancel);
         self.drive(call, outbound, Vec::new(), writing).await;
     }
 
@@ -299,7 +310,7 @@ impl Log {
         outbound: mpsc::Receiver<Bytes>,
         cancel: CancellationToken,
     ) {
-        let writing = Writing::new(Progress::told(&self).await, &cancel);
+        let writing = Writing::new(Progress::told(&self).await, self.patience, &cancel);
         self.drive(call, outbound, Vec::new(), writing).await;
     }
 
@@ -340,7 +351,7 @@ impl Log {
             tokio::select! {
                 biased;
                 () = done.cancelled() => break,
-                _ = looks.tick() => self.board.look_after(&self.live.id, &self.record.name).await,
+                _ = looks.tick() => self.look_after(&writing).await,
                 Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
             }
         }
@@ -364,29 +375,70 @@ impl Log {
         };
         let data = String::from_utf8_lossy(message);
         let (session, stream) = (&self.live.id, &self.record.stream);
-        let appended = self
-            .until_answered(self.patience, || {
+        let append = || {
+            self.until_answered(writing.patience, || {
                 self.board
                     .store
                     .append(session, stream, &data, self.node(), Some(step), self.ttl)
             })
-            .await;
+        };
+        let mut appended = append().await;
+        if matches!(appended, Ok(Appended::Gone)) && self.begin_again().await {
+            appended = append().await;
+        }
         match appended {
             Ok(Appended::At { number, holder }) => {
-                self.offer(number, &data, holder, false);
-                self.wait_for_client(number).await;
+                writing.patience = self.patience;
+                self.offer(number, &data, holder.as_ref(), false);
+                self.wait_for_client(number, holder).await;
             }
-            Ok(Appended::Gone) | Err(Lost) => {
+            Ok(Appended::Gone) => {
                 writing.open = false;
                 writing.cancel.cancel();
+            }
+            // The call goes on: what it answers may be told once the store is back.
+            Err(Lost) => {
+                writing.patience = Duration::ZERO;
+                if let Some(question) = question_in(message) {
+                    refuse(&self.board, &self.live, &question, "the store is out of reach");
+                }
             }
         }
     }
 
+    /// Looks what came for the call. When it is another node's by now, it is told to stop.
+    async fn look_after(&self, writing: &Writing) {
+        let found = self.board.look_after(&self.live.id, &self.record.name).await;
+        if found == Found::Gone && !self.begin_again().await {
+            writing.cancel.cancel();
+        }
+    }
+
+    /// Registers the call once more: a Redis that takes over may not have heard of it. False when it is another node's, or
+    /// the session is gone.
+    async fn begin_again(&self) -> bool {
+        let line = self.board.hub.line(&self.live.id, &self.record.stream);
+        let holder = line
+            .filter(|_| self.record.name == self.record.stream)
+            .map(|line| Holder {
+                node: self.node().clone(),
+                connection: line.connection,
+            });
+        let begin = || {
+            let store = &self.board.store;
+            store.call_begin(&self.live.id, &self.record, holder.as_ref(), self.ttl)
+        };
+        matches!(self.until_answered(self.patience, begin).await, Ok(Begun::Begun))
+    }
+
     /// Keeps a call from running ahead of the client to which this node writes, or the log would drop what the client has
     /// not read. One that does not read at all is closed after [`SLOW_CLIENT`].
-    async fn wait_for_client(&self, number: u64) {
-        if let Some(line) = self.board.hub.line(&self.live.id, &self.record.stream) {
+    async fn wait_for_client(&self, number: u64, holder: Option<Holder>) {
+        let line = self.board.hub.line(&self.live.id, &self.record.stream);
+        let carries = |line: &Arc<Line>| {
+            holder.is_some_and(|holder| holder.node == *self.node() && holder.connection == line.connection)
+        };
+        if let Some(line) = line.filter(carries) {
             let near = number.saturating_sub(AHEAD_EVENTS_MAX);
             drop(timeout(SLOW_CLIENT, line.reached(near)).await);
         }
@@ -396,15 +448,22 @@ impl Log {
         let data = response.map(String::from_utf8_lossy);
         let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
         let last = call == stream;
-        let ended = self
-            .until_answered(self.ttl, || {
-                self.board
-                    .store
-                    .call_end(session, call, data.as_deref(), self.node(), self.ttl)
-            })
-            .await;
+        let tries = AtomicU32::new(0);
+        let end = || {
+            tries.fetch_add(1, Ordering::Relaxed);
+            let store = &self.board.store;
+            store.call_end(session, call, data.as_deref(), self.node(), self.ttl)
+        };
+        let mut ended = self.until_answered(self.ttl, end).await;
+        // After a second try it may be that the first has ended it.
+        let unknown = matches!(ended, Ok(Appended::Gone)) && tries.load(Ordering::Relaxed) == 1;
+        if unknown && data.is_some() && self.begin_again().await {
+            ended = self.until_answered(self.ttl, end).await;
+        }
         match (ended, &data) {
-            (Ok(Appended::At { number, holder }), Some(data)) => self.offer(number, data, holder, last),
+            (Ok(Appended::At { number, holder }), Some(data)) => {
+                self.offer(number, data, holder.as_ref(), last);
+            }
             // Without a response there is nothing to hand over, but the stream has ended: its carrier looks.
             (Ok(Appended::At { .. }), None) => self.board.hub.ring(session, stream),
             (Ok(Appended::Gone), _) => {
@@ -421,7 +480,7 @@ impl Log {
         }
     }
 
-    fn offer(&self, number: u64, data: &str, holder: Option<Holder>, last: bool) {
+    fn offer(&self, number: u64, data: &str, holder: Option<&Holder>, last: bool) {
         // Whoever carries the stream on another node has been rung with the append.
         if holder.is_some_and(|holder| holder.node == *self.node()) {
             let event = Event {

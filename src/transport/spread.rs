@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::switchboard::Switchboard;
-use super::topics::{Tell, topics_of};
+use super::topics::{Settled, Tell, topics_of};
 use crate::cluster::Live;
 use crate::session::announce::Topic;
 use crate::store::StoreError;
@@ -21,6 +21,8 @@ use crate::store::streams::StreamId;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How many changed topics wait to be told. Beyond them, all counts are compared.
 const TOPICS_WAITING_MAX: usize = 1024; // 1024 x 128 B = 128 KiB
+/// How soon it is tried again to tell a listener whose queue was full.
+const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// How many counts are read at once.
 const COUNTS_READ_MAX: usize = 512;
 /// How many sessions are told at once.
@@ -89,8 +91,10 @@ impl Switchboard {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
+        let mut settled = Settled::All;
         loop {
             tokio::select! {
+                () = sleep(SETTLE_EVERY), if settled == Settled::Some => {}
                 () = self.listeners.spread.bell.notified() => {}
                 _ = ticks.tick() => self.listeners.spread.catch_up(),
             }
@@ -110,8 +114,9 @@ impl Switchboard {
                 // The timer comes; what is known to have changed is told all the same.
             }
             for topic in &changed {
-                self.listeners.tell(topic);
+                self.listeners.owe(topic);
             }
+            settled = self.listeners.settle();
             self.tell_sessions(&changed).await;
         }
     }

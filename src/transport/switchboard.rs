@@ -22,6 +22,16 @@ use crate::supervisor::Supervisor;
 /// How long a cancellation waits for its call to register: far longer than the reply grace.
 const CANCELLED_FOR: Duration = Duration::from_secs(60);
 
+/// Whether a call is this node's, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Found {
+    /// It is.
+    Here,
+    /// It is not registered as such: another node has claimed it, the session is gone, or the store has lost it.
+    Gone,
+}
+
 /// What connects messages with calls and streams.
 #[derive(Debug, Clone)]
 pub struct Switchboard {
@@ -127,17 +137,20 @@ impl Switchboard {
     }
 
     /// Looks what came for a call of this node through other nodes, and hands it over.
-    pub async fn look_after(&self, session: &SessionId, call: &StreamId) {
+    pub async fn look_after(&self, session: &SessionId, call: &StreamId) -> Found {
         match self.store.inbox(session, call, &self.node, self.ttl).await {
             Ok(Inbox::Mail { answers, cancelled }) => {
                 if cancelled {
                     self.calls.stop(session, call);
                 }
                 self.hand_over(session, call, answers).await;
+                Found::Here
             }
-            // Another node has claimed it, and answers in its place; or nobody can be answered any longer.
-            Ok(Inbox::Gone) => self.calls.stop(session, call),
-            Err(error) => debug!(%error, "could not look what came for a call"),
+            Ok(Inbox::Gone) => Found::Gone,
+            Err(error) => {
+                debug!(%error, "could not look what came for a call");
+                Found::Here
+            }
         }
     }
 
@@ -182,10 +195,11 @@ impl Ears for Switchboard {
             Bell::Answer { session, call } => {
                 if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
                     let board = self.clone();
-                    self.supervisor.spawn(
-                        "look-after",
-                        async move { board.look_after(&session, &call).await },
-                    );
+                    self.supervisor.spawn("look-after", async move {
+                        if board.look_after(&session, &call).await == Found::Gone {
+                            board.calls.stop(&session, &call);
+                        }
+                    });
                 }
             }
             Bell::Cancel { session, request } => {

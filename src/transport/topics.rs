@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rmcp::model::{RequestId, SubscriptionFilter};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::spread::Spread;
 use super::switchboard::Switchboard;
@@ -35,7 +35,9 @@ pub struct Listeners {
 
 #[derive(Debug)]
 struct Listener {
-    filter: SubscriptionFilter,
+    wanted: HashSet<Topic>,
+    /// What it is still to be told of: at most all that it wants.
+    owed: HashSet<Topic>,
     id: RequestId,
     out: mpsc::Sender<Bytes>,
 }
@@ -49,11 +51,7 @@ pub struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.listeners
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.number);
+        self.listeners.lock().remove(&self.number);
     }
 }
 
@@ -67,12 +65,15 @@ impl Listeners {
         out: mpsc::Sender<Bytes>,
     ) -> Listening {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.spread.wanted(wanted(&filter));
-        let listener = Listener { filter, id, out };
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number, listener);
+        let wanted: HashSet<Topic> = wanted(&filter).into_iter().collect();
+        self.spread.wanted(wanted.iter().cloned());
+        let listener = Listener {
+            wanted,
+            owed: HashSet::new(),
+            id,
+            out,
+        };
+        self.lock().insert(number, listener);
         Listening {
             listeners: Arc::clone(self),
             number,
@@ -82,40 +83,72 @@ impl Listeners {
     /// What listeners want to know of.
     #[must_use]
     pub(super) fn topics(&self) -> HashSet<Topic> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.lock();
         open.values()
-            .flat_map(|listener| wanted(&listener.filter))
+            .flat_map(|listener| listener.wanted.iter().cloned())
             .collect()
     }
 
-    /// Tells every listener that wants to know.
-    pub fn tell(&self, topic: &Topic) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for listener in open.values().filter(|listener| wants(&listener.filter, topic)) {
-            let mut message = notification(topic);
-            if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) {
-                params.insert(
-                    "_meta".into(),
-                    json!({ SUBSCRIPTION_ID: listener.id.clone().into_json_value() }),
-                );
-            }
-            if listener.out.try_send(message.to_string().into()).is_err() {
-                debug!("a listener is too slow to be told of a change, or has gone");
-            }
+    /// Every listener that wants to know is to be told: [`settle`](Self::settle) does.
+    pub fn owe(&self, topic: &Topic) {
+        let mut open = self.lock();
+        for listener in open
+            .values_mut()
+            .filter(|listener| listener.wanted.contains(topic))
+        {
+            listener.owed.insert(topic.clone());
         }
+    }
+
+    /// Tells listeners what is owed to them, as far as their queues have room.
+    pub fn settle(&self) -> Settled {
+        let mut open = self.lock();
+        let owing = open.values_mut().filter(|listener| !listener.owed.is_empty());
+        let left = owing.filter_map(|listener| (!listener.tell()).then_some(()));
+        match left.count() {
+            0 => Settled::All,
+            _ => Settled::Some,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn wants(filter: &SubscriptionFilter, topic: &Topic) -> bool {
-    match topic {
-        Topic::Tools => filter.tools_list_changed == Some(true),
-        Topic::Prompts => filter.prompts_list_changed == Some(true),
-        Topic::Resources => filter.resources_list_changed == Some(true),
-        Topic::Resource(uri) => filter
-            .resource_subscriptions
-            .as_ref()
-            .is_some_and(|uris| uris.contains(uri)),
-        Topic::Own { .. } => false,
+/// Outcome of [`Listeners::settle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Settled {
+    /// Nothing is owed to anybody.
+    All,
+    /// Some are still to be told: they read slowly.
+    Some,
+}
+
+impl Listener {
+    /// Tells what is owed; false when not all of it found room. To one that has gone nothing is owed.
+    fn tell(&mut self) -> bool {
+        let owed: Vec<Topic> = self.owed.iter().cloned().collect();
+        for topic in owed {
+            match self.out.try_send(self.message(&topic)) {
+                Ok(()) => {
+                    self.owed.remove(&topic);
+                }
+                Err(TrySendError::Full(_)) => return false,
+                Err(TrySendError::Closed(_)) => self.owed.clear(),
+            }
+        }
+        true
+    }
+
+    fn message(&self, topic: &Topic) -> Bytes {
+        let mut message = notification(topic);
+        if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) {
+            let id = self.id.clone().into_json_value();
+            params.insert("_meta".into(), json!({ SUBSCRIPTION_ID: id }));
+        }
+        message.to_string().into()
     }
 }
 

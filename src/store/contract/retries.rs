@@ -68,6 +68,25 @@ pub async fn appends_each_step_once(store: Arc<dyn Store>) {
 /// When the store breaks the contract.
 pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     let (id, [old, new]) = (session(&store).await, ["old", "new"].map(node));
+    let shared = CallRecord {
+        stream: StreamId::sse(),
+        ..call("call2", &old)
+    };
+    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
+    let claimed = store.claim(&id, &shared.name, &old, &new).await;
+    assert!(matches!(claimed, Ok(Some(_))), "claim: {claimed:?}");
+    let ended = store
+        .call_end(&id, &shared.name, Some("response"), &new, LONG)
+        .await;
+    assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
+    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    assert_eq!(
+        begun.expect("call_begin must work"),
+        Begun::Gone,
+        "it was claimed, and has ended"
+    );
+
     let name = begin(&store, &id, "call1", &old).await;
     let again = async || {
         let (call, holder) = (call("call1", &old), holder("old", 8));

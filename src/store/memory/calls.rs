@@ -17,6 +17,7 @@ struct Call {
     record: CallRecord,
     answered: HashSet<u64>,
     waiting: Vec<(u64, String)>,
+    claimed: bool,
     // The last event of the last run: the run, which of its events that is, and its number in the stream.
     wrote: Option<(String, u64, u64)>,
 }
@@ -30,6 +31,8 @@ pub(super) struct Streams {
     // Until when each cancellation is noted.
     cancelled: HashMap<String, Instant>,
     made: u64,
+    // Calls that were claimed and have ended: their former node may not know yet.
+    ended: HashSet<StreamId>,
     pub(super) seen: Option<String>,
 }
 
@@ -58,11 +61,9 @@ impl Streams {
         if self.log(stream).is_some() {
             return;
         }
+        self.logs.retain(|_, log| log.lives());
         self.made += 1;
         self.logs.insert(stream.clone(), Log::new(self.made, ttl));
-        if self.logs.len() > SESSION_STREAMS_MAX {
-            self.logs.retain(|_, log| log.lives());
-        }
         while self.logs.len() > SESSION_STREAMS_MAX {
             let done = self.logs.iter().filter(|(_, log)| log.done);
             let oldest = done.min_by_key(|(_, log)| log.made);
@@ -80,7 +81,7 @@ impl Streams {
                 false => Begun::Gone,
             };
         }
-        if call.stream == call.name && self.log(&call.stream).is_some_and(|log| log.done) {
+        if self.ended.contains(&call.name) || self.log(&call.stream).is_some_and(|log| log.done) {
             return Begun::Gone;
         }
         let noted = self.cancelled.remove(&call.request);
@@ -99,6 +100,7 @@ impl Streams {
                 record: call.clone(),
                 answered: HashSet::new(),
                 waiting: Vec::new(),
+                claimed: false,
                 wrote: None,
             },
         );
@@ -113,6 +115,9 @@ impl Streams {
     /// Takes a call off, and says to which stream it wrote.
     pub(super) fn finish(&mut self, call: &StreamId) -> Option<StreamId> {
         let finished = self.calls.remove(call)?;
+        if finished.claimed {
+            self.ended.insert(call.clone());
+        }
         let request = &finished.record.request;
         if self.requests.get(request) == Some(call) {
             self.requests.remove(request);
@@ -191,11 +196,12 @@ impl Streams {
     }
 
     pub(super) fn claim(&mut self, call: &StreamId, from: &NodeId, to: &NodeId) -> Option<CallRecord> {
-        let record = &mut self.calls.get_mut(call)?.record;
-        if record.node != *from {
+        let call = self.calls.get_mut(call)?;
+        if call.record.node != *from {
             return None;
         }
-        record.node = to.clone();
-        Some(record.clone())
+        call.record.node = to.clone();
+        call.claimed = true;
+        Some(call.record.clone())
     }
 }

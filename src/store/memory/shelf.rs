@@ -51,6 +51,14 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
             .map(|entry| &mut entry.value)
     }
 
+    /// How long the value under `key` still lives.
+    pub(super) fn left(&self, key: &K) -> Duration {
+        let ends = self.entries.get(key).map(|entry| entry.ends);
+        ends.map_or(Duration::ZERO, |ends| {
+            ends.saturating_duration_since(Instant::now())
+        })
+    }
+
     /// The living value under `key`, which from now on lives `ttl`.
     pub(super) fn renew(&mut self, key: &K, ttl: Duration) -> Option<&mut V> {
         let now = Instant::now();

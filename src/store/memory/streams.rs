@@ -55,6 +55,7 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
+        let left = inner.sessions.left(session);
         let streams = inner.streams(session).filter(|streams| match step {
             Some(step) => streams.runs(by, step.call),
             None => stream.stands(),
@@ -63,6 +64,7 @@ impl StreamStore for MemoryStore {
             return Ok(Appended::Gone);
         };
         let before = step.and_then(|step| streams.wrote(step));
+        let ttl = if stream.stands() { left } else { ttl };
         let Some(log) = streams.log_or_make(stream, ttl).filter(|log| !log.done) else {
             return Ok(Appended::Gone);
         };
@@ -116,6 +118,11 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
         let mut inner = self.lock();
+        let ttl = if stream.stands() {
+            inner.sessions.left(session)
+        } else {
+            ttl
+        };
         let Some(streams) = inner.streams(session) else {
             return Ok(Attached::Gone);
         };

@@ -16,6 +16,7 @@ if call then
   end
 end
 if kind == 'make' then
+  ttl = redis.call('PTTL', session)
   make(stream, ARGV[8])
 elseif not call or redis.call('EXISTS', log) == 0 then
   return {'gone'}

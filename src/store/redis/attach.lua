@@ -8,6 +8,7 @@ if redis.call('EXISTS', session) == 0 then
   return {'gone'}
 end
 if kind == 'make' then
+  ttl = redis.call('PTTL', session)
   make(stream, ARGV[6])
 elseif redis.call('EXISTS', log) == 0 then
   return {'none'}

@@ -11,7 +11,7 @@ local known = record_of(call)
 if known then
   return known.node == cjson.decode(record).node and 'begun' or 'gone'
 end
-if stream == call and redis.call('HEXISTS', log, 'done') == 1 then
+if redis.call('HEXISTS', calls, 'ended:' .. call) == 1 or redis.call('HEXISTS', log, 'done') == 1 then
   return 'gone'
 end
 local note = 'cancelled:' .. request

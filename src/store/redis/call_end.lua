@@ -18,6 +18,10 @@ local request = 'request:' .. record.request
 if redis.call('HGET', calls, request) == call then
   redis.call('HDEL', calls, request)
 end
+if record.claimed then
+  -- Its former node may not know yet, and must not begin it anew.
+  redis.call('HSET', calls, 'ended:' .. call, 1)
+end
 -- The record knows to which stream the call writes.
 local stream = record.stream
 log = logs .. stream

@@ -28,9 +28,12 @@ struct Written {
     started: u64,
     request: String,
     replayable: bool,
+    /// Whether it was another node's before.
+    #[serde(default)]
+    claimed: bool,
 }
 
-fn write(call: &CallRecord, node: &NodeId) -> Result<String, StoreError> {
+fn write(call: &CallRecord, node: &NodeId, claimed: bool) -> Result<String, StoreError> {
     let written = Written {
         node: node.as_str().into(),
         stream: call.stream.as_str().into(),
@@ -38,6 +41,7 @@ fn write(call: &CallRecord, node: &NodeId) -> Result<String, StoreError> {
         started: call.started_ms,
         request: call.request.clone(),
         replayable: call.body.is_some(),
+        claimed,
     };
     serde_json::to_string(&written).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
@@ -71,7 +75,7 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let (record, holder) = (
-            write(call, &call.node)?,
+            write(call, &call.node, false)?,
             holder.map_or_else(String::new, keys::holder),
         );
         let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
@@ -268,7 +272,7 @@ impl RedisStore {
             self.strike(from, session, call).await;
             return Ok(None);
         };
-        let claimed = write(&record, to)?;
+        let claimed = write(&record, to, true)?;
         self.enroll(to, session, call, Duration::ZERO).await?;
         let keys = self.call_keys(session);
         let args = [call.as_str(), &text, &claimed].map(Value::from).into();
