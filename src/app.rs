@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rmcp::ServerHandler;
@@ -35,6 +36,11 @@ mod stalled;
 
 use serve::{Listener, Server, Stopped};
 use signal::{Stop, told_to_stop};
+
+/// How long no request must have come before the listener closes: longer than a balancer that still sends some pauses.
+const QUIET: Duration = Duration::from_millis(250);
+/// How long a balancer may go on after `drain.delay`. It is part of the deadline.
+const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
@@ -191,6 +197,7 @@ impl Builder {
             sessions,
             supervisor,
             started: Instant::now(),
+            last_request_ms: AtomicU64::new(0),
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             deadline: CancellationToken::new(),
@@ -266,6 +273,22 @@ async fn warn_of_eviction(store: &dyn Store) {
     }
 }
 
+/// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what it sends to
+/// a listener that is closed is lost.
+async fn until_quiet(shared: &Shared, most: Duration) {
+    let until = Instant::now() + most;
+    loop {
+        let wait = QUIET.saturating_sub(shared.quiet_for());
+        if wait.is_zero() {
+            return;
+        }
+        if Instant::now() + wait > until {
+            return warn!("requests still come: drain.delay is too short for the balancer, or there is none");
+        }
+        sleep(wait).await;
+    }
+}
+
 /// A node that listens.
 #[derive(Debug)]
 pub struct Running {
@@ -335,14 +358,19 @@ impl Running {
         let deadline = stop.deadline(settings.deadline);
         shared.draining.cancel();
         info!(node = %shared.node, "draining");
-        if stop == Stop::WhenBalancersKnow {
+        let balanced = stop == Stop::WhenBalancersKnow && !settings.delay.is_zero();
+        if balanced {
             // The listener goes on serving: until balancers have seen /readyz change they still send requests.
             sleep(settings.delay).await;
         }
+        let give_up = Instant::now() + deadline;
+        if balanced {
+            until_quiet(&shared, deadline.min(STRAGGLERS_WITHIN)).await;
+        }
         // Clients that carry a stream here come back elsewhere; their calls go on here until the deadline.
         shared.leaving.cancel();
-        let give_up = Instant::now() + deadline;
-        if server.stop(deadline).await == Stopped::Unfinished && shared.store.is_shared() {
+        let left = give_up.saturating_duration_since(Instant::now());
+        if server.stop(left).await == Stopped::Unfinished && shared.store.is_shared() {
             shared.deadline.cancel();
         }
         // They share the deadline: together with the delay it must fit what the platform grants.

@@ -11,9 +11,11 @@
 //! | `GET /metrics` | for Prometheus |
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use axum::extract::State;
-use axum::middleware::map_response_with_state;
+use axum::extract::{Request, State};
+use axum::middleware::{map_request_with_state, map_response_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -84,6 +86,8 @@ pub struct Shared {
     pub work: Supervisor,
     /// When the node started.
     pub started: Instant,
+    /// When a client's request came last, in milliseconds after that.
+    pub last_request_ms: AtomicU64,
     /// Fires when the node begins to shut down.
     pub draining: CancellationToken,
     /// Fires when balancers have had time to notice: streams are sent elsewhere.
@@ -98,6 +102,13 @@ impl Shared {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// How long no client's request has come.
+    #[must_use]
+    pub fn quiet_for(&self) -> Duration {
+        let last = Duration::from_millis(self.last_request_ms.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last)
     }
 
     /// The notebooks of a principal.
@@ -156,6 +167,8 @@ pub fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/sse", get(sse::get).fallback(sse::not_get))
         .route("/messages", post(sse::post).fallback(sse::not_post))
+        // Not those below: health checks never end.
+        .route_layer(map_request_with_state(Arc::clone(&shared), arrive))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
@@ -166,6 +179,13 @@ pub fn router(shared: Arc<Shared>) -> Router {
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         .layer(CatchPanicLayer::custom(answer::panicked))
         .with_state(shared)
+}
+
+/// Notes when a request came.
+async fn arrive(State(shared): State<Arc<Shared>>, request: Request) -> Request {
+    let now_ms = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    shared.last_request_ms.store(now_ms, Ordering::Relaxed);
+    request
 }
 
 /// While the node drains, each answer asks for the end of its connection: whoever keeps it open, a client that no balancer

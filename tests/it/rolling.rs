@@ -21,6 +21,10 @@ use load::Load;
 const NODES: usize = 3;
 /// Three nodes each.
 const ROLLS: usize = 10;
+/// The balancer asks every 200 ms: after that delay it should know.
+const ENOUGH_TO_NOTICE: &str = "500ms";
+/// After that one it does not.
+const TOO_SHORT_TO_NOTICE: &str = "20ms";
 /// How much one node does before the others come back.
 const CALLS_OF_ONE_NODE: usize = 200;
 /// How long calls take: longer than the balancer needs to notice, shorter than the deadline.
@@ -48,12 +52,13 @@ struct Fleet {
 impl Fleet {
     /// Starts them with this deadline.
     async fn start(deadline: &str, names: Names) -> Self {
-        Self::running(Path::new(env!("CARGO_BIN_EXE_mcp-server")), deadline, names).await
+        let program = Path::new(env!("CARGO_BIN_EXE_mcp-server"));
+        Self::running(program, ENOUGH_TO_NOTICE, deadline, names).await
     }
 
-    /// The same of another program. The balancer asks every 200 ms: after the delay it is sure to know.
-    async fn running(program: &Path, deadline: &str, names: Names) -> Self {
-        let mut env = vec![("MCP_DRAIN__DELAY", "500ms"), ("MCP_DRAIN__DEADLINE", deadline)];
+    /// The same of another program, with this delay.
+    async fn running(program: &Path, delay: &str, deadline: &str, names: Names) -> Self {
+        let mut env = vec![("MCP_DRAIN__DELAY", delay), ("MCP_DRAIN__DEADLINE", deadline)];
         if names == Names::Fresh {
             env.push(("NODE_ID", ""));
         }
@@ -157,4 +162,20 @@ async fn scaling_from_three_to_one_and_back_loses_no_call_and_no_event() {
         figures.reissued, 0,
         "calls without a session may finish: {figures}"
     );
+}
+
+/// It goes on sending requests after the delay. They are served like any others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balancer_that_is_slow_to_notice_loses_no_call() {
+    let program = Path::new(env!("CARGO_BIN_EXE_mcp-server"));
+    let mut fleet = Fleet::running(program, TOO_SHORT_TO_NOTICE, "10s", Names::Same).await;
+    let load = Load::start(&fleet.balancer.url(), SHORTER_THAN_THE_DEADLINE).await;
+    for node in [0, 1, 2, 0, 1, 2] {
+        load.works(&fleet.cluster, CALLS_OF_ONE_NODE).await;
+        fleet.stop(node).await;
+        fleet.start_again(node).await;
+    }
+    let figures = load.end(&fleet.cluster).await;
+    println!("6 restarts: {figures}");
+    check_that_it_was_busy(&figures, 6);
 }

@@ -13,7 +13,7 @@ use super::load::Load;
 use super::sse::{Resume, Sse};
 use super::streamable::Streamable;
 use super::wire::Wire;
-use super::{Fleet, Names, check_that_it_was_busy};
+use super::{ENOUGH_TO_NOTICE, Fleet, Names, check_that_it_was_busy};
 use crate::support::client::LEGACY;
 
 /// Three times what the node has left when it is told to stop. Whoever runs a call again tells what was not told yet.
@@ -45,7 +45,7 @@ async fn calls_that_outlive_the_drain_are_carried_through_by_other_nodes() {
 async fn what_must_not_be_run_twice_is_answered_by_what_is_known() {
     let hints = Path::new(env!("CARGO_BIN_EXE_mcp-server")).with_file_name("examples/hints");
     assert!(hints.exists(), "{hints:?} is missing: cargo build --examples");
-    let mut fleet = Fleet::running(&hints, "500ms", Names::Same).await;
+    let mut fleet = Fleet::running(&hints, ENOUGH_TO_NOTICE, "500ms", Names::Same).await;
     let (ledger, stop) = (Arc::new(Ledger::default()), CancellationToken::new());
     let mut work = JoinSet::new();
     for number in 0..NINE {
