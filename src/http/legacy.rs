@@ -21,7 +21,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
-use crate::session::{Caller, LogLevel, Session, SessionId, State, TransportKind};
+use crate::session::{Caller, Connection, LogLevel, Session, SessionId, State, TransportKind};
 use crate::store::Change;
 use crate::store::streams::{CallRecord, StreamId};
 use crate::telemetry::metrics::{self, method_label};
@@ -51,7 +51,7 @@ pub(super) async fn request(
         &live,
         request,
         peek,
-        Run::first(log.record.name.clone(), cancel.clone(), out),
+        Run::first(log.record.name.clone(), cancel.clone(), out).carried(&log),
     )
     .await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
@@ -100,6 +100,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         patience: shared.settings.store.outage_grace,
         keep_alive: shared.settings.call.keep_alive,
         draining: shared.handing_over(),
+        let_go: CancellationToken::new(),
     }
 }
 
@@ -229,17 +230,27 @@ pub(super) struct Run {
     name: StreamId,
     first_request: u64,
     cancel: CancellationToken,
+    connection: Connection,
     out: Sender<Bytes>,
 }
 
 impl Run {
     /// The first run of the call of that name.
-    pub(super) const fn first(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
+    pub(super) fn first(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
         Self {
             name,
             first_request: 0,
             cancel,
+            connection: Connection::default(),
             out,
+        }
+    }
+
+    /// The same, whose handler can let go of the connection that carries this log.
+    fn carried(self, log: &Log) -> Self {
+        Self {
+            connection: Connection::new(log.let_go.clone()),
+            ..self
         }
     }
 
@@ -293,7 +304,7 @@ pub(super) async fn begin(
         method: method_label(&request.method),
         request: typed,
         meta: peek.meta,
-        caller: caller(shared, live),
+        caller: caller(shared, live, run.connection),
         logs: LogGate::Session(Arc::clone(live)),
         parts: came.parts.clone(),
         cancel: run.cancel,
@@ -338,7 +349,7 @@ pub(super) async fn notice(
     }
     let place = permit(shared)?;
     let typed = typed_notification(&notification.method, notification.params)?;
-    let caller = caller(shared, live);
+    let caller = caller(shared, live, Connection::default());
     let handler = Arc::clone(&shared.handler);
     let limit = shared.settings.call.timeout;
     shared.work.spawn("notification", async move {
@@ -415,7 +426,7 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Fini
     }))
 }
 
-fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
+fn caller(shared: &Shared, live: &Arc<Live>, connection: Connection) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
     let who = live.who();
     Caller {
@@ -427,6 +438,7 @@ fn caller(shared: &Shared, live: &Arc<Live>) -> Caller {
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state)),
         notebooks: shared.notebooks(&live.record.principal),
+        connection,
         tasks: shared.tasks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),

@@ -91,6 +91,8 @@ pub struct Log {
     pub keep_alive: Duration,
     /// Fires when the node drains.
     pub draining: CancellationToken,
+    /// Fires when the handler lets go of the connection that carries its reply.
+    pub let_go: CancellationToken,
 }
 
 /// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a call that is
@@ -178,10 +180,25 @@ impl Log {
             .await;
         match begun {
             Ok(Begun::Begun) => {
-                let terms = self.terms();
+                let terms = Terms {
+                    draining: self.draining.child_token(),
+                    ..self.terms()
+                };
+                // What sends a client elsewhere also sends away one whose connection the handler lets go of.
+                let (let_go, leave) = (self.let_go.clone(), terms.draining.clone());
+                let leaving = async move {
+                    let_go.cancelled().await;
+                    leave.cancel();
+                    std::future::pending().await
+                };
                 let store = Arc::clone(&self.board.store);
                 let carrier = Carrier::new(store, self.record.name.clone(), carried, terms, client);
-                self.board.supervisor.spawn("carry", carrier.run());
+                self.board.supervisor.spawn("carry", async move {
+                    tokio::select! {
+                        () = carrier.run() => {}
+                        () = leaving => {}
+                    }
+                });
             }
             // Whoever cancelled it wants no answer; a session that is gone can be given none.
             Ok(Begun::Cancelled | Begun::Gone) => cancel.cancel(),
