@@ -13,7 +13,7 @@ pub mod state;
 pub mod tasks;
 
 pub use announce::Announcer;
-pub use caller::{Caller, RequestState, Session};
+pub use caller::{Caller, Connection, RequestState, Session};
 pub use id::{NodeId, SessionId};
 pub use notebooks::Notebooks;
 pub use reach::{Reach, SessionPeer};

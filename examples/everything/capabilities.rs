@@ -17,7 +17,7 @@ use crate::rounds::Rounds;
 #[tool_router(router = capability_tools, vis = "pub(crate)")]
 impl Everything {
     /// Asks for whatever the client can be asked for.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_capabilities(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
         let declared = &rounds.caller.capabilities;
         let mut requests = InputRequests::new();
@@ -39,7 +39,7 @@ impl Everything {
     }
 
     /// Needs a client whose model can be asked.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_missing_capability(&self, rounds: Rounds) -> Result<CallToolResult, ErrorData> {
         if rounds.caller.capabilities.sampling.is_none() {
             return Err(missing(ClientCapabilities::builder().enable_sampling().build()));
@@ -49,7 +49,7 @@ impl Everything {
     }
 
     /// Asks a person. A client without a session is never sent a request, only a result.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_streaming_elicitation(
         &self,
         rounds: Rounds,

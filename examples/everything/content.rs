@@ -15,25 +15,25 @@ const WAV: &str = "UklGRiwAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQgAAACAg
 #[tool_router(router = content_tools, vis = "pub(crate)")]
 impl Everything {
     /// Returns a text.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_simple_text(&self) -> String {
         "This is a simple text response for testing.".into()
     }
 
     /// Returns an image.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_image_content(&self) -> CallToolResult {
         CallToolResult::success(vec![ContentBlock::image(PNG, "image/png")])
     }
 
     /// Returns audio.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_audio_content(&self) -> CallToolResult {
         CallToolResult::success(vec![ContentBlock::audio(WAV, "audio/wav")])
     }
 
     /// Returns a resource as a part of the result, so that a client need not read it.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_embedded_resource(&self) -> CallToolResult {
         let text = "This is an embedded resource content.";
         let resource = ResourceContents::text(text, "test://embedded-resource").with_mime_type("text/plain");
@@ -41,7 +41,7 @@ impl Everything {
     }
 
     /// Returns a text, an image and a resource.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_multiple_content_types(&self) -> CallToolResult {
         let text = json!({"test": "data", "value": 123}).to_string();
         let resource =
@@ -54,7 +54,7 @@ impl Everything {
     }
 
     /// Fails, with words that a model can act on. A JSON-RPC error would only reach the program that called.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_error_handling(&self) -> CallToolResult {
         let words = "This tool intentionally returns an error for testing";
         CallToolResult::error(vec![ContentBlock::text(words)])

@@ -1,4 +1,5 @@
-//! Elicitation: a tool that shows a form to the person at the client, who may fill it in or not.
+//! Elicitation: a tool that shows a form to the person at the client, who may fill it in or not. It says that it changes
+//! nothing, so when its node dies another asks once more.
 
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ElicitResult};
@@ -21,7 +22,7 @@ struct Elicitation {
 #[tool_router(router = elicitation_tools, vis = "pub(crate)")]
 impl Everything {
     /// Asks the person for a name and an address.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_elicitation(
         &self,
         Parameters(arguments): Parameters<Elicitation>,

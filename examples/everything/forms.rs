@@ -17,7 +17,7 @@ const COMPLETED: &str = "Elicitation completed";
 #[tool_router(router = form_tools, vis = "pub(crate)")]
 impl Everything {
     /// Shows a form whose fields are filled in already.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_elicitation_sep1034_defaults(
         &self,
         rounds: Rounds,
@@ -45,7 +45,7 @@ impl Everything {
     }
 
     /// Shows a form with one and with several of a few values to choose, with and without titles.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_elicitation_sep1330_enums(
         &self,
         rounds: Rounds,

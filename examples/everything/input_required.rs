@@ -23,7 +23,7 @@ enum Progress {
 #[tool_router(router = input_required_tools, vis = "pub(crate)")]
 impl Everything {
     /// Greets the person by name, after asking for it.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_elicitation(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
         let answer: Option<ElicitResult> = rounds.answer("user_name")?;
         Ok(match answer {
@@ -33,7 +33,7 @@ impl Everything {
     }
 
     /// Asks the client's model a question.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_sampling(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
         let answer: Option<CreateMessageResult> = rounds.answer("capital_question")?;
         Ok(match answer {
@@ -46,7 +46,7 @@ impl Everything {
     }
 
     /// Asks which directories the client works in.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_list_roots(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
         let answer: Option<ListRootsResult> = rounds.answer("client_roots")?;
         Ok(match answer {
@@ -56,7 +56,7 @@ impl Everything {
     }
 
     /// Remembers, sealed at the client, that it has asked.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_request_state(
         &self,
         rounds: Rounds,
@@ -65,7 +65,7 @@ impl Everything {
     }
 
     /// The same, to show that a state that was tampered with is refused.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_tampered_state(
         &self,
         rounds: Rounds,
@@ -74,7 +74,7 @@ impl Everything {
     }
 
     /// Asks for all kinds of input at once.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_multiple_inputs(
         &self,
         rounds: Rounds,
@@ -98,7 +98,7 @@ impl Everything {
     }
 
     /// Asks twice: the second question comes after the first answer.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_multi_round(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
         let first = rounds.answer::<ElicitResult>("step1")?;
         let second = rounds.answer::<ElicitResult>("step2")?;

@@ -17,7 +17,7 @@ const WORK: Duration = Duration::from_millis(50);
 #[tool_router(router = logging_tools, vis = "pub(crate)")]
 impl Everything {
     /// Logs three times at level `info` while it works.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_tool_with_logging(&self, context: RequestContext<RoleServer>) -> String {
         say(&context, LoggingLevel::Info, "Tool execution started").await;
         sleep(WORK).await;
@@ -28,7 +28,7 @@ impl Everything {
     }
 
     /// Logs once at each of several levels; a client that named no level hears of none.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_logging_tool(&self, context: RequestContext<RoleServer>) -> String {
         for level in [LoggingLevel::Debug, LoggingLevel::Info, LoggingLevel::Error] {
             say(&context, level, "A message of this level").await;

@@ -20,7 +20,7 @@ struct Sampling {
 #[tool_router(router = sampling_tools, vis = "pub(crate)")]
 impl Everything {
     /// Asks the client's model, and returns what it wrote.
-    #[tool]
+    #[tool(annotations(read_only_hint = true))]
     async fn test_sampling(
         &self,
         Parameters(arguments): Parameters<Sampling>,

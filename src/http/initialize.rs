@@ -16,7 +16,7 @@ use crate::protocol::classify::check_client_size;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
-use crate::session::{Caller, Introduction, Principal, SessionRecord, TransportKind};
+use crate::session::{Caller, Connection, Introduction, Principal, SessionRecord, TransportKind};
 use crate::telemetry::metrics::{self, Outcome};
 use crate::transport::call;
 
@@ -100,6 +100,7 @@ fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks: shared.notebooks(&record.principal),
+        connection: Connection::default(),
         tasks: shared.tasks(&record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),

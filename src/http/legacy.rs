@@ -23,7 +23,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
-use crate::session::{Caller, LogLevel, Session, SessionId, State, TransportKind};
+use crate::session::{Caller, Connection, LogLevel, Session, SessionId, State, TransportKind};
 use crate::store::Change;
 use crate::store::streams::{CallRecord, StreamId};
 use crate::telemetry::metrics::{self, method_label};
@@ -52,7 +52,7 @@ pub(super) async fn request(
         true => (beside_reply(shared, &live, log.record.clone()), silence()),
         false => outbound(),
     };
-    let run = Run::first(log.record.name.clone(), cancel.clone(), out);
+    let run = Run::first(log.record.name.clone(), cancel.clone(), out).carried(&log);
     let running = begin(shared, &came, &live, request, peek, run).await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
@@ -103,6 +103,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         draining: shared.handing_over(),
         kept: None,
         deadline: shared.deadline.clone(),
+        let_go: CancellationToken::new(),
     }
 }
 
@@ -233,17 +234,27 @@ pub(super) struct Run {
     name: StreamId,
     first_request: u64,
     cancel: CancellationToken,
+    connection: Connection,
     out: Sender<Bytes>,
 }
 
 impl Run {
     /// The first run of the call of that name.
-    pub(super) const fn first(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
+    pub(super) fn first(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
         Self {
             name,
             first_request: 0,
             cancel,
+            connection: Connection::default(),
             out,
+        }
+    }
+
+    /// The same, whose handler can let go of the connection that carries this log.
+    fn carried(self, log: &Log) -> Self {
+        Self {
+            connection: Connection::new(log.let_go.clone()),
+            ..self
         }
     }
 
@@ -297,7 +308,7 @@ pub(super) async fn begin(
         method: method_label(&request.method),
         request: typed,
         meta: peek.meta,
-        caller: caller(shared, live),
+        caller: caller(shared, live, run.connection),
         logs: LogGate::Session(Arc::clone(live)),
         parts: came.parts.clone(),
         cancel: run.cancel,
@@ -350,7 +361,7 @@ pub(super) async fn notice(
     }
     let place = permit(shared)?;
     let typed = typed_notification(&notification.method, notification.params)?;
-    let caller = caller(shared, live);
+    let caller = caller(shared, live, Connection::default());
     let handler = Arc::clone(&shared.handler);
     let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
@@ -428,7 +439,7 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Fini
     }))
 }
 
-pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>) -> Caller {
+pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, connection: Connection) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
     let who = live.who();
     let reach = Arc::new(ToClient {
@@ -444,6 +455,7 @@ pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>) -> Caller {
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state, reach)),
         notebooks: shared.notebooks(&live.record.principal),
+        connection,
         tasks: shared.tasks(&live.record.principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),

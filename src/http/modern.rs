@@ -15,7 +15,7 @@ use crate::protocol::error::Refusal;
 use crate::protocol::headers::{check_params, name_member};
 use crate::protocol::message::Request;
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{Caller, Principal};
+use crate::session::{Caller, Connection, Principal};
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::method_label;
 use crate::transport::call::{self, Call};
@@ -121,6 +121,7 @@ fn caller(
         capabilities: Arc::new(capabilities),
         session: None,
         notebooks: shared.notebooks(&principal),
+        connection: Connection::default(),
         tasks: shared.tasks(&principal),
         announcer: shared.announcer(),
         request_state: shared.request_state(),

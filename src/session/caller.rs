@@ -8,6 +8,7 @@ use std::time::Duration;
 use rmcp::ErrorData;
 use rmcp::handler::server::common::{AsRequestContext, FromContextPart};
 use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec, RequestStateError, SealOptions};
+use tokio_util::sync::CancellationToken;
 
 use super::announce::Announcer;
 use super::id::{NodeId, SessionId};
@@ -129,6 +130,24 @@ impl RequestState {
     }
 }
 
+/// The connection that carries a call's reply, as the call's handler sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Connection(CancellationToken);
+
+impl Connection {
+    /// A connection that is closed when `let_go` fires.
+    #[must_use]
+    pub const fn new(let_go: CancellationToken) -> Self {
+        Self(let_go)
+    }
+
+    /// Closes it while the call goes on, so that the client need not hold it open all the time: it comes back for the
+    /// rest, on any node (2025-11-25, SEP-1699). Nothing happens for clients that were given no event id to come back with.
+    pub fn let_go(&self) {
+        self.0.cancel();
+    }
+}
+
 /// Who made a request, in either era: find it in the request's extensions.
 #[derive(Clone)]
 pub struct Caller {
@@ -148,6 +167,8 @@ pub struct Caller {
     pub session: Option<Session>,
     /// Notebooks, which any client can name by handle.
     pub notebooks: Notebooks,
+    /// The connection that carries the reply.
+    pub connection: Connection,
     /// Tasks, which outlast the call that begins them (SEP-2663).
     pub tasks: Tasks,
     /// Announces changes to every client that wants to know, on any node.

@@ -26,8 +26,8 @@ use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::tasks::{Place, RunTasks};
 use crate::session::{
-    Announcer, Caller, NodeId, Notebooks, Principal, Reach, RequestState, Session, SessionId, SessionPeer,
-    State, StateError, Tasks,
+    Announcer, Caller, Connection, NodeId, Notebooks, Principal, Reach, RequestState, Session, SessionId,
+    SessionPeer, State, StateError, Tasks,
 };
 
 /// Reaches nobody.
@@ -198,6 +198,7 @@ impl Client {
             capabilities: Arc::new(serde_json::from_value(capabilities).unwrap()),
             session,
             notebooks: Notebooks::new(store.clone(), principal.clone(), hour),
+            connection: Connection::default(),
             tasks: Tasks::new(Arc::new(NoTasks), principal, hour),
             announcer: Announcer::new(Arc::new(Unheard)),
             request_state: RequestState::new(

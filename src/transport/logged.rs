@@ -1,7 +1,6 @@
 //! A reply that any node can carry on: the call is registered, and what it sends goes into a log before it goes to the
 //! client.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,12 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use uuid::Uuid;
 
 use super::aside::{question_in, refuse};
 use super::calls::Kept;
 use super::carrier::{Carrier, SLOW_CLIENT, Terms};
-use super::handler::Handler;
 use super::hub::Line;
 use super::reply::{Finished, WRITE_WITHIN, event};
 use super::switchboard::{Found, Switchboard};
@@ -25,8 +22,14 @@ use crate::cluster::Live;
 use crate::protocol::era::Revision;
 use crate::session::NodeId;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, REPLAY_BYTES_MAX, Read, Step};
+use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, Step};
 use crate::telemetry::metrics::StreamKind;
+
+mod replay;
+mod writing;
+
+pub use replay::Replay;
+use writing::{Progress, Writing};
 
 /// How often a call looks for answers though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -36,48 +39,6 @@ const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
 const AHEAD_EVENTS_MAX: u64 = 32; // 32 x 128 KiB = 4 MiB, as many bytes as a stream keeps
 /// How soon a store that does not answer is asked again, at first and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// The request of a call, for a node that may have to run it again.
-#[derive(Debug)]
-pub struct Replay {
-    /// The handler, which knows what is safe to repeat.
-    pub handler: Arc<dyn Handler>,
-    /// The method.
-    pub method: &'static str,
-    /// The tool that is called, if one is.
-    pub tool: Option<String>,
-    /// The request's JSON text.
-    pub body: Bytes,
-}
-
-impl Replay {
-    /// The request's text, if it can be run again without harm: it has no side effects, or says that repeating them is
-    /// the same as doing it once.
-    fn into_body(self) -> Option<String> {
-        let safe = match self.method {
-            "tools/call" => self
-                .tool
-                .as_deref()
-                .and_then(|name| self.handler.tool(name))
-                .is_some_and(|tool| {
-                    let hints = tool.annotations.unwrap_or_default();
-                    hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true)
-                }),
-            "tools/list"
-            | "resources/list"
-            | "resources/templates/list"
-            | "resources/read"
-            | "prompts/list"
-            | "prompts/get"
-            | "completion/complete" => true,
-            _ => false,
-        };
-        if !safe || self.body.is_empty() || self.body.len() > REPLAY_BYTES_MAX {
-            return None;
-        }
-        String::from_utf8(self.body.into()).ok()
-    }
-}
 
 /// What a call needs so that its reply can be carried on.
 #[derive(Debug)]
@@ -100,92 +61,10 @@ pub struct Log {
     pub draining: CancellationToken,
     /// Fires when the drain's deadline has come.
     pub deadline: CancellationToken,
+    /// Fires when the handler lets go of the connection that carries its reply.
+    pub let_go: CancellationToken,
     /// Held while this node looks after the call.
     pub kept: Option<Kept>,
-}
-
-/// What one run of a call has written.
-struct Writing {
-    /// The run: another node that claims the call makes another.
-    run: String,
-    /// How many events.
-    steps: u64,
-    /// Whether any more can be.
-    open: bool,
-    /// How long the store is waited for: not at all for what follows a message that was given up.
-    patience: Duration,
-    /// Fires when it is of no use to go on.
-    cancel: CancellationToken,
-    /// What an earlier run has told.
-    told: Progress,
-}
-
-impl Writing {
-    fn new(told: Progress, patience: Duration, cancel: &CancellationToken) -> Self {
-        Self {
-            patience,
-            run: Uuid::new_v4().simple().to_string(),
-            steps: 0,
-            open: !cancel.is_cancelled(),
-            cancel: cancel.clone(),
-            told,
-        }
-    }
-}
-
-/// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a call that is
-/// run again is silent until it is further than the first run was.
-#[derive(Debug, Default)]
-struct Progress(HashMap<String, f64>);
-
-impl Progress {
-    /// What the stream of a call tells.
-    async fn told(log: &Log) -> Self {
-        let (mut told, mut after) = (HashMap::new(), 0);
-        while let Ok(Read::Events { events, head, .. }) = log
-            .board
-            .store
-            .read(&log.live.id, &log.record.stream, after)
-            .await
-        {
-            let steps = events
-                .iter()
-                .filter_map(|event| progress_in(event.data.as_bytes()));
-            for (token, step) in steps {
-                let known = told.entry(token).or_insert(step);
-                *known = known.max(step);
-            }
-            match events.last() {
-                Some(last) if last.number < head => after = last.number,
-                _ => break,
-            }
-        }
-        Self(told)
-    }
-
-    fn covers(&self, message: &[u8]) -> bool {
-        !self.0.is_empty()
-            && progress_in(message)
-                .is_some_and(|(token, step)| self.0.get(&token).is_some_and(|told| step <= *told))
-    }
-}
-
-/// The progress that a message tells, and its token, if it is of that kind.
-fn progress_in(message: &[u8]) -> Option<(String, f64)> {
-    #[derive(serde::Deserialize)]
-    struct Told {
-        method: String,
-        params: Params,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Params {
-        progress_token: serde_json::Value,
-        progress: f64,
-    }
-    let told: Told = serde_json::from_slice(message).ok()?;
-    (told.method == "notifications/progress")
-        .then(|| (told.params.progress_token.to_string(), told.params.progress))
 }
 
 /// The log cannot be written any longer: the session has ended, or the call is another node's.
@@ -219,10 +98,25 @@ impl Log {
             .await;
         match begun {
             Ok(Begun::Begun) => {
-                let terms = self.terms();
+                let terms = Terms {
+                    draining: self.draining.child_token(),
+                    ..self.terms()
+                };
+                // What sends a client elsewhere also sends away one whose connection the handler lets go of.
+                let (let_go, leave) = (self.let_go.clone(), terms.draining.clone());
+                let leaving = async move {
+                    let_go.cancelled().await;
+                    leave.cancel();
+                    std::future::pending().await
+                };
                 let store = Arc::clone(&self.board.store);
                 let carrier = Carrier::new(store, self.record.name.clone(), carried, terms, client);
-                self.board.supervisor.spawn("carry", carrier.run());
+                self.board.supervisor.spawn("carry", async move {
+                    tokio::select! {
+                        () = carrier.run() => {}
+                        () = leaving => {}
+                    }
+                });
             }
             // Whoever cancelled it wants no answer; a session that is gone can be given none.
             Ok(Begun::Cancelled | Begun::Gone) => cancel.cancel(),

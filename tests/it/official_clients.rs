@@ -1,4 +1,4 @@
-//! The official clients, unchanged, against three nodes behind a balancer without affinity.
+//! The official clients and other popular ones, unchanged, against three nodes behind a balancer without affinity.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,6 +55,51 @@ async fn python_2_finds_out_that_it_needs_no_session() {
 #[tokio::test]
 async fn python_2_works_on_any_node_without_a_session() {
     python("v2", "modern").await;
+}
+
+#[tokio::test]
+async fn fastmcp_works_on_any_node() {
+    run(".venv/fastmcp/bin/python", "fastmcp_client.py", "auto").await;
+}
+
+/// The Inspector's command-line mode connects anew for each command.
+#[tokio::test]
+async fn the_inspector_lists_and_calls_on_any_node() {
+    let cluster = Cluster::of(NODES).await;
+    let balancer = cluster.balancer().await;
+    for path in ["mcp", "sse"] {
+        let url = format!("{}/{path}", balancer.url());
+        let listed = inspect(&url, &["--method", "tools/list"]).await;
+        assert!(listed.contains("\"echo\""), "{path}: {listed}");
+        let echo = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "echo",
+            "--tool-arg",
+            "text=hello",
+        ];
+        let called = inspect(&url, &echo).await;
+        assert!(called.contains("\"text\": \"hello\""), "{path}: {called}");
+    }
+}
+
+/// What the Inspector prints.
+async fn inspect(url: &str, arguments: &[&str]) -> String {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(installed("node_modules/.bin/node"));
+    command
+        .arg(installed("node_modules/.bin/mcp-inspector"))
+        .args(["--cli", url])
+        .args(arguments)
+        .env("HOME", dir.path());
+    let mut inspector = Process::spawn(command, &dir.path().join("log"), "run `make setup`");
+    let status = within(CLIENT_PATIENCE, "the end of the Inspector", || {
+        std::future::ready(inspector.ended())
+    })
+    .await;
+    assert!(status.success(), "{url}: {}", inspector.log());
+    inspector.log()
 }
 
 async fn typescript(script: &str, mode: &str) {

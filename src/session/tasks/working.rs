@@ -16,7 +16,7 @@ use super::{Place, RECORD, TaskRecord, now_ms, update};
 use crate::session::state::{State, StateError};
 
 /// How often a task's record is read though nobody rang: a lost ring delays, and never loses.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the work may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// How soon an outcome is written again when the store did not take it.

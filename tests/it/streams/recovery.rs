@@ -105,6 +105,31 @@ async fn a_read_only_tool_is_run_again_by_one_survivor() {
     assert!(text.ends_with("says b") || text.ends_with("says c"), "{text}");
 }
 
+/// SEP-1699: the handler closes the connection, and the call goes on.
+#[tokio::test]
+async fn a_connection_that_the_handler_lets_go_of_is_taken_up_on_another_node() {
+    let cluster = Cluster::of_example("everything", 2, &[]).await;
+    let client = Client::legacy(&cluster.node(0).url());
+    let call = json!({"name": "test_reconnection", "arguments": {}});
+    let (id, mut stream) = client.stream("tools/call", call).await;
+    let first = stream.next().await.expect("a priming event");
+    let mut retry = first.retry;
+    while let Some(event) = stream.next().await {
+        assert_eq!(event.message(), None, "the answer comes on another connection");
+        retry = event.retry.or(retry);
+    }
+    assert!(retry.is_some(), "the client is told when to come back");
+    let last = stream.last_id().expect("an id").to_owned();
+    let mut resumed = resume(&client.at(&cluster.node(1).url()), &last).await;
+    let answer = resumed.answer_to(&id).await;
+    let text = answer["result"]["content"][0]["text"].as_str();
+    assert_eq!(
+        text,
+        Some("Reconnection test completed successfully."),
+        "{answer}"
+    );
+}
+
 /// A node that comes back under its old name finds what it left behind.
 #[tokio::test]
 async fn a_node_started_again_under_its_name_takes_up_its_own_calls() {
