@@ -10,6 +10,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::support::ttl::assert_that_all_keys_end;
+
 /// How long a server may take to do what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -157,6 +159,9 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
+        if self.child.is_some() {
+            assert_that_all_keys_end(self.port);
+        }
         self.kill();
     }
 }
