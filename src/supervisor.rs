@@ -29,6 +29,8 @@ impl Supervisor {
         F: Future<Output = ()> + Send + 'static,
     {
         let kill = self.kill.clone();
+        // In a box: a task keeps room for what it is made of and once more for what it waits for.
+        let task = Box::pin(task);
         let task = async move {
             tokio::select! {
                 () = task => {}

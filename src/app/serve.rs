@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -175,6 +175,9 @@ impl Server {
     }
 }
 
+/// One of the connections that may be open at once.
+type Place = Result<OwnedSemaphorePermit, AcquireError>;
+
 struct Accept {
     router: Router,
     stop: CancellationToken,
@@ -195,15 +198,11 @@ impl Accept {
                 () = self.stop.cancelled() => return,
                 accepted = accepted => accepted,
             };
-            let served = self.serve(stream);
-            drop(self.tasks.spawn(async move {
-                served.await;
-                drop(place);
-            }));
+            drop(self.tasks.spawn(self.serve(stream, place)));
         }
     }
 
-    fn serve<S>(&self, stream: S) -> impl Future<Output = ()> + Send + 'static
+    fn serve<S>(&self, stream: S, place: Place) -> impl Future<Output = ()> + Send + 'static
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -213,8 +212,9 @@ impl Accept {
             .header_read_timeout(HEAD_WITHIN)
             .serve_connection(TokioIo::new(Unstalled::new(stream, WRITE_WITHIN)), service);
         let stop = self.stop.clone();
+        // In a box: a task keeps room for what it is made of and once more for what it waits for.
+        let mut connection = Box::pin(connection);
         async move {
-            tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
@@ -225,6 +225,7 @@ impl Accept {
             if let Err(error) = ended {
                 debug!(%error, "a connection broke off");
             }
+            drop(place);
         }
     }
 }

@@ -127,7 +127,8 @@ impl Slot {
     }
 
     /// Whether it keeps a session that no request holds just now: what is evicted hears of no change any longer.
-    fn is_idle(&self) -> bool {
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
         self.live.get().is_some_and(|live| Arc::strong_count(live) == 1)
     }
 
@@ -298,10 +299,10 @@ impl Registry {
         }
     }
 
-    /// The sessions that were not used on this node since `before_ms`.
+    /// The sessions that no request has used on this node since `before_ms`. Calls and streams may hold them yet.
     #[must_use]
-    pub fn idle_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<Slot>)> {
-        let idle = |slot: &Slot| slot.is_idle() && slot.used_ms.load(Ordering::Relaxed) < before_ms;
+    pub fn unused_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<Slot>)> {
+        let idle = |slot: &Slot| slot.used_ms.load(Ordering::Relaxed) < before_ms;
         self.shards
             .iter()
             .flat_map(|shard| {

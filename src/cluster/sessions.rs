@@ -265,8 +265,14 @@ impl Sessions {
         loop {
             ticks.tick().await;
             let before = unix_ms().saturating_sub(millis(self.inner.settings.ttl));
-            for (id, slot) in self.inner.registry.idle_since(before) {
-                self.inner.evict(&id, &slot).await;
+            for (id, slot) in self.inner.registry.unused_since(before) {
+                if slot.is_idle() {
+                    self.inner.evict(&id, &slot).await;
+                } else {
+                    // A call or a stream holds it. It may have expired, and nobody would tell them.
+                    slot.distrust();
+                    self.inner.refresh(&id).await;
+                }
             }
         }
     }

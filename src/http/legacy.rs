@@ -301,6 +301,7 @@ pub(super) async fn begin(
         live: Arc::clone(live),
         change,
     });
+    let cancel = run.cancel.clone();
     let call = Call {
         name: run.name,
         first_request: run.first_request,
@@ -322,8 +323,18 @@ pub(super) async fn begin(
         call_times(shared),
         run.out,
     );
+    let ended = live.ended.clone();
     Ok(Box::pin(async move {
-        let finished = running.await;
+        let mut running = running;
+        let finished = tokio::select! {
+            biased;
+            finished = &mut running => finished,
+            // Nobody can be given its answer any longer.
+            () = ended.cancelled() => {
+                cancel.cancel();
+                running.await
+            }
+        };
         drop((place, count));
         finished
     }))

@@ -1,4 +1,5 @@
 //! What a node spends on its clients is bounded, and nothing is left of those that have gone.
 
 mod idle_streams;
+mod leftovers;
 mod slow_readers;

@@ -10,3 +10,4 @@ pub(crate) mod program;
 pub(crate) mod redis;
 mod selftest;
 pub(crate) mod sse;
+pub(crate) mod ttl;

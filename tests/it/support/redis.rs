@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::process::{PATIENCE, Process, Signal, eventually, free_port};
+use super::ttl::assert_that_all_keys_end;
 
 pub(crate) mod certificates;
 mod resp;
@@ -238,6 +239,18 @@ impl Redis {
 
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().expect("no test panicked while holding Redis")
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Ok(Some(process)) = self.process.get_mut().map(Option::as_mut)
+            && process.ended().is_none()
+        {
+            // It may be frozen.
+            process.signal(Signal::Continue);
+            assert_that_all_keys_end(self.port);
+        }
     }
 }
 
