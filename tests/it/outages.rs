@@ -12,6 +12,7 @@ use crate::support::redis::topology::{RedisCluster, Sentinels};
 use crate::support::redis::{Redis, cli};
 
 mod cast;
+mod deaf;
 mod follow;
 mod legacy;
 mod rest;
