@@ -37,6 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
 /// How far a call may run ahead of a client that is attached here, in events.
 const AHEAD_EVENTS_MAX: u64 = 32; // 32 x 128 KiB = 4 MiB, as many bytes as a stream keeps
+/// How many bytes may wait behind an event for which its client has no room yet.
+const BEHIND_BYTES_MAX: usize = 256 << 10; // 256 KiB a call
+/// How often it is looked how many those are.
+const BEHIND_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How soon a store that does not answer is asked again, at first and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -236,7 +240,7 @@ impl Log {
         done: &CancellationToken,
     ) {
         for message in first {
-            self.log(&message, &mut writing).await;
+            self.log(&message, &mut writing, &outbound).await;
         }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -246,18 +250,18 @@ impl Log {
                 biased;
                 () = done.cancelled() => break,
                 _ = looks.tick() => self.look_after(&writing).await,
-                Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
+                Some(message) = outbound.recv() => self.log(&message, &mut writing, &outbound).await,
             }
         }
         // What the call sent is told before its end; what a task of it that goes on would send now is not.
         outbound.close();
         while let Some(message) = outbound.recv().await {
-            self.log(&message, &mut writing).await;
+            self.log(&message, &mut writing, &outbound).await;
         }
     }
 
     /// Appends what a call sends. When that is of no use any longer, the call is told to stop.
-    async fn log(&self, message: &[u8], writing: &mut Writing) {
+    async fn log(&self, message: &[u8], writing: &mut Writing, behind: &mpsc::Receiver<Bytes>) {
         if !writing.open || writing.told.covers(message) {
             return;
         }
@@ -284,7 +288,8 @@ impl Log {
             Ok(Appended::At { number, holder }) => {
                 writing.patience = self.patience;
                 self.offer(number, &data, holder.as_ref(), false);
-                self.wait_for_client(number, holder).await;
+                let bytes = || behind.len() * message.len();
+                self.wait_for_client(number, holder, bytes).await;
             }
             Ok(Appended::Gone) => {
                 writing.open = false;
@@ -326,15 +331,20 @@ impl Log {
     }
 
     /// Keeps a call from running ahead of the client to which this node writes, or the log would drop what the client has
-    /// not read. One that does not read at all is closed after [`SLOW_CLIENT`].
-    async fn wait_for_client(&self, number: u64, holder: Option<Holder>) {
+    /// not read. One that does not read at all is closed after [`SLOW_CLIENT`]. The call goes on before that when
+    /// about as many bytes wait behind it as may.
+    async fn wait_for_client(&self, number: u64, holder: Option<Holder>, behind: impl Fn() -> usize) {
         let line = self.board.hub.line(&self.live.id, &self.record.stream);
         let carries = |line: &Arc<Line>| {
             holder.is_some_and(|holder| holder.node == *self.node() && holder.connection == line.connection)
         };
-        if let Some(line) = line.filter(carries) {
-            let near = number.saturating_sub(AHEAD_EVENTS_MAX);
-            drop(timeout(SLOW_CLIENT, line.reached(near)).await);
+        let Some(line) = line.filter(carries) else { return };
+        let near = number.saturating_sub(AHEAD_EVENTS_MAX);
+        let until = Instant::now() + SLOW_CLIENT;
+        while Instant::now() < until && behind() < BEHIND_BYTES_MAX {
+            if timeout(BEHIND_LOOK_EVERY, line.reached(near)).await.is_ok() {
+                return;
+            }
         }
     }
 
