@@ -23,7 +23,7 @@ pub const SOCKET_EVENTS_MAX: usize = 16;
 const SOCKET_BYTES_MAX: u32 = 1 << 20; // 1 MiB a client
 /// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
 /// missed.
-pub(super) const SLOW_CLIENT: Duration = Duration::from_secs(10);
+const SLOW_CLIENT: Duration = Duration::from_secs(10);
 /// How often the log is read though nobody rang: a lost ring delays, and never loses. Whoever was deaf for a while is rung
 /// by that alone, so it need not be often: 10,000 idle streams read 667 times a second.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -304,7 +304,6 @@ impl Carrier {
         };
         self.write(encode(id, &event.data)).await?;
         self.written = event.number;
-        self.carried.line.note_written(self.written);
         Ok(())
     }
 

@@ -8,14 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::aside::{question_in, refuse};
 use super::calls::Kept;
-use super::carrier::{Carrier, SLOW_CLIENT, Terms};
-use super::hub::Line;
+use super::carrier::{Carrier, Terms};
 use super::reply::{Finished, WRITE_WITHIN, event};
 use super::switchboard::{Found, Switchboard};
 use crate::cluster::Live;
@@ -35,12 +34,6 @@ use writing::{Progress, Writing};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the store may take to register a call, before its client is served without a log.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
-/// How far a call may run ahead of a client that is attached here, in events.
-const AHEAD_EVENTS_MAX: u64 = 32; // 32 x 128 KiB = 4 MiB, as many bytes as a stream keeps
-/// How many bytes may wait behind an event for which its client has no room yet.
-const BEHIND_BYTES_MAX: usize = 256 << 10; // 256 KiB a call
-/// How often it is looked how many those are.
-const BEHIND_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How soon a store that does not answer is asked again, at first and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -240,7 +233,7 @@ impl Log {
         done: &CancellationToken,
     ) {
         for message in first {
-            self.log(&message, &mut writing, &outbound).await;
+            self.log(&message, &mut writing).await;
         }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -250,18 +243,18 @@ impl Log {
                 biased;
                 () = done.cancelled() => break,
                 _ = looks.tick() => self.look_after(&writing).await,
-                Some(message) = outbound.recv() => self.log(&message, &mut writing, &outbound).await,
+                Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
             }
         }
         // What the call sent is told before its end; what a task of it that goes on would send now is not.
         outbound.close();
         while let Some(message) = outbound.recv().await {
-            self.log(&message, &mut writing, &outbound).await;
+            self.log(&message, &mut writing).await;
         }
     }
 
     /// Appends what a call sends. When that is of no use any longer, the call is told to stop.
-    async fn log(&self, message: &[u8], writing: &mut Writing, behind: &mpsc::Receiver<Bytes>) {
+    async fn log(&self, message: &[u8], writing: &mut Writing) {
         if !writing.open || writing.told.covers(message) {
             return;
         }
@@ -288,8 +281,6 @@ impl Log {
             Ok(Appended::At { number, holder }) => {
                 writing.patience = self.patience;
                 self.offer(number, &data, holder.as_ref(), false);
-                let bytes = || behind.len() * message.len();
-                self.wait_for_client(number, holder, bytes).await;
             }
             Ok(Appended::Gone) => {
                 writing.open = false;
@@ -328,24 +319,6 @@ impl Log {
             store.call_begin(&self.live.id, &self.record, holder.as_ref(), self.ttl)
         };
         matches!(self.until_answered(self.patience, begin).await, Ok(Begun::Begun))
-    }
-
-    /// Keeps a call from running ahead of the client to which this node writes, or the log would drop what the client has
-    /// not read. One that does not read at all is closed after [`SLOW_CLIENT`]. The call goes on before that when
-    /// about as many bytes wait behind it as may.
-    async fn wait_for_client(&self, number: u64, holder: Option<Holder>, behind: impl Fn() -> usize) {
-        let line = self.board.hub.line(&self.live.id, &self.record.stream);
-        let carries = |line: &Arc<Line>| {
-            holder.is_some_and(|holder| holder.node == *self.node() && holder.connection == line.connection)
-        };
-        let Some(line) = line.filter(carries) else { return };
-        let near = number.saturating_sub(AHEAD_EVENTS_MAX);
-        let until = Instant::now() + SLOW_CLIENT;
-        while Instant::now() < until && behind() < BEHIND_BYTES_MAX {
-            if timeout(BEHIND_LOOK_EVERY, line.reached(near)).await.is_ok() {
-                return;
-            }
-        }
     }
 
     async fn end(&self, response: Option<&[u8]>) {

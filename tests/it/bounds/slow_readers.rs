@@ -115,9 +115,8 @@ async fn a_stream_with_nothing_to_tell_stays_open() {
 const READERS: usize = 8;
 const STEPS: u32 = 60;
 const EVENT_BYTES: usize = 512 << 10;
-/// 1 MiB of events that wait, and 4 MiB of the log that are read at a time, as Redis sends them and as events; and what
-/// allocators keep. All that the calls send is 30 MiB each.
-const GROWTH_KIB_MAX: u64 = 16 * 1024 * READERS as u64;
+/// 1 MiB of events that wait, what the log is read in at a time, and what allocators keep.
+const GROWTH_KIB_MAX: u64 = 8 * 1024 * READERS as u64;
 
 #[tokio::test]
 async fn what_waits_for_clients_that_do_not_read_is_bounded_in_bytes() {
