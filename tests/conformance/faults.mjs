@@ -12,7 +12,8 @@ const APART_MS = 100;
 export function explain(scenarios, requests, kills) {
   for (const scenario of scenarios) {
     if (scenario.passed) continue;
-    const during = requests.filter(({ from, to }) => from <= scenario.to && to >= scenario.from);
+    // Not those that an earlier scenario left open.
+    const during = requests.filter(({ from }) => from >= scenario.from - APART_MS && from <= scenario.to);
     const cut = during.filter((request) => request.method === 'POST' && wasCut(request, kills));
     const takenUp = during.some(({ resumes, from }) => isOfACall(resumes) && cut.some(({ to }) => from >= to));
     scenario.cut = takenUp ? [] : cut;

@@ -70,7 +70,7 @@ export class OneNode extends Stage {
 /** Three nodes on Redis behind HAProxy, which gives each request to the next. */
 export class ThreeNodes extends Stage {
   static label = 'three nodes';
-  /** What becomes of connections to clients and nodes between requests. */
+  /** What HAProxy does with connections between requests. */
   connections = 'http-server-close';
 
   async start() {
@@ -99,7 +99,7 @@ export class ThreeNodes extends Stage {
 /** Three nodes that die one after the other. */
 export class ThreeMortalNodes extends ThreeNodes {
   // When a node dies under a request that was not the first on its client's connection, HAProxy closes that connection and
-  // says nothing, in its log neither. So each connection has one request: each that was cut off is answered by 502, and logged.
+  // says nothing, not even in its log. With one request on each, what was cut off is answered by 502, and logged.
   connections = 'httpclose';
 
   /** Kills one node after the other with SIGKILL, and starts each again, until told to stop: then, which were killed when. */
@@ -152,6 +152,7 @@ defaults
   log global
   # When it ended and how long it took (ms), its node, how it ended (S: the node broke off; H: before the head of its answer).
   log-format "${REQUEST}%[date(0,ms)] %Ta %s %ts %ST %HM %[capture.req.hdr(0)]"
+  option ${connections}
   timeout connect 500ms
   timeout client 60s
   timeout server 60s
@@ -164,7 +165,6 @@ backend nodes
   balance roundrobin
   option httpchk GET /readyz
   option http-no-delay
-  option ${connections}
   option redispatch 1
   retries 3
   default-server check inter 200ms fall 1 rise 1

@@ -145,3 +145,21 @@ async fn what_changed_without_a_stream_is_told_on_the_next_one() {
         assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
     }
 }
+
+/// Its clients could come back nowhere.
+#[tokio::test]
+async fn a_node_without_others_says_what_its_calls_have_to_say_before_it_stops() {
+    let cluster = Cluster::alone(&[("MCP_DRAIN__DELAY", "0s")]).await;
+    let mut client = Client::start(&cluster, 0, json!({})).await;
+    let id = client.send("tools/call", countdown(10, 200)).await;
+    let (streamable_id, mut stream) = cluster.client().stream("tools/call", countdown(10, 200)).await;
+    client.stream.method("notifications/progress").await;
+    cluster.node(0).terminate();
+    client.stream.answer_to(&id).await;
+    stream.answer_to(&streamable_id).await;
+    assert!(
+        client.stream.next_message().await.is_none(),
+        "then it closes the stream"
+    );
+    assert!(cluster.node(0).end().await.success());
+}

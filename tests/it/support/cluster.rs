@@ -29,8 +29,12 @@ impl Cluster {
 
     /// Where streams have to work: three nodes on Redis, and one with the store in memory.
     pub(crate) async fn stages() -> [Self; 2] {
-        let program = Path::new(env!("CARGO_BIN_EXE_mcp-server"));
-        [Self::of(3).await, Self::start(program, None, 1, &[]).await]
+        [Self::of(3).await, Self::alone(&[]).await]
+    }
+
+    /// One node with the store in memory.
+    pub(crate) async fn alone(env: &[(&str, &str)]) -> Self {
+        Self::start(Path::new(env!("CARGO_BIN_EXE_mcp-server")), None, 1, env).await
     }
 
     /// The same with more environment for every node.
