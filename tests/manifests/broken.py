@@ -1,0 +1,83 @@
+"""Breaks what is right, one thing at a time, to see that the checks notice: the cases are in broken.yaml."""
+
+import copy
+import json
+
+import yaml
+from cfnlint.decode.cfn_yaml import loads
+
+import aws
+import kubernetes
+import server
+from tools import HERE
+
+
+def put(tree, case):
+    """A copy of the tree with one thing broken, which must have been whole."""
+    tree = copy.deepcopy(tree)
+    for path, value in (case.get("set") or {case["drop"]: None}).items():
+        *way, last = (part.replace("~1", "/") for part in path.split("/"))
+        at = tree
+        for part in way:
+            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+        last = int(last) if isinstance(at, list) else last
+        if "drop" in case:
+            del at[last]
+        else:
+            at[last] = value
+    return tree
+
+
+def of(it):
+    """Kind and name, without the hash that a generated name ends in."""
+    wanted = it["metadata"]["name"]
+    return f"{it['kind']}/{wanted.rpartition('-')[0] if it['kind'] == 'ConfigMap' else wanted}"
+
+
+def kubernetes_findings(objects):
+    """All that is wrong with a cluster, with the server's own word on its settings."""
+    found = kubernetes.findings(objects)
+    return found or server.settings(kubernetes.Cluster(objects).environment())
+
+
+def task_environment(task):
+    return aws.named(task["containerDefinitions"][0]["environment"], "name", "value")
+
+
+def ecs_findings(text, task, client):
+    """All that is wrong with a template and a task definition, cheap checks first."""
+    found = aws.lint(text) + aws.shape(task)
+    found = found or [*aws.facts(task, loads(text)), *server.settings(task_environment(task))]
+    return found or list(aws.create(text, task, client))
+
+
+def plain(text):
+    """A template as plain objects, without the short forms of YAML."""
+    return json.loads(json.dumps(loads(text)))
+
+
+def found_in(group, case, clusters, template, task, client):
+    """What the checks find when one thing is broken."""
+    if group == "metrics":
+        return list(kubernetes.metrics(case["text"]))
+    if group == "template":
+        return ecs_findings(yaml.safe_dump(put(plain(template), case)), task, client)
+    if group == "task":
+        return ecs_findings(template, put(task, case), client)
+    # The first cluster that can be broken so, prod before dev.
+    order = sorted(clusters, key=lambda one: "overlays/prod" not in one[0])
+    wanted = case.get("in", "")
+    objects = next(some for what, some in order if wanted in what and any(of(it) == case["of"] for it in some))
+    return kubernetes_findings([put(it, case) if of(it) == case["of"] else it for it in objects])
+
+
+def unnoticed(clusters, template, task, client):
+    """The cases that the checks do not find, or not for the reason that they should."""
+    number = 0
+    for group, cases in yaml.safe_load((HERE / "broken.yaml").read_text()).items():
+        for case in cases:
+            number += 1
+            found = found_in(group, case, clusters, template, task, client)
+            if not any(case["says"] in finding for finding in found):
+                yield f"broken.yaml, {group}: {case} was not noticed, but {found or 'nothing'}"
+    print(f"manifests: {number} broken manifests tried, each of which must be noticed")
