@@ -8,6 +8,7 @@ from cfnlint.decode.cfn_yaml import loads
 
 import aws
 import kubernetes
+import scaling
 import server
 from tools import HERE
 
@@ -34,12 +35,6 @@ def of(it):
     return f"{it['kind']}/{wanted.rpartition('-')[0] if it['kind'] == 'ConfigMap' else wanted}"
 
 
-def kubernetes_findings(objects):
-    """All that is wrong with a cluster, with the server's own word on its settings."""
-    found = kubernetes.findings(objects)
-    return found or server.settings(kubernetes.Cluster(objects).environment())
-
-
 def task_environment(task):
     return aws.named(task["containerDefinitions"][0]["environment"], "name", "value")
 
@@ -56,7 +51,17 @@ def plain(text):
     return json.loads(json.dumps(loads(text)))
 
 
-def found_in(group, case, clusters, template, task, client):
+def cluster_findings(case, clusters):
+    """What the checks of k8s/ find with one thing broken, or gone, in the first cluster that has it: prod before dev."""
+    order = sorted(clusters, key=lambda one: "overlays/prod" not in one[0])
+    wanted = case.get("in", "")
+    objects = next(some for what, some in order if wanted in what and any(of(it) == case["of"] for it in some))
+    if case.get("gone"):
+        return kubernetes.findings([it for it in objects if of(it) != case["of"]])
+    return kubernetes.findings([put(it, case) if of(it) == case["of"] else it for it in objects])
+
+
+def found_in(group, case, clusters, template, task, client, scaled):
     """What the checks find when one thing is broken."""
     if group == "metrics":
         return list(kubernetes.metrics(case["text"]))
@@ -64,20 +69,19 @@ def found_in(group, case, clusters, template, task, client):
         return ecs_findings(yaml.safe_dump(put(plain(template), case)), task, client)
     if group == "task":
         return ecs_findings(template, put(task, case), client)
-    # The first cluster that can be broken so, prod before dev.
-    order = sorted(clusters, key=lambda one: "overlays/prod" not in one[0])
-    wanted = case.get("in", "")
-    objects = next(some for what, some in order if wanted in what and any(of(it) == case["of"] for it in some))
-    return kubernetes_findings([put(it, case) if of(it) == case["of"] else it for it in objects])
+    if group in ("adapter", "autoscaler"):
+        values, hpa, texts = scaled
+        return list(scaling.findings(*((put(values, case), hpa) if group == "adapter" else (values, put(hpa, case))), texts))
+    return cluster_findings(case, clusters)
 
 
-def unnoticed(clusters, template, task, client):
+def unnoticed(clusters, template, task, client, scaled):
     """The cases that the checks do not find, or not for the reason that they should."""
     number = 0
     for group, cases in yaml.safe_load((HERE / "broken.yaml").read_text()).items():
         for case in cases:
             number += 1
-            found = found_in(group, case, clusters, template, task, client)
+            found = found_in(group, case, clusters, template, task, client, scaled)
             if not any(case["says"] in finding for finding in found):
                 yield f"broken.yaml, {group}: {case} was not noticed, but {found or 'nothing'}"
     print(f"manifests: {number} broken manifests tried, each of which must be noticed")

@@ -5,20 +5,22 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
 
+import yaml
 from cfnlint.decode.cfn_yaml import loads
 
 import aws
 import broken
 import kubernetes
+import scaling
 import server
-from tools import ECS, HERE, K8S, ROOT, SERVER, VARIABLES, kustomize, render
+from tools import ADAPTER, ECS, HERE, K8S, ROOT, SERVER, VARIABLES, kustomize, render
 
 AFFINITY = sorted(path.name for path in (K8S / "affinity").iterdir() if path.is_dir())
-STICKY = {"client-ip", "nginx-cookie", "nginx-header-hash", "gateway"}
 TEMPLATE = (ECS / "cloudformation.yaml").read_text()
 TASK = json.loads((ECS / "task-definition.json").read_text())
 
@@ -28,9 +30,7 @@ def clusters():
     for overlay in ("dev", "prod"):
         yield f"overlays/{overlay}", kustomize(K8S / "overlays" / overlay)
         for affinity in AFFINITY:
-            # The autoscaler of prod counts sessions, and must know how.
-            also = ["components/monitoring-sticky"] if overlay == "prod" and affinity in STICKY else []
-            yield f"overlays/{overlay} with affinity/{affinity}", render(overlay, affinity, *also)
+            yield f"overlays/{overlay} with affinity/{affinity}", render(overlay, affinity)
 
 
 def texts():
@@ -52,14 +52,16 @@ def texts():
                 yield f"k8s/affinity/{affinity}/README.md has no part {part}"
 
 
-def whole(everything, client):
+def whole(everything, client, scaled):
     """All that is wrong with what is there."""
     for what, objects in everything:
-        yield from (f"k8s/{what}: {finding}" for finding in broken.kubernetes_findings(objects))
+        yield from (f"k8s/{what}: {finding}" for finding in kubernetes.findings(objects))
         print(f"manifests: k8s/{what}: {len(objects)} objects")
     yield from (f"ecs/: {finding}" for finding in broken.ecs_findings(TEMPLATE, TASK, client))
     print(f"manifests: ecs/: a stack of {len(loads(TEMPLATE)['Resources'])} resources")
     yield from texts()
+    yield from scaling.findings(*scaled)
+    print("manifests: the autoscaler is told what four nodes have, each session once")
     prod = kubernetes.Cluster(dict(everything)["overlays/prod"])
     probes = [prod.container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
     task = TASK["containerDefinitions"][0]
@@ -89,12 +91,16 @@ def main():
     if not SERVER.exists():
         report([f"{SERVER} is not there: `make manifests` builds it, and MCP_SERVER names another"])
     if sys.argv[1:]:
-        report([finding for folder in sys.argv[1:] for finding in broken.kubernetes_findings(kustomize(folder))])
+        report([finding for folder in sys.argv[1:] for finding in kubernetes.findings(kustomize(folder))])
+    # Told to stop it stops what it has started, as when it ends by itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     started = time.monotonic()
     everything = list(clusters())
     with aws.fake() as client:
-        found = list(whole(everything, client))
-        found = found or list(broken.unnoticed(everything, TEMPLATE, TASK, client))
+        hpa = kubernetes.Cluster(dict(everything)["overlays/prod"]).all("HorizontalPodAutoscaler")[0]
+        scaled = (yaml.safe_load(ADAPTER.read_text()), hpa, scaling.measured())
+        found = list(whole(everything, client, scaled))
+        found = found or list(broken.unnoticed(everything, TEMPLATE, TASK, client, scaled))
     found += refused()
     if not found:
         print(f"manifests: all well, after {time.monotonic() - started:.0f} s")

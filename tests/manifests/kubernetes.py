@@ -7,18 +7,19 @@ import re
 import kubernetes_validate
 from kubernetes_validate import utils as validator
 
-from tools import METRICS, PUBLIC, VERSION, custom_resources, seconds, setting
+import server
+from network import network
+from tools import METRICS, PUBLIC, VARIABLES, VERSION, custom_resources, name, seconds, setting
 
 # From the first in which the kubelet sleeps by itself (preStop), to the newest that the schemas know.
 VERSIONS = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
 CUSTOM = {"gateway.networking.k8s.io", "monitoring.coreos.com"}
 NOT_NAMESPACED = {"Namespace"}
+# What each cluster has, whatever else.
+NEEDED = {"Namespace/mcp", "ServiceAccount/mcp-server", "Service/mcp-server", "HorizontalPodAutoscaler/mcp-server",
+          "PodDisruptionBudget/mcp-server", "NetworkPolicy/mcp-server", "NetworkPolicy/default-deny"}
+SPREAD = {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
 SLACK_SECONDS = 5  # to end tasks, the lease and the connections to Redis after the drain
-
-
-def name(it):
-    return f"{it['kind']}/{it['metadata']['name']}"
-
 
 # Each version's definitions are megabytes, which would be read again for each object.
 validator.schema_contents = functools.cache(validator.schema_contents)
@@ -74,6 +75,15 @@ class Cluster:
     def pods(self, selector):
         labels = lambda it: it["spec"]["template"]["metadata"]["labels"].items()
         return [it for it in self.workloads if selector.items() <= labels(it)]
+
+    def named(self, wanted):
+        return next((it for it in self.workloads if name(it) == wanted), None)
+
+    def number(self, pod, port):
+        """A port's number, which a pod may have given a name."""
+        containers = pod["spec"]["template"]["spec"]["containers"] if pod else []
+        ports = {have["name"]: have["containerPort"] for container in containers for have in container["ports"]}
+        return ports.get(port, port)
 
     def environment(self):
         maps = {it["metadata"]["name"]: it["data"] for it in self.all("ConfigMap")}
@@ -132,6 +142,30 @@ def references(it):
                 yield f"{name(one)}: the server has its metrics at /metrics"
 
 
+def inventory(it):
+    """Nothing is left out."""
+    yield from (f"no {missing}" for missing in sorted(NEEDED - {name(one) for one in it.objects}))
+    for one in it.all("Namespace"):
+        if one["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
+            yield f"{name(one)} does not enforce the restricted Pod Security Standard"
+    for one in it.all("ServiceAccount"):
+        if one.get("automountServiceAccountToken") is not False:
+            yield f"{name(one)} gives its pods a token"
+    if not SPREAD <= {constraint["topologyKey"] for constraint in it.pod.get("topologySpreadConstraints", [])}:
+        yield f"{name(it.node)} is not spread over zones and machines"
+    scraped = any(one["spec"]["endpoints"] for one in it.all("ServiceMonitor"))
+    for one in it.all("HorizontalPodAutoscaler"):
+        if not scraped and any(metric["type"] == "Pods" for metric in one["spec"]["metrics"]):
+            yield f"{name(one)} asks for metrics that no ServiceMonitor has scraped"
+
+
+def settings(it):
+    """The server takes every setting. What it does not know it refuses, but for names that could be anybody's."""
+    asked = {*it.environment(), *(one["name"] for one in it.container.get("env", []))}
+    yield from (f"no such setting: {one}" for one in sorted(asked - VARIABLES.keys()))
+    yield from server.settings(it.environment())
+
+
 def ways_in(it):
     """Ingress and routes lead to Services that are there, and only to what clients may ask for."""
     ways = []
@@ -176,7 +210,7 @@ def life(it):
     for one in it.all("HorizontalPodAutoscaler"):
         yield from autoscaler(it, one)
     for one in it.all("PodDisruptionBudget"):
-        fewest = min(hpa["spec"]["minReplicas"] for hpa in it.all("HorizontalPodAutoscaler"))
+        fewest = min((hpa["spec"]["minReplicas"] for hpa in it.all("HorizontalPodAutoscaler")), default=1)
         if not 1 <= one["spec"].get("maxUnavailable", 0) < fewest:
             yield f"{name(one)} lets no pod go, or all of them"
 
@@ -190,7 +224,11 @@ def autoscaler(it, one):
         yield f"{name(it.node)} sets replicas, which are the autoscaler's"
     if spec["minReplicas"] > spec["maxReplicas"] or spec["minReplicas"] < 2:
         yield f"{name(one)}: from {spec['minReplicas']} to {spec['maxReplicas']}"
-    if spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] < 300:
+    down = spec.get("behavior", {}).get("scaleDown", {})
+    # One pod at a time, each gone before the next: a rate in per cent, or no rate, takes many with all their streams at once.
+    slowly = [(policy["type"], policy["value"]) == ("Pods", 1)
+              and policy["periodSeconds"] >= it.pod["terminationGracePeriodSeconds"] for policy in down.get("policies", [])]
+    if down.get("stabilizationWindowSeconds", 0) < 300 or not slowly or not all(slowly):
         yield f"{name(one)} scales down in haste"
     for metric in spec["metrics"]:
         described = metric.get("object", {}).get("describedObject")
@@ -244,6 +282,8 @@ def restricted(it):
             yield f"{name(one)} runs as root"
         if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
             yield f"{name(one)} has no seccomp profile"
+        if context.get("sysctls") or pod.get("ephemeralContainers"):
+            yield f"{name(one)} has what the restricted standard does not"
         for container in pod["containers"] + pod.get("initContainers", []):
             yield from (f"{name(one)}: {finding}" for finding in contained(container))
 
@@ -252,6 +292,10 @@ def contained(container):
     context = container.get("securityContext", {})
     if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
         yield "may gain privileges"
+    if context.keys() - {"allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem"}:
+        yield "overrules what holds for its pod"
+    if any("hostPort" in port for port in container.get("ports", [])):
+        yield "takes a port of its machine"
     if context.get("capabilities") != {"drop": ["ALL"]}:
         yield "keeps capabilities"
     if context.get("readOnlyRootFilesystem") is not True:
@@ -273,7 +317,7 @@ def metrics(text):
         yield f"the server has no metric {asked}"
 
 
-CHECKS = (references, ways_in, life, streams, restricted)
+CHECKS = (inventory, references, settings, network, ways_in, life, streams, restricted)
 
 
 def findings(objects):

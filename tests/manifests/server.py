@@ -1,5 +1,6 @@
 """Runs the server with the settings of a deployment, and asks it what the deployment will ask."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -62,6 +63,21 @@ def within(wait, condition):
             return True
         time.sleep(0.02)
     return False
+
+
+@contextlib.contextmanager
+def started(environment):
+    """A node with these settings and no others, while it is needed: its port."""
+    port = free_port()
+    trial = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": str(port), **environment}
+    node = subprocess.Popen([SERVER], env=trial, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        if not within(30, lambda: status(port, "/livez") == 200):
+            raise RuntimeError(f"the node did not start with {environment}")
+        yield port
+    finally:
+        node.kill()
+        node.wait(10)
 
 
 def life(environment, probes, health, grace):

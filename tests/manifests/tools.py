@@ -14,8 +14,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 K8S = ROOT / "k8s"
 ECS = ROOT / "ecs"
+ADAPTER = K8S / "components/monitoring/prometheus-adapter.values.yaml"
 SERVER = Path(os.environ.get("MCP_SERVER", ROOT / "target/debug/mcp-server"))
-KUBECTL = HERE / "node_modules/.kubectl/kubectl"
+KUBECTL = Path(os.environ.get("KUBECTL", HERE / "node_modules/.kubectl/kubectl"))
 README = (ROOT / "README.md").read_text()
 
 VERSION = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
@@ -34,12 +35,16 @@ def output(*command, stdin=None):
     return done.stdout
 
 
+def name(it):
+    return f"{it['kind']}/{it['metadata']['name']}"
+
+
 def kustomize(folder):
     """The objects of a folder, as `kubectl apply -k` would send them."""
     return [it for it in yaml.safe_load_all(output(KUBECTL, "kustomize", folder)) if it]
 
 
-def render(overlay, affinity, *also):
+def render(overlay, affinity):
     """The objects of an overlay with another affinity than its own, as its pages say to choose one."""
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / "k8s"
@@ -47,7 +52,7 @@ def render(overlay, affinity, *also):
         file = copy / "overlays" / overlay / "kustomization.yaml"
         kustomization = yaml.safe_load(file.read_text())
         chosen = kustomization["components"].index("../../affinity/none")
-        kustomization["components"][chosen:] = [f"../../{one}" for one in (*also, f"affinity/{affinity}")]
+        kustomization["components"][chosen] = f"../../affinity/{affinity}"
         file.write_text(yaml.safe_dump(kustomization))
         return kustomize(file.parent)
 
