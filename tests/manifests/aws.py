@@ -35,6 +35,7 @@ NOT_IN_THE_FAKE = {
     "AWS::ApplicationAutoScaling::ScalingPolicy",
 }
 HEALTH_SECONDS = 3  # TIMEOUT in src/cli/health.rs
+SCALED_ON = {"ECSServiceAverageCPUUtilization", "ALBRequestCountPerTarget"}
 
 
 @functools.cache
@@ -111,7 +112,8 @@ def facts(task, template):
         yield f"its image is of another version than {VERSION}"
     if str(container["portMappings"][0]["containerPort"]) != environment["PORT"]:
         yield "PORT is not the port of the container"
-    health = container["healthCheck"]
+    yield from locked(task, template, container)
+    health = container.get("healthCheck", {"command": [""], "timeout": 5, "startPeriod": 300})
     if health["command"][:3] != ["CMD", "/mcp-server", "health"] or not health["command"][-1].endswith("/livez"):
         yield "the health check must run without a shell, and not depend on Redis"
     if health["timeout"] <= HEALTH_SECONDS:
@@ -121,6 +123,9 @@ def facts(task, template):
     drain = setting(environment, "MCP_DRAIN__DELAY") + setting(environment, "MCP_DRAIN__DEADLINE")
     if not drain + SLACK_SECONDS <= container["stopTimeout"] <= FARGATE_STOP_SECONDS_MAX:
         yield f"stopTimeout must be from {drain + SLACK_SECONDS} to {FARGATE_STOP_SECONDS_MAX}"
+    asked = {it["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]
+             for it in resources.values() if "TargetTrackingScalingPolicyConfiguration" in it}
+    yield from (f"nothing scales on {missing}" for missing in sorted(SCALED_ON - asked))
     behind = resources["Service"]["LoadBalancers"][0]
     if (behind["ContainerName"], behind["ContainerPort"]) != (container["name"], int(environment["PORT"])):
         yield "the load balancer sends requests to another container, or another port"
@@ -130,6 +135,32 @@ def facts(task, template):
     cache = resources["Cache"]
     if not cache.get("TransitEncryptionEnabled") or "AuthToken" not in cache:
         yield "Valkey without TLS or password"
+
+
+def locked(task, template, container):
+    """The task runs as nobody, writes nothing, logs, and is told passwords by Secrets Manager alone."""
+    if (task["requiresCompatibilities"], task["networkMode"]) != (["FARGATE"], "awsvpc"):
+        yield "not for Fargate"
+    if container.get("user", "0").split(":")[0] in ("0", "root"):
+        yield "the task runs as root"
+    if container.get("readonlyRootFilesystem") is not True:
+        yield "the task may write to its image"
+    if container.get("linuxParameters", {}).get("capabilities") != {"drop": ["ALL"]}:
+        yield "the task keeps capabilities"
+    secrets = named(container.get("secrets", []), "name", "valueFrom")
+    if ":secretsmanager:" not in secrets.get("REDIS_URL", ""):
+        yield "REDIS_URL does not come from Secrets Manager"
+    if any("SECRET" in one["name"] or "TOKEN" in one["name"] or "REDIS" in one["name"] for one in container["environment"]):
+        yield "a secret stands in the environment"
+    told = named(template["Resources"]["TaskDefinition"]["Properties"]["ContainerDefinitions"][0].get("Secrets", []),
+                 "Name", "ValueFrom")
+    for one in told.values():
+        readable = [it["PolicyDocument"]["Statement"] for it in template["Resources"]["ExecutionRole"]["Properties"]["Policies"]]
+        if one not in [it["Resource"] for statement in readable for it in statement]:
+            yield f"ECS may not read {one}"
+    log = container.get("logConfiguration", {})
+    if log.get("logDriver") != "awslogs" or log.get("options", {}).get("mode") != "non-blocking":
+        yield "the log goes nowhere, or the server waits for it"
 
 
 def balancer(resources, environment, container, drain):
