@@ -41,7 +41,8 @@ faults: setup ## Run it ten times against three nodes, of which one is killed ev
 	$(CARGO) build --locked $(FEATURES) --example everything
 	@$(CONFORMANCE) --faults 10
 
-manifests: setup ## Check k8s/ and ecs/ against schemas, a fake AWS and the server
+manifests: ## Check k8s/ and ecs/ against schemas, a fake AWS, Prometheus and the server
+	@sh .ci/setup packages
 	$(CARGO) build --locked $(FEATURES) --bin mcp-server
 	@MCP_SERVER="$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/mcp-server)" sh .ci/manifests
 
