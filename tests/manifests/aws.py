@@ -170,6 +170,9 @@ def balancer(resources, environment, container, drain):
     if targets["HealthCheckPath"] != "/readyz":
         yield "the load balancer must ask for /readyz"
     delay = int(of_targets["deregistration_delay.timeout_seconds"])
+    noticed = targets["HealthCheckIntervalSeconds"] * targets["UnhealthyThresholdCount"]
+    if setting(environment, "MCP_DRAIN__DELAY") < noticed:
+        yield f"drain.delay is over before the load balancer has noticed, after {noticed} s"
     if not drain <= delay <= container["stopTimeout"]:
         yield f"the deregistration delay must be from {drain} s to stopTimeout"
     if not 2 * setting(environment, "MCP_CALL__KEEP_ALIVE") <= idle < NODE_IDLE_SECONDS:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import yaml
 from cfnlint.decode.cfn_yaml import loads
@@ -65,11 +66,14 @@ def whole(everything, client, scaled):
     prod = kubernetes.Cluster(dict(everything)["overlays/prod"])
     probes = [prod.container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
     task = TASK["containerDefinitions"][0]
-    for environment, asked, health, grace in (
-        (prod.environment(), [*probes, "/metrics"], None, prod.pod["terminationGracePeriodSeconds"]),
+    grace = prod.pod["terminationGracePeriodSeconds"] - prod.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    lives = (
+        (prod.environment(), [*probes, "/metrics"], None, grace),
         (broken.task_environment(TASK), ["/readyz"], task["healthCheck"]["command"], task["stopTimeout"]),
-    ):
-        yield from (f"with these settings: {finding}" for finding in server.life(environment, asked, health, grace))
+    )
+    with ThreadPoolExecutor() as side_by_side:
+        for found in side_by_side.map(lambda one: list(server.life(*one)), lives):
+            yield from (f"with these settings: {finding}" for finding in found)
     print("manifests: a node with either's settings starts, answers what it is asked, drains, and ends with 0")
 
 
