@@ -8,6 +8,7 @@ from cfnlint.decode.cfn_yaml import loads
 
 import aws
 import kubernetes
+import pages
 import scaling
 import server
 from tools import HERE
@@ -51,6 +52,18 @@ def plain(text):
     return json.loads(json.dumps(loads(text)))
 
 
+def rewritten(texts, case):
+    """The pages with one of them gone, or some words in it replaced, which must have been there."""
+    texts, path = dict(texts), case["of"]
+    if case.get("gone"):
+        del texts[path]
+        return texts
+    if case["replace"] not in texts[path]:
+        raise KeyError(f"{path} does not say {case['replace']}")
+    texts[path] = texts[path].replace(case["replace"], case["by"])
+    return texts
+
+
 def cluster_findings(case, clusters):
     """What the checks of k8s/ find with one thing broken, or gone, in the first cluster that has it: prod before dev."""
     order = sorted(clusters, key=lambda one: "overlays/prod" not in one[0])
@@ -61,27 +74,27 @@ def cluster_findings(case, clusters):
     return kubernetes.findings([put(it, case) if of(it) == case["of"] else it for it in objects])
 
 
-def found_in(group, case, clusters, template, task, client, scaled):
+def found_in(group, case, clusters, template, task, client, scaled, texts):
     """What the checks find when one thing is broken."""
-    if group == "metrics":
-        return list(kubernetes.metrics(case["text"]))
+    if group == "pages":
+        return list(pages.findings(rewritten(texts, case)))
     if group == "template":
         return ecs_findings(yaml.safe_dump(put(plain(template), case)), task, client)
     if group == "task":
         return ecs_findings(template, put(task, case), client)
     if group in ("adapter", "autoscaler"):
-        values, hpa, texts = scaled
-        return list(scaling.findings(*((put(values, case), hpa) if group == "adapter" else (values, put(hpa, case))), texts))
+        values, hpa, said = scaled
+        return list(scaling.findings(*((put(values, case), hpa) if group == "adapter" else (values, put(hpa, case))), said))
     return cluster_findings(case, clusters)
 
 
-def unnoticed(clusters, template, task, client, scaled):
+def unnoticed(clusters, template, task, client, scaled, texts):
     """The cases that the checks do not find, or not for the reason that they should."""
     number = 0
     for group, cases in yaml.safe_load((HERE / "broken.yaml").read_text()).items():
         for case in cases:
             number += 1
-            found = found_in(group, case, clusters, template, task, client, scaled)
+            found = found_in(group, case, clusters, template, task, client, scaled, texts)
             if not any(case["says"] in finding for finding in found):
                 yield f"broken.yaml, {group}: {case} was not noticed, but {found or 'nothing'}"
     print(f"manifests: {number} broken manifests tried, each of which must be noticed")

@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -17,11 +16,11 @@ from cfnlint.decode.cfn_yaml import loads
 import aws
 import broken
 import kubernetes
+import pages
 import scaling
 import server
-from tools import ADAPTER, ECS, HERE, K8S, ROOT, SERVER, VARIABLES, kustomize, render
+from tools import ADAPTER, AFFINITY, ECS, HERE, K8S, SERVER, kustomize, render
 
-AFFINITY = sorted(path.name for path in (K8S / "affinity").iterdir() if path.is_dir())
 TEMPLATE = (ECS / "cloudformation.yaml").read_text()
 TASK = json.loads((ECS / "task-definition.json").read_text())
 
@@ -34,33 +33,14 @@ def clusters():
             yield f"overlays/{overlay} with affinity/{affinity}", render(overlay, affinity)
 
 
-def texts():
-    """What people read: names of settings and metrics there must be the server's, and each affinity has its page."""
-    files = [path for folder in (K8S, ECS) for path in folder.rglob("*") if path.is_file()]
-    everything = {path.relative_to(ROOT): path.read_text() for path in files}
-    yield from kubernetes.metrics("\n".join(everything.values()))
-    for path, text in everything.items():
-        for asked in set(re.findall(r"\bMCP_[A-Z]+__[A-Z_]+\b", text)) - VARIABLES.keys():
-            if not asked.startswith("MCP_AUTH__TOKENS__"):
-                yield f"{path}: the server has no setting {asked}"
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if path.suffix == ".md" else []:
-            if not (ROOT / path).parent.joinpath(link).exists():
-                yield f"{path}: {link} is not there"
-    for affinity in AFFINITY:
-        page = everything.get((K8S / "affinity" / affinity / "README.md").relative_to(ROOT), "")
-        for part in ("## When to choose it", "## What it costs"):
-            if part not in page:
-                yield f"k8s/affinity/{affinity}/README.md has no part {part}"
-
-
-def whole(everything, client, scaled):
+def whole(everything, client, scaled, texts):
     """All that is wrong with what is there."""
     for what, objects in everything:
         yield from (f"k8s/{what}: {finding}" for finding in kubernetes.findings(objects))
         print(f"manifests: k8s/{what}: {len(objects)} objects")
     yield from (f"ecs/: {finding}" for finding in broken.ecs_findings(TEMPLATE, TASK, client))
     print(f"manifests: ecs/: a stack of {len(loads(TEMPLATE)['Resources'])} resources")
-    yield from texts()
+    yield from pages.findings(texts)
     yield from scaling.findings(*scaled)
     print("manifests: the autoscaler is told what four nodes have, each session once")
     prod = kubernetes.Cluster(dict(everything)["overlays/prod"])
@@ -102,9 +82,10 @@ def main():
     everything = list(clusters())
     with aws.fake() as client:
         hpa = kubernetes.Cluster(dict(everything)["overlays/prod"]).all("HorizontalPodAutoscaler")[0]
+        texts = pages.all_of_them()
         scaled = (yaml.safe_load(ADAPTER.read_text()), hpa, scaling.measured())
-        found = list(whole(everything, client, scaled))
-        found = found or list(broken.unnoticed(everything, TEMPLATE, TASK, client, scaled))
+        found = list(whole(everything, client, scaled, texts))
+        found = found or list(broken.unnoticed(everything, TEMPLATE, TASK, client, scaled, texts))
     found += refused()
     if not found:
         print(f"manifests: all well, after {time.monotonic() - started:.0f} s")

@@ -2,14 +2,13 @@
 
 import functools
 import json
-import re
 
 import kubernetes_validate
 from kubernetes_validate import utils as validator
 
 import server
 from network import network
-from tools import METRICS, PUBLIC, VARIABLES, VERSION, custom_resources, name, seconds, setting
+from tools import PUBLIC, VARIABLES, VERSION, custom_resources, name, seconds, setting
 
 # From the first in which the kubelet sleeps by itself (preStop), to the newest that the schemas know.
 VERSIONS = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
@@ -308,13 +307,6 @@ def contained(container):
         yield f"which {container['image']}?"
     if image == "anynode/mcp-server" and tag != VERSION:
         yield f"its image is of another version than {VERSION}"
-
-
-def metrics(text):
-    """Every metric that is asked for is one of the server's, or one that the adapter makes of it."""
-    made = set(re.findall(r"name: \{as: (anynode_\w+)\}", text))
-    for asked in set(re.findall(r"\banynode_\w+", text)) - made - METRICS:
-        yield f"the server has no metric {asked}"
 
 
 CHECKS = (inventory, references, settings, network, ways_in, life, streams, restricted)

@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 K8S = ROOT / "k8s"
 ECS = ROOT / "ecs"
+AFFINITY = sorted(path.name for path in (K8S / "affinity").iterdir() if path.is_dir())
 ADAPTER = K8S / "components/monitoring/prometheus-adapter.values.yaml"
 SERVER = Path(os.environ.get("MCP_SERVER", ROOT / "target/debug/mcp-server"))
 KUBECTL = Path(os.environ.get("KUBECTL", HERE / "node_modules/.kubectl/kubectl"))
