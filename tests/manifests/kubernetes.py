@@ -230,9 +230,6 @@ def autoscaler(it, one):
     if down.get("stabilizationWindowSeconds", 0) < 300 or not slowly or not all(slowly):
         yield f"{name(one)} scales down in haste"
     for metric in spec["metrics"]:
-        described = metric.get("object", {}).get("describedObject")
-        if described and not it.has(described["kind"], described["name"]):
-            yield f"{name(one)}: no {described['kind']}/{described['name']}"
         if metric["type"] == "Resource" and "cpu" not in it.container["resources"]["requests"]:
             yield f"{name(one)} needs a request of CPU to compare with"
 
