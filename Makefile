@@ -9,7 +9,7 @@ NEXTEST_PROFILE := default
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test conformance faults lint fmt tools clean
+.PHONY: help setup build run test conformance faults manifests lint fmt tools clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,11 @@ faults: setup ## Run it ten times against three nodes, of which one is killed ev
 	$(CARGO) build --locked $(FEATURES) --example everything
 	@$(CONFORMANCE) --faults 10
 
+manifests: ## Check k8s/ and ecs/ against schemas, a fake AWS, Prometheus and the server
+	@sh .ci/setup packages
+	$(CARGO) build --locked $(FEATURES) --bin mcp-server
+	@MCP_SERVER="$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/mcp-server)" sh .ci/manifests
+
 lint: ## Check format, lints, docs, licences and unused dependencies
 	@sh .ci/lint
 
@@ -52,4 +57,5 @@ tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
 
 clean: ## Remove what was built and installed inside the repository
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules
+	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules \
+	    tests/manifests/.venv tests/manifests/node_modules
