@@ -17,7 +17,7 @@ use crate::protocol::message::Request;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Caller, Connection, Principal};
 use crate::store::streams::StreamId;
-use crate::telemetry::metrics::method_label;
+use crate::telemetry::metrics::{StreamKind, method_label};
 use crate::transport::call::{self, Call};
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Flight, outbound};
@@ -55,14 +55,14 @@ pub(super) async fn request(
     let place = permit(shared)?;
     // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
     let mut times = reply_times(shared);
-    let cancel = match &typed {
+    let (cancel, kind) = match &typed {
         ClientRequest::SubscriptionsListenRequest(_) => {
             // It is a stream, whatever form other replies have.
             times.form = ReplyForm::Auto;
             body::check_accept(&came.parts.headers, times.form)?;
-            shared.leaving.child_token()
+            (shared.leaving.child_token(), StreamKind::Listen)
         }
-        _ => CancellationToken::new(),
+        _ => (CancellationToken::new(), StreamKind::Reply),
     };
     let call = Call {
         name: StreamId::generate(),
@@ -91,7 +91,7 @@ pub(super) async fn request(
         drop(place);
         finished
     });
-    let flight = Flight::new(running, messages, cancel, false, shared.work.clone());
+    let flight = Flight::new(running, messages, cancel, false, shared.work.clone()).of_kind(kind);
     Ok(answer::reply(flight.reply(times).await))
 }
 

@@ -40,6 +40,7 @@ pub struct Flight {
     outbound: mpsc::Receiver<Bytes>,
     cancel: CancellationToken,
     survives: bool,
+    kind: StreamKind,
     supervisor: Supervisor,
     log: Option<Box<Log>>,
 }
@@ -88,9 +89,17 @@ impl Flight {
             outbound,
             cancel,
             survives,
+            kind: StreamKind::Reply,
             supervisor,
             log: None,
         }
+    }
+
+    /// The same for a reply whose stream counts as this kind.
+    #[must_use]
+    pub const fn of_kind(mut self, kind: StreamKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// The same, but a reply that becomes a stream is logged, so that any node can carry it on.
@@ -166,7 +175,7 @@ impl Flight {
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
         supervisor.spawn("stream", async move {
-            let opened = metrics::stream_open(StreamKind::Reply);
+            let opened = metrics::stream_open(self.kind);
             let mut client = Client::new(events);
             if let Some(message) = message {
                 client.put(event(&message));

@@ -103,12 +103,19 @@ async fn metrics_count_what_happened() {
     client.call("no such tool", json!({})).await;
     Client::modern(&node.url()).list().await.ok();
     client.post(&[], "not json").await;
+    let standalone = client.listen(None).await;
+    let filter = json!({"notifications": {"toolsListChanged": true}});
+    let (_, listening) = Client::modern(&node.url())
+        .stream("subscriptions/listen", filter)
+        .await;
     let (code, text) = get(&node, "/metrics").await;
     assert_eq!(code, 200);
     for line in [
         "anynode_sessions_active 1",
         "anynode_sessions_made_total{transport=\"streamable\"} 1",
-        "anynode_calls_in_flight 0",
+        "anynode_calls_in_flight 1",
+        "anynode_streams_open{kind=\"standalone\"} 1",
+        "anynode_streams_open{kind=\"listen\"} 1",
         "anynode_requests_total{era=\"legacy\",method=\"tools/call\",outcome=\"ok\"} 1",
         "anynode_requests_total{era=\"legacy\",method=\"tools/call\",outcome=\"error\"} 1",
         "anynode_requests_total{era=\"modern\",method=\"tools/list\",outcome=\"ok\"} 1",
@@ -117,6 +124,7 @@ async fn metrics_count_what_happened() {
     ] {
         assert!(text.contains(line), "no line {line:?} in\n{text}");
     }
+    drop((standalone, listening));
     assert!(text.contains("anynode_build_info{"));
     assert!(text.contains("anynode_request_duration_seconds_bucket{"));
     assert!(!text.contains(client.session().await), "a session id in /metrics");

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::support::node::Node;
-use crate::support::process::eventually;
+use crate::support::process::{LOOK_EVERY, PATIENCE, eventually};
 use crate::support::redis::Redis;
 
 /// What a node's process holds open.
@@ -77,25 +77,36 @@ pub(super) async fn health(node: &Node) -> (u16, Value) {
     (status, serde_json::from_str(&body).expect("health is JSON"))
 }
 
+/// Metrics of what a node that has no session left has nothing of.
+const GAUGES: [&str; 3] = [
+    "anynode_streams_open",
+    "anynode_calls_in_flight",
+    "anynode_sessions_active",
+];
+
 /// Waits until a node that has no session left keeps none, runs no call and carries no stream.
 pub(super) async fn nothing_is_left_on(node: &Node) {
-    let what = format!("nothing is left on {}", node.id());
-    eventually(&what, || async {
-        let kept = health(node).await.1["activeSessions"].as_u64();
-        let metrics = text(node, "/metrics").await.1;
-        let gauges = metrics.lines().filter(|line| {
-            [
-                "anynode_streams_open",
-                "anynode_calls_in_flight",
-                "anynode_sessions_active",
-            ]
-            .iter()
-            .any(|name| line.starts_with(name))
-        });
-        let idle = gauges.into_iter().all(|line| line.ends_with(" 0"));
-        (kept == Some(0) && idle).then_some(())
-    })
-    .await;
+    let mut left = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, async {
+        loop {
+            left.clear();
+            let kept = health(node).await.1["activeSessions"].as_u64();
+            if kept != Some(0) {
+                left.push(format!("{kept:?} sessions"));
+            }
+            let metrics = text(node, "/metrics").await.1;
+            let counts = metrics
+                .lines()
+                .filter(|line| GAUGES.iter().any(|name| line.starts_with(name)));
+            left.extend(counts.filter(|line| !line.ends_with(" 0")).map(str::to_owned));
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
+    let ended = ended.await;
+    assert!(ended.is_ok(), "{} still has {left:?}\n{}", node.id(), node.log());
 }
 
 /// Waits until these servers, which share the keys, hold what belongs to nodes, and nothing else.
@@ -104,7 +115,7 @@ pub(super) async fn only_nodes_are_left_in(servers: &[&Redis], nodes: &[Node]) {
     expected.extend(["changes", "nodes"].map(str::to_owned));
     expected.sort();
     let mut last = Vec::new();
-    let found = tokio::time::timeout(crate::support::process::PATIENCE, async {
+    let found = tokio::time::timeout(PATIENCE, async {
         loop {
             last.clear();
             for server in servers {
@@ -116,7 +127,7 @@ pub(super) async fn only_nodes_are_left_in(servers: &[&Redis], nodes: &[Node]) {
             if last == expected {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     });
     let found = found.await;

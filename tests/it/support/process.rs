@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 /// How long a condition may take to come true before the test fails. Generous: it costs nothing when things work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// With the buses below Linux' range for outgoing connections (32768 and up), so that none of those takes a port meanwhile.
 const PORTS: std::ops::Range<u16> = 11_000..21_000;
 /// Where a Redis cluster has its bus.
