@@ -123,4 +123,5 @@ async def main():
     print(f"ok mcp {version('mcp')} {mode} {SESSIONS * ROUNDS} rounds")
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
