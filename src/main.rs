@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use anynode::tools::Notebook;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     anynode::cli::main(Notebook::new)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::{Listener as AxumListener, ListenerExt as _};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
@@ -227,7 +228,9 @@ impl Accept {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = TowerToHyperService::new(self.router.clone());
+        // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
+        let router = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(move |request| Box::pin(router.call(request)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)

@@ -23,6 +23,8 @@ pub const STREAM_BYTES_MAX: u64 = 4 << 20;
 pub const SESSION_STREAMS_MAX: usize = 256; // 256 x 4 MiB = 1 GiB at worst, in the store
 /// The most events that one [`StreamStore::read`] returns.
 pub const READ_EVENTS_MAX: usize = 128;
+/// The most bytes of events that one [`StreamStore::read`] returns. One event is returned whatever its length.
+pub const READ_BYTES_MAX: usize = 512 << 10; // 512 KiB, so that a client that reads slowly does not hold a whole log
 /// The longest request body that is kept so that another node can run the call again, in bytes.
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// The most answers to a call's requests that wait to be taken. Those beyond are not wanted.
@@ -227,7 +229,7 @@ pub enum Attached {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Read {
-    /// What follows, oldest first, at most [`READ_EVENTS_MAX`].
+    /// What follows, oldest first, at most [`READ_EVENTS_MAX`] and [`READ_BYTES_MAX`].
     Events {
         /// The events.
         events: Vec<Event>,

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -62,29 +61,9 @@ pub struct Line {
     pub live: Arc<Live>,
     told: Mutex<Told>,
     bell: Notify,
-    written: AtomicU64,
-    moved: Notify,
 }
 
 impl Line {
-    /// Notes that events up to `number` were written to the client.
-    pub fn note_written(&self, number: u64) {
-        self.written.fetch_max(number, Ordering::AcqRel);
-        self.moved.notify_waiters();
-    }
-
-    /// Waits until events up to `number` were written to the client, or it has gone.
-    pub async fn reached(&self, number: u64) {
-        loop {
-            let mut moved = pin!(self.moved.notified());
-            moved.as_mut().enable();
-            if self.written.load(Ordering::Acquire) >= number {
-                return;
-            }
-            moved.await;
-        }
-    }
-
     /// What has been told since this was last asked.
     #[must_use]
     pub fn take(&self) -> Told {
@@ -113,8 +92,6 @@ pub struct Carried {
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        // Nobody waits for a client that has gone.
-        self.line.note_written(u64::MAX);
         let mut lines = self.hub.lock();
         if lines
             .get(&self.key)
@@ -142,8 +119,6 @@ impl Hub {
             live,
             told: Mutex::default(),
             bell: Notify::new(),
-            written: AtomicU64::new(0),
-            moved: Notify::new(),
         });
         if let Some(before) = self.lock().insert(key.clone(), Arc::clone(&line)) {
             before.tell(|told| told.replaced = true);

@@ -8,14 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::aside::{question_in, refuse};
 use super::calls::Kept;
-use super::carrier::{Carrier, SLOW_CLIENT, Terms};
-use super::hub::Line;
+use super::carrier::{Carrier, Terms};
 use super::reply::{Finished, WRITE_WITHIN, event};
 use super::switchboard::{Found, Switchboard};
 use crate::cluster::Live;
@@ -35,8 +34,6 @@ use writing::{Progress, Writing};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the store may take to register a call, before its client is served without a log.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
-/// How far a call may run ahead of a client that is attached here, in events.
-const AHEAD_EVENTS_MAX: u64 = 32; // 32 x 128 KiB = 4 MiB, as many bytes as a stream keeps
 /// How soon a store that does not answer is asked again, at first and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -284,7 +281,6 @@ impl Log {
             Ok(Appended::At { number, holder }) => {
                 writing.patience = self.patience;
                 self.offer(number, &data, holder.as_ref(), false);
-                self.wait_for_client(number, holder).await;
             }
             Ok(Appended::Gone) => {
                 writing.open = false;
@@ -323,19 +319,6 @@ impl Log {
             store.call_begin(&self.live.id, &self.record, holder.as_ref(), self.ttl)
         };
         matches!(self.until_answered(self.patience, begin).await, Ok(Begun::Begun))
-    }
-
-    /// Keeps a call from running ahead of the client to which this node writes, or the log would drop what the client has
-    /// not read. One that does not read at all is closed after [`SLOW_CLIENT`].
-    async fn wait_for_client(&self, number: u64, holder: Option<Holder>) {
-        let line = self.board.hub.line(&self.live.id, &self.record.stream);
-        let carries = |line: &Arc<Line>| {
-            holder.is_some_and(|holder| holder.node == *self.node() && holder.connection == line.connection)
-        };
-        if let Some(line) = line.filter(carries) {
-            let near = number.saturating_sub(AHEAD_EVENTS_MAX);
-            drop(timeout(SLOW_CLIENT, line.reached(near)).await);
-        }
     }
 
     async fn end(&self, response: Option<&[u8]>) {

@@ -118,7 +118,10 @@ pub async fn bounds_logs(store: Arc<dyn Store>) {
         append(&store, &id, &half).await,
         append(&store, &id, "y").await,
     ];
-    let (events, first, head) = read(&store, &id, 0).await;
+    let (page, ..) = read(&store, &id, 0).await;
+    assert_eq!(page.len(), 1, "read: an event that is long comes alone");
+    let (rest, first, head) = read(&store, &id, two).await;
+    let events = [page, rest].concat();
     assert_eq!(
         (first, head, events.len()),
         (two, three, 2),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::shelf::LIFE_MAX;
-use crate::store::streams::{Event, Holder, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX};
+use crate::store::streams::{
+    Event, Holder, READ_BYTES_MAX, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX,
+};
 
 /// The events that one stream keeps.
 #[derive(Debug)]
@@ -83,9 +85,14 @@ impl Log {
         let from = first.max(after.saturating_add(1));
         let numbered = (first..).zip(&self.events);
         let follow = numbered.filter(|(number, _)| *number >= from);
+        let mut bytes = 0;
         Read::Events {
             events: follow
                 .take(READ_EVENTS_MAX)
+                .take_while(|(number, data)| {
+                    bytes += data.len();
+                    *number == from || bytes <= READ_BYTES_MAX
+                })
                 .map(|(number, data)| Event {
                     number,
                     data: data.clone(),

@@ -1,6 +1,7 @@
 -- Reads what follows an event of a stream.
 -- KEYS: the session; the log.
--- ARGV: the event's number; the most events to read; the field that says who carries the stream.
+-- ARGV: the event's number; the most events to read; the field that says who carries the stream; the most bytes to read,
+-- beyond the first event.
 -- Returns the number of the oldest event that is kept, of the newest, 1 when no more will come, the number of the first
 -- event that follows, who carries the stream, and then these events; an empty list when there is no such session or
 -- stream.
@@ -13,7 +14,13 @@ local from = math.max(first, tonumber(ARGV[1]) + 1)
 local answer = {values[1], values[2], values[3] or '0', string.format('%.0f', from),
   redis.call('HGET', KEYS[1], ARGV[3]) or ''}
 local last = math.min(head, from + tonumber(ARGV[2]) - 1)
+local bytes = 0
 for number = from, last do
-  answer[#answer + 1] = redis.call('HGET', KEYS[2], string.format('%.0f', number))
+  local event = redis.call('HGET', KEYS[2], string.format('%.0f', number))
+  bytes = bytes + #event
+  if number > from and bytes > tonumber(ARGV[4]) then
+    break
+  end
+  answer[#answer + 1] = event
 end
 return answer

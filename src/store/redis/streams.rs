@@ -10,9 +10,9 @@ use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Event, Holder, Inbox, READ_EVENTS_MAX, Read,
-    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore, TOPICS_MAX, Topic,
-    stream_bell,
+    Answered, Appended, Attached, Begun, CallRecord, Event, Holder, Inbox, READ_BYTES_MAX, READ_EVENTS_MAX,
+    Read, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore, TOPICS_MAX,
+    Topic, stream_bell,
 };
 
 #[async_trait]
@@ -137,6 +137,7 @@ impl StreamStore for RedisStore {
             after.to_string(),
             READ_EVENTS_MAX.to_string(),
             keys::attach(stream),
+            READ_BYTES_MAX.to_string(),
         ];
         let args = args.map(Value::from).into();
         let answer: Vec<String> = self

@@ -164,3 +164,18 @@ async fn name_server(name: &'static str) -> u16 {
     });
     port
 }
+
+#[tokio::test]
+async fn a_redis_with_a_key_that_does_not_end_fails_its_test() {
+    let redis = Redis::start().await;
+    redis.command(&["SET", "ends", "1", "PX", "60000"]).await;
+    assert!(ends_well(redis), "every key has a TTL");
+    let redis = Redis::start().await;
+    redis.command(&["SET", "stays", "1"]).await;
+    assert!(!ends_well(redis));
+}
+
+/// Whether a test that is done with this Redis goes on.
+fn ends_well(redis: Redis) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(redis))).is_ok()
+}

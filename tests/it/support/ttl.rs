@@ -11,6 +11,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// One that has gone, or lets in only those with credentials or certificates, is not walked: their tests are about
 /// connecting, and leave that to the others.
+#[expect(
+    clippy::print_stdout,
+    reason = "a Redis that is not walked is not passed over in silence"
+)]
 pub(crate) fn assert_that_all_keys_end(port: u16) {
     if std::thread::panicking() {
         return;
