@@ -2,7 +2,14 @@
 //
 // As many of each: the 1.x line in a session, the 2.x line in a session, the 2.x line without one. Each keeps short calls
 // and long ones in flight, and watches a note that it changes. For each line on standard input it prints what it saw
-// since the last, as JSON. It ends when standard input does.
+// since the last, as JSON. When standard input ends it finishes what is in flight, prints once more, and ends.
+//
+// When a node is killed, a client has two things to do that the SDKs leave to whoever uses them, and no more than these two:
+// - send a POST again whose connection broke before any byte of the answer (`resent`);
+// - make a call of 2026-07-28 anew whose stream broke, because such a stream cannot be taken up: "clients MUST re-issue it as
+//   a new request" (`reissued`). In sessions the SDKs take streams up by themselves, with Last-Event-ID.
+// Anything else that does not go well is a failed call.
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v2 from '@modelcontextprotocol/client';
@@ -14,15 +21,19 @@ const STEPS = 10;
 const INTERVAL_MS = 200; // a long call takes 2 s: shorter than the drain, longer than it takes to answer at once
 const TOLD_WITHIN_MS = 15_000; // the stream may be closed and opened again meanwhile
 const PAUSE_MS = 50;
+const CALL_WITHIN_MS = 20_000; // one that hangs fails in the step that it hangs in
+const CUT_AFTER_MS = 1000; // what came before the end of a stream is looked at by then
 const UPDATED = 'notifications/resources/updated';
 const INFO = { name: 'anynode-busy', version: '1.0.0' };
 // A client's own default is two attempts; here each may have to outlast a node that is killed.
 const RECONNECTION = { initialReconnectionDelay: 100, maxReconnectionDelay: 2000, reconnectionDelayGrowFactor: 1.5, maxRetries: 20 };
 
 const [url, each] = process.argv.slice(2);
-const zero = () => ({ calls: 0, long: 0, changes: 0, repeated: [], failed: [], lost: [] });
+const zero = () => ({ calls: 0, long: 0, changes: 0, resent: [], reissued: [], failed: [], lost: [] });
 let seen = zero();
 let stopping = false;
+/** The call that a request is made for. */
+const current = new AsyncLocalStorage();
 
 const KINDS = { 'typescript 1.x': one, 'typescript 2.x, legacy': two('legacy'), 'typescript 2.x, modern': two('modern') };
 const connecting = Object.entries(KINDS).flatMap(([kind, connect]) =>
@@ -37,6 +48,7 @@ for await (const _ of createInterface({ input: process.stdin })) {
 }
 stopping = true;
 await Promise.all(work);
+console.log(JSON.stringify(seen));
 await Promise.all(clients.map(({ client }) => client.close()));
 process.exit();
 
@@ -55,7 +67,7 @@ async function begin(name, connect) {
 async function one(told) {
   const client = new ClientV1(INFO, { capabilities: {} });
   client.setNotificationHandler(ResourceUpdatedNotificationSchema, () => told.look());
-  await client.connect(new TransportV1(new URL(url), { reconnectionOptions: RECONNECTION }));
+  await client.connect(new TransportV1(new URL(url), { fetch: patient, reconnectionOptions: RECONNECTION }));
   return client;
 }
 
@@ -64,9 +76,47 @@ function two(era) {
     const mode = { legacy: 'legacy', modern: { pin: '2026-07-28' } }[era];
     const client = new v2.Client(INFO, { capabilities: {}, versionNegotiation: { mode } });
     client.setNotificationHandler(UPDATED, () => told.look());
-    await client.connect(new v2.StreamableHTTPClientTransport(new URL(url), { reconnectionOptions: RECONNECTION }));
+    await client.connect(new v2.StreamableHTTPClientTransport(new URL(url), { fetch: patient, reconnectionOptions: RECONNECTION }));
     return client;
   };
+}
+
+/** `fetch` that sends a POST again which nobody began to answer. */
+async function patient(input, init) {
+  for (let again = false; ; again = true) {
+    const [answer, broken] = await fetch(input, init).then((got) => [got], (error) => [undefined, error]);
+    // 502 is the balancer's own word for it: nodes never say that.
+    const unanswered = init?.method === 'POST' && !init.signal?.aborted && (broken || answer.status === 502);
+    if (!unanswered || again) {
+      if (broken) throw broken;
+      return watched(answer);
+    }
+    const call = current.getStore();
+    seen.resent.push(`${call?.what ?? 'a message'}: ${broken?.cause?.message ?? broken?.message ?? answer.status}`);
+    if (call) call.resent += 1;
+    await answer?.body?.cancel();
+  }
+}
+
+/** The same answer, whose call is told when it ends. */
+function watched(answer) {
+  const call = current.getStore();
+  if (!call || !answer.body || !answer.headers.get('content-type')?.startsWith('text/event-stream')) return answer;
+  const reader = answer.body.getReader();
+  const body = new ReadableStream({
+    async pull(controller) {
+      try {
+        const { value, done } = await reader.read();
+        if (!done) return controller.enqueue(value);
+        controller.close();
+      } catch (error) {
+        controller.error(error);
+      }
+      call.streamEnded();
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return new Response(body, { status: answer.status, headers: answer.headers });
 }
 
 /** A listener of 2026-07-28 cannot be taken up: its client opens another, and looks at what it listens to. */
@@ -100,8 +150,8 @@ async function short(self) {
     const counted = await call(self, 'increment', { key: 'sum', notebook: self.notebook });
     if (counted) {
       const { value } = counted.structuredContent;
-      // One that was repeated, because nobody knows what became of the first, may count twice.
-      if (value < sum + 1 || value > sum + 1 + counted.repeats) seen.failed.push(`${self.name}: ${sum} plus one gave ${value}`);
+      // One that was sent again, because nobody knows what became of the first, may count twice.
+      if (value < sum + 1 || value > sum + 1 + counted.resent) seen.failed.push(`${self.name}: ${sum} plus one gave ${value}`);
       sum = value;
     }
     await sleep(PAUSE_MS);
@@ -133,24 +183,34 @@ async function watch(self) {
   }
 }
 
-/** One call. One that fails is noted and made once more; one that fails again has failed. */
+/** One call, made anew only when its stream broke and cannot be taken up. */
 async function call(self, name, args, options, again) {
   seen.calls += 1;
-  for (let repeats = 0; ; repeats += 1) {
-    try {
-      const result = self.client.getProtocolEra
-        ? await self.client.callTool({ name, arguments: args }, options)
-        : await self.client.callTool({ name, arguments: args }, undefined, options);
-      if (result.isError) throw new Error(JSON.stringify(result.content));
-      return Object.assign(result, { repeats });
-    } catch (error) {
-      const text = `${self.name}: ${name}: ${String(error?.message ?? error).slice(0, 200)}`;
-      if (repeats > 0) {
-        seen.failed.push(text);
-        return undefined;
+  const modern = self.client.getProtocolEra?.() === 'modern';
+  const call = { what: `${self.name}: ${name}`, resent: 0, streamEnded: () => {} };
+  try {
+    for (;;) {
+      const abort = new AbortController();
+      const cut = new Promise((resolve) => {
+        if (modern) call.streamEnded = () => setTimeout(resolve, CUT_AFTER_MS, 'cut');
+      });
+      const bounds = { ...options, signal: abort.signal, timeout: CALL_WITHIN_MS };
+      const asked = current.run(call, () => self.client.getProtocolEra
+        ? self.client.callTool({ name, arguments: args }, bounds)
+        : self.client.callTool({ name, arguments: args }, undefined, bounds));
+      const result = await Promise.race([asked, cut]);
+      if (result === 'cut') {
+        seen.reissued.push(call.what);
+        asked.catch(() => {}); // it fails when it is given up
+        abort.abort();
+        again?.();
+        continue;
       }
-      seen.repeated.push(text);
-      again?.();
+      if (result.isError) throw new Error(JSON.stringify(result.content));
+      return Object.assign(result, { resent: call.resent });
     }
+  } catch (error) {
+    seen.failed.push(`${call.what}: ${String(error?.message ?? error).slice(0, 200)}`);
+    return undefined;
   }
 }

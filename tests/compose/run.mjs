@@ -1,9 +1,12 @@
 // Scales docker-compose.autoscale.yml under twenty official clients: `node run.mjs`, or `make compose-test`.
 //
-// No call may fail and no event may be lost while nodes come and go. When a container is killed, a call that it had not
-// begun to answer is lost with its connection: clients repeat it, and no more than that.
+// While nodes come and go, no call fails, no event is lost, and clients need not do anything again. When a container is killed,
+// no call fails and no event is lost either, by clients that do what the specification leaves to them and no more: send a
+// POST again whose connection broke before any byte of the answer (`resent`), and make a call of 2026-07-28 anew whose stream
+// broke (`reissued`). tests/clients/busy.mjs says why, and does it; all else that goes wrong counts as failed.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +22,7 @@ const STEPS = [3, 5, 2]; // from one
 const BUSY_MS = 10_000; // at each size
 const PATIENCE_MS = 120_000;
 const CALLS_MIN = 200; // at each size, or it shows little
-const REPEATED_MAX = 20; // one for each client
+const IN_FLIGHT_MAX = 3; // of one client: a short call, a long one, a change
 
 const env = { ...process.env, ANYNODE_PUBLISH: `127.0.0.1:${PORT}`, COMPOSE_PROJECT_NAME: PROJECT };
 const run = (program, ...args) => execFileSync(program, args, { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -64,20 +67,42 @@ async function busy(program, ...args) {
     child.stdin.write('\n');
     return next();
   };
-  return { clients, seen, child };
+  /** What it saw since, once all that was in flight has ended. */
+  const finish = async () => {
+    child.stdin.end();
+    const last = await next();
+    const code = child.exitCode ?? (await once(child, 'exit'))[0];
+    assert.equal(code, 0, `${program} ${args[0]}`);
+    return last;
+  };
+  return { clients, seen, finish, child };
 }
 
-/** What all clients saw since they were last asked. */
-async function seen(what, crowd) {
-  const parts = await Promise.all(crowd.map((each) => each.seen()));
-  const all = { calls: 0, long: 0, changes: 0, repeated: [], failed: [], lost: [] };
-  for (const part of parts) for (const key of Object.keys(all)) all[key] = typeof all[key] === 'number' ? all[key] + part[key] : [...all[key], ...part[key]];
-  console.log(`${what}: ${all.calls} calls, ${all.long} long ones, ${all.changes} changes told; `
-    + `${all.repeated.length} repeated, ${all.failed.length} failed, ${all.lost.length} events lost`);
-  for (const line of [...all.repeated, ...all.failed, ...all.lost]) console.log(`  ${line}`);
-  assert(all.calls >= CALLS_MIN, `${what}: too little was called to show anything`);
+/** What all clients saw, which is nothing that went wrong; and what they had to do again. */
+function sum(what, parts) {
+  const all = { calls: 0, long: 0, changes: 0, resent: [], reissued: [], failed: [], lost: [] };
+  for (const part of parts) {
+    for (const key of Object.keys(all)) all[key] = typeof all[key] === 'number' ? all[key] + part[key] : [...all[key], ...part[key]];
+  }
+  console.log(`${what}: ${all.calls} calls, ${all.long} long ones, ${all.changes} changes told; ${all.resent.length} sent again, `
+    + `${all.reissued.length} made anew, ${all.failed.length} failed, ${all.lost.length} events lost`);
+  for (const line of [...all.resent, ...all.reissued, ...all.failed, ...all.lost]) console.log(`  ${line}`);
   assert.deepEqual([all.failed, all.lost], [[], []], what);
   return all;
+}
+
+/** The same of what they see from now on, for a while. */
+async function seen(what, crowd) {
+  await sleep(BUSY_MS);
+  const all = sum(what, await Promise.all(crowd.map((each) => each.seen())));
+  assert(all.calls >= CALLS_MIN, `${what}: too little was called to show anything`);
+  return all;
+}
+
+/** The same, and nothing was done again. */
+async function untroubled(what, crowd) {
+  const { resent, reissued } = await seen(what, crowd);
+  assert.deepEqual([resent, reissued], [[], []], what);
 }
 
 async function main(crowd) {
@@ -88,25 +113,21 @@ async function main(crowd) {
     busy(`${CLIENTS}.venv/v1/bin/python`, 'busy.py', URL_, '4', 'legacy'),
     busy(`${CLIENTS}.venv/v2/bin/python`, 'busy.py', URL_, '4', 'modern'),
   ]));
-  console.log(`${crowd.reduce((sum, each) => sum + each.clients, 0)} clients are at work on ${URL_}`);
-  await sleep(BUSY_MS);
-  let { repeated } = await seen('one node', crowd);
-  assert.deepEqual(repeated, [], 'one node');
+  const clients = crowd.reduce((all, each) => all + each.clients, 0);
+  console.log(`${clients} clients are at work on ${URL_}`);
+  await untroubled('one node', crowd);
   for (const count of STEPS) {
     await scale(count);
-    await sleep(BUSY_MS);
-    ({ repeated } = await seen(`to ${count}`, crowd));
-    assert.deepEqual(repeated, [], `a call failed while scaling to ${count}`);
+    await untroubled(`to ${count}`, crowd);
   }
   const [victim] = containers();
   run(DOCKER, 'kill', victim);
-  await sleep(BUSY_MS);
-  ({ repeated } = await seen('one killed', crowd));
-  assert(repeated.length <= REPEATED_MAX, 'more was lost than was in flight');
+  const { resent, reissued } = await seen('one killed', crowd);
+  assert(resent.length + reissued.length <= IN_FLIGHT_MAX * clients, 'more was lost than was in flight');
   await scale(2);
-  await sleep(BUSY_MS);
-  ({ repeated } = await seen('back to 2', crowd));
-  assert.deepEqual(repeated, [], 'back to 2');
+  await untroubled('back to 2', crowd);
+  // What hangs has not failed yet.
+  sum('at the end', await Promise.all(crowd.map((each) => each.finish())));
 }
 
 const crowd = [];
@@ -118,7 +139,7 @@ try {
   for (const line of compose('logs', '--no-color', '--tail', '40').split('\n')) console.error(line);
   process.exitCode = 1;
 } finally {
-  for (const { child } of crowd) child.kill();
+  for (const { child } of crowd) child.kill(); // no harm if it has ended
   compose('down', '-v', '-t', '1');
 }
 process.exit();

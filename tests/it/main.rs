@@ -5,10 +5,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "test code: a failure is a panic, figures are printed, tasks end with their test, and support serves tests to come"
+    reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
 )]
 
 mod bad_input;

@@ -13,6 +13,8 @@ use crate::support::process::{Process, eventually, free_port};
 const STARTS_MAX: usize = 5;
 /// Where the configurations listen.
 const LISTENS: &str = "8080";
+/// What Traefik reads at its start: where to listen, and the name of the other file.
+const TRAEFIK: &str = "traefik.yml";
 
 /// Which balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub(super) enum Kind {
     Haproxy,
     Nginx,
     Caddy,
+    Traefik,
     Envoy,
 }
 
@@ -33,6 +36,15 @@ pub(super) enum Spread {
 }
 
 impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Caddy,
+        Self::Traefik,
+        Self::Envoy,
+    ];
+
     /// Its configuration in `deploy/`.
     const fn file(self, spread: Spread) -> &'static str {
         match (self, spread) {
@@ -42,6 +54,8 @@ impl Kind {
             (Self::Nginx, Spread::SessionHash) => "nginx/session-hash.conf",
             (Self::Caddy, Spread::RoundRobin) => "caddy/round-robin.Caddyfile",
             (Self::Caddy, Spread::SessionHash) => "caddy/session-hash.Caddyfile",
+            (Self::Traefik, Spread::RoundRobin) => "traefik/round-robin.yml",
+            (Self::Traefik, Spread::SessionHash) => "traefik/session-hash.yml",
             (Self::Envoy, Spread::RoundRobin) => "envoy/round-robin.yaml",
             (Self::Envoy, Spread::SessionHash) => "envoy/session-hash.yaml",
         }
@@ -70,6 +84,11 @@ impl Kind {
                     .env("HOME", dir)
                     .env("XDG_DATA_HOME", dir)
                     .env("XDG_CONFIG_HOME", dir);
+                command
+            }
+            Self::Traefik => {
+                let mut command = Command::new(installed("traefik"));
+                command.arg("--configFile").arg(dir.join(TRAEFIK));
                 command
             }
             Self::Envoy => {
@@ -117,8 +136,18 @@ pub(super) struct Front {
 impl Front {
     /// Starts it, and waits until a node has answered through it.
     pub(super) async fn start(kind: Kind, spread: Spread, cluster: &Cluster) -> Self {
+        Self::start_with(kind, spread, cluster, &[]).await
+    }
+
+    /// The same, with some words of the configuration replaced by others.
+    pub(super) async fn start_with(
+        kind: Kind,
+        spread: Spread,
+        cluster: &Cluster,
+        changes: &[(&str, &str)],
+    ) -> Self {
         for _ in 0..STARTS_MAX {
-            let front = Self::spawn(kind, spread, cluster);
+            let front = Self::spawn(kind, spread, cluster, changes);
             let up = eventually(&format!("{kind:?} answers"), || async {
                 if front.process.lock().expect("no panic so far").ended().is_some() {
                     return Some(false);
@@ -153,14 +182,28 @@ impl Front {
         self.process.lock().expect("no panic so far").log()
     }
 
-    fn spawn(kind: Kind, spread: Spread, cluster: &Cluster) -> Self {
+    fn spawn(kind: Kind, spread: Spread, cluster: &Cluster, changes: &[(&str, &str)]) -> Self {
         let port = free_port();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let given = deploy().join(kind.file(spread));
-        let text = std::fs::read_to_string(&given).expect("the configuration is there");
         // Envoy goes by the end of the name.
         let file = dir.path().join(given.file_name().expect("a name"));
-        std::fs::write(&file, placed(kind, text, port, cluster)).expect("the configuration can be written");
+        let mut text = read(&given);
+        for (old, new) in changes {
+            assert!(text.contains(old), "the configuration says {old}");
+            text = text.replace(old, new);
+        }
+        let text = at_nodes(kind, text, cluster);
+        if kind == Kind::Traefik {
+            write(&file, &text);
+            let named = read(&deploy().join("traefik").join(TRAEFIK));
+            let other = "/etc/traefik/round-robin.yml";
+            assert!(named.contains(other), "{TRAEFIK} names {other}");
+            let named = named.replace(other, &file.display().to_string());
+            write(&dir.path().join(TRAEFIK), &on_port(named, port));
+        } else {
+            write(&file, &on_port(text, port));
+        }
         let command = kind.command(&file, dir.path());
         Self {
             kind,
@@ -175,10 +218,22 @@ impl Front {
     }
 }
 
-/// The configuration with the addresses of this machine.
-fn placed(kind: Kind, mut text: String, port: u16, cluster: &Cluster) -> String {
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("the configuration is there")
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("the configuration can be written");
+}
+
+/// The configuration, listening on this port.
+fn on_port(text: String, port: u16) -> String {
     assert!(text.contains(LISTENS), "the configuration listens on {LISTENS}");
-    text = text.replace(LISTENS, &port.to_string());
+    text.replace(LISTENS, &port.to_string())
+}
+
+/// The configuration with the addresses of these nodes.
+fn at_nodes(kind: Kind, mut text: String, cluster: &Cluster) -> String {
     for (index, node) in cluster.nodes().iter().enumerate() {
         let there = format!("10.0.0.1{}", index + 1);
         let (given, here) = match kind {
