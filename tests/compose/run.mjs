@@ -16,15 +16,17 @@ const CLIENTS = `${ROOT}tests/clients/`;
 const PROJECT = `anynode-test-${process.pid}`;
 const PORT = process.env.COMPOSE_TEST_PORT ?? '13000';
 const URL_ = `http://127.0.0.1:${PORT}/mcp`;
+const PROMETHEUS = `127.0.0.1:${process.env.COMPOSE_TEST_PROMETHEUS_PORT ?? '19090'}`;
 const DOCKER = process.env.DOCKER ?? 'docker';
 const COMPOSE = (process.env.COMPOSE ?? 'docker-compose').split(' ');
+const METRICS = ['--profile', 'metrics'];
 const STEPS = [3, 5, 2]; // from one
 const BUSY_MS = 10_000; // at each size
 const PATIENCE_MS = 120_000;
 const CALLS_MIN = 200; // at each size, or it shows little
 const IN_FLIGHT_MAX = 3; // of one client: a short call, a long one, a change
 
-const env = { ...process.env, ANYNODE_PUBLISH: `127.0.0.1:${PORT}`, COMPOSE_PROJECT_NAME: PROJECT };
+const env = { ...process.env, ANYNODE_PUBLISH: `127.0.0.1:${PORT}`, PROMETHEUS_PUBLISH: PROMETHEUS, COMPOSE_PROJECT_NAME: PROJECT };
 const run = (program, ...args) => execFileSync(program, args, { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const compose = (...args) => run(COMPOSE[0], ...COMPOSE.slice(1), '-f', 'docker-compose.autoscale.yml', ...args);
 const containers = () => compose('ps', '-q', 'mcp-server').split('\n').filter(Boolean);
@@ -48,9 +50,27 @@ function ready() {
     .catch(() => 0);
 }
 
+const up = (count, ...profile) => compose(...profile, 'up', '-d', '--no-recreate', '--scale', `mcp-server=${count}`);
+
 async function scale(count) {
-  compose('up', '-d', '--no-recreate', '--scale', `mcp-server=${count}`);
+  up(count);
   await until(`${count} nodes are ready`, async () => containers().length === count && (await ready()) === count);
+}
+
+/** The profile `metrics`: Prometheus finds each node and the balancer by itself, and has what they count. */
+async function watched(count) {
+  up(count, ...METRICS);
+  const ask = async (query) => {
+    const answer = await fetch(`http://${PROMETHEUS}/api/v1/query?query=${encodeURIComponent(query)}`).then((found) => found.json());
+    return answer.data.result.map(({ metric, value }) => `${metric.job}: ${value[1]}`).sort();
+  };
+  const expected = ['balancer: 1', ...Array.from({ length: count }, () => 'mcp-server: 1')];
+  await until('Prometheus watches all', async () => {
+    const found = await ask('up').catch(() => []);
+    return found.join() === expected.join();
+  });
+  assert.equal((await ask('anynode_build_info')).length, count);
+  console.log(`Prometheus watches ${count} nodes and the balancer`);
 }
 
 /** Official clients in a process of their own. */
@@ -106,7 +126,7 @@ async function untroubled(what, crowd) {
 }
 
 async function main(crowd) {
-  compose('up', '-d', '--scale', 'mcp-server=1');
+  up(1);
   await until('the first node answers', async () => (await ready()) === 1);
   crowd.push(...await Promise.all([
     busy(`${CLIENTS}node_modules/.bin/node`, 'busy.mjs', URL_, '4'),
@@ -126,6 +146,7 @@ async function main(crowd) {
   assert(resent.length + reissued.length <= IN_FLIGHT_MAX * clients, 'more was lost than was in flight');
   await scale(2);
   await untroubled('back to 2', crowd);
+  await watched(2);
   // What hangs has not failed yet.
   sum('at the end', await Promise.all(crowd.map((each) => each.finish())));
 }
@@ -140,6 +161,6 @@ try {
   process.exitCode = 1;
 } finally {
   for (const { child } of crowd) child.kill(); // no harm if it has ended
-  compose('down', '-v', '-t', '1');
+  compose(...METRICS, 'down', '-v', '-t', '1');
 }
 process.exit();

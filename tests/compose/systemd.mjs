@@ -11,7 +11,7 @@ const WRONG_SETTINGS = '78';
 
 const docker = (...args) => execFileSync(DOCKER, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim();
 // systemd needs what Docker takes from others. It is the unit that is to be shut in here.
-const machine = docker('run', '-d', '--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined',
+const machine = docker('run', '-d', '--cap-add', 'SYS_ADMIN', '--cap-add', 'SYS_PTRACE', '--security-opt', 'seccomp=unconfined',
   '--cgroupns', 'host', '-v', '/sys/fs/cgroup:/sys/fs/cgroup:rw', '--tmpfs', '/run', '--tmpfs', '/tmp', image);
 const at = (...command) => docker('exec', machine, ...command);
 const tried = (...command) => spawnSync(DOCKER, ['exec', machine, ...command], { encoding: 'utf8' });
