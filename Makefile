@@ -47,7 +47,7 @@ configs: setup ## Check what is in deploy/, the Dockerfile and the compose file,
 image: ## Build the container image
 	docker build -t anynode/mcp-server:latest --build-arg REVISION="$$(git rev-parse HEAD)" .
 
-compose-test: setup ## Scale docker-compose.autoscale.yml under twenty official clients
+compose-test: setup ## Test what needs Docker: the image, compose as it scales under twenty clients, systemd
 	@.ci/compose-test
 
 lint: ## Check format, lints, docs, licences and unused dependencies

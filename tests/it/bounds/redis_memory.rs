@@ -23,7 +23,6 @@ fn used(redis: &Redis) -> u64 {
     line.expect("Redis tells").trim().parse().expect("a number")
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are worth knowing")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_takes_little_in_redis() {
     let redis = Redis::start().await;
