@@ -22,7 +22,7 @@ const CHANGES: usize = 50;
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
 /// What is not told by then is kept back for good.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
-/// How long a stream must stay open that says nothing, told by the comments that come each 15 s.
+/// How long a stream must stay open that says nothing but the comments that come each 15 s.
 const COMMENTS: usize = 6;
 const IDLE_FOR: Duration = Duration::from_secs(90);
 const IDLE_PATIENCE: Duration = Duration::from_secs(150);
@@ -162,7 +162,7 @@ async fn stays_open(front: &Front) {
     let client = Client::legacy(&front.url()).revision(LEGACY);
     let mut stream = watching(&client).await;
     let begun = Instant::now();
-    while stream.comments() < COMMENTS {
+    while stream.comments() < COMMENTS || begun.elapsed() < IDLE_FOR {
         let ended = matches!(stream.next_within(Duration::from_secs(1)).await, Some(None));
         assert!(
             !ended,
@@ -177,10 +177,6 @@ async fn stays_open(front: &Front) {
         );
     }
     println!("{kind:?}: open after {:?}", begun.elapsed());
-    assert!(
-        begun.elapsed() >= IDLE_FOR,
-        "{kind:?}: the comments come too often to show anything"
-    );
     change_note(&client, 1).await;
     stream.method("notifications/resources/updated").await;
 }
