@@ -9,7 +9,7 @@ NEXTEST_PROFILE := default
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test conformance faults configs image compose-test lint fmt tools clean
+.PHONY: help setup build run test conformance faults configs image compose-test manifests lint fmt tools clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,6 +50,11 @@ image: ## Build the container image
 compose-test: setup ## Test what needs Docker: the image, compose as it scales under twenty clients, systemd
 	@.ci/compose-test
 
+manifests: ## Check k8s/ and ecs/ against schemas, a fake AWS, Prometheus and the server
+	@sh .ci/setup packages
+	$(CARGO) build --locked $(FEATURES) --bin mcp-server
+	@MCP_SERVER="$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/mcp-server)" sh .ci/manifests
+
 lint: ## Check format, lints, docs, licences and unused dependencies
 	@sh .ci/lint
 
@@ -61,4 +66,5 @@ tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
 
 clean: ## Remove what was built and installed inside the repository
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules deploy/.venv
+	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules deploy/.venv \
+	    tests/manifests/.venv tests/manifests/node_modules

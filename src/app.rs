@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rmcp::ServerHandler;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -289,6 +289,18 @@ async fn until_quiet(shared: &Shared, most: Duration) {
     }
 }
 
+/// Has clients whose streams are carried here come back elsewhere; their calls go on here until the deadline. Where there is no
+/// other node, calls say first what they have to say.
+async fn send_elsewhere(shared: &Shared, most: Duration) {
+    if !shared.store.is_shared() {
+        let done = timeout(most, shared.board.calls.keeps_none()).await;
+        if done.is_err() {
+            warn!("calls are left that did not end within drain.deadline");
+        }
+    }
+    shared.leaving.cancel();
+}
+
 /// A node that listens.
 #[derive(Debug)]
 pub struct Running {
@@ -367,10 +379,9 @@ impl Running {
         if balanced {
             until_quiet(&shared, deadline.min(STRAGGLERS_WITHIN)).await;
         }
-        // Clients that carry a stream here come back elsewhere; their calls go on here until the deadline.
-        shared.leaving.cancel();
         let left = give_up.saturating_duration_since(Instant::now());
-        if server.stop(left).await == Stopped::Unfinished && shared.store.is_shared() {
+        let (stopped, ()) = tokio::join!(server.stop(left), send_elsewhere(&shared, left));
+        if stopped == Stopped::Unfinished && shared.store.is_shared() {
             shared.deadline.cancel();
         }
         // They share the deadline: together with the delay it must fit what the platform grants.

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::SessionId;
@@ -17,6 +19,9 @@ use crate::store::streams::StreamId;
 const SHARDS: usize = 64;
 /// How many answers may wait for a call that has not taken them yet: one for each of its open requests.
 pub const ANSWERS_WAITING_MAX: usize = 32;
+
+/// How often it is looked whether calls are left, while a node waits for their ends.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A client's answer to a request that a call sent it.
 #[derive(Debug)]
@@ -213,6 +218,13 @@ impl Calls {
     #[must_use]
     pub fn keeps(&self, call: &StreamId) -> bool {
         self.kept().contains(call)
+    }
+
+    /// Waits until this node looks after no call.
+    pub async fn keeps_none(&self) {
+        while !self.kept().is_empty() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, HashSet<StreamId>> {

@@ -180,6 +180,10 @@ impl Carrier {
                 () = self.client.closed() => return Err(Stop::Client),
                 () = ended.cancelled() => return Err(Stop::Gone),
                 () = draining.cancelled(), if self.may_leave() => {
+                    // Whatever was told before comes before.
+                    if Box::pin(self.hear()).await? {
+                        Box::pin(self.look()).await?;
+                    }
                     // Clients of HTTP+SSE take an event without data for a message. They were told at the start.
                     if self.terms.kind != StreamKind::Sse {
                         Box::pin(self.write(format!("retry: {RETRY_MS}\n\n").into())).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -68,7 +68,7 @@ pub struct Log {
 struct Lost;
 
 impl Log {
-    /// Registers the call, then runs it: what it sends is logged and carried to `client`.
+    /// Registers the call, says so to `begun`, then runs it: what it sends is logged and carried to `client`.
     pub async fn run(
         mut self,
         call: BoxFuture<'static, Finished>,
@@ -76,6 +76,7 @@ impl Log {
         first: Vec<Bytes>,
         cancel: CancellationToken,
         client: mpsc::Sender<Bytes>,
+        begun: oneshot::Sender<()>,
     ) {
         self.kept = Some(self.board.calls.keep(&self.record.name));
         let (hub, name) = (&self.board.hub, self.record.name.clone());
@@ -90,10 +91,10 @@ impl Log {
                 .store
                 .call_begin(&self.live.id, &self.record, Some(&holder), self.ttl)
         };
-        let begun = self
+        let registered = self
             .until_answered(self.patience.min(REGISTERED_WITHIN), begin)
             .await;
-        match begun {
+        match registered {
             Ok(Begun::Begun) => {
                 let terms = Terms {
                     draining: self.draining.child_token(),
@@ -118,8 +119,12 @@ impl Log {
             // Whoever cancelled it wants no answer; a session that is gone can be given none.
             Ok(Begun::Cancelled | Begun::Gone) => cancel.cancel(),
             // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
-            Err(Lost) => return self.without_log(call, outbound, first, client).await,
+            Err(Lost) => {
+                begun.send(()).ok();
+                return self.without_log(call, outbound, first, client).await;
+            }
         }
+        begun.send(()).ok();
         let writing = Writing::new(Progress::default(), self.patience, &cancel);
         self.drive(call, outbound, first, writing).await;
     }

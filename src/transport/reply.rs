@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use http::StatusCode;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -105,7 +105,7 @@ impl Flight {
         match times.form {
             ReplyForm::Auto => {}
             ReplyForm::Json => return Reply::Json(self.whole().await),
-            ReplyForm::Sse => return self.into_stream(times.keep_alive, None, None),
+            ReplyForm::Sse => return self.into_stream(times.keep_alive, None, None).await,
         }
         let Some(call) = self.call.as_mut() else {
             return Reply::Json(Finished::nothing());
@@ -122,11 +122,14 @@ impl Flight {
                 // What the call sent before it ended is told before its end.
                 match self.outbound.try_recv() {
                     Err(_) => Reply::Json(finished),
-                    Ok(message) => self.into_stream(times.keep_alive, Some(message), Some(finished)),
+                    Ok(message) => {
+                        self.into_stream(times.keep_alive, Some(message), Some(finished))
+                            .await
+                    }
                 }
             }
-            First::Message(message) => self.into_stream(times.keep_alive, Some(message), None),
-            First::Silence => self.into_stream(times.keep_alive, None, None),
+            First::Message(message) => self.into_stream(times.keep_alive, Some(message), None).await,
+            First::Silence => self.into_stream(times.keep_alive, None, None).await,
         }
     }
 
@@ -151,14 +154,14 @@ impl Flight {
         }
     }
 
-    fn into_stream(
+    async fn into_stream(
         mut self,
         keep_alive: Duration,
         message: Option<Bytes>,
         finished: Option<Finished>,
     ) -> Reply {
         if let Some(log) = self.log.take() {
-            return self.into_logged_stream(*log, message, finished);
+            return self.into_logged_stream(*log, message, finished).await;
         }
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
@@ -209,7 +212,13 @@ impl Flight {
 }
 
 impl Flight {
-    fn into_logged_stream(mut self, log: Log, message: Option<Bytes>, finished: Option<Finished>) -> Reply {
+    /// The head of the answer waits until the call is registered: a client that has it can come back.
+    async fn into_logged_stream(
+        mut self,
+        log: Log,
+        message: Option<Bytes>,
+        finished: Option<Finished>,
+    ) -> Reply {
         let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
         let call = match (finished, self.call.take()) {
             (Some(finished), _) => Box::pin(std::future::ready(finished)),
@@ -219,8 +228,11 @@ impl Flight {
         let (_, empty) = mpsc::channel(1);
         let outbound = std::mem::replace(&mut self.outbound, empty);
         let first = message.into_iter().collect();
-        let run = log.run(call, outbound, first, self.cancel.clone(), client);
+        let (begun, has_begun) = oneshot::channel();
+        let run = log.run(call, outbound, first, self.cancel.clone(), client, begun);
         self.supervisor.spawn("logged-call", run);
+        // An error says that it ended at once: so does the stream.
+        let _ended = has_begun.await;
         Reply::Stream(socket)
     }
 }

@@ -1,6 +1,6 @@
 // Where the server runs: real nodes, a real Redis, a real HAProxy, on free ports, all of which end with the stage.
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export const KILL_EVERY_MS = 3000;
 const NODES = 3;
 const READY_WITHIN_MS = 20_000;
+/** How long HAProxy may take to log the last of them. */
+const LOGGED_WITHIN_MS = 500;
 const LOOK_EVERY_MS = 50;
 /** Below Linux' range for outgoing connections, so that none of those takes a port meanwhile. */
 const PORTS = [10_000, 32_000];
@@ -68,17 +70,18 @@ export class OneNode extends Stage {
 /** Three nodes on Redis behind HAProxy, which gives each request to the next. */
 export class ThreeNodes extends Stage {
   static label = 'three nodes';
-  #nodes = [];
+  /** What HAProxy does with connections between requests. */
+  connections = 'http-server-close';
 
   async start() {
     const [redis, balancer, ...ports] = await Promise.all(Array.from({ length: NODES + 2 }, freePort));
     this.spawn('redis', 'redis-server', ['--port', redis, '--bind', '127.0.0.1', '--save', '', '--dir', this.dir]);
     this.env = { REDIS_URL: `redis://127.0.0.1:${redis}`, MCP_STORE__WAIT: '10s' };
-    this.#nodes = await Promise.all(
-      ports.map(async (PORT, n) => ({ PORT, name: `node-${n}`, child: await this.#join(`node-${n}`, PORT) })),
+    this.nodes = await Promise.all(
+      ports.map(async (PORT, n) => ({ PORT, name: `node-${n}`, child: await this.join(`node-${n}`, PORT) })),
     );
     const settings = join(this.dir, 'haproxy.cfg');
-    writeFileSync(settings, haproxy(balancer, ports));
+    writeFileSync(settings, haproxy(balancer, ports, this.connections));
     this.spawn('haproxy', 'haproxy', ['-db', '-f', settings]);
     this.url = `http://127.0.0.1:${balancer}/mcp`;
     await until('HAProxy sees all nodes', async () => {
@@ -88,19 +91,30 @@ export class ThreeNodes extends Stage {
     });
   }
 
-  /** Kills one node after the other with SIGKILL, and starts each again, until told to stop. */
+  join(name, PORT) {
+    return this.node(name, { PORT, ...this.env });
+  }
+}
+
+/** Three nodes that die one after the other. */
+export class ThreeMortalNodes extends ThreeNodes {
+  // When a node dies under a request that was not the first on its client's connection, HAProxy closes that connection and
+  // says nothing, not even in its log. With one request on each, what was cut off is answered by 502, and logged.
+  connections = 'httpclose';
+
+  /** Kills one node after the other with SIGKILL, and starts each again, until told to stop: then, which were killed when. */
   killAllTheTime() {
-    let kills = 0;
+    const kills = [];
     const stopped = new AbortController();
     const killing = (async () => {
       for (let turn = 0; ; turn += 1) {
         await sleep(KILL_EVERY_MS, undefined, { signal: stopped.signal });
-        const node = this.#nodes[turn % NODES];
+        const node = this.nodes[turn % NODES];
         const ended = new Promise((resolve) => node.child.once('exit', resolve));
+        kills.push({ node: node.name, at: Date.now() });
         node.child.kill('SIGKILL');
         await ended;
-        kills += 1;
-        node.child = await this.#join(node.name, node.PORT);
+        node.child = await this.join(node.name, node.PORT);
       }
     })().catch((error) => {
       if (error.name !== 'AbortError') throw error;
@@ -114,28 +128,43 @@ export class ThreeNodes extends Stage {
     };
   }
 
-  #join(name, PORT) {
-    return this.node(name, { PORT, ...this.env });
+  /** The requests of clients, as HAProxy saw them once they had ended. */
+  async requests() {
+    await sleep(LOGGED_WITHIN_MS);
+    const lines = readFileSync(join(this.dir, 'haproxy.log'), 'utf8').split('\n');
+    return lines.filter((line) => line.startsWith(REQUEST)).map((line) => {
+      const [, ended, took, node, state, status, method, eventId] = line.split(' ');
+      const resumes = eventId === '-' ? null : eventId;
+      return { from: ended - took, to: Number(ended), node, state, status: Number(status), method, resumes };
+    });
   }
 }
 
+/** What a line of HAProxy's log begins with that tells of a request. */
+const REQUEST = 'request ';
+
 // One thread, so that the turn is strict.
-const haproxy = (port, nodes) => `global
+const haproxy = (port, nodes, connections) => `global
   nbthread 1
+  log stdout format raw local0 info
 defaults
   mode http
+  log global
+  # When it ended and how long it took (ms), its node, how it ended (S: the node broke off; H: before the head of its answer).
+  log-format "${REQUEST}%[date(0,ms)] %Ta %s %ts %ST %HM %[capture.req.hdr(0)]"
+  option ${connections}
   timeout connect 500ms
   timeout client 60s
   timeout server 60s
   timeout http-request 10s
 frontend mcp
   bind 127.0.0.1:${port}
+  http-request capture req.hdr(Last-Event-ID) len 64
   default_backend nodes
 backend nodes
   balance roundrobin
   option httpchk GET /readyz
   option http-no-delay
-  option http-server-close
   option redispatch 1
   retries 3
   default-server check inter 200ms fall 1 rise 1

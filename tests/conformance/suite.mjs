@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
 
 const PACKAGES = join(import.meta.dirname, 'node_modules');
@@ -20,22 +21,23 @@ export const SUITES = [
   { name: '2026-07-28', release: '0.2', select: ['--requirements', '2026-07-28'] },
 ];
 
-/** Runs a suite against `url`. One entry for each scenario: how its checks ended, and whether it has to pass. */
+/** Runs a suite against `url`. One entry for each scenario: when it ran, how its checks ended, and whether it has to pass. */
 export async function run(suite, url, dir) {
   const results = join(dir, `${suite.name}-${Date.now()}`.replaceAll(/[ ,]+/g, '-'));
   mkdirSync(results);
   const package_ = join(PACKAGES, `conformance-${suite.release}`);
   const args = [join(package_, 'dist/index.js'), 'server', '--url', url, ...suite.select, '-o', results];
-  const output = await capture(process.execPath, args);
-  const announced = [...output.matchAll(/^=== Running scenario: (\S+) ===$/gm)].map(([, name]) => name);
+  const { announced, output } = await capture(process.execPath, args);
   if (announced.length === 0) throw new Error(`the suite ran nothing:\n${output}`);
   const required = requirements(suite, package_);
-  return announced.map((name) => {
+  return announced.map(({ name, from, to }) => {
     const checks = checksOf(results, name);
     const ended = (status) => checks.filter((check) => check.status === status);
     const failed = ended('FAILURE');
     return {
       name,
+      from,
+      to,
       required: required?.has(name) ?? true,
       succeeded: ended('SUCCESS').length,
       failed: failed.length,
@@ -61,12 +63,25 @@ function checksOf(results, name) {
   return checks.length > 0 ? checks : [{ id: 'the-scenario-ran', status: 'FAILURE', errorMessage: 'it left no results' }];
 }
 
+/** Runs the suite, and notes from when to when it ran each scenario that it announced: one at a time, in milliseconds. */
 function capture(program, args) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: RUN_WITHIN_MS });
+    const announced = [];
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
+    const ended = () => announced.length > 0 && (announced.at(-1).to = Date.now());
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      output += `${line}\n`;
+      const [, name] = /^=== Running scenario: (\S+) ===$/.exec(line) ?? [];
+      if (!name) return;
+      ended();
+      announced.push({ name, from: Date.now() });
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => (output += text));
     child.on('error', reject);
-    child.on('close', () => resolve(output));
+    child.on('close', () => {
+      ended();
+      resolve({ announced, output });
+    });
   });
 }

@@ -1,4 +1,5 @@
 // What is printed: Markdown tables, so that they can be copied as they are.
+import { inexcusable } from './faults.mjs';
 
 /** Each scenario: how many of its checks passed and failed, in each suite on each stage. */
 export function scenarioTable(results) {
@@ -26,19 +27,21 @@ export function summaryTable(results) {
   return `${table(['scenarios passed', ...stages], rows)}\n\n(*) not scored by the suite`;
 }
 
-/** Each suite: how many scenarios passed in all rounds, and which did not always. */
+/** Each suite: how many scenarios passed in all rounds, and which did not always, and why. */
 export function faultsTable(results, rounds) {
   const suites = [...new Set(results.map(({ suite }) => suite))];
   const rows = suites.map((suite) => {
     const runs = results.filter((result) => result.suite === suite);
-    const lost = new Map();
-    for (const { scenarios } of runs)
-      for (const { name, passed, required } of scenarios)
-        if (!passed && required) lost.set(name, (lost.get(name) ?? 0) + 1);
-    const which = [...lost].map(([name, times]) => `${name} ${times}x`).join(', ');
-    return [suite.name, passed(runs), which || 'none'];
+    const failed = runs.flatMap(({ scenarios }) => scenarios).filter(({ passed, required }) => required && !passed);
+    const [excused, others] = [failed.filter((scenario) => !inexcusable(scenario)), failed.filter(inexcusable)];
+    return [suite.name, passed(runs), names(excused), names(others)];
   });
-  return table([`scenarios passed in ${rounds} rounds`, 'passed', 'failed'], rows);
+  return table([`scenarios passed in ${rounds} rounds`, 'passed', 'cut off, and not sent again', 'failed'], rows);
+}
+
+function names(scenarios) {
+  const times = Map.groupBy(scenarios, ({ name }) => name);
+  return [...times].map(([name, all]) => `${name} ${all.length}x`).join(', ') || 'none';
 }
 
 function passed(results) {
@@ -49,10 +52,13 @@ function passed(results) {
   return other.length > 0 ? `${count(scored)}, and ${count(other)} not scored` : count(scored);
 }
 
-/** A line for each check that failed. */
+/** A line for each check that failed, with what a kill cut off. */
 export function failures(results) {
   return results.flatMap(({ stage, suite, scenarios }) =>
-    scenarios.flatMap(({ name, why }) => why.map((reason) => `failed: ${suite.name}, ${stage}, ${name}, ${reason}`)),
+    scenarios.flatMap(({ name, why, cut = [] }) => {
+      const lost = cut.map(({ method, node, state }) => ` [${node} was killed: ${method} ended as ${state}]`).join('');
+      return why.map((reason) => `failed: ${suite.name}, ${stage}, ${name}, ${reason}${lost}`);
+    }),
   );
 }
 

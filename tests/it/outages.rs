@@ -14,6 +14,7 @@ use crate::support::redis::{Redis, cli};
 mod cast;
 mod deaf;
 mod follow;
+mod full;
 mod legacy;
 mod rest;
 mod scene;

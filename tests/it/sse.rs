@@ -50,7 +50,7 @@ impl Client {
     /// Opens a stream on this node.
     async fn open(cluster: &Cluster, node: usize) -> Self {
         let urls = cluster.urls();
-        let (stream, endpoint) = open(&format!("{}/sse", urls[node]), None).await;
+        let (stream, endpoint) = open(&format!("{}/sse", urls[node % urls.len()]), None).await;
         Self {
             http: http(),
             urls,
@@ -85,8 +85,13 @@ impl Client {
         query.expect("the session in the query")
     }
 
+    /// Where a stream is opened on this node, counted round and round.
+    fn url(&self, node: usize) -> String {
+        format!("{}/sse", self.urls[node % self.urls.len()])
+    }
+
     fn reconnect_url(&self, node: usize) -> String {
-        format!("{}/sse?sessionId={}", self.urls[node], self.session())
+        format!("{}?sessionId={}", self.url(node), self.session())
     }
 
     /// Takes the stream up again on this node.
@@ -96,13 +101,19 @@ impl Client {
         self.stream = stream;
     }
 
+    /// Leaves its session without a stream: what it has is another session's from now on.
+    async fn hang_up(&mut self) {
+        let (other, _) = open(&self.url(1), None).await;
+        self.stream = other;
+    }
+
     async fn post(&mut self, message: &Value) -> Answer {
         self.turn += 1;
-        self.post_to(self.turn % self.urls.len(), message).await
+        self.post_to(self.turn, message).await
     }
 
     async fn post_to(&self, node: usize, message: &Value) -> Answer {
-        let url = format!("{}{}", self.urls[node], self.endpoint);
+        let url = format!("{}{}", self.urls[node % self.urls.len()], self.endpoint);
         let sent = self.http.post(url).json(message).send().await;
         Answer::read(sent.expect("the node answers")).await
     }
@@ -156,133 +167,131 @@ fn number(event: &Event) -> u64 {
 
 #[tokio::test]
 async fn the_endpoint_comes_first_and_messages_are_numbered() {
-    let cluster = Cluster::of(1).await;
-    let mut client = Client::open(&cluster, 0).await;
-    assert_eq!(client.stream.headers()["content-type"], "text/event-stream");
-    client.initialize(json!({})).await;
-    client.send("tools/list", json!({})).await;
-    let event = client.stream.next().await.expect("an event");
-    assert_eq!(event.event.as_deref(), Some("message"));
-    assert_eq!(number(&event), 2, "after the answer to initialize");
+    for cluster in Cluster::stages().await {
+        let mut client = Client::open(&cluster, 0).await;
+        assert_eq!(client.stream.headers()["content-type"], "text/event-stream");
+        client.initialize(json!({})).await;
+        client.send("tools/list", json!({})).await;
+        let event = client.stream.next().await.expect("an event");
+        assert_eq!(event.event.as_deref(), Some("message"));
+        assert_eq!(number(&event), 2, "after the answer to initialize");
+    }
 }
 
 /// Everything a session is, with no two messages in a row to one node.
 #[tokio::test]
 async fn a_session_lives_on_three_nodes_in_turn() {
-    let cluster = Cluster::of(3).await;
-    for first in 0..3 {
-        let mut client = Client::start(&cluster, first, json!({})).await;
-        let tools = client.ask("tools/list", json!({})).await;
-        assert!(
-            tools["result"]["tools"]
-                .as_array()
-                .is_some_and(|tools| tools.len() > 5)
-        );
-        let mut nodes = Vec::new();
-        for n in 1..=9_u64 {
-            let counted = client.call("increment", json!({"key": "n"})).await;
-            assert_eq!(counted["result"]["structuredContent"]["value"], n, "{counted}");
-            let who = client.call("whoami", json!({})).await;
-            let who = &who["result"]["structuredContent"];
-            assert_eq!(who["protocolVersion"].as_str().unwrap_or(REVISION), REVISION);
-            nodes.push(who["node"].as_str().expect("a node").to_owned());
+    for cluster in Cluster::stages().await {
+        for first in 0..3 {
+            let mut client = Client::start(&cluster, first, json!({})).await;
+            let tools = client.ask("tools/list", json!({})).await;
+            assert!(
+                tools["result"]["tools"]
+                    .as_array()
+                    .is_some_and(|tools| tools.len() > 5)
+            );
+            let mut nodes = Vec::new();
+            for n in 1..=9_u64 {
+                let counted = client.call("increment", json!({"key": "n"})).await;
+                assert_eq!(counted["result"]["structuredContent"]["value"], n, "{counted}");
+                let who = client.call("whoami", json!({})).await;
+                let who = &who["result"]["structuredContent"];
+                assert_eq!(who["protocolVersion"].as_str().unwrap_or(REVISION), REVISION);
+                nodes.push(who["node"].as_str().expect("a node").to_owned());
+            }
+            nodes.sort();
+            nodes.dedup();
+            assert_eq!(nodes.len(), cluster.nodes().len(), "{nodes:?}");
+            assert_eq!(client.ask("ping", json!({})).await["result"], json!({}));
+            let missing = client.ask("no/such", json!({})).await;
+            assert_eq!(missing["error"]["code"], -32601);
+            let wrong = client.ask("tools/call", json!({"nome": 1})).await;
+            assert_eq!(
+                wrong["error"]["code"], -32602,
+                "an answer like any other: {wrong}"
+            );
         }
-        nodes.sort();
-        nodes.dedup();
-        assert_eq!(nodes.len(), 3, "{nodes:?}");
-        assert_eq!(client.ask("ping", json!({})).await["result"], json!({}));
-        let missing = client.ask("no/such", json!({})).await;
-        assert_eq!(missing["error"]["code"], -32601);
-        let wrong = client.ask("tools/call", json!({"nome": 1})).await;
-        assert_eq!(
-            wrong["error"]["code"], -32602,
-            "an answer like any other: {wrong}"
-        );
-    }
-    for key in cluster.redis().keys("*").await {
-        let life = cluster.redis().command(&["PTTL", &key]).await.int();
-        assert!(life > 0, "{key} has no TTL");
     }
 }
 
 #[tokio::test]
 async fn calls_report_progress_and_are_cancelled_through_another_node() {
-    let cluster = Cluster::of(3).await;
-    let mut client = Client::start(&cluster, 0, json!({})).await;
-    let id = client.send("tools/call", countdown(5, 5)).await;
-    for step in 1..=5 {
-        let told = client.stream.method("notifications/progress").await;
-        assert_eq!(told["params"]["progress"].as_f64(), Some(f64::from(step)));
+    for cluster in Cluster::stages().await {
+        let mut client = Client::start(&cluster, 0, json!({})).await;
+        let id = client.send("tools/call", countdown(5, 5)).await;
+        for step in 1..=5 {
+            let told = client.stream.method("notifications/progress").await;
+            assert_eq!(told["params"]["progress"].as_f64(), Some(f64::from(step)));
+        }
+        client.stream.answer_to(&id).await;
+        let long = client.send("tools/call", countdown(100, 50)).await;
+        client.stream.method("notifications/progress").await;
+        let cancelled = client
+            .notify("notifications/cancelled", json!({"requestId": long}))
+            .await;
+        assert_eq!(cancelled.status, 202);
+        cluster.no_call_is_left().await;
+        assert_eq!(
+            text(&client.call("echo", json!({"text": "still here"})).await),
+            "still here"
+        );
     }
-    client.stream.answer_to(&id).await;
-    let long = client.send("tools/call", countdown(100, 50)).await;
-    client.stream.method("notifications/progress").await;
-    let cancelled = client
-        .notify("notifications/cancelled", json!({"requestId": long}))
-        .await;
-    assert_eq!(cancelled.status, 202);
-    eventually("no call is left", || async {
-        let keys = cluster.redis().keys("node-calls:*").await;
-        keys.is_empty().then_some(())
-    })
-    .await;
-    assert_eq!(
-        text(&client.call("echo", json!({"text": "still here"})).await),
-        "still here"
-    );
 }
 
 #[tokio::test]
 async fn the_client_answers_through_any_node() {
-    let cluster = Cluster::of(3).await;
-    let mut client = Client::start(&cluster, 0, json!({"elicitation": {}, "sampling": {}})).await;
-    for round in 0..9 {
-        let question = json!({"name": "ask", "arguments": {"question": format!("round {round}?")}});
-        let id = client.send("tools/call", question).await;
-        let asked = client.stream.method("elicitation/create").await;
-        let words = format!("answer {round}");
-        let result = json!({"action": "accept", "content": {"answer": words}});
-        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
-        assert_eq!(client.post(&answer).await.status, 202);
-        let response = client.stream.answer_to(&id).await;
-        assert!(response["result"].to_string().contains(&words), "{response}");
+    for cluster in Cluster::stages().await {
+        let mut client = Client::start(&cluster, 0, json!({"elicitation": {}, "sampling": {}})).await;
+        for round in 0..9 {
+            let question = json!({"name": "ask", "arguments": {"question": format!("round {round}?")}});
+            let id = client.send("tools/call", question).await;
+            let asked = client.stream.method("elicitation/create").await;
+            let words = format!("answer {round}");
+            let result = json!({"action": "accept", "content": {"answer": words}});
+            let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+            assert_eq!(client.post(&answer).await.status, 202);
+            let response = client.stream.answer_to(&id).await;
+            assert!(response["result"].to_string().contains(&words), "{response}");
 
-        let sum = json!({"name": "summarize", "arguments": {"text": "a long text"}});
-        let id = client.send("tools/call", sum).await;
-        let asked = client.stream.method("sampling/createMessage").await;
-        let result = json!({"role": "assistant", "content": {"type": "text", "text": words}, "model": "m"});
-        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
-        assert_eq!(client.post(&answer).await.status, 202);
-        let response = client.stream.answer_to(&id).await;
-        assert!(response["result"].to_string().contains(&words), "{response}");
+            let sum = json!({"name": "summarize", "arguments": {"text": "a long text"}});
+            let id = client.send("tools/call", sum).await;
+            let asked = client.stream.method("sampling/createMessage").await;
+            let result =
+                json!({"role": "assistant", "content": {"type": "text", "text": words}, "model": "m"});
+            let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+            assert_eq!(client.post(&answer).await.status, 202);
+            let response = client.stream.answer_to(&id).await;
+            assert!(response["result"].to_string().contains(&words), "{response}");
+        }
     }
 }
 
 #[tokio::test]
 async fn unknown_sessions_are_404_and_each_transport_keeps_to_its_own() {
-    let cluster = Cluster::of(2).await;
-    let client = Client::start(&cluster, 0, json!({})).await;
-    let url = cluster.node(1).url();
-    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-    let streamable = cluster.client();
-    let foreign = streamable.session().await.to_owned();
-    let key = "0123456789abcdef0123456789abcdef";
-    for id in ["nobody", "", "%20", foreign.as_str(), key] {
-        let answer = http()
-            .post(format!("{url}/messages?sessionId={id}"))
-            .json(&ping)
-            .send();
-        let answer = Answer::read(answer.await.expect("the node answers")).await;
-        assert_eq!((answer.status, answer.code()), (404, -32001), "{id}");
-        let opened = get(&format!("{url}/sse?sessionId={id}"), None).await;
-        assert_eq!(opened.status(), 404, "{id}");
-    }
-    let there = streamable.in_session(client.session()).list().await;
-    assert_eq!(there.status, 404, "a session of /sse is not served on /mcp");
-    for (method, path) in [("POST", "/sse"), ("DELETE", "/sse"), ("GET", "/messages")] {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
-        let answer = http().request(method, format!("{url}{path}")).send().await;
-        assert_eq!(answer.expect("the node answers").status(), 405, "{path}");
+    for cluster in Cluster::stages().await {
+        let client = Client::start(&cluster, 0, json!({})).await;
+        let url = cluster.turn(1).url();
+        let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+        let streamable = cluster.client();
+        let foreign = streamable.session().await.to_owned();
+        let key = "0123456789abcdef0123456789abcdef";
+        for id in ["nobody", "", "%20", foreign.as_str(), key] {
+            let answer = http()
+                .post(format!("{url}/messages?sessionId={id}"))
+                .json(&ping)
+                .send();
+            let answer = Answer::read(answer.await.expect("the node answers")).await;
+            assert_eq!((answer.status, answer.code()), (404, -32001), "{id}");
+            let opened = get(&format!("{url}/sse?sessionId={id}"), None).await;
+            assert_eq!(opened.status(), 404, "{id}");
+        }
+        let there = streamable.in_session(client.session()).list().await;
+        assert_eq!(there.status, 404, "a session of /sse is not served on /mcp");
+        for (method, path) in [("POST", "/sse"), ("DELETE", "/sse"), ("GET", "/messages")] {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+            let answer = http().request(method, format!("{url}{path}")).send().await;
+            assert_eq!(answer.expect("the node answers").status(), 405, "{path}");
+        }
     }
 }
 
@@ -353,10 +362,7 @@ async fn an_open_stream_keeps_its_session_and_ends_with_it() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
     let id = client.session().to_owned();
-    drop(std::mem::replace(
-        &mut client.stream,
-        open(&format!("{}/sse", client.urls[1]), None).await.0,
-    ));
+    client.hang_up().await;
     eventually("it expires without a stream", || async {
         let left = cluster.redis().keys(&format!("*{id}*")).await;
         left.is_empty().then_some(())

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::cluster::Cluster;
-use crate::support::process::eventually;
 use crate::support::sse::EventStream;
 
 mod asker;
@@ -85,219 +84,222 @@ async fn a_quick_call_is_one_json_body_and_writes_nothing() {
 
 #[tokio::test]
 async fn a_long_call_is_a_stream_with_ids_that_begins_with_a_priming_event() {
-    let cluster = Cluster::of(1).await;
-    for (revision, primed) in [("2025-11-25", true), ("2025-06-18", false), ("2025-03-26", false)] {
-        let client = cluster.client().revision(revision);
-        let (_, mut stream) = client.stream("tools/call", countdown(2, 10)).await;
-        assert_eq!(stream.headers()["x-accel-buffering"], "no");
-        let first = stream.next().await.expect("an event");
-        assert_eq!(first.message().is_none(), primed, "{revision}: {first:?}");
-        assert_eq!(first.retry.is_some(), primed);
-        assert!(first.id.is_some());
-        let mut numbers = Vec::new();
-        while let Some(event) = stream.next().await {
-            let id = event.id.expect("an id");
-            numbers.push(
-                id.rsplit_once('-')
-                    .expect("<stream>-<number>")
-                    .1
-                    .parse::<u64>()
-                    .expect("a number"),
+    for cluster in Cluster::stages().await {
+        for (revision, primed) in [("2025-11-25", true), ("2025-06-18", false), ("2025-03-26", false)] {
+            let client = cluster.client().revision(revision);
+            let (_, mut stream) = client.stream("tools/call", countdown(2, 10)).await;
+            assert_eq!(stream.headers()["x-accel-buffering"], "no");
+            let first = stream.next().await.expect("an event");
+            assert_eq!(first.message().is_none(), primed, "{revision}: {first:?}");
+            assert_eq!(first.retry.is_some(), primed);
+            assert!(first.id.is_some());
+            let mut numbers = Vec::new();
+            while let Some(event) = stream.next().await {
+                let id = event.id.expect("an id");
+                numbers.push(
+                    id.rsplit_once('-')
+                        .expect("<stream>-<number>")
+                        .1
+                        .parse::<u64>()
+                        .expect("a number"),
+                );
+            }
+            assert!(
+                numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+                "{numbers:?}"
             );
         }
-        assert!(
-            numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
-            "{numbers:?}"
+        let silent = cluster.client();
+        let quiet = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 300}});
+        let answer = silent.request("tools/call", quiet).await.ok();
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/event-stream"),
+            "past the grace a reply is a stream"
         );
     }
-    let silent = cluster.client();
-    let quiet = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 300}});
-    let answer = silent.request("tools/call", quiet).await.ok();
-    assert_eq!(
-        answer.header("content-type"),
-        Some("text/event-stream"),
-        "past the grace a reply is a stream"
-    );
 }
 
 /// No gap and no duplicate, whenever and wherever the client comes back.
 #[tokio::test]
 async fn a_stream_is_taken_up_on_another_node_where_it_broke_off() {
-    let cluster = Cluster::of(3).await;
-    for round in 0..30 {
-        let client = cluster.client();
-        client.session().await;
-        let at = |index: usize| client.at(&cluster.node(index % 3).url());
-        let (id, mut stream) = at(round).stream("tools/call", countdown(20, 5)).await;
-        let mut steps = Vec::new();
-        for _ in 0..round % 7 {
-            let message = stream.method("notifications/progress").await;
-            steps.push(message["params"]["progress"].as_f64().expect("a number"));
-        }
-        // The priming event, or the last one that came: either is a place to resume from.
-        if stream.last_id().is_none() {
-            stream.next().await;
-        }
-        let mut answered = false;
-        let mut hop = round;
-        while !answered {
-            hop += 1;
-            let last = stream.last_id().expect("an id to resume from").to_owned();
-            drop(stream);
-            stream = at(hop).listen(Some(&last)).await;
-            if hop < round + 4 {
-                // Stay only for a little while, so that it breaks off while events come.
-                let message = stream
-                    .message_where(|message| {
-                        message.get("method").is_none() || message["method"] == "notifications/progress"
-                    })
-                    .await;
-                match message["method"].as_str() {
-                    Some(_) => steps.push(message["params"]["progress"].as_f64().expect("a number")),
-                    None => answered = true,
-                }
-            } else {
-                answered = read_on(&mut stream, &id, &mut steps).await;
+    for cluster in Cluster::stages().await {
+        for round in 0..30 {
+            let client = cluster.client();
+            client.session().await;
+            let at = |index: usize| client.at(&cluster.turn(index).url());
+            let (id, mut stream) = at(round).stream("tools/call", countdown(20, 5)).await;
+            let mut steps = Vec::new();
+            for _ in 0..round % 7 {
+                let message = stream.method("notifications/progress").await;
+                steps.push(message["params"]["progress"].as_f64().expect("a number"));
             }
+            // The priming event, or the last one that came: either is a place to resume from.
+            if stream.last_id().is_none() {
+                stream.next().await;
+            }
+            let mut answered = false;
+            let mut hop = round;
+            while !answered {
+                hop += 1;
+                let last = stream.last_id().expect("an id to resume from").to_owned();
+                drop(stream);
+                stream = at(hop).listen(Some(&last)).await;
+                if hop < round + 4 {
+                    // Stay only for a little while, so that it breaks off while events come.
+                    let message = stream
+                        .message_where(|message| {
+                            message.get("method").is_none() || message["method"] == "notifications/progress"
+                        })
+                        .await;
+                    match message["method"].as_str() {
+                        Some(_) => steps.push(message["params"]["progress"].as_f64().expect("a number")),
+                        None => answered = true,
+                    }
+                } else {
+                    answered = read_on(&mut stream, &id, &mut steps).await;
+                }
+            }
+            let expected: Vec<f64> = (1..=20).map(f64::from).collect();
+            assert_eq!(steps, expected, "round {round}: a gap or a duplicate");
         }
-        let expected: Vec<f64> = (1..=20).map(f64::from).collect();
-        assert_eq!(steps, expected, "round {round}: a gap or a duplicate");
     }
 }
 
 #[tokio::test]
 async fn an_answer_waits_for_a_client_that_was_away() {
-    let cluster = Cluster::of(3).await;
-    let client = cluster.client();
-    client.session().await;
-    let at = |index: usize| client.at(&cluster.node(index).url());
-    let (id, mut stream) = at(0).stream("tools/call", countdown(5, 20)).await;
-    stream.next().await.expect("a first event");
-    let last = stream.last_id().expect("an id").to_owned();
-    drop(stream);
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let mut resumed = at(2).listen(Some(&last)).await;
-    resumed.answer_to(&id).await;
-    assert!(resumed.next().await.is_none(), "the stream ends after its answer");
+    for cluster in Cluster::stages().await {
+        let client = cluster.client();
+        client.session().await;
+        let at = |index: usize| client.at(&cluster.turn(index).url());
+        let (id, mut stream) = at(0).stream("tools/call", countdown(5, 20)).await;
+        stream.next().await.expect("a first event");
+        let last = stream.last_id().expect("an id").to_owned();
+        drop(stream);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let mut resumed = at(2).listen(Some(&last)).await;
+        resumed.answer_to(&id).await;
+        assert!(resumed.next().await.is_none(), "the stream ends after its answer");
+    }
 }
 
 #[tokio::test]
 async fn what_cannot_be_resumed_from_is_named() {
-    let cluster = Cluster::of(2).await;
-    let (one, other) = (cluster.client(), cluster.client());
-    let (_, mut stream) = one.stream("tools/call", countdown(2, 1)).await;
-    while stream.next().await.is_some() {}
-    let last = stream.last_id().expect("an id").to_owned();
-    other.session().await;
-    let unknown = "00000000000000000000000000000000-1";
-    let beyond = format!("{}-999", last.rsplit_once('-').expect("<stream>-<number>").0);
-    for (client, id) in [
-        (&other, last.as_str()),
-        (&one, unknown),
-        (&one, beyond.as_str()),
-        (&one, "nonsense"),
-        (&one, "get-x"),
-    ] {
-        let answer = client.get(Some(id)).await;
-        assert_eq!(answer.status(), 400, "{id}");
-        let body: Value = answer.json().await.expect("JSON");
-        assert_eq!(body["error"]["code"], -32000);
-        assert!(
-            body["error"]["message"]
-                .as_str()
-                .is_some_and(|text| text.contains("Last-Event-ID")),
-            "{body}"
-        );
+    for cluster in Cluster::stages().await {
+        let (one, other) = (cluster.client(), cluster.client());
+        let (_, mut stream) = one.stream("tools/call", countdown(2, 1)).await;
+        while stream.next().await.is_some() {}
+        let last = stream.last_id().expect("an id").to_owned();
+        other.session().await;
+        let unknown = "00000000000000000000000000000000-1";
+        let beyond = format!("{}-999", last.rsplit_once('-').expect("<stream>-<number>").0);
+        for (client, id) in [
+            (&other, last.as_str()),
+            (&one, unknown),
+            (&one, beyond.as_str()),
+            (&one, "nonsense"),
+            (&one, "get-x"),
+        ] {
+            let answer = client.get(Some(id)).await;
+            assert_eq!(answer.status(), 400, "{id}");
+            let body: Value = answer.json().await.expect("JSON");
+            assert_eq!(body["error"]["code"], -32000);
+            assert!(
+                body["error"]["message"]
+                    .as_str()
+                    .is_some_and(|text| text.contains("Last-Event-ID")),
+                "{body}"
+            );
+        }
     }
 }
 
 #[tokio::test]
 async fn the_newest_standalone_stream_takes_over_on_any_node() {
-    let cluster = Cluster::of(3).await;
-    let client = cluster.client();
-    client.session().await;
-    let at = |index: usize| client.at(&cluster.node(index).url());
-    for round in 0..6 {
-        let mut older = at(round % 3).listen(None).await;
-        let newer = at((round + 1) % 3).listen(None).await;
-        let began = Instant::now();
-        while older.next().await.is_some() {}
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "the older stream stayed for {:?}",
-            began.elapsed()
-        );
-        drop(newer);
+    for cluster in Cluster::stages().await {
+        let client = cluster.client();
+        client.session().await;
+        let at = |index: usize| client.at(&cluster.turn(index).url());
+        for round in 0..6 {
+            let mut older = at(round % 3).listen(None).await;
+            let newer = at((round + 1) % 3).listen(None).await;
+            let began = Instant::now();
+            while older.next().await.is_some() {}
+            assert!(
+                began.elapsed() < Duration::from_secs(1),
+                "the older stream stayed for {:?}",
+                began.elapsed()
+            );
+            drop(newer);
+        }
+        let wrong = at(0).header("accept", "application/json").get(None).await;
+        assert!(wrong.status() == 200 || wrong.status() == 406);
     }
-    let wrong = at(0).header("accept", "application/json").get(None).await;
-    assert!(wrong.status() == 200 || wrong.status() == 406);
 }
 
 /// The client's answer reaches the node that asked, whichever node it is given to, and the first one counts.
 #[tokio::test]
 async fn a_client_may_answer_through_any_node() {
-    let cluster = Cluster::of(3).await;
-    let client = cluster.client().capabilities(json!({"elicitation": {}}));
-    client.session().await;
-    for round in 0..30 {
-        let at = |index: usize| client.at(&cluster.node(index % 3).url());
-        let question = json!({"name": "ask", "arguments": {"question": format!("round {round}?")}});
-        let (id, mut stream) = at(round).stream("tools/call", question).await;
-        let request = stream.method("elicitation/create").await;
-        let answer = |text: &str| json!({"action": "accept", "content": {"answer": text}});
-        assert_eq!(
-            at(round + 1)
-                .respond(&request["id"], answer("first"))
-                .await
-                .status,
-            202
-        );
-        assert_eq!(
-            at(round + 2)
-                .respond(&request["id"], answer("second"))
-                .await
-                .status,
-            202
-        );
-        let response = stream.answer_to(&id).await;
-        assert!(
-            response["result"].to_string().contains("first"),
-            "round {round}: {response}"
-        );
+    for cluster in Cluster::stages().await {
+        let client = cluster.client().capabilities(json!({"elicitation": {}}));
+        client.session().await;
+        for round in 0..30 {
+            let at = |index: usize| client.at(&cluster.turn(index).url());
+            let question = json!({"name": "ask", "arguments": {"question": format!("round {round}?")}});
+            let (id, mut stream) = at(round).stream("tools/call", question).await;
+            let request = stream.method("elicitation/create").await;
+            let answer = |text: &str| json!({"action": "accept", "content": {"answer": text}});
+            assert_eq!(
+                at(round + 1)
+                    .respond(&request["id"], answer("first"))
+                    .await
+                    .status,
+                202
+            );
+            assert_eq!(
+                at(round + 2)
+                    .respond(&request["id"], answer("second"))
+                    .await
+                    .status,
+                202
+            );
+            let response = stream.answer_to(&id).await;
+            assert!(
+                response["result"].to_string().contains("first"),
+                "round {round}: {response}"
+            );
+        }
     }
 }
 
 #[tokio::test]
 async fn a_call_is_cancelled_through_any_node() {
-    let cluster = Cluster::of(3).await;
-    let client = cluster.client();
-    client.session().await;
-    for round in 0..9 {
-        let at = |index: usize| client.at(&cluster.node(index % 3).url());
-        let (id, mut stream) = at(round).stream("tools/call", countdown(100, 50)).await;
-        stream.method("notifications/progress").await;
-        let began = Instant::now();
-        let cancelled = at(round + 1)
-            .notify("notifications/cancelled", json!({"requestId": id}))
-            .await;
-        assert_eq!(cancelled.status, 202);
-        while let Some(message) = stream.next_message().await {
+    for cluster in Cluster::stages().await {
+        let client = cluster.client();
+        client.session().await;
+        for round in 0..9 {
+            let at = |index: usize| client.at(&cluster.turn(index).url());
+            let (id, mut stream) = at(round).stream("tools/call", countdown(100, 50)).await;
+            stream.method("notifications/progress").await;
+            let began = Instant::now();
+            let cancelled = at(round + 1)
+                .notify("notifications/cancelled", json!({"requestId": id}))
+                .await;
+            assert_eq!(cancelled.status, 202);
+            while let Some(message) = stream.next_message().await {
+                assert!(
+                    message.get("id").is_none(),
+                    "an answer after the cancellation: {message}"
+                );
+            }
             assert!(
-                message.get("id").is_none(),
-                "an answer after the cancellation: {message}"
+                began.elapsed() < Duration::from_millis(1500),
+                "it took {:?}",
+                began.elapsed()
             );
         }
-        assert!(
-            began.elapsed() < Duration::from_millis(1500),
-            "it took {:?}",
-            began.elapsed()
-        );
+        cluster.no_call_is_left().await;
     }
-    eventually("no call is left", || async {
-        let keys = cluster.redis().keys("node-calls:*").await;
-        keys.is_empty().then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

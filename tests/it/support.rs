@@ -1,6 +1,7 @@
 //! What the tests run against: real processes on free ports of 127.0.0.1, and a client that shows every byte.
 
 pub(crate) mod balancer;
+pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod inside;

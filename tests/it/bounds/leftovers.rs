@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
-use crate::support::node::Node;
 use crate::support::process::within;
 use crate::support::program::Program;
 use crate::support::sse::EventStream;
@@ -109,17 +109,6 @@ impl Busy {
     }
 }
 
-/// A gauge of a node; 0 when it has none yet.
-async fn gauge(node: &Node, name: &str) -> f64 {
-    let answer = reqwest::get(format!("{}/metrics", node.url())).await;
-    let text = answer.expect("metrics").text().await.expect("text");
-    let lines = text
-        .lines()
-        .filter(|line| line.starts_with(name) && !line.starts_with('#'));
-    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    values.sum()
-}
-
 async fn nothing_is_left(cluster: &Cluster) {
     for node in cluster.nodes() {
         for gauge_name in [
@@ -129,7 +118,7 @@ async fn nothing_is_left(cluster: &Cluster) {
         ] {
             let what = format!("{gauge_name} of {} is 0", node.id());
             within(ENDED_WITHIN, &what, || async {
-                (gauge(node, gauge_name).await == 0.0).then_some(())
+                (gauge(&node.url(), gauge_name).await == 0.0).then_some(())
             })
             .await;
         }

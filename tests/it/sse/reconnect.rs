@@ -14,52 +14,51 @@ const LEASE_ENDS: Duration = Duration::from_secs(15);
 /// What came while nobody listened comes first, and a call that was running then answers.
 #[tokio::test]
 async fn a_stream_is_taken_up_on_another_node_where_it_broke_off() {
-    let cluster = Cluster::of(3).await;
-    let mut client = Client::start(&cluster, 0, json!({})).await;
-    for round in 0..6 {
-        let id = client.send("tools/call", countdown(30, 20)).await;
-        let mut steps = Vec::new();
-        for _ in 0..=round {
-            let told = client.stream.method("notifications/progress").await;
-            steps.push(told["params"]["progress"].as_f64().expect("a number"));
-        }
-        let last = client.stream.last_id().expect("an id").to_owned();
-        // The node that takes over is another one, and closes the older connection.
-        let (newer, _) = open(&client.reconnect_url((round + 1) % 3), Some(&last)).await;
-        let mut older = std::mem::replace(&mut client.stream, newer);
-        let closed = tokio::time::timeout(Duration::from_secs(5), async {
-            while older.next().await.is_some() {}
-        });
-        closed.await.expect("the older connection is closed");
-        loop {
-            let message = client.stream.next_message().await.expect("a message");
-            if message["id"] == id {
-                break;
+    for cluster in Cluster::stages().await {
+        let mut client = Client::start(&cluster, 0, json!({})).await;
+        for round in 0..6 {
+            let id = client.send("tools/call", countdown(30, 20)).await;
+            let mut steps = Vec::new();
+            for _ in 0..=round {
+                let told = client.stream.method("notifications/progress").await;
+                steps.push(told["params"]["progress"].as_f64().expect("a number"));
             }
-            if message["method"] == "notifications/progress" {
-                steps.push(message["params"]["progress"].as_f64().expect("a number"));
+            let last = client.stream.last_id().expect("an id").to_owned();
+            // The node that takes over is another one, and closes the older connection.
+            let (newer, _) = open(&client.reconnect_url((round + 1) % 3), Some(&last)).await;
+            let mut older = std::mem::replace(&mut client.stream, newer);
+            let closed = tokio::time::timeout(Duration::from_secs(5), async {
+                while older.next().await.is_some() {}
+            });
+            closed.await.expect("the older connection is closed");
+            loop {
+                let message = client.stream.next_message().await.expect("a message");
+                if message["id"] == id {
+                    break;
+                }
+                if message["method"] == "notifications/progress" {
+                    steps.push(message["params"]["progress"].as_f64().expect("a number"));
+                }
             }
+            let expected: Vec<f64> = (1..=30).map(f64::from).collect();
+            assert_eq!(steps, expected, "round {round}: a gap or a duplicate");
         }
-        let expected: Vec<f64> = (1..=30).map(f64::from).collect();
-        assert_eq!(steps, expected, "round {round}: a gap or a duplicate");
     }
 }
 
 #[tokio::test]
 async fn what_was_not_delivered_comes_after_a_reconnect_without_an_event_id() {
-    let cluster = Cluster::of(3).await;
-    let mut client = Client::start(&cluster, 0, json!({})).await;
-    let silent = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 1000}});
-    let id = client.send("tools/call", silent).await;
-    // The session has no stream while the call ends.
-    drop(std::mem::replace(
-        &mut client.stream,
-        open(&format!("{}/sse", client.urls[1]), None).await.0,
-    ));
-    tokio::time::sleep(Duration::from_millis(1300)).await;
-    client.reconnect(2, None).await;
-    client.stream.answer_to(&id).await;
-    assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
+    for cluster in Cluster::stages().await {
+        let mut client = Client::start(&cluster, 0, json!({})).await;
+        let silent = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 1000}});
+        let id = client.send("tools/call", silent).await;
+        // The session has no stream while the call ends.
+        client.hang_up().await;
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        client.reconnect(2, None).await;
+        client.stream.answer_to(&id).await;
+        assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
+    }
 }
 
 /// The client has got 202 and nothing else: it must hear what became of its call.
@@ -102,38 +101,65 @@ async fn a_session_without_a_stream_answers_410_and_says_where_to_go() {
     client.reconnect(1, None).await;
     client.stream.answer_to(&request["id"]).await;
     assert_eq!(text(&client.call("echo", json!({"text": "back"})).await), "back");
+}
 
-    // A client that hangs up is noticed at once.
-    let (other, _) = open(&format!("{}/sse", client.urls[0]), None).await;
-    drop(std::mem::replace(&mut client.stream, other));
-    eventually("410 without a connection", || async {
-        let answer = client.post_to(1, &request).await;
-        (answer.status == 410).then_some(())
-    })
-    .await;
+#[tokio::test]
+async fn a_client_that_hangs_up_is_noticed_at_once() {
+    for cluster in Cluster::stages().await {
+        let mut client = Client::start(&cluster, 0, json!({})).await;
+        let request = client.message("tools/list", json!({}));
+        client.hang_up().await;
+        let refused = eventually("410 without a connection", || async {
+            let answer = client.post_to(1, &request).await;
+            (answer.status == 410).then_some(answer)
+        })
+        .await;
+        let reconnect = format!("/sse?sessionId={}", client.session());
+        assert_eq!(refused.error()["data"]["reconnect"], reconnect.as_str());
+        client.reconnect(2, None).await;
+        assert_eq!(text(&client.call("echo", json!({"text": "back"})).await), "back");
+    }
 }
 
 /// Nobody was there to be told: the counts say what changed.
 #[tokio::test]
 async fn what_changed_without_a_stream_is_told_on_the_next_one() {
-    let cluster = Cluster::of(3).await;
+    for cluster in Cluster::stages().await {
+        let mut client = Client::start(&cluster, 0, json!({})).await;
+        let writer = cluster.client();
+        let opened = writer.call("open_notebook", json!({})).await.ok();
+        let notebook = opened.structured()["notebook"].clone();
+        let uri = format!("note://{}/colour", notebook.as_str().expect("a handle"));
+        client.ask("resources/subscribe", json!({"uri": uri})).await;
+        client.hang_up().await;
+        let request = client.message("ping", json!({}));
+        eventually("410 without a connection", || async {
+            (client.post_to(1, &request).await.status == 410).then_some(())
+        })
+        .await;
+        let write = json!({"key": "colour", "value": "teal", "notebook": notebook});
+        writer.call("remember", write).await.ok();
+        client.reconnect(2, None).await;
+        let told = client.stream.method("notifications/resources/updated").await;
+        assert_eq!(told["params"]["uri"], uri.as_str());
+        assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
+    }
+}
+
+/// Its clients could come back nowhere.
+#[tokio::test]
+async fn a_node_without_others_says_what_its_calls_have_to_say_before_it_stops() {
+    let cluster = Cluster::alone(&[("MCP_DRAIN__DELAY", "0s")]).await;
     let mut client = Client::start(&cluster, 0, json!({})).await;
-    let writer = cluster.client();
-    let opened = writer.call("open_notebook", json!({})).await.ok();
-    let notebook = opened.structured()["notebook"].clone();
-    let uri = format!("note://{}/colour", notebook.as_str().expect("a handle"));
-    client.ask("resources/subscribe", json!({"uri": uri})).await;
-    let (other, _) = open(&format!("{}/sse", client.urls[1]), None).await;
-    drop(std::mem::replace(&mut client.stream, other));
-    let request = client.message("ping", json!({}));
-    eventually("410 without a connection", || async {
-        (client.post_to(1, &request).await.status == 410).then_some(())
-    })
-    .await;
-    let write = json!({"key": "colour", "value": "teal", "notebook": notebook});
-    writer.call("remember", write).await.ok();
-    client.reconnect(2, None).await;
-    let told = client.stream.method("notifications/resources/updated").await;
-    assert_eq!(told["params"]["uri"], uri.as_str());
-    assert_eq!(text(&client.call("echo", json!({"text": "a"})).await), "a");
+    let id = client.send("tools/call", countdown(10, 200)).await;
+    let (streamable_id, mut stream) = cluster.client().stream("tools/call", countdown(10, 200)).await;
+    client.stream.method("notifications/progress").await;
+    cluster.node(0).terminate();
+    client.stream.answer_to(&id).await;
+    stream.answer_to(&streamable_id).await;
+    assert!(
+        client.stream.next_message().await.is_none(),
+        "then it closes the stream"
+    );
+    assert!(cluster.node(0).end().await.success());
 }

@@ -41,18 +41,6 @@ async fn outcome(client: &Client) -> String {
     .await
 }
 
-async fn nothing_is_left(cluster: &Inside) {
-    eventually("no call is left", || async {
-        cluster
-            .redis()
-            .keys("node-calls:*")
-            .await
-            .is_empty()
-            .then_some(())
-    })
-    .await;
-}
-
 /// Breaks a stream off, and takes it up at another node.
 async fn move_to(stream: EventStream, client: &Client) -> EventStream {
     let last = stream.last_id().expect("an id to come back with").to_owned();
@@ -62,34 +50,35 @@ async fn move_to(stream: EventStream, client: &Client) -> EventStream {
 
 #[tokio::test]
 async fn every_question_of_a_call_finds_its_client_and_every_answer_its_call() {
-    let cluster = Inside::of(3, Asker::default()).await;
-    let client = client(&cluster).await;
-    for round in 0..12 {
-        let at = |index: usize| client.at(cluster.url(index));
-        let kind = Kind::ALL[round % 4];
-        let (id, mut stream) = at(round).stream("tools/call", call("ask", kind)).await;
-        // In every other round the client has moved before it is asked, in the others after.
-        let moves_first = round % 8 < 4;
-        if moves_first {
-            stream.next().await.expect("a priming event");
-            stream = move_to(stream, &at(round + 2)).await;
+    for cluster in Inside::stages(Asker::default()).await {
+        let client = client(&cluster).await;
+        for round in 0..12 {
+            let at = |index: usize| client.at(cluster.url(index));
+            let kind = Kind::ALL[round % 4];
+            let (id, mut stream) = at(round).stream("tools/call", call("ask", kind)).await;
+            // In every other round the client has moved before it is asked, in the others after.
+            let moves_first = round % 8 < 4;
+            if moves_first {
+                stream.next().await.expect("a priming event");
+                stream = move_to(stream, &at(round + 2)).await;
+            }
+            let request = stream.method(kind.method()).await;
+            let says = format!("round{round}");
+            let answered = at(round + 1).respond(&request["id"], kind.answer(&says)).await;
+            assert_eq!(answered.status, 202);
+            if !moves_first {
+                stream = move_to(stream, &at(round + 2)).await;
+            }
+            let response = stream.answer_to(&id).await;
+            let expected = if kind == Kind::Ping { "pong" } else { &says };
+            assert!(
+                response["result"].to_string().contains(expected),
+                "{kind:?}: {response}"
+            );
         }
-        let request = stream.method(kind.method()).await;
-        let says = format!("round{round}");
-        let answered = at(round + 1).respond(&request["id"], kind.answer(&says)).await;
-        assert_eq!(answered.status, 202);
-        if !moves_first {
-            stream = move_to(stream, &at(round + 2)).await;
-        }
-        let response = stream.answer_to(&id).await;
-        let expected = if kind == Kind::Ping { "pong" } else { &says };
-        assert!(
-            response["result"].to_string().contains(expected),
-            "{kind:?}: {response}"
-        );
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
     }
-    nothing_is_left(&cluster).await;
-    cluster.stop().await;
 }
 
 #[tokio::test]
@@ -97,156 +86,163 @@ async fn the_wait_for_an_answer_ends_and_the_client_is_told_on_whichever_node_it
     let change = |settings: &mut anynode::Settings| {
         settings.call.answer_timeout = Duration::from_millis(300);
     };
-    let cluster = Inside::with(3, Asker::default(), change).await;
-    let client = client(&cluster).await;
-    for round in 0..3 {
-        let at = |index: usize| client.at(cluster.url(index));
-        let (id, mut stream) = at(round)
-            .stream("tools/call", call("ask", Kind::Elicitation))
-            .await;
-        let request = stream.method("elicitation/create").await;
-        stream = move_to(stream, &at(round + 2)).await;
-        let cancelled = stream.method("notifications/cancelled").await;
-        assert_eq!(cancelled["params"]["requestId"], request["id"]);
-        let response = stream.answer_to(&id).await;
-        assert!(response.to_string().contains("did not answer"), "{response}");
-        // Too late: it is taken, and changes nothing.
-        let late = at(round + 1)
-            .respond(&request["id"], Kind::Elicitation.answer("late"))
-            .await;
-        assert_eq!(late.status, 202);
+    for cluster in Inside::stages_with(Asker::default(), change).await {
+        let client = client(&cluster).await;
+        for round in 0..3 {
+            let at = |index: usize| client.at(cluster.url(index));
+            let (id, mut stream) = at(round)
+                .stream("tools/call", call("ask", Kind::Elicitation))
+                .await;
+            let request = stream.method("elicitation/create").await;
+            stream = move_to(stream, &at(round + 2)).await;
+            let cancelled = stream.method("notifications/cancelled").await;
+            assert_eq!(cancelled["params"]["requestId"], request["id"]);
+            let response = stream.answer_to(&id).await;
+            assert!(response.to_string().contains("did not answer"), "{response}");
+            // Too late: it is taken, and changes nothing.
+            let late = at(round + 1)
+                .respond(&request["id"], Kind::Elicitation.answer("late"))
+                .await;
+            assert_eq!(late.status, 202);
+        }
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
     }
-    nothing_is_left(&cluster).await;
-    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn a_clients_error_is_the_answer() {
-    let cluster = Inside::of(3, Asker::default()).await;
-    let client = client(&cluster).await;
-    for round in 0..8 {
-        let at = |index: usize| client.at(cluster.url(index));
-        let kind = Kind::ALL[round % 4];
-        let (id, mut stream) = at(round).stream("tools/call", call("ask", kind)).await;
-        let request = stream.method(kind.method()).await;
-        assert_eq!(fail(&at(round + 1), &request["id"]).await.status, 202);
-        let response = stream.answer_to(&id).await;
-        let words = response["error"]["message"].as_str().expect("an error");
-        assert!(words.contains("the person said no"), "{words}");
+    for cluster in Inside::stages(Asker::default()).await {
+        let client = client(&cluster).await;
+        for round in 0..8 {
+            let at = |index: usize| client.at(cluster.url(index));
+            let kind = Kind::ALL[round % 4];
+            let (id, mut stream) = at(round).stream("tools/call", call("ask", kind)).await;
+            let request = stream.method(kind.method()).await;
+            assert_eq!(fail(&at(round + 1), &request["id"]).await.status, 202);
+            let response = stream.answer_to(&id).await;
+            let words = response["error"]["message"].as_str().expect("an error");
+            assert!(words.contains("the person said no"), "{words}");
+        }
+        cluster.stop().await;
     }
-    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn of_two_answers_through_other_nodes_the_first_counts() {
-    let cluster = Inside::of(3, Asker::default()).await;
-    let client = client(&cluster).await;
-    for round in 0..12 {
-        let at = |index: usize| client.at(cluster.url(index));
-        let (id, mut stream) = at(round).stream("tools/call", call("ask", Kind::Sampling)).await;
-        let request = stream.method("sampling/createMessage").await;
-        for (node, says) in [(round + 1, "first"), (round + 2, "second"), (round, "third")] {
-            let answer = Kind::Sampling.answer(says);
-            assert_eq!(at(node).respond(&request["id"], answer).await.status, 202);
+    for cluster in Inside::stages(Asker::default()).await {
+        let client = client(&cluster).await;
+        for round in 0..12 {
+            let at = |index: usize| client.at(cluster.url(index));
+            let (id, mut stream) = at(round).stream("tools/call", call("ask", Kind::Sampling)).await;
+            let request = stream.method("sampling/createMessage").await;
+            for (node, says) in [(round + 1, "first"), (round + 2, "second"), (round, "third")] {
+                let answer = Kind::Sampling.answer(says);
+                assert_eq!(at(node).respond(&request["id"], answer).await.status, 202);
+            }
+            let response = stream.answer_to(&id).await;
+            assert!(
+                response["result"].to_string().contains("first"),
+                "round {round}: {response}"
+            );
         }
-        let response = stream.answer_to(&id).await;
-        assert!(
-            response["result"].to_string().contains("first"),
-            "round {round}: {response}"
-        );
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
     }
-    nothing_is_left(&cluster).await;
-    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn the_answer_of_another_session_is_ignored_and_the_right_one_counts() {
-    let cluster = Inside::of(3, Asker::default()).await;
-    let (owner, stranger) = (client(&cluster).await, client(&cluster).await);
-    for round in 0..6 {
-        let at = |client: &Client, index: usize| client.at(cluster.url(index));
-        let (id, mut stream) = at(&owner, round)
-            .stream("tools/call", call("ask", Kind::Elicitation))
-            .await;
-        let request = stream.method("elicitation/create").await;
-        for node in 0..3 {
-            let answer = Kind::Elicitation.answer("stranger");
-            let answered = at(&stranger, node).respond(&request["id"], answer).await;
-            assert_eq!(answered.status, 202, "it is told nothing of the other's call");
-            assert_eq!(fail(&at(&stranger, node), &request["id"]).await.status, 202);
+    for cluster in Inside::stages(Asker::default()).await {
+        let (owner, stranger) = (client(&cluster).await, client(&cluster).await);
+        for round in 0..6 {
+            let at = |client: &Client, index: usize| client.at(cluster.url(index));
+            let (id, mut stream) = at(&owner, round)
+                .stream("tools/call", call("ask", Kind::Elicitation))
+                .await;
+            let request = stream.method("elicitation/create").await;
+            for node in 0..3 {
+                let answer = Kind::Elicitation.answer("stranger");
+                let answered = at(&stranger, node).respond(&request["id"], answer).await;
+                assert_eq!(answered.status, 202, "it is told nothing of the other's call");
+                assert_eq!(fail(&at(&stranger, node), &request["id"]).await.status, 202);
+            }
+            let answer = Kind::Elicitation.answer("owner");
+            at(&owner, round + 1).respond(&request["id"], answer).await;
+            let response = stream.answer_to(&id).await;
+            assert!(
+                response["result"].to_string().contains("owner"),
+                "round {round}: {response}"
+            );
         }
-        let answer = Kind::Elicitation.answer("owner");
-        at(&owner, round + 1).respond(&request["id"], answer).await;
-        let response = stream.answer_to(&id).await;
-        assert!(
-            response["result"].to_string().contains("owner"),
-            "round {round}: {response}"
-        );
+        cluster.stop().await;
     }
-    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn a_call_that_waits_for_an_answer_is_cancelled_through_any_node() {
     let handler = Asker::default();
-    let cluster = Inside::of(3, handler.clone()).await;
-    let client = client(&cluster).await;
-    for round in 0..6 {
-        let at = |index: usize| client.at(cluster.url(index));
-        let (id, mut stream) = at(round)
-            .stream("tools/call", call("ask", Kind::Elicitation))
-            .await;
-        let request = stream.method("elicitation/create").await;
-        stream = move_to(stream, &at(round + 2)).await;
-        at(round + 1)
-            .notify("notifications/cancelled", json!({"requestId": id}))
-            .await;
-        while let Some(message) = stream.next_message().await {
-            assert_ne!(message["id"], id, "an answer after the cancellation: {message}");
+    for cluster in Inside::stages(handler.clone()).await {
+        let before = handler.stopped.load(Ordering::SeqCst);
+        let client = client(&cluster).await;
+        for round in 0..6 {
+            let at = |index: usize| client.at(cluster.url(index));
+            let (id, mut stream) = at(round)
+                .stream("tools/call", call("ask", Kind::Elicitation))
+                .await;
+            let request = stream.method("elicitation/create").await;
+            stream = move_to(stream, &at(round + 2)).await;
+            at(round + 1)
+                .notify("notifications/cancelled", json!({"requestId": id}))
+                .await;
+            while let Some(message) = stream.next_message().await {
+                assert_ne!(message["id"], id, "an answer after the cancellation: {message}");
+            }
+            let answer = Kind::Elicitation.answer("late");
+            assert_eq!(
+                at(round + 1).respond(&request["id"], answer).await.status,
+                202,
+                "whoever answers need not know"
+            );
+            assert_eq!(handler.stopped.load(Ordering::SeqCst) - before, round + 1);
         }
-        let answer = Kind::Elicitation.answer("late");
-        assert_eq!(
-            at(round + 1).respond(&request["id"], answer).await.status,
-            202,
-            "whoever answers need not know"
-        );
-        assert_eq!(handler.stopped.load(Ordering::SeqCst), round + 1);
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
     }
-    nothing_is_left(&cluster).await;
-    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn outside_a_call_questions_go_to_the_standalone_stream() {
-    let cluster = Inside::of(3, Asker::default()).await;
-    for round in 0..12 {
-        let client = client(&cluster).await;
-        let at = |index: usize| client.at(cluster.url(index));
-        let kind = Kind::ALL[round % 4];
-        // In every other round the client has its stream already, in the others the question waits for it.
-        let early = if round % 8 < 4 {
-            Some(at(round + 2).listen(None).await)
-        } else {
-            None
-        };
-        let later = at(round).request("tools/call", call("ask_later", kind)).await;
-        assert_eq!(later.ok().text(), "later");
-        let mut stream = match early {
-            Some(stream) => stream,
-            None => at(round + 2).listen(None).await,
-        };
-        let request = stream.method(kind.method()).await;
-        let says = format!("round{round}");
-        for says in [&says, "twice"] {
-            let answered = at(round + 1).respond(&request["id"], kind.answer(says)).await;
-            assert_eq!(answered.status, 202);
+    for cluster in Inside::stages(Asker::default()).await {
+        for round in 0..12 {
+            let client = client(&cluster).await;
+            let at = |index: usize| client.at(cluster.url(index));
+            let kind = Kind::ALL[round % 4];
+            // In every other round the client has its stream already, in the others the question waits for it.
+            let early = if round % 8 < 4 {
+                Some(at(round + 2).listen(None).await)
+            } else {
+                None
+            };
+            let later = at(round).request("tools/call", call("ask_later", kind)).await;
+            assert_eq!(later.ok().text(), "later");
+            let mut stream = match early {
+                Some(stream) => stream,
+                None => at(round + 2).listen(None).await,
+            };
+            let request = stream.method(kind.method()).await;
+            let says = format!("round{round}");
+            for says in [&says, "twice"] {
+                let answered = at(round + 1).respond(&request["id"], kind.answer(says)).await;
+                assert_eq!(answered.status, 202);
+            }
+            let expected = if kind == Kind::Ping { "pong" } else { &says };
+            let outcome = outcome(&client).await;
+            assert!(outcome.contains(expected), "{kind:?}: {outcome}");
         }
-        let expected = if kind == Kind::Ping { "pong" } else { &says };
-        let outcome = outcome(&client).await;
-        assert!(outcome.contains(expected), "{kind:?}: {outcome}");
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
     }
-    nothing_is_left(&cluster).await;
-    cluster.stop().await;
 }
 
 #[tokio::test]
@@ -275,7 +271,7 @@ async fn what_is_asked_outside_a_call_ends_with_its_time_and_with_its_session() 
     assert_eq!(ends.at(cluster.url(2)).delete().await.status, 204);
     assert!(stream.next_message().await.is_none(), "its stream ends with it");
     // Nothing of the session is left, and nobody waits any longer: else the nodes would not stop so soon.
-    let redis = cluster.stop().await;
+    let redis = cluster.stop().await.expect("the Redis they shared");
     let left = redis.keys("*").await;
     let allowed = |key: &String| key.starts_with("node") || key == "secret" || key == "changes";
     assert!(left.iter().all(allowed), "{left:?}");
@@ -283,21 +279,22 @@ async fn what_is_asked_outside_a_call_ends_with_its_time_and_with_its_session() 
 
 #[tokio::test]
 async fn a_calls_own_peer_ends_with_the_call() {
-    let cluster = Inside::of(2, Asker::default()).await;
-    let client = client(&cluster).await;
-    let mut stream = client.listen(None).await;
-    client
-        .request("tools/call", call("ask_too_late", Kind::Roots))
-        .await
-        .ok();
-    let outcome = outcome(&client).await;
-    assert!(
-        outcome.contains("error"),
-        "an error at once, not a wait: {outcome}"
-    );
-    let none = stream.next_within(Duration::from_millis(300)).await.flatten();
-    assert_eq!(none.and_then(|event| event.message()), None);
-    cluster.stop().await;
+    for cluster in Inside::stages(Asker::default()).await {
+        let client = client(&cluster).await;
+        let mut stream = client.listen(None).await;
+        client
+            .request("tools/call", call("ask_too_late", Kind::Roots))
+            .await
+            .ok();
+        let outcome = outcome(&client).await;
+        assert!(
+            outcome.contains("error"),
+            "an error at once, not a wait: {outcome}"
+        );
+        let none = stream.next_within(Duration::from_millis(300)).await.flatten();
+        assert_eq!(none.and_then(|event| event.message()), None);
+        cluster.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -306,63 +303,66 @@ async fn a_handler_may_ask_as_soon_as_a_client_is_ready() {
         greets: true,
         ..Asker::default()
     };
-    let cluster = Inside::of(3, handler).await;
-    for round in 0..6 {
-        let client = client(&cluster).await;
-        let at = |index: usize| client.at(cluster.url(index));
-        let mut stream = at(round).listen(None).await;
-        let request = stream.method("roots/list").await;
-        let says = format!("round{round}");
-        at(round + 1)
-            .respond(&request["id"], Kind::Roots.answer(&says))
-            .await;
-        let outcome = outcome(&client).await;
-        assert!(outcome.contains(&says), "{outcome}");
+    for cluster in Inside::stages(handler).await {
+        for round in 0..6 {
+            let client = client(&cluster).await;
+            let at = |index: usize| client.at(cluster.url(index));
+            let mut stream = at(round).listen(None).await;
+            let request = stream.method("roots/list").await;
+            let says = format!("round{round}");
+            at(round + 1)
+                .respond(&request["id"], Kind::Roots.answer(&says))
+                .await;
+            let outcome = outcome(&client).await;
+            assert!(outcome.contains(&says), "{outcome}");
+        }
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
     }
-    nothing_is_left(&cluster).await;
-    cluster.stop().await;
 }
 
 /// Over HTTP+SSE there is one stream, and everything goes there.
 #[tokio::test]
 async fn over_http_with_sse_questions_outside_a_call_come_on_the_one_stream() {
-    let cluster = Inside::of(3, Asker::default()).await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let opened = http.get(format!("{}/sse", cluster.url(0))).send().await;
-    let mut stream = EventStream::new(opened.expect("a stream"));
-    let endpoint = stream.next().await.expect("where to post").data.expect("a path");
-    let post = async |node: usize, message: Value| {
-        let url = format!("{}{endpoint}", cluster.url(node));
-        let answer = http.post(url).json(&message).send().await.expect("an answer");
-        assert_eq!(answer.status(), 202);
-    };
-    let request = |id: u32, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-    let info = json!({"name": "tests", "version": "1"});
-    let params = json!({"protocolVersion": "2024-11-05", "capabilities": {"roots": {}}, "clientInfo": info});
-    post(1, request(1, "initialize", params)).await;
-    stream.answer_to(&json!(1)).await;
-    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    post(2, ready).await;
-    post(1, request(2, "tools/call", call("ask_later", Kind::Roots))).await;
-    let mut seen = (None, false);
-    while seen.0.is_none() || !seen.1 {
-        let message = stream.next_message().await.expect("the stream goes on");
-        match message["method"].as_str() {
-            Some("roots/list") => seen.0 = Some(message["id"].clone()),
-            _ => seen.1 |= message["id"] == 2,
+    for cluster in Inside::stages(Asker::default()).await {
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let opened = http.get(format!("{}/sse", cluster.url(0))).send().await;
+        let mut stream = EventStream::new(opened.expect("a stream"));
+        let endpoint = stream.next().await.expect("where to post").data.expect("a path");
+        let post = async |node: usize, message: Value| {
+            let url = format!("{}{endpoint}", cluster.url(node));
+            let answer = http.post(url).json(&message).send().await.expect("an answer");
+            assert_eq!(answer.status(), 202);
+        };
+        let request = |id: u32, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let info = json!({"name": "tests", "version": "1"});
+        let params =
+            json!({"protocolVersion": "2024-11-05", "capabilities": {"roots": {}}, "clientInfo": info});
+        post(1, request(1, "initialize", params)).await;
+        stream.answer_to(&json!(1)).await;
+        let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        post(2, ready).await;
+        post(1, request(2, "tools/call", call("ask_later", Kind::Roots))).await;
+        let mut seen = (None, false);
+        while seen.0.is_none() || !seen.1 {
+            let message = stream.next_message().await.expect("the stream goes on");
+            match message["method"].as_str() {
+                Some("roots/list") => seen.0 = Some(message["id"].clone()),
+                _ => seen.1 |= message["id"] == 2,
+            }
         }
-    }
-    let answer = json!({"jsonrpc": "2.0", "id": seen.0, "result": Kind::Roots.answer("home")});
-    post(2, answer).await;
-    for id in 3.. {
-        let look = json!({"name": "outcome", "arguments": {}});
-        post(0, request(id, "tools/call", look)).await;
-        let response = stream.answer_to(&json!(id)).await.to_string();
-        if response.contains("home") {
-            break;
+        let answer = json!({"jsonrpc": "2.0", "id": seen.0, "result": Kind::Roots.answer("home")});
+        post(2, answer).await;
+        for id in 3.. {
+            let look = json!({"name": "outcome", "arguments": {}});
+            post(0, request(id, "tools/call", look)).await;
+            let response = stream.answer_to(&json!(id)).await.to_string();
+            if response.contains("home") {
+                break;
+            }
+            assert!(id < 1000, "{response}");
         }
-        assert!(id < 1000, "{response}");
+        drop(stream);
+        cluster.stop().await;
     }
-    drop(stream);
-    cluster.stop().await;
 }

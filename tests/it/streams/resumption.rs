@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::talker::{Talk, Talker};
 use crate::support::client::Client;
 use crate::support::inside::Inside;
+use crate::support::redis::Redis;
 use crate::support::sse::{Event, EventStream};
 
 const ROUNDS: usize = 1000;
@@ -74,23 +75,24 @@ async fn round(cluster: &Inside, client: &Client, round: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_thousand_rounds_nothing_is_lost_or_told_twice() {
-    let cluster = Inside::of(3, Talker).await;
-    // Sessions of their own: the streams of one are bounded.
-    let mut clients = Vec::new();
-    for _ in 0..AT_ONCE {
-        let client = cluster.client();
-        client.session().await;
-        clients.push(client);
+    for cluster in Inside::stages(Talker).await {
+        // Sessions of their own: the streams of one are bounded.
+        let mut clients = Vec::new();
+        for _ in 0..AT_ONCE {
+            let client = cluster.client();
+            client.session().await;
+            clients.push(client);
+        }
+        let rounds = futures::stream::iter(0..ROUNDS)
+            .map(|index| round(&cluster, &clients[index % AT_ONCE], index))
+            .buffer_unordered(AT_ONCE);
+        let live: usize = rounds.fold(0, async |sum, live| sum + live).await;
+        assert!(
+            live > ROUNDS,
+            "the clients came back to calls that still talked {live} times"
+        );
+        cluster.stop().await;
     }
-    let rounds = futures::stream::iter(0..ROUNDS)
-        .map(|index| round(&cluster, &clients[index % AT_ONCE], index))
-        .buffer_unordered(AT_ONCE);
-    let live: usize = rounds.fold(0, async |sum, live| sum + live).await;
-    assert!(
-        live > ROUNDS,
-        "the clients came back to calls that still talked {live} times"
-    );
-    cluster.stop().await;
 }
 
 /// The whole of a stream that somebody else reads, from its priming event on.
@@ -100,6 +102,12 @@ async fn read(mut stream: EventStream) -> Vec<String> {
     let (name, head) = last.rsplit_once('-').expect("<stream>-<number>");
     let head: u64 = head.parse().expect("a number");
     (0..=head).map(|number| format!("{name}-{number}")).collect()
+}
+
+/// The key of the log that has this event.
+async fn log(redis: &Redis, id: &str) -> String {
+    let (name, _) = id.rsplit_once('-').expect("<stream>-<number>");
+    redis.keys(&format!("events:*:{name}")).await.remove(0)
 }
 
 async fn cannot_be_resumed(client: &Client, id: &str) {
@@ -125,121 +133,129 @@ async fn numbers_after(client: &Client, id: &str) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_keeps_so_many_events_and_says_when_one_is_gone() {
-    let cluster = Inside::of(3, Talker).await;
-    let client = cluster.client();
-    let talk = Talk {
-        count: STREAM_EVENTS_MAX + 9,
-        ..BURST
-    };
-    let (_, stream) = client.stream("tools/call", talk.call()).await;
-    let ids = read(stream).await;
-    let head = STREAM_EVENTS_MAX + 10;
-    assert_eq!(
-        ids.len() as u64,
-        head + 1,
-        "the messages, the answer, the priming event"
-    );
-    // The oldest that is kept follows this one.
-    let oldest = usize::try_from(head - STREAM_EVENTS_MAX).expect("a place");
-    for node in 0..3 {
-        let client = client.at(cluster.url(node));
-        cannot_be_resumed(&client, &ids[0]).await;
-        cannot_be_resumed(&client, &ids[oldest - 1]).await;
-        let rest = numbers_after(&client, &ids[oldest]).await;
-        assert_eq!(rest, (head - STREAM_EVENTS_MAX + 1..=head).collect::<Vec<_>>());
+    for cluster in Inside::stages(Talker).await {
+        let client = cluster.client();
+        let talk = Talk {
+            count: STREAM_EVENTS_MAX + 9,
+            ..BURST
+        };
+        let (_, stream) = client.stream("tools/call", talk.call()).await;
+        let ids = read(stream).await;
+        let head = STREAM_EVENTS_MAX + 10;
+        assert_eq!(
+            ids.len() as u64,
+            head + 1,
+            "the messages, the answer, the priming event"
+        );
+        // The oldest that is kept follows this one.
+        let oldest = usize::try_from(head - STREAM_EVENTS_MAX).expect("a place");
+        for node in 0..3 {
+            let client = client.at(cluster.url(node));
+            cannot_be_resumed(&client, &ids[0]).await;
+            cannot_be_resumed(&client, &ids[oldest - 1]).await;
+            let rest = numbers_after(&client, &ids[oldest]).await;
+            assert_eq!(rest, (head - STREAM_EVENTS_MAX + 1..=head).collect::<Vec<_>>());
+        }
+        if let Some(redis) = cluster.redis() {
+            let fields = redis.command(&["HLEN", &log(redis, &ids[0]).await]).await.int();
+            assert!(
+                fields <= 1024 + 8,
+                "{fields} fields: the events, and what is known of them"
+            );
+        }
+        cluster.stop().await;
     }
-    let name = ids[0].split('-').next().unwrap_or_default();
-    let key = cluster.redis().keys(&format!("events:*:{name}")).await;
-    let fields = cluster.redis().command(&["HLEN", &key[0]]).await.int();
-    assert!(
-        fields <= 1024 + 8,
-        "{fields} fields: the events, and what is known of them"
-    );
-    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_keeps_so_many_bytes() {
-    let cluster = Inside::of(2, Talker).await;
-    let client = cluster.client();
-    let talk = Talk {
-        count: 12,
-        pause_us: 0,
-        bytes: 512 << 10,
-    };
-    let (_, stream) = client.stream("tools/call", talk.call()).await;
-    let ids = read(stream).await;
-    // Seven messages of half a MiB and some fit into 4 MiB, and the answer.
-    cannot_be_resumed(&client, &ids[4]).await;
-    let rest = numbers_after(&client, &ids[5]).await;
-    assert_eq!(rest, (6..=13).collect::<Vec<_>>());
-    let name = ids[0].split('-').next().unwrap_or_default();
-    let key = cluster.redis().keys(&format!("events:*:{name}")).await;
-    let bytes = cluster.redis().command(&["HGET", &key[0], "bytes"]).await.text();
-    let bytes: u64 = bytes.parse().expect("a number");
-    assert!(
-        bytes <= STREAM_BYTES_MAX && bytes > STREAM_BYTES_MAX / 2,
-        "{bytes} bytes"
-    );
-    cluster.stop().await;
+    for cluster in Inside::stages(Talker).await {
+        let client = cluster.client();
+        let talk = Talk {
+            count: 12,
+            pause_us: 0,
+            bytes: 512 << 10,
+        };
+        let (_, stream) = client.stream("tools/call", talk.call()).await;
+        let ids = read(stream).await;
+        // Seven messages of half a MiB and some fit into 4 MiB, and the answer.
+        cannot_be_resumed(&client, &ids[4]).await;
+        let rest = numbers_after(&client, &ids[5]).await;
+        assert_eq!(rest, (6..=13).collect::<Vec<_>>());
+        if let Some(redis) = cluster.redis() {
+            let bytes = redis
+                .command(&["HGET", &log(redis, &ids[0]).await, "bytes"])
+                .await
+                .text();
+            let bytes: u64 = bytes.parse().expect("a number");
+            assert!(
+                bytes <= STREAM_BYTES_MAX && bytes > STREAM_BYTES_MAX / 2,
+                "{bytes} bytes"
+            );
+        }
+        cluster.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_keeps_so_many_streams() {
-    let cluster = Inside::of(3, Talker).await;
-    let client = cluster.client();
-    let mut firsts = Vec::new();
-    for _ in 0..SESSION_STREAMS_MAX + 4 {
-        let (_, stream) = client.stream("tools/call", BURST.call()).await;
-        firsts.push(read(stream).await[0].clone());
+    for cluster in Inside::stages(Talker).await {
+        let client = cluster.client();
+        let mut firsts = Vec::new();
+        for _ in 0..SESSION_STREAMS_MAX + 4 {
+            let (_, stream) = client.stream("tools/call", BURST.call()).await;
+            firsts.push(read(stream).await[0].clone());
+        }
+        for gone in &firsts[..4] {
+            cannot_be_resumed(&client, gone).await;
+        }
+        for kept in [&firsts[4], firsts.last().expect("one")] {
+            assert_eq!(numbers_after(&client, kept).await, [1, 2, 3, 4]);
+        }
+        if let Some(redis) = cluster.redis() {
+            assert_eq!(redis.keys("events:*").await.len(), SESSION_STREAMS_MAX);
+        }
+        cluster.stop().await;
     }
-    for gone in &firsts[..4] {
-        cannot_be_resumed(&client, gone).await;
-    }
-    for kept in [&firsts[4], firsts.last().expect("one")] {
-        assert_eq!(numbers_after(&client, kept).await, [1, 2, 3, 4]);
-    }
-    let logs = cluster.redis().keys("events:*").await;
-    assert_eq!(logs.len(), SESSION_STREAMS_MAX);
-    cluster.stop().await;
 }
 
 /// What a session has said is its own, whoever knows an event's id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_of_another_session_never_replays_anything() {
-    let cluster = Inside::of(3, Talker).await;
-    let (owner, other) = (cluster.client(), cluster.client());
-    other.session().await;
-    let (_, stream) = owner.stream("tools/call", BURST.call()).await;
-    let over = read(stream).await;
-    let long = Talk {
-        count: 40,
-        pause_us: 50_000,
-        bytes: 0,
-    };
-    let (_, mut going) = owner.stream("tools/call", long.call()).await;
-    going.next().await;
-    let going_id = going.last_id().expect("an id").to_owned();
-    for node in 0..3 {
-        let other = other.at(cluster.url(node));
-        for id in over.iter().chain([&going_id]) {
-            cannot_be_resumed(&other, id).await;
+    for cluster in Inside::stages(Talker).await {
+        let (owner, other) = (cluster.client(), cluster.client());
+        other.session().await;
+        let (_, stream) = owner.stream("tools/call", BURST.call()).await;
+        let over = read(stream).await;
+        let long = Talk {
+            count: 40,
+            pause_us: 50_000,
+            bytes: 0,
+        };
+        let (_, mut going) = owner.stream("tools/call", long.call()).await;
+        going.next().await;
+        let going_id = going.last_id().expect("an id").to_owned();
+        for node in 0..3 {
+            let other = other.at(cluster.url(node));
+            for id in over.iter().chain([&going_id]) {
+                cannot_be_resumed(&other, id).await;
+            }
         }
-    }
-    // And whoever tried took the stream from nobody.
-    let mut next = number(&going.next().await.expect("an event"));
-    while let Some(event) = going
-        .next_within(std::time::Duration::from_millis(500))
-        .await
-        .flatten()
-    {
-        next += 1;
-        assert_eq!(number(&event), next);
-        if next > 10 {
-            break;
+        // And whoever tried took the stream from nobody.
+        let mut next = number(&going.next().await.expect("an event"));
+        while let Some(event) = going
+            .next_within(std::time::Duration::from_millis(500))
+            .await
+            .flatten()
+        {
+            next += 1;
+            assert_eq!(number(&event), next);
+            if next > 10 {
+                break;
+            }
         }
+        assert!(next > 10, "its stream goes on");
+        drop(going);
+        cluster.stop().await;
     }
-    assert!(next > 10, "its stream goes on");
-    drop(going);
-    cluster.stop().await;
 }

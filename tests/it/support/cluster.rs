@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use futures::future::join_all;
 
 use super::balancer::Balancer;
+use super::calls::no_call_is_left;
 use super::client::Client;
 use super::node::{Node, NodeOptions, example};
 use super::redis::Redis;
 
-/// One Redis, and nodes `node-0`, `node-1`, … on it.
+/// One Redis, and nodes `node-0`, `node-1`, … on it; or one node with the store in memory.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
-    redis: Redis,
+    redis: Option<Redis>,
     env: Vec<(String, String)>,
     program: PathBuf,
     /// Nodes whose place another has taken: what they said may be asked for.
@@ -24,6 +25,16 @@ impl Cluster {
     /// Starts `count` nodes on a Redis of their own, and waits until all are live.
     pub(crate) async fn of(count: usize) -> Self {
         Self::with(count, &[]).await
+    }
+
+    /// Where streams have to work: three nodes on Redis, and one with the store in memory.
+    pub(crate) async fn stages() -> [Self; 2] {
+        [Self::of(3).await, Self::alone(&[]).await]
+    }
+
+    /// One node with the store in memory.
+    pub(crate) async fn alone(env: &[(&str, &str)]) -> Self {
+        Self::start(Path::new(env!("CARGO_BIN_EXE_mcp-server")), None, 1, env).await
     }
 
     /// The same with more environment for every node.
@@ -38,11 +49,15 @@ impl Cluster {
 
     /// The same of another program that takes the same settings.
     pub(crate) async fn running(program: &Path, count: usize, env: &[(&str, &str)]) -> Self {
+        Self::start(program, Some(Redis::start().await), count, env).await
+    }
+
+    async fn start(program: &Path, redis: Option<Redis>, count: usize, env: &[(&str, &str)]) -> Self {
         let mut cluster = Self {
             program: program.into(),
             former: Vec::new(),
             nodes: Vec::new(),
-            redis: Redis::start().await,
+            redis,
             env: env
                 .iter()
                 .map(|&(name, value)| (name.into(), value.into()))
@@ -95,6 +110,11 @@ impl Cluster {
         &self.nodes[index]
     }
 
+    /// Node number `turn`, counted round and round.
+    pub(crate) fn turn(&self, turn: usize) -> &Node {
+        &self.nodes[turn % self.nodes.len()]
+    }
+
     /// All nodes, those that were killed too.
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -102,7 +122,12 @@ impl Cluster {
 
     /// The Redis they share.
     pub(crate) const fn redis(&self) -> &Redis {
-        &self.redis
+        self.redis.as_ref().expect("the nodes share a Redis")
+    }
+
+    /// Waits until no call runs, and none is known in Redis.
+    pub(crate) async fn no_call_is_left(&self) {
+        no_call_is_left(&self.urls(), self.redis.as_ref()).await;
     }
 
     /// The URLs of all nodes.
@@ -127,7 +152,11 @@ impl Cluster {
     }
 
     fn options(&self, index: usize) -> NodeOptions {
-        let mut options = NodeOptions::on(self.redis.url()).env("NODE_ID", format!("node-{index}"));
+        let mut options = match &self.redis {
+            Some(redis) => NodeOptions::on(redis.url()),
+            None => NodeOptions::default(),
+        };
+        options = options.env("NODE_ID", format!("node-{index}"));
         options.env.extend(self.env.iter().cloned());
         options
     }
