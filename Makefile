@@ -9,12 +9,12 @@ NEXTEST_PROFILE := default
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test conformance faults manifests lint fmt tools clean
+.PHONY: help setup build run test conformance faults configs image compose-test manifests lint fmt tools clean
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: ## Install what the tests need: Redis, HAProxy, the official clients and conformance suite
+setup: ## Install what the tests need: Redis, balancers, the official clients and conformance suite
 	@sh .ci/setup
 
 build: ## Build the server as it is shipped
@@ -41,6 +41,15 @@ faults: setup ## Run it ten times against three nodes, of which one is killed ev
 	$(CARGO) build --locked $(FEATURES) --example everything
 	@$(CONFORMANCE) --faults 10
 
+configs: setup ## Check what is in deploy/, the Dockerfile and the compose file, each by its own tool
+	@.ci/configs
+
+image: ## Build the container image
+	docker build -t anynode/mcp-server:latest --build-arg REVISION="$$(git rev-parse HEAD)" .
+
+compose-test: setup ## Test what needs Docker: the image, compose as it scales under twenty clients, systemd
+	@.ci/compose-test
+
 manifests: ## Check k8s/ and ecs/ against schemas, a fake AWS, Prometheus and the server
 	@sh .ci/setup packages
 	$(CARGO) build --locked $(FEATURES) --bin mcp-server
@@ -57,5 +66,5 @@ tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
 
 clean: ## Remove what was built and installed inside the repository
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules \
+	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules deploy/.venv \
 	    tests/manifests/.venv tests/manifests/node_modules

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use listenfd::ListenFd;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -45,12 +46,32 @@ enum Kind {
 }
 
 impl Listener {
-    /// Listens where the settings say.
+    /// Listens on the socket that systemd passed, or else where the settings say.
     pub(super) async fn bind(settings: &Settings) -> Result<Self, AppError> {
+        if let Some(listener) = Self::passed()? {
+            return Ok(listener);
+        }
         match settings.host.strip_prefix(UNIX) {
             Some(path) => Self::bind_unix(path.into()),
             None => Self::bind_tcp(&settings.host, settings.port).await,
         }
+    }
+
+    /// The first socket of a socket unit. It stays open while the node is started again: connections wait meanwhile.
+    fn passed() -> Result<Option<Self>, AppError> {
+        let failed = |source| AppError::Listen {
+            address: "the socket that was passed (LISTEN_FDS)".to_owned(),
+            source,
+        };
+        let socket = ListenFd::from_env().take_tcp_listener(0).map_err(failed)?;
+        let Some(socket) = socket else { return Ok(None) };
+        socket.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(socket).map_err(failed)?;
+        let address = format!("http://{}", listener.local_addr().map_err(failed)?);
+        Ok(Some(Self {
+            kind: Kind::Tcp(listener),
+            address,
+        }))
     }
 
     async fn bind_tcp(host: &str, port: u16) -> Result<Self, AppError> {

@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use rmcp::ServerHandler;
+use sd_notify::NotifyState;
 
 use super::{CliError, Exit, print};
 use crate::app::signal::told_to_stop;
@@ -26,8 +27,21 @@ pub async fn run<H: ServerHandler>(settings: Settings, make: impl FnOnce() -> H)
         _stop = &mut told => return Ok(Exit::Ok),
     };
     print::answer(&greeting(&node, guarded))?;
+    tell_systemd(NotifyState::Ready);
+    let told = async {
+        let stop = told.await;
+        tell_systemd(NotifyState::Stopping);
+        stop
+    };
     node.run_until(told).await?;
     Ok(Exit::Ok)
+}
+
+/// Tells systemd how far the node is, if it runs as a unit of `Type=notify`.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 /// Where the node listens, which store it uses, how to try it, and how to add Redis.

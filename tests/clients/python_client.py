@@ -32,18 +32,19 @@ class Complaints(logging.Handler):
 
 
 @contextlib.asynccontextmanager
-async def connected(url, mode):
-    """A connected client. Both lines name their methods alike."""
+async def connected(url, mode, http=None):
+    """A connected client, over `http` if that is given. Both lines name their methods alike."""
+    from mcp.client.streamable_http import streamable_http_client
+
     if hasattr(mcp, "Client"):
-        async with mcp.Client(url, mode=MODES[mode]) as client:
+        server = streamable_http_client(url, http_client=http) if http else url
+        async with mcp.Client(server, mode=MODES[mode]) as client:
             modern = client.protocol_version == "2026-07-28"
             assert modern == (mode != "legacy"), client.protocol_version
             yield client
         return
-    from mcp.client.streamable_http import streamable_http_client
-
     assert mode == "legacy", f"the 1.x line has no mode {mode}"
-    async with streamable_http_client(url) as (read, write, *_):
+    async with streamable_http_client(url, http_client=http) as (read, write, *_):
         async with mcp.ClientSession(read, write) as session:
             await session.initialize()
             yield session
@@ -123,4 +124,5 @@ async def main():
     print(f"ok mcp {version('mcp')} {mode} {SESSIONS * ROUNDS} rounds")
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

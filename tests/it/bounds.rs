@@ -2,4 +2,5 @@
 
 mod idle_streams;
 mod leftovers;
+mod redis_memory;
 mod slow_readers;

@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod balancers;
 mod bounds;
 mod cli;
 mod copies;

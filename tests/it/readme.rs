@@ -1,6 +1,7 @@
-//! README.md agrees with the program: settings, errors, metrics, tools, exit codes, and the example.
+//! README.md and deploy/ agree with the program: settings, errors, metrics, tools, exit codes, and the example.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anynode::cli::Exit;
 use anynode::config::DEFAULTS_TOML;
@@ -9,6 +10,8 @@ use serde_json::json;
 
 use crate::support::client::{Client, LEGACY};
 use crate::support::node::{Node, NodeOptions};
+
+mod deploy;
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/own_tools.rs");
@@ -253,22 +256,40 @@ fn curl_opens_sessions_of_the_newest_revision_that_has_them() {
 
 #[test]
 fn files_and_headings_that_are_linked_exist() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let anchors: BTreeSet<_> = README
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| {
-            line.trim_start_matches(['#', ' '])
-                .to_lowercase()
-                .replace(' ', "-")
-        })
-        .collect();
-    for part in README.split("](").skip(1) {
+    assert_links("README.md");
+    assert_links("deploy/README.md");
+}
+
+/// Each link of this page leads somewhere: to a file, and to a heading of it.
+fn assert_links(page: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = read(&page);
+    for part in text.split("](").skip(1) {
         let target = part.split(')').next().unwrap_or_default();
-        match target.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.contains(anchor), "no heading for #{anchor}"),
-            None if target.starts_with("https://") => {}
-            None => assert!(root.join(target).exists(), "{target} is not there"),
+        if target.starts_with("https://") {
+            continue;
         }
+        let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+        let file = match file {
+            "" => page.clone(),
+            file => page.with_file_name(file),
+        };
+        assert!(file.exists(), "{target} is not there");
+        let found = heading.is_empty() || headings(&read(&file)).contains(heading);
+        assert!(found, "no heading for {target}");
     }
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn headings(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        line.trim_start_matches(['#', ' '])
+            .to_lowercase()
+            .replace(' ', "-")
+    };
+    lines.map(anchor).collect()
 }

@@ -5,3 +5,4 @@ mod listen;
 mod logs;
 mod stop;
 mod store;
+mod systemd;

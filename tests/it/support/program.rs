@@ -1,8 +1,10 @@
 //! `mcp-server` as a user meets it at a prompt: what it prints on stdout and on stderr, and its exit code.
 
 use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use tempfile::TempDir;
@@ -11,6 +13,9 @@ use super::process::{Process, Signal, eventually};
 
 /// How the greeting names the address.
 const LISTENS: &str = "listens on";
+/// Hands on the socket that it has for its own stdout as systemd does, and becomes the program.
+const PASSING: &str =
+    r#"exec 3>&1 >stdout; LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$0""#;
 /// How the greeting introduces the last of its lines.
 const TRY: &str = "try it";
 
@@ -62,17 +67,31 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it, and waits for nothing.
     pub(crate) fn start(arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-server"));
+        command.args(arguments);
+        Self::spawn(command, env, |file| file.into())
+    }
+
+    /// Starts a node that has this socket from whoever started it, and waits until it has greeted.
+    pub(crate) async fn serve_passed(socket: &TcpListener, env: &[(&str, &str)]) -> Self {
+        let socket: OwnedFd = socket.try_clone().expect("a socket can be shared").into();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", PASSING, env!("CARGO_BIN_EXE_mcp-server")]);
+        let program = Self::spawn(command, env, |_stdout| socket.into());
+        program.greeted().await;
+        program
+    }
+
+    fn spawn(mut command: Command, env: &[(&str, &str)], stdout: impl FnOnce(File) -> Stdio) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = |name: &str| File::create(dir.path().join(name)).expect("a file for what it prints");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-server"));
         command
-            .args(arguments)
             .current_dir(dir.path())
             .env_clear()
             .env("RUST_BACKTRACE", "1")
             .env("HOST", "127.0.0.1")
             .envs(env.iter().copied())
-            .stdout(file("stdout"))
+            .stdout(stdout(file("stdout")))
             .stderr(file("stderr"));
         let process = Process::spawn_writing(command, &dir.path().join("stderr"), "cargo build");
         Self {

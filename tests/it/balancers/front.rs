@@ -1,0 +1,251 @@
+//! Balancers other than the tests' own, with their configurations from `deploy/` as they are: only addresses are put in.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::support::cluster::Cluster;
+use crate::support::process::{Process, eventually, free_port};
+
+/// Another test may take a port between choosing and binding.
+const STARTS_MAX: usize = 5;
+/// Where the configurations listen.
+const LISTENS: &str = "8080";
+/// What Traefik reads at its start: where to listen, and the name of the other file.
+const TRAEFIK: &str = "traefik.yml";
+
+/// Which balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Haproxy,
+    Nginx,
+    Caddy,
+    Traefik,
+    Envoy,
+}
+
+/// To which node it gives a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// The next.
+    RoundRobin,
+    /// That of its session.
+    SessionHash,
+}
+
+impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Caddy,
+        Self::Traefik,
+        Self::Envoy,
+    ];
+
+    /// Its configuration in `deploy/`.
+    const fn file(self, spread: Spread) -> &'static str {
+        match (self, spread) {
+            (Self::Haproxy, Spread::RoundRobin) => "haproxy/round-robin.cfg",
+            (Self::Haproxy, Spread::SessionHash) => "haproxy/session-hash.cfg",
+            (Self::Nginx, Spread::RoundRobin) => "nginx/round-robin.conf",
+            (Self::Nginx, Spread::SessionHash) => "nginx/session-hash.conf",
+            (Self::Caddy, Spread::RoundRobin) => "caddy/round-robin.Caddyfile",
+            (Self::Caddy, Spread::SessionHash) => "caddy/session-hash.Caddyfile",
+            (Self::Traefik, Spread::RoundRobin) => "traefik/round-robin.yml",
+            (Self::Traefik, Spread::SessionHash) => "traefik/session-hash.yml",
+            (Self::Envoy, Spread::RoundRobin) => "envoy/round-robin.yaml",
+            (Self::Envoy, Spread::SessionHash) => "envoy/session-hash.yaml",
+        }
+    }
+
+    fn command(self, file: &Path, dir: &Path) -> Command {
+        let mut command = match self {
+            Self::Haproxy => {
+                let mut command = Command::new("haproxy");
+                command.arg("-db").arg("-f").arg(file);
+                command
+            }
+            Self::Nginx => {
+                let mut command = Command::new("nginx");
+                let run = format!("daemon off; pid {};", dir.join("pid").display());
+                command.args(["-e", "stderr", "-g", &run, "-p"]);
+                command.arg(dir).arg("-c").arg(file);
+                command
+            }
+            Self::Caddy => {
+                let mut command = Command::new(installed("caddy"));
+                command
+                    .args(["run", "--adapter", "caddyfile", "--config"])
+                    .arg(file);
+                command
+                    .env("HOME", dir)
+                    .env("XDG_DATA_HOME", dir)
+                    .env("XDG_CONFIG_HOME", dir);
+                command
+            }
+            Self::Traefik => {
+                let mut command = Command::new(installed("traefik"));
+                command.arg("--configFile").arg(dir.join(TRAEFIK));
+                command
+            }
+            Self::Envoy => {
+                let mut command = Command::new(installed("envoy"));
+                // Without it two cannot run at once.
+                command.args([
+                    "--use-dynamic-base-id",
+                    "--concurrency",
+                    "2",
+                    "--log-level",
+                    "warn",
+                    "-c",
+                ]);
+                command.arg(file);
+                command
+            }
+        };
+        // Some are among the system's programs, where a user's own PATH may not look.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
+        command
+    }
+}
+
+/// A program that `make setup` installs for the configurations.
+fn installed(program: &str) -> PathBuf {
+    let path = deploy().join(".venv/bin").join(program);
+    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+    path
+}
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+/// A balancer in front of a cluster of three, killed when dropped.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) kind: Kind,
+    port: u16,
+    process: Mutex<Process>,
+    _dir: TempDir,
+}
+
+impl Front {
+    /// Starts it, and waits until a node has answered through it.
+    pub(super) async fn start(kind: Kind, spread: Spread, cluster: &Cluster) -> Self {
+        Self::start_with(kind, spread, cluster, &[]).await
+    }
+
+    /// The same, with some words of the configuration replaced by others.
+    pub(super) async fn start_with(
+        kind: Kind,
+        spread: Spread,
+        cluster: &Cluster,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        for _ in 0..STARTS_MAX {
+            let front = Self::spawn(kind, spread, cluster, changes);
+            let up = eventually(&format!("{kind:?} answers"), || async {
+                if front.process.lock().expect("no panic so far").ended().is_some() {
+                    return Some(false);
+                }
+                // A request without a session: any node answers it with 400, and the balancer itself with 503.
+                let sent = reqwest::Client::new().post(format!("{}/mcp", front.url()));
+                let answer = sent
+                    .header("content-type", "application/json")
+                    .body("{}")
+                    .send()
+                    .await
+                    .ok()?;
+                (answer.status() == 400).then_some(true)
+            })
+            .await;
+            if up {
+                return front;
+            }
+            let log = front.log();
+            assert!(log.contains("in use"), "{kind:?} ended at once. It said:\n{log}");
+        }
+        panic!("no port could be had for {kind:?}");
+    }
+
+    /// `http://127.0.0.1:<port>`
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Everything it printed so far.
+    pub(super) fn log(&self) -> String {
+        self.process.lock().expect("no panic so far").log()
+    }
+
+    fn spawn(kind: Kind, spread: Spread, cluster: &Cluster, changes: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let given = deploy().join(kind.file(spread));
+        // Envoy goes by the end of the name.
+        let file = dir.path().join(given.file_name().expect("a name"));
+        let mut text = read(&given);
+        for (old, new) in changes {
+            assert!(text.contains(old), "the configuration says {old}");
+            text = text.replace(old, new);
+        }
+        let text = at_nodes(kind, text, cluster);
+        if kind == Kind::Traefik {
+            write(&file, &text);
+            let named = read(&deploy().join("traefik").join(TRAEFIK));
+            let other = "/etc/traefik/round-robin.yml";
+            assert!(named.contains(other), "{TRAEFIK} names {other}");
+            let named = named.replace(other, &file.display().to_string());
+            write(&dir.path().join(TRAEFIK), &on_port(named, port));
+        } else {
+            write(&file, &on_port(text, port));
+        }
+        let command = kind.command(&file, dir.path());
+        Self {
+            kind,
+            port,
+            process: Mutex::new(Process::spawn(
+                command,
+                &dir.path().join("log"),
+                "run `make setup`",
+            )),
+            _dir: dir,
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("the configuration is there")
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("the configuration can be written");
+}
+
+/// The configuration, listening on this port.
+fn on_port(text: String, port: u16) -> String {
+    assert!(text.contains(LISTENS), "the configuration listens on {LISTENS}");
+    text.replace(LISTENS, &port.to_string())
+}
+
+/// The configuration with the addresses of these nodes.
+fn at_nodes(kind: Kind, mut text: String, cluster: &Cluster) -> String {
+    for (index, node) in cluster.nodes().iter().enumerate() {
+        let there = format!("10.0.0.1{}", index + 1);
+        let (given, here) = match kind {
+            Kind::Envoy => (
+                format!("address: {there}, port_value: 3000"),
+                format!("address: 127.0.0.1, port_value: {}", node.port()),
+            ),
+            _ => (format!("{there}:3000"), format!("127.0.0.1:{}", node.port())),
+        };
+        assert!(text.contains(&given), "the configuration names node {index}");
+        text = text.replace(&given, &here);
+    }
+    assert!(!text.contains("10.0.0."), "the configuration names more nodes");
+    text
+}
