@@ -107,6 +107,14 @@ impl Slot {
         self.retired.get().copied()
     }
 
+    /// Whether it keeps a session that had the id of this one before.
+    #[must_use]
+    pub fn keeps_another(&self, record: &SessionRecord) -> bool {
+        self.live.get().is_some_and(|live| {
+            live.record.created_at_ms != record.created_at_ms || live.record.principal != record.principal
+        })
+    }
+
     /// Moves the epoch on: what was read until now is not to be trusted.
     pub fn distrust(&self) {
         self.doubt(unix_ms());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Answer;
 use crate::support::cluster::Cluster;
-use crate::support::process::eventually;
+use crate::support::process::{eventually, within};
 use crate::support::sse::{Event, EventStream};
 
 mod clients;
@@ -401,4 +401,58 @@ async fn a_key_of_the_clients_own_opens_one_session_on_any_node() {
     assert_eq!(thief.status(), 404, "it is bound to whoever opened it");
     let sessions = cluster.redis().keys("session:*").await;
     assert_eq!(sessions, [format!("session:{key}")]);
+}
+
+/// Whoever has the key of a session that has expired may open another under it, and the first has no part in that.
+#[tokio::test]
+async fn a_key_that_is_used_again_by_another_opens_another_session() {
+    let env = [
+        ("MCP_SSE__CLIENT_KEYS", "true"),
+        ("MCP_SSE__CONTINUE", "true"),
+        ("MCP_SESSION__TTL", "2s"),
+        ("MCP_AUTH__TOKENS__ALICE", "alices-long-enough-token"),
+        ("MCP_AUTH__TOKENS__BOB", "bobs-long-enough-token"),
+    ];
+    let (alice, bob) = ("alices-long-enough-token", "bobs-long-enough-token");
+    let cluster = Cluster::with(2, &env).await;
+    let key = "aKeyThatNobodyGuesses_0123456789-abcdef";
+    let url = |node: usize, path: &str| format!("{}{path}?sessionId={key}", cluster.node(node).url());
+    let open_as = async |node: usize, token: &str| {
+        let request = http()
+            .get(url(node, "/sse"))
+            .header("accept", "text/event-stream");
+        EventStream::new(request.bearer_auth(token).send().await.expect("the node answers"))
+    };
+    let post_as = async |node: usize, token: &str, message: &Value| {
+        let request = http()
+            .post(url(node, "/messages"))
+            .bearer_auth(token)
+            .json(message);
+        request.send().await.expect("the node answers").status().as_u16()
+    };
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+
+    let alices = open_as(0, alice).await;
+    assert_eq!(post_as(0, alice, &ready).await, 202);
+    assert_eq!(post_as(0, alice, &ping).await, 202);
+    drop(alices);
+    eventually("Alice's session has expired", || async {
+        let left = cluster.redis().keys("session:*").await;
+        left.is_empty().then_some(())
+    })
+    .await;
+    let bobs = open_as(1, bob).await;
+    assert_eq!(post_as(1, bob, &ready).await, 202);
+    // Node 0 keeps what it knew for 30 s at most, though Alice never stops to use it.
+    within(
+        Duration::from_secs(45),
+        "node 0 knows whose session it is",
+        || async {
+            let answers = (post_as(0, alice, &ping).await, post_as(0, bob, &ping).await);
+            (answers == (404, 202)).then_some(())
+        },
+    )
+    .await;
+    drop(bobs);
 }

@@ -94,6 +94,13 @@ impl Inner {
                 drop(self.registry.retire(id, slot, Retired::NotKept));
                 Ok(Loaded::Known(Arc::new(live)))
             }
+            Ok(Some(record)) if slot.keeps_another(&record) => {
+                // A client's own key has opened another session since: what is open belongs to the one that has expired.
+                if let Some(former) = self.registry.retire(id, slot, Retired::NotKept) {
+                    former.ended.cancel();
+                }
+                Ok(Loaded::Outdated)
+            }
             Ok(Some(record)) => {
                 let make = |record| self.restore(id, record, now_ms);
                 match self.registry.keep(slot, epoch, now_ms, record, &make) {
