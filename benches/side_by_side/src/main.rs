@@ -24,6 +24,9 @@ struct Options {
     /// Where the figures go: report.json, report.md, report.svg
     #[arg(long, default_value = "benches/results")]
     out: PathBuf,
+    /// Where callgrind's own files go, for callgrind_annotate
+    #[arg(long, default_value = "target/side-by-side/callgrind")]
+    keep: PathBuf,
     /// How often each server does each work
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -155,7 +158,8 @@ async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -
                 .filter(|server| *server != Server::TypeScript);
             for server in compiled.filter(|server| server.speaks(era)) {
                 eprintln!("instructions of {}, {era:?}", server.name());
-                let measured = instructions::measure(starter, server, era, options.times(3000)).await;
+                let measured =
+                    instructions::measure(starter, server, era, options.times(3000), &options.keep).await;
                 report
                     .instructions
                     .push(measured.with_context(|| format!("{} under callgrind", server.name()))?);

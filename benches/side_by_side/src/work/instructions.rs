@@ -29,7 +29,8 @@ pub fn can_be_counted() -> bool {
         .is_ok()
 }
 
-/// Runs the server under callgrind twice, with more calls the second time, so that its start does not count.
+/// Runs the server under callgrind twice, with more calls the second time, so that its start does not count. What callgrind
+/// wrote of the longer run goes to `keep`, for `callgrind_annotate`.
 ///
 /// # Errors
 /// When callgrind is missing, or a call fails.
@@ -38,9 +39,13 @@ pub async fn measure(
     server: Server,
     era: Era,
     calls: usize,
+    keep: &Path,
 ) -> anyhow::Result<Instructions> {
-    let few = total(starter, server, era, calls / 10).await?;
-    let many = total(starter, server, era, calls + calls / 10).await?;
+    let dir = tempfile::tempdir()?;
+    std::fs::create_dir_all(keep)?;
+    let kept = keep.canonicalize()?.join(format!("callgrind.{server:?}.{era:?}"));
+    let few = total(starter, server, era, calls / 10, &dir.path().join("few")).await?;
+    let many = total(starter, server, era, calls + calls / 10, &kept).await?;
     Ok(Instructions {
         server,
         era,
@@ -49,9 +54,13 @@ pub async fn measure(
 }
 
 /// All instructions of a run with this many calls.
-async fn total(starter: &mut Starter, server: Server, era: Era, calls: usize) -> anyhow::Result<f64> {
-    let dir = tempfile::tempdir()?;
-    let file = dir.path().join("callgrind");
+async fn total(
+    starter: &mut Starter,
+    server: Server,
+    era: Era,
+    calls: usize,
+    file: &Path,
+) -> anyhow::Result<f64> {
     starter.under = ["valgrind", "--tool=callgrind", "--quiet"]
         .map(Into::into)
         .to_vec();
@@ -69,7 +78,7 @@ async fn total(starter: &mut Starter, server: Server, era: Era, calls: usize) ->
     }
     drop(clients);
     running.process.stop().await?;
-    read_total(&file)
+    read_total(file)
 }
 
 fn read_total(file: &Path) -> anyhow::Result<f64> {
