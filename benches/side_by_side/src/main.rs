@@ -21,6 +21,12 @@ struct Options {
     /// anynode's program
     #[arg(long, default_value = "target/release/mcp-server")]
     anynode: PathBuf,
+    /// Another build of anynode, to measure beside it
+    #[arg(long)]
+    other: Option<PathBuf>,
+    /// A setting of anynode's, such as MCP_LOG__LEVEL=warn
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
     /// Where the figures go: report.json, report.md, report.svg
     #[arg(long, default_value = "benches/results")]
     out: PathBuf,
@@ -97,8 +103,9 @@ async fn main() -> anyhow::Result<()> {
     if options.wants(Part::Instructions) && !instructions::can_be_counted() {
         bail!("valgrind is missing, which counts instructions: install it, or name other parts with --only");
     }
-    let mut starter =
-        Starter::new(Cores::take()?, &options.anynode).context("build anynode first: make build")?;
+    let (anynode, other) = (&options.anynode, options.other.as_deref());
+    let mut starter = Starter::new(Cores::take()?, anynode, other, &options.settings)
+        .context("build anynode first: make build")?;
     let mut report = Report {
         setting: setting(options.rounds, options.seconds),
         ..Report::default()
@@ -156,7 +163,10 @@ async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -
             let compiled = Server::ALL
                 .into_iter()
                 .filter(|server| *server != Server::TypeScript);
-            for server in compiled.filter(|server| server.speaks(era)) {
+            let servers: Vec<_> = compiled
+                .filter(|server| server.speaks(era) && starter.has(*server))
+                .collect();
+            for server in servers {
                 eprintln!("instructions of {}, {era:?}", server.name());
                 let measured =
                     instructions::measure(starter, server, era, options.times(3000), &options.keep).await;
@@ -183,7 +193,9 @@ async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -
 
 /// Every server does the work in each round, in the other order each time.
 async fn rates(work: Work, rounds: usize, starter: &mut Starter, span: Span) -> anyhow::Result<Rates> {
-    let servers = Server::ALL.into_iter().filter(|server| work.suits(*server));
+    let servers = Server::ALL
+        .into_iter()
+        .filter(|server| work.suits(*server) && starter.has(*server));
     let mut servers: Vec<_> = servers
         .map(|server| Rate {
             server,

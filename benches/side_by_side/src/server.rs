@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 use tokio::process::Command;
 
@@ -18,6 +19,8 @@ pub enum Server {
     AnynodeMemory,
     /// anynode, its sessions in Redis.
     AnynodeRedis,
+    /// Another build of anynode, its sessions in memory; only when one is named.
+    AnynodeOther,
     /// tower-mcp, its sessions in memory.
     TowerMcp,
     /// rmcp's own HTTP server, with sessions.
@@ -40,10 +43,11 @@ pub enum Era {
 
 impl Server {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Axum,
         Self::AnynodeMemory,
         Self::AnynodeRedis,
+        Self::AnynodeOther,
         Self::TowerMcp,
         Self::RmcpSessions,
         Self::RmcpStateless,
@@ -51,7 +55,7 @@ impl Server {
     ];
 
     /// Those of anynode.
-    pub const OURS: [Self; 2] = [Self::AnynodeMemory, Self::AnynodeRedis];
+    pub const OURS: [Self; 3] = [Self::AnynodeMemory, Self::AnynodeRedis, Self::AnynodeOther];
 
     /// What tables call it.
     #[must_use]
@@ -60,6 +64,7 @@ impl Server {
             Self::Axum => "plain axum JSON",
             Self::AnynodeMemory => "anynode, memory",
             Self::AnynodeRedis => "anynode, Redis",
+            Self::AnynodeOther => "anynode, other build",
             Self::TowerMcp => "tower-mcp 0.25",
             Self::RmcpSessions => "rmcp 3.9, sessions",
             Self::RmcpStateless => "rmcp 3.9, stateless",
@@ -91,6 +96,10 @@ pub struct Starter {
     pub cores: Cores,
     /// anynode's program.
     anynode: PathBuf,
+    /// Another build of it.
+    other: Option<PathBuf>,
+    /// What is set in the environment of either.
+    settings: Vec<(String, String)>,
     /// The directory of the other servers' programs.
     peers: PathBuf,
     /// The root of this crate.
@@ -115,16 +124,33 @@ impl Starter {
     ///
     /// # Errors
     /// When this program does not know where it is, or there is no such program.
-    pub fn new(cores: Cores, anynode: &Path) -> anyhow::Result<Self> {
+    pub fn new(
+        cores: Cores,
+        anynode: &Path,
+        other: Option<&Path>,
+        settings: &[String],
+    ) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
+        let pairs = settings.iter().map(|setting| setting.split_once('='));
+        let pairs = pairs.map(|pair| pair.context("a setting is NAME=VALUE"));
         Ok(Self {
             cores,
             anynode: anynode.canonicalize()?,
+            other: other.map(Path::canonicalize).transpose()?,
+            settings: pairs
+                .map(|pair| pair.map(|(name, value)| (name.into(), value.into())))
+                .collect::<anyhow::Result<_>>()?,
             peers: own.parent().unwrap_or(&own).to_owned(),
             root: Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),
             under: Vec::new(),
             streams: false,
         })
+    }
+
+    /// Whether this server takes part.
+    #[must_use]
+    pub fn has(&self, server: Server) -> bool {
+        server != Server::AnynodeOther || self.other.is_some()
     }
 
     /// Starts a server, with a Redis of its own if it needs one.
@@ -142,6 +168,10 @@ impl Starter {
         let port = free_port()?;
         let process = match server {
             Server::AnynodeMemory | Server::AnynodeRedis => self.node(url.as_deref(), &[]).await?,
+            Server::AnynodeOther => {
+                let other = self.other.as_deref().context("no other build is named")?;
+                self.build(other, None, &[]).await?
+            }
             Server::Axum => self.peer("peer-axum", port, "").await?,
             Server::TowerMcp => self.peer("peer-tower-mcp", port, "").await?,
             Server::RmcpSessions => self.peer("peer-rmcp", port, "sessions").await?,
@@ -166,8 +196,17 @@ impl Starter {
     /// # Errors
     /// When it cannot be started.
     pub async fn node(&self, redis_url: Option<&str>, settings: &[(&str, &str)]) -> anyhow::Result<Process> {
+        self.build(&self.anynode, redis_url, settings).await
+    }
+
+    async fn build(
+        &self,
+        program: &Path,
+        redis_url: Option<&str>,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Process> {
         let port = free_port()?;
-        let mut command = self.command(&self.anynode);
+        let mut command = self.command(program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MCP_") || name == "NODE_ID" {
                 command.env_remove(name);
@@ -179,6 +218,7 @@ impl Starter {
         command
             .env("MCP_DRAIN__DELAY", "0s")
             .env("MCP_DRAIN__DEADLINE", "1s");
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.envs(settings.iter().copied());
         Process::start(command, port).await
     }
