@@ -42,7 +42,7 @@ faults: setup ## Run it ten times against three nodes, of which one is killed ev
 	$(CARGO) build --locked $(FEATURES) --example everything
 	@$(CONFORMANCE) --faults 10
 
-bench: setup build ## Measure it beside other servers: half an hour on an idle machine; FAST=1 for a try
+bench: setup build ## Measure it beside other servers, a quarter of an hour; FAST=1 for a try
 	$(CARGO) build --locked --release --manifest-path benches/side_by_side/Cargo.toml --target-dir $(TARGET)/side-by-side
 	$(TARGET)/side-by-side/release/side-by-side --anynode $(TARGET)/release/mcp-server \
 	    --keep $(TARGET)/side-by-side/callgrind \
