@@ -7,10 +7,20 @@ use crate::server::{Era, Server};
 use crate::statistics::Latency;
 use crate::work::calls::Work;
 
+/// How busy a server is at least that does all it can.
+const BUSY_PERCENT_MIN: f64 = 85.0;
+
 /// The whole report, as Markdown that also reads well on a terminal.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
+    if let Some(least) = busy_least(report) {
+        let _ok = writeln!(
+            out,
+            "\nSome servers ran only {least:.0} % of the time: other programs were in the way. Rates, and how long answers took, \
+             say little then; `server CPU` and instructions still do."
+        );
+    }
     for rates in &report.rates {
         rate_table(&mut out, report, rates);
     }
@@ -43,6 +53,16 @@ pub fn text(report: &Report) -> String {
         }
     }
     out
+}
+
+/// How busy the idlest server was at quick calls, in percent, if that is not busy enough: with 256 clients each of them always
+/// has something to do.
+fn busy_least(report: &Report) -> Option<f64> {
+    let full = |rates: &&Rates| matches!(rates.work, Work::Echo { connections: 256, .. });
+    let servers = report.rates.iter().filter(full).flat_map(|rates| &rates.servers);
+    let busy = servers.map(|rate| rate.median(|sample| sample.server_busy) * 100.0);
+    busy.min_by(f64::total_cmp)
+        .filter(|least| *least < BUSY_PERCENT_MIN)
 }
 
 fn row(out: &mut String, first: &str, cells: &[String]) {
