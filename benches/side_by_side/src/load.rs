@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::process::Process;
+use crate::process::{Process, cpu_ns};
 use crate::statistics::Latency;
 
 /// How long a load lasts.
@@ -36,6 +36,8 @@ pub struct Sample {
     pub server_us: f64,
     /// Which part of the time they ran. Well below 1: something else was in the way, the load or other programs.
     pub server_busy: f64,
+    /// Which part of the time the load ran. Close to 1 while the server is not: the load was the limit.
+    pub load_busy: f64,
     /// How long it took, seen by the client.
     pub latency: Latency,
 }
@@ -52,9 +54,12 @@ pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> a
         .map(|client| tokio::spawn(until(client, start, end)))
         .collect();
     tokio::time::sleep_until(start.into()).await;
+    let own = std::process::id();
+    let load_before = cpu_ns(own)?;
     let (cpu_before, watched_from) = (process.cpu_ns()?, Instant::now());
     tokio::time::sleep_until(end.into()).await;
     let (cpu_after, watched) = (process.cpu_ns()?, watched_from.elapsed());
+    let load = Duration::from_nanos(cpu_ns(own)? - load_before);
     let mut taken = Vec::new();
     for task in &mut tasks {
         taken.append(&mut task.await?.with_context(|| process.last_words())?);
@@ -66,6 +71,7 @@ pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> a
         per_second,
         server_us: if count > 0.0 { busy / per_second * 1e6 } else { 0.0 },
         server_busy: busy,
+        load_busy: load.as_secs_f64() / watched.as_secs_f64(),
         latency: Latency::of(taken),
     })
 }

@@ -24,6 +24,21 @@ pub struct Process {
     _dir: tempfile::TempDir,
 }
 
+/// How long the threads of a process have run, in nanoseconds of one core.
+///
+/// # Errors
+/// When it has ended.
+pub fn cpu_ns(pid: u32) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
+            continue;
+        };
+        sum += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
 /// A command whose process runs on this core.
 #[must_use]
 pub fn pinned(core: usize, program: &str) -> Command {
@@ -89,14 +104,7 @@ impl Process {
     /// # Errors
     /// When it has ended.
     pub fn cpu_ns(&self) -> anyhow::Result<u64> {
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
-                continue;
-            };
-            sum += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(sum)
+        cpu_ns(self.pid)
     }
 
     /// The memory it has in use, in KiB.

@@ -74,7 +74,7 @@ fn row(out: &mut String, first: &str, cells: &[String]) {
 fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
     let _ok = writeln!(out, "\n## {}\n", rates.name);
     out.push_str(
-        "| server | per second | × axum | × tower-mcp | server CPU | busy | p50 | p99 | instructions |\n",
+        "| server | per second | × axum | × tower-mcp | server CPU | server, load busy | p50 | p99 | instructions |\n",
     );
     out.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
     for rate in &rates.servers {
@@ -98,7 +98,11 @@ fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
             ratio(Server::Axum),
             ratio(Server::TowerMcp),
             format!("{:.1} µs", rate.median(|sample| sample.server_us)),
-            format!("{:.0} %", rate.median(|sample| sample.server_busy) * 100.0),
+            format!(
+                "{:.0}, {:.0} %",
+                rate.median(|sample| sample.server_busy) * 100.0,
+                rate.median(|sample| sample.load_busy) * 100.0
+            ),
             format!("{:.0} µs", rate.median(|sample| sample.latency.p50_us)),
             format!("{:.0} µs", rate.median(|sample| sample.latency.p99_us)),
             instructions,
