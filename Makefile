@@ -2,6 +2,7 @@
 
 CARGO ?= cargo
 FEATURES := --all-features
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 ifdef CI
 NEXTEST_PROFILE := ci
 else
@@ -9,7 +10,7 @@ NEXTEST_PROFILE := default
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test conformance faults configs image compose-test manifests lint fmt tools clean
+.PHONY: help setup build run test conformance faults configs image compose-test manifests bench lint fmt tools clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,7 +32,7 @@ test: setup ## Run all tests
 	    set -x; $(CARGO) test --locked $(FEATURES) --lib --bins --tests --examples; \
 	fi
 
-CONFORMANCE := tests/conformance/node_modules/.bin/node tests/conformance/run.mjs $(or $(CARGO_TARGET_DIR),target)/debug/examples/everything
+CONFORMANCE := tests/conformance/node_modules/.bin/node tests/conformance/run.mjs $(TARGET)/debug/examples/everything
 
 conformance: setup ## Run the official conformance suite against one node, and against three
 	$(CARGO) build --locked $(FEATURES) --example everything
@@ -53,7 +54,13 @@ compose-test: setup ## Test what needs Docker: the image, compose as it scales u
 manifests: ## Check k8s/ and ecs/ against schemas, a fake AWS, Prometheus and the server
 	@sh .ci/setup packages
 	$(CARGO) build --locked $(FEATURES) --bin mcp-server
-	@MCP_SERVER="$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/mcp-server)" sh .ci/manifests
+	@MCP_SERVER="$(abspath $(TARGET)/debug/mcp-server)" sh .ci/manifests
+
+bench: setup build ## Measure it beside other servers, a quarter of an hour; FAST=1 for a try
+	$(CARGO) build --locked --release --manifest-path benches/side_by_side/Cargo.toml --target-dir $(TARGET)/side-by-side
+	$(TARGET)/side-by-side/release/side-by-side --anynode $(TARGET)/release/mcp-server \
+	    --keep $(TARGET)/side-by-side/callgrind \
+	    $(if $(FAST),--fast --out $(TARGET)/side-by-side/results)
 
 lint: ## Check format, lints, docs, licences and unused dependencies
 	@sh .ci/lint

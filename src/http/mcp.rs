@@ -13,7 +13,7 @@ use rmcp::model::RequestId;
 use rmcp::transport::common::http_header::HEADER_MCP_PROTOCOL_VERSION;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span, debug, field, info_span};
+use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
 
 use super::body::Bodies;
 use super::{Shared, answer, body, initialize, legacy, modern, stream};
@@ -156,9 +156,12 @@ pub(super) fn span(shared: &Shared) -> Span {
 }
 
 pub(super) fn finish(began: Instant, response: &Response) {
-    let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
-    Span::current().record("duration_ms", duration_ms);
-    debug!(status = response.status().as_u16(), "answered");
+    // Only what is logged from here on can show it, and each write to a span's fields costs as much as parsing the request.
+    if enabled!(Level::DEBUG) {
+        let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
+        Span::current().record("duration_ms", duration_ms);
+        debug!(status = response.status().as_u16(), "answered");
+    }
 }
 
 async fn serve(
@@ -264,10 +267,11 @@ pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {
 
 /// Puts what is known of a request into its span.
 pub(crate) fn note(era: Era, method: &'static str, session: Option<&str>) {
-    let span = Span::current();
-    span.record("era", era.as_str());
-    span.record("method", method);
-    if let Some(tag) = session {
-        span.record("session", tag);
-    }
+    // At once: with each write the fields are read, and written anew, as JSON.
+    record_all!(
+        Span::current(),
+        era = era.as_str(),
+        method = method,
+        session = session
+    );
 }

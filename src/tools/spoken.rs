@@ -12,7 +12,8 @@ pub(super) fn spoken<T: Serialize>(text: impl Into<String>, facts: &T) -> Result
         tracing::error!(%error, "a tool's result cannot be written as JSON");
         ErrorData::internal_error("the result cannot be written as JSON", None)
     })?;
-    let mut result = CallToolResult::structured(facts);
-    result.content = vec![ContentBlock::text(text)];
+    // Not `CallToolResult::structured`, which writes the facts as text, too: here the text is another.
+    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    result.structured_content = Some(facts);
     Ok(result)
 }

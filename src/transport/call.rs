@@ -141,10 +141,9 @@ pub fn run(
         let era = call.caller.era();
         let id = call.id.clone();
         let cancel = call.cancel.clone();
-        let context = context(&call, peer.peer().clone());
-        let then = call.then;
+        let Prepared { request, context, then } = prepare(call, peer.peer().clone());
         let request = async {
-            let result = handler.request(call.request, context).await?;
+            let result = handler.request(request, context).await?;
             if let Some(then) = &then {
                 then.carry_out()
                     .await
@@ -338,16 +337,28 @@ fn status_of(error: &ErrorData, era: Era) -> StatusCode {
     }
 }
 
-fn context(call: &Call, peer: rmcp::Peer<rmcp::RoleServer>) -> RequestContext<rmcp::RoleServer> {
-    let mut context = RequestContext::new(call.id.clone(), peer);
-    context.ct = call.cancel.clone();
-    context.meta = call.meta.clone();
+/// What the handler gets, and what follows.
+struct Prepared {
+    request: ClientRequest,
+    context: RequestContext<rmcp::RoleServer>,
+    then: Option<Then>,
+}
+
+/// Takes the call apart: nothing of it is copied that is not needed twice.
+fn prepare(call: Call, peer: rmcp::Peer<rmcp::RoleServer>) -> Prepared {
+    let mut context = RequestContext::new(call.id, peer);
+    context.ct = call.cancel;
+    context.meta = call.meta;
     if let Some(session) = &call.caller.session {
         context.extensions.insert(session.clone());
     }
-    context.extensions.insert(call.caller.clone());
-    context.extensions.insert(call.parts.clone());
-    context
+    context.extensions.insert(call.caller);
+    context.extensions.insert(call.parts);
+    Prepared {
+        request: call.request,
+        context,
+        then: call.then,
+    }
 }
 
 /// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be sent

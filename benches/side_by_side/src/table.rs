@@ -1,0 +1,236 @@
+//! A report as text: one table for each kind of work, and how the targets are met.
+
+use std::fmt::Write as _;
+
+use crate::report::{Rates, Report};
+use crate::server::{Era, Server};
+use crate::statistics::Latency;
+use crate::work::calls::Work;
+
+/// How busy a server is at least that does all it can.
+const BUSY_PERCENT_MIN: f64 = 85.0;
+
+/// The whole report, as Markdown that also reads well on a terminal.
+#[must_use]
+pub fn text(report: &Report) -> String {
+    let mut out = String::new();
+    if let Some(least) = busy_least(report) {
+        let _ok = writeln!(
+            out,
+            "\nSome servers ran only {least:.0} % of the time: other programs were in the way. Rates, and how long answers took, \
+             say little then; `server CPU` and instructions still do."
+        );
+    }
+    for rates in &report.rates {
+        rate_table(&mut out, report, rates);
+    }
+    latencies(&mut out, report);
+    if !report.idle.is_empty() {
+        out.push_str(
+            "\n## Idle streams, memory for each\n\n| server | streams | session | stream | both |\n",
+        );
+        out.push_str("|---|---:|---:|---:|---:|\n");
+        for idle in &report.idle {
+            let kib = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
+            let both = idle.session_bytes + idle.stream_bytes;
+            let cells = [kib(idle.session_bytes), kib(idle.stream_bytes), kib(both)];
+            row(
+                &mut out,
+                idle.server.name(),
+                &[idle.streams.to_string()]
+                    .into_iter()
+                    .chain(cells)
+                    .collect::<Vec<_>>(),
+            );
+        }
+    }
+    let targets = targets(report);
+    if !targets.is_empty() {
+        out.push_str("\n## Targets\n\n| target | measured | |\n|---|---:|---|\n");
+        for target in targets {
+            let met = if target.met { "met" } else { "MISSED" };
+            row(&mut out, &target.name, &[target.measured, met.into()]);
+        }
+    }
+    out
+}
+
+/// How busy the idlest server was at quick calls, in percent, if that is not busy enough: with 256 clients each of them always
+/// has something to do.
+fn busy_least(report: &Report) -> Option<f64> {
+    let full = |rates: &&Rates| matches!(rates.work, Work::Echo { connections: 256, .. });
+    let servers = report.rates.iter().filter(full).flat_map(|rates| &rates.servers);
+    let busy = servers.map(|rate| rate.median(|sample| sample.server_busy) * 100.0);
+    busy.min_by(f64::total_cmp)
+        .filter(|least| *least < BUSY_PERCENT_MIN)
+}
+
+fn row(out: &mut String, first: &str, cells: &[String]) {
+    let joined = cells.join(" | ");
+    // Writing to a string cannot fail.
+    let _ok = writeln!(out, "| {first} | {joined} |");
+}
+
+fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
+    let _ok = writeln!(out, "\n## {}\n", rates.name);
+    out.push_str(
+        "| server | per second | × axum | × tower-mcp | server CPU | server, load busy | p50 | p99 | instructions |\n",
+    );
+    out.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    for rate in &rates.servers {
+        let ratio = |other: Server| {
+            rates
+                .of(other)
+                .map_or("".into(), |other| format!("{:.2}", rate.times(other)))
+        };
+        let instructions = match rates.work {
+            Work::Echo { era, .. } => {
+                let found = report
+                    .instructions
+                    .iter()
+                    .find(|each| each.server == rate.server && each.era == era);
+                found.map_or(String::new(), |found| format!("{:.0}", found.each))
+            }
+            _ => String::new(),
+        };
+        let cells = [
+            format!("{:.0}", rate.median(|sample| sample.per_second)),
+            ratio(Server::Axum),
+            ratio(Server::TowerMcp),
+            format!("{:.1} µs", rate.median(|sample| sample.server_us)),
+            format!(
+                "{:.0}, {:.0} %",
+                rate.median(|sample| sample.server_busy) * 100.0,
+                rate.median(|sample| sample.load_busy) * 100.0
+            ),
+            format!("{:.0} µs", rate.median(|sample| sample.latency.p50_us)),
+            format!("{:.0} µs", rate.median(|sample| sample.latency.p99_us)),
+            instructions,
+        ];
+        row(out, rate.server.name(), &cells);
+    }
+}
+
+fn latencies(out: &mut String, report: &Report) {
+    let mut rows: Vec<(String, Latency)> = Vec::new();
+    if let Some(found) = &report.restoration {
+        rows.push((
+            "first call of a session on a node that never saw it".into(),
+            found.first_call,
+        ));
+        rows.push(("second call there".into(), found.second_call));
+        rows.push(("PING, from the node's core to Redis".into(), found.ping));
+    }
+    if let Some(found) = &report.across {
+        rows.push((
+            "answer on the stream of 2024-11-05, same node".into(),
+            found.answer_same_node,
+        ));
+        rows.push((
+            "answer on the stream of 2024-11-05, other node".into(),
+            found.answer_other_node,
+        ));
+        rows.push((
+            "note written on one node, told on another".into(),
+            found.update_other_node,
+        ));
+    }
+    if let Some(found) = &report.fan_out {
+        rows.push((
+            format!("one change told to {} streams on 3 nodes, each", found.streams),
+            found.told,
+        ));
+        rows.push(("the same, the last of them".into(), found.all_told));
+    }
+    if let Some(found) = &report.resume {
+        rows.push((
+            format!("{} events taken up on another node, first event", found.events),
+            found.first_event,
+        ));
+        rows.push(("the same, last event".into(), found.last_event));
+    }
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str("\n## How long it takes, anynode with Redis\n\n| what | times | p50 | p90 | p99 | max |\n");
+    out.push_str("|---|---:|---:|---:|---:|---:|\n");
+    for (name, latency) in rows {
+        let figures = [latency.p50_us, latency.p90_us, latency.p99_us, latency.max_us];
+        let figures = figures.map(|us| {
+            if us < 10_000.0 {
+                format!("{us:.0} µs")
+            } else {
+                format!("{:.1} ms", us / 1e3)
+            }
+        });
+        row(
+            out,
+            &name,
+            &[latency.count.to_string()]
+                .into_iter()
+                .chain(figures)
+                .collect::<Vec<_>>(),
+        );
+    }
+}
+
+/// Something that was promised.
+#[derive(Debug)]
+struct Target {
+    name: String,
+    measured: String,
+    met: bool,
+}
+
+fn targets(report: &Report) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut add = |name: String, measured: String, met: bool| targets.push(Target { name, measured, met });
+    for rates in &report.rates {
+        let Work::Echo { era, connections } = rates.work else {
+            continue;
+        };
+        let Some(redis) = rates.of(Server::AnynodeRedis) else {
+            continue;
+        };
+        let era = if era == Era::Legacy {
+            "2025-11-25"
+        } else {
+            "2026-07-28"
+        };
+        let mut at_least = |words: &str, other: Server, wanted: f64| {
+            let Some(other) = rates.of(other) else { return };
+            let (times, by_cpu) = (redis.times(other), redis.times_by_cpu(other));
+            let name = format!("echo {era}, {connections} connections, Redis: at least {wanted} × {words}");
+            add(
+                name,
+                format!("{times:.2} ({by_cpu:.2} by CPU time)"),
+                times >= wanted,
+            );
+        };
+        at_least("tower-mcp in memory", Server::TowerMcp, 1.5);
+        at_least("plain axum", Server::Axum, 0.65);
+        at_least("anynode in memory", Server::AnynodeMemory, 0.97);
+    }
+    if let Some(found) = &report.restoration {
+        let trips = found.round_trips;
+        add(
+            "restoration: under 3 Redis round trips".into(),
+            format!("{trips:.1}"),
+            trips < 3.0,
+        );
+    }
+    if let Some(found) = &report.across {
+        let latency = found.answer_other_node;
+        let (p50, p99) = (latency.p50_us / 1e3, latency.p99_us / 1e3);
+        let name = "event to another node: under 2 ms at the median, 10 ms at p99".into();
+        add(name, format!("{p50:.2} ms, {p99:.2} ms"), p50 < 2.0 && p99 < 10.0);
+    }
+    for idle in &report.idle {
+        if Server::OURS.contains(&idle.server) {
+            let kib = (idle.session_bytes + idle.stream_bytes) / 1024.0;
+            let name = format!("idle stream, {}: at most 10 KiB", idle.server.name());
+            add(name, format!("{kib:.1} KiB"), kib <= 10.0);
+        }
+    }
+    targets
+}
