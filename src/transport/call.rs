@@ -141,7 +141,11 @@ pub fn run(
         let era = call.caller.era();
         let id = call.id.clone();
         let cancel = call.cancel.clone();
-        let Prepared { request, context, then } = prepare(call, peer.peer().clone());
+        let Prepared {
+            request,
+            context,
+            then,
+        } = prepare(call, peer.peer().clone());
         let request = async {
             let result = handler.request(request, context).await?;
             if let Some(then) = &then {
