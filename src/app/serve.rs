@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +16,7 @@ use listenfd::ListenFd;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -26,6 +28,8 @@ use crate::config::Settings;
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
 /// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// How long a node that stops waits for the first request of a connection that it has accepted.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// How long a write may make no headway because the client does not read: as long as a stream waits for its client. Then
 /// the connection is closed, and with it goes what waits to be written; the log keeps what the client missed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -189,7 +193,7 @@ impl Server {
         }
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+        if timeout(deadline, self.tasks.wait()).await.is_err() {
             warn!(left = self.tasks.len(), "some connections did not finish in time");
             return Stopped::Unfinished;
         }
@@ -230,7 +234,12 @@ impl Accept {
     {
         // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
         let router = TowerToHyperService::new(self.router.clone());
-        let service = service_fn(move |request| Box::pin(router.call(request)));
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&asked);
+        let service = service_fn(move |request| {
+            asks.store(true, Ordering::Relaxed);
+            Box::pin(router.call(request))
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
@@ -242,8 +251,19 @@ impl Accept {
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // hyper closes a connection on which nothing has come yet, and what its client sends may be on its way.
+                    let first = if asked.load(Ordering::Relaxed) {
+                        None
+                    } else {
+                        timeout(FIRST_WITHIN, connection.as_mut()).await.ok()
+                    };
+                    match first {
+                        Some(ended) => ended,
+                        None => {
+                            connection.as_mut().graceful_shutdown();
+                            connection.await
+                        }
+                    }
                 }
             };
             if let Err(error) = ended {

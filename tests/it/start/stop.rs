@@ -1,8 +1,14 @@
 //! How a node stops: with patience when it is told to by SIGTERM, at once for Ctrl-C.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::support::client::Client;
+use crate::support::node::{Node, NodeOptions};
 use crate::support::process::{Signal, eventually, free_port};
 use crate::support::program::Program;
 
@@ -81,4 +87,32 @@ async fn ctrl_c_stops_at_once_whatever_is_in_flight() {
     node.signal(Signal::Interrupt);
     let done = node.end().await;
     assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+/// Longer than a node takes to accept a connection, or to notice a signal; shorter than it waits for the request.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+/// The client has connected, and what it asks is on its way.
+#[tokio::test]
+async fn a_connection_that_was_accepted_is_served_though_the_node_stops() {
+    let node = Node::start(&NodeOptions::default().env("MCP_DRAIN__DELAY", "0s")).await;
+    let mut early = TcpStream::connect(("127.0.0.1", node.port()))
+        .await
+        .expect("a connection");
+    let silent = TcpStream::connect(("127.0.0.1", node.port()))
+        .await
+        .expect("a connection");
+    sleep(A_WHILE).await;
+    node.terminate();
+    sleep(A_WHILE).await;
+    early
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        .await
+        .expect("the connection is open");
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    // Whoever says nothing does not keep it from stopping.
+    assert!(node.end().await.success());
+    drop(silent);
 }
