@@ -295,7 +295,7 @@ async fn send_elsewhere(shared: &Shared, most: Duration) {
     if !shared.store.is_shared() {
         let done = timeout(most, shared.board.calls.keeps_none()).await;
         if done.is_err() {
-            warn!("calls are left that did not end within drain.deadline");
+            warn!("calls are left that did not end in time");
         }
     }
     shared.leaving.cancel();

@@ -252,17 +252,13 @@ impl Accept {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
                     // hyper closes a connection on which nothing has come yet, and what its client sends may be on its way.
-                    let first = if asked.load(Ordering::Relaxed) {
-                        None
+                    if !asked.load(Ordering::Relaxed)
+                        && let Ok(ended) = timeout(FIRST_WITHIN, connection.as_mut()).await
+                    {
+                        ended
                     } else {
-                        timeout(FIRST_WITHIN, connection.as_mut()).await.ok()
-                    };
-                    match first {
-                        Some(ended) => ended,
-                        None => {
-                            connection.as_mut().graceful_shutdown();
-                            connection.await
-                        }
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
                     }
                 }
             };

@@ -88,18 +88,18 @@ impl Inner {
         let epoch = slot.epoch();
         let began = Instant::now();
         match self.store.load(id, Some(&self.node)).await {
-            Ok(Some(record)) if !record.initialized => {
-                // It lives shortly and may change at any moment: not kept, so that nobody need be told.
-                let live = self.restore(id, record, now_ms);
-                drop(self.registry.retire(id, slot, Retired::NotKept));
-                Ok(Loaded::Known(Arc::new(live)))
-            }
             Ok(Some(record)) if slot.keeps_another(&record) => {
                 // A client's own key has opened another session since: what is open belongs to the one that has expired.
                 if let Some(former) = self.registry.retire(id, slot, Retired::NotKept) {
                     former.ended.cancel();
                 }
                 Ok(Loaded::Outdated)
+            }
+            Ok(Some(record)) if !record.initialized => {
+                // It lives shortly and may change at any moment: not kept, so that nobody need be told.
+                let live = self.restore(id, record, now_ms);
+                drop(self.registry.retire(id, slot, Retired::NotKept));
+                Ok(Loaded::Known(Arc::new(live)))
             }
             Ok(Some(record)) => {
                 let make = |record| self.restore(id, record, now_ms);
