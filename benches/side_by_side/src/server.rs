@@ -199,6 +199,27 @@ impl Starter {
         self.build(&self.anynode, redis_url, settings).await
     }
 
+    /// Starts a Redis, and so many nodes of anynode on it.
+    ///
+    /// # Errors
+    /// When one of them cannot be started.
+    pub async fn cluster<const NODES: usize>(
+        &self,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<(Process, [Process; NODES])> {
+        let redis = redis(self.cores.load).await?;
+        let url = format!("redis://127.0.0.1:{}", redis.port);
+        let mut nodes = Vec::with_capacity(NODES);
+        for _ in 0..NODES {
+            nodes.push(self.node(Some(&url), settings).await?);
+        }
+        let nodes = <[Process; NODES]>::try_from(nodes);
+        Ok((
+            redis,
+            nodes.map_err(|_| anyhow::anyhow!("as many as were started"))?,
+        ))
+    }
+
     async fn build(
         &self,
         program: &Path,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::http::Connection;
 use crate::mcp::{self, Caller, Numbered, post, request};
-use crate::process::{Process, redis};
+use crate::process::Process;
 use crate::server::{Era, Starter};
 use crate::statistics::Latency;
 
@@ -28,12 +28,7 @@ pub struct Across {
 /// # Errors
 /// When an event is not the right one, or does not come.
 pub async fn measure(starter: &Starter, events: usize) -> anyhow::Result<Across> {
-    let redis = redis(starter.cores.load).await?;
-    let url = format!("redis://127.0.0.1:{}", redis.port);
-    let (one, other) = (
-        starter.node(Some(&url), &[]).await?,
-        starter.node(Some(&url), &[]).await?,
-    );
+    let (_redis, [one, other]) = starter.cluster(&[]).await?;
     Ok(Across {
         answer_same_node: answers(&one, &one, events).await?,
         answer_other_node: answers(&one, &other, events).await?,

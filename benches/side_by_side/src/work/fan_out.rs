@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 
 use super::across::Note;
 use crate::http::Connection;
-use crate::process::redis;
 use crate::server::Starter;
 use crate::statistics::Latency;
 
@@ -32,12 +31,7 @@ pub struct FanOut {
 /// # Errors
 /// When somebody is not told, or told anything else.
 pub async fn measure(starter: &Starter, streams: usize, changes: usize) -> anyhow::Result<FanOut> {
-    let redis = redis(starter.cores.load).await?;
-    let url = format!("redis://127.0.0.1:{}", redis.port);
-    let mut nodes = Vec::new();
-    for _ in 0..NODES {
-        nodes.push(starter.node(Some(&url), &[]).await?);
-    }
+    let (_redis, nodes) = starter.cluster::<NODES>(&[]).await?;
     let mut writer = Connection::open(nodes[0].port).await?;
     let note = std::sync::Arc::new(Note::make(&mut writer).await?);
     let (tell, mut heard) = mpsc::channel(streams);

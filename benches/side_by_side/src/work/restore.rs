@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::http::Connection;
 use crate::mcp;
-use crate::process::{pinned, redis};
+use crate::process::pinned;
 use crate::server::Starter;
 use crate::statistics::Latency;
 
@@ -31,12 +31,7 @@ pub struct Restoration {
 /// # Errors
 /// When a call is not answered rightly.
 pub async fn measure(starter: &Starter, sessions: usize) -> anyhow::Result<Restoration> {
-    let redis = redis(starter.cores.load).await?;
-    let url = format!("redis://127.0.0.1:{}", redis.port);
-    let (one, other) = (
-        starter.node(Some(&url), &[]).await?,
-        starter.node(Some(&url), &[]).await?,
-    );
+    let (redis, [one, other]) = starter.cluster(&[]).await?;
     let mut at_one = Connection::open(one.port).await?;
     let mut at_other = Connection::open(other.port).await?;
     let (mut first, mut second) = (Vec::new(), Vec::new());

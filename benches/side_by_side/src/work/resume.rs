@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::http::Connection;
 use crate::mcp::{self, blank};
-use crate::process::redis;
 use crate::server::Starter;
 use crate::statistics::Latency;
 
@@ -33,14 +32,8 @@ pub struct Resume {
 /// # Errors
 /// When an event is missing or out of order.
 pub async fn measure(starter: &Starter, times: usize) -> anyhow::Result<Resume> {
-    let redis = redis(starter.cores.load).await?;
-    let url = format!("redis://127.0.0.1:{}", redis.port);
     // With one body a reply, what calls send before it goes to the standalone stream.
-    let settings = [("MCP_CALL__REPLY", "json")];
-    let (one, other) = (
-        starter.node(Some(&url), &settings).await?,
-        starter.node(Some(&url), &settings).await?,
-    );
+    let (_redis, [one, other]) = starter.cluster(&[("MCP_CALL__REPLY", "json")]).await?;
     let mut calls = Connection::open(one.port).await?;
     let caller = mcp::initialize(&mut calls).await?;
     let mut stream = Connection::open(one.port).await?;
