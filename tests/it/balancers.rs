@@ -95,7 +95,41 @@ fn at_once(delays: &[Duration]) -> bool {
     delays.len() == CHANGES && delays[CHANGES * 9 / 10] < TOLD_WITHIN
 }
 
-async fn events_come_at_once(kind: Kind) {
+/// A test for each balancer: `$name::haproxy`, and so on.
+macro_rules! through_each {
+    ($name:ident, $check:ident) => {
+        mod $name {
+            use super::Kind;
+
+            #[tokio::test]
+            async fn haproxy() {
+                super::$check(Kind::Haproxy).await;
+            }
+
+            #[tokio::test]
+            async fn nginx() {
+                super::$check(Kind::Nginx).await;
+            }
+
+            #[tokio::test]
+            async fn caddy() {
+                super::$check(Kind::Caddy).await;
+            }
+
+            #[tokio::test]
+            async fn traefik() {
+                super::$check(Kind::Traefik).await;
+            }
+
+            #[tokio::test]
+            async fn envoy() {
+                super::$check(Kind::Envoy).await;
+            }
+        }
+    };
+}
+
+async fn tells_at_once(kind: Kind) {
     let cluster = Cluster::of(NODES).await;
     let front = Front::start(kind, Spread::RoundRobin, &cluster).await;
     let delays = delays(&cluster, &front).await;
@@ -130,30 +164,7 @@ async fn nodes_ask_nginx_not_to_buffer() {
     assert!(at_once(&delays), "nginx keeps events back: {delays:?}");
 }
 
-#[tokio::test]
-async fn events_come_at_once_through_haproxy() {
-    events_come_at_once(Kind::Haproxy).await;
-}
-
-#[tokio::test]
-async fn events_come_at_once_through_nginx() {
-    events_come_at_once(Kind::Nginx).await;
-}
-
-#[tokio::test]
-async fn events_come_at_once_through_caddy() {
-    events_come_at_once(Kind::Caddy).await;
-}
-
-#[tokio::test]
-async fn events_come_at_once_through_traefik() {
-    events_come_at_once(Kind::Traefik).await;
-}
-
-#[tokio::test]
-async fn events_come_at_once_through_envoy() {
-    events_come_at_once(Kind::Envoy).await;
-}
+through_each!(events_come_at_once, tells_at_once);
 
 /// A stream through this balancer says nothing but comments for a minute and a half, and then tells of a change.
 #[expect(clippy::print_stdout, reason = "how long it was is worth knowing")]
@@ -237,30 +248,10 @@ async fn sessions_keep_to_their_node_while_it_is_there(kind: Kind) {
     assert!(!nodes.contains(lost), "{kind:?}: {nodes:?}");
 }
 
-#[tokio::test]
-async fn sessions_keep_to_their_node_through_haproxy() {
-    sessions_keep_to_their_node_while_it_is_there(Kind::Haproxy).await;
-}
-
-#[tokio::test]
-async fn sessions_keep_to_their_node_through_nginx() {
-    sessions_keep_to_their_node_while_it_is_there(Kind::Nginx).await;
-}
-
-#[tokio::test]
-async fn sessions_keep_to_their_node_through_caddy() {
-    sessions_keep_to_their_node_while_it_is_there(Kind::Caddy).await;
-}
-
-#[tokio::test]
-async fn sessions_keep_to_their_node_through_traefik() {
-    sessions_keep_to_their_node_while_it_is_there(Kind::Traefik).await;
-}
-
-#[tokio::test]
-async fn sessions_keep_to_their_node_through_envoy() {
-    sessions_keep_to_their_node_while_it_is_there(Kind::Envoy).await;
-}
+through_each!(
+    sessions_keep_to_their_node,
+    sessions_keep_to_their_node_while_it_is_there
+);
 
 /// Clients of 2024-11-05 name their session in the query.
 async fn messages_keep_to_one_node(kind: Kind) {
@@ -306,9 +297,7 @@ async fn messages_keep_to_one_node(kind: Kind) {
     );
 }
 
-#[tokio::test]
-async fn messages_of_2024_11_05_keep_to_one_node_through_all_balancers() {
-    for kind in Kind::ALL {
-        messages_keep_to_one_node(kind).await;
-    }
-}
+through_each!(
+    messages_of_2024_11_05_keep_to_their_node,
+    messages_keep_to_one_node
+);

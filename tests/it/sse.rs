@@ -10,6 +10,7 @@ use crate::support::process::{eventually, within};
 use crate::support::sse::{Event, EventStream};
 
 mod clients;
+mod everything;
 mod reconnect;
 
 const REVISION: &str = "2024-11-05";

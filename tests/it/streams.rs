@@ -120,6 +120,21 @@ async fn a_long_call_is_a_stream_with_ids_that_begins_with_a_priming_event() {
     }
 }
 
+#[tokio::test]
+async fn a_silent_stream_gets_comments_as_often_as_is_set() {
+    let cluster = Cluster::with(1, &[("MCP_CALL__KEEP_ALIVE", "200ms")]).await;
+    let client = cluster.client();
+    let silent = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 2100}});
+    let (id, mut stream) = client.stream("tools/call", silent).await;
+    stream.answer_to(&id).await;
+    // Ten on an idle machine.
+    assert!(
+        (5..=11).contains(&stream.comments()),
+        "{} comments in 2 s",
+        stream.comments()
+    );
+}
+
 /// No gap and no duplicate, whenever and wherever the client comes back.
 #[tokio::test]
 async fn a_stream_is_taken_up_on_another_node_where_it_broke_off() {
@@ -286,12 +301,7 @@ async fn a_call_is_cancelled_through_any_node() {
                 .notify("notifications/cancelled", json!({"requestId": id}))
                 .await;
             assert_eq!(cancelled.status, 202);
-            while let Some(message) = stream.next_message().await {
-                assert!(
-                    message.get("id").is_none(),
-                    "an answer after the cancellation: {message}"
-                );
-            }
+            stream.ends_unanswered().await;
             assert!(
                 began.elapsed() < Duration::from_millis(1500),
                 "it took {:?}",

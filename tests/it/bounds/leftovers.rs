@@ -52,7 +52,7 @@ impl Busy {
         for _ in 0..3 {
             client.list().await.ok();
         }
-        let here = client.at(&cluster.node(node).url());
+        let here = client.at(&cluster.turn(node).url());
         match kind {
             0 => {}
             1 => drop(
@@ -86,10 +86,10 @@ impl Busy {
 
     async fn sse(&mut self, cluster: &Cluster, node: usize, calls: bool) {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let opened = http.get(format!("{}/sse", cluster.node(node).url())).send().await;
+        let opened = http.get(format!("{}/sse", cluster.turn(node).url())).send().await;
         let mut stream = EventStream::new(opened.expect("a stream"));
         let endpoint = stream.next().await.expect("where to post").data.expect("a path");
-        let elsewhere = cluster.node((node + 1) % 3).url();
+        let elsewhere = cluster.turn(node + 1).url();
         let post = async |message: Value| {
             let sent = http.post(format!("{elsewhere}{endpoint}")).json(&message).send();
             assert_eq!(sent.await.expect("an answer").status(), 202);
@@ -126,6 +126,12 @@ async fn nothing_is_left(cluster: &Cluster) {
         let health: Value = health.expect("an answer").json().await.expect("JSON");
         assert_eq!(health["activeSessions"], 0);
     }
+    if cluster.has_redis() {
+        nothing_is_left_in_redis(cluster).await;
+    }
+}
+
+async fn nothing_is_left_in_redis(cluster: &Cluster) {
     let is_other = |key: &String| OTHERS.iter().any(|other| key.starts_with(other));
     within(ENDED_WITHIN, "Redis holds no key of theirs", || async {
         cluster.redis().keys("*").await.iter().all(is_other).then_some(())
@@ -188,9 +194,11 @@ async fn nothing_is_left_of_sessions_that_operators_end() {
 
 #[tokio::test]
 async fn nothing_is_left_of_sessions_that_expire() {
-    let cluster = Cluster::with(3, &[ENDS_SOON, ("MCP_SESSION__TTL", "3s")]).await;
-    let busy = Busy::on(&cluster).await;
-    // Whoever listens uses the session.
-    drop(busy.streams);
-    nothing_is_left(&cluster).await;
+    let short = [ENDS_SOON, ("MCP_SESSION__TTL", "3s")];
+    for cluster in [Cluster::with(3, &short).await, Cluster::alone(&short).await] {
+        let busy = Busy::on(&cluster).await;
+        // Whoever listens uses the session.
+        drop(busy.streams);
+        nothing_is_left(&cluster).await;
+    }
 }

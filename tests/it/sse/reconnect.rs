@@ -127,9 +127,8 @@ async fn what_changed_without_a_stream_is_told_on_the_next_one() {
     for cluster in Cluster::stages().await {
         let mut client = Client::start(&cluster, 0, json!({})).await;
         let writer = cluster.client();
-        let opened = writer.call("open_notebook", json!({})).await.ok();
-        let notebook = opened.structured()["notebook"].clone();
-        let uri = format!("note://{}/colour", notebook.as_str().expect("a handle"));
+        let notebook = writer.open_notebook().await;
+        let uri = format!("note://{}/colour", notebook);
         client.ask("resources/subscribe", json!({"uri": uri})).await;
         client.hang_up().await;
         let request = client.message("ping", json!({}));

@@ -83,11 +83,7 @@ async fn modern_day(urls: &[String]) -> String {
     let client = Client::round_robin(urls)
         .into_modern()
         .header("authorization", &format!("Bearer {TOKEN}"));
-    let opened = client.call("open_notebook", json!({})).await.ok();
-    let handle = opened.structured()["notebook"].as_str();
-    let handle = handle
-        .unwrap_or_else(|| panic!("no handle in {}", opened.body))
-        .to_owned();
+    let handle = client.open_notebook().await;
     let note = json!({"notebook": handle, "key": SECRET, "value": SECRET});
     client.call("remember", note).await.ok();
     client

@@ -25,11 +25,7 @@ async fn updates(stream: &mut EventStream) -> Vec<String> {
 async fn a_note_written_on_one_node_is_told_on_the_others_once() {
     for cluster in Cluster::stages().await {
         let url = |index: usize| cluster.turn(index).url();
-        let opened = cluster.modern().call("open_notebook", json!({})).await.ok();
-        let notebook = opened.structured()["notebook"]
-            .as_str()
-            .expect("a handle")
-            .to_owned();
+        let notebook = cluster.modern().open_notebook().await;
         let uri = format!("note://{notebook}/colour");
         let (one, two, stranger) = (cluster.client(), cluster.client(), cluster.client());
         for client in [&one, &two] {
@@ -133,5 +129,68 @@ async fn what_changed_while_there_was_no_stream_is_told_on_the_next_one() {
         tokio::time::sleep(SOON).await;
         let mut stream = at(1).listen(None).await;
         assert!(updates(&mut stream).await.is_empty(), "told again");
+    }
+}
+
+/// How often a stream says that this list has changed, until nothing comes for a while. It says nothing else.
+async fn told_of(stream: &mut EventStream, list: &str) -> usize {
+    let mut times = 0;
+    while let Some(Some(event)) = stream.next_within(SOON).await {
+        let Some(message) = event.message() else { continue };
+        assert_eq!(message["method"], format!("notifications/{list}/list_changed"));
+        times += 1;
+    }
+    times
+}
+
+#[tokio::test]
+async fn a_list_that_changed_is_told_once_on_every_node_and_on_the_next_stream() {
+    for cluster in Cluster::stages_of_example("everything").await {
+        let url = |index: usize| cluster.turn(index).url();
+        let (one, two, away) = (cluster.client(), cluster.client(), cluster.client());
+        away.session().await;
+        let mut streams = vec![
+            one.at(&url(1)).listen(None).await,
+            two.at(&url(2)).listen(None).await,
+        ];
+        let modern = cluster.modern();
+        let listens = async |node: usize, filter: &str| {
+            let filter = json!({"notifications": {filter: true}});
+            let (_, mut stream) = modern.at(&url(node)).stream("subscriptions/listen", filter).await;
+            stream.method("notifications/subscriptions/acknowledged").await;
+            stream
+        };
+        let mut tools = listens(1, "toolsListChanged").await;
+        let mut prompts = listens(2, "promptsListChanged").await;
+        for (list, tool) in [
+            ("tools", "test_trigger_tool_change"),
+            ("prompts", "test_trigger_prompt_change"),
+        ] {
+            modern.at(&url(0)).call(tool, json!({})).await.ok();
+            for stream in &mut streams {
+                assert_eq!(told_of(stream, list).await, 1, "{list}");
+            }
+            let (asked, did_not) = match list {
+                "tools" => (&mut tools, &mut prompts),
+                _ => (&mut prompts, &mut tools),
+            };
+            assert_eq!(told_of(asked, list).await, 1, "{list}");
+            assert_eq!(told_of(did_not, list).await, 0, "nobody is told who did not ask");
+        }
+        drop(streams);
+        // A session that had no stream is told of both on its next one, and then no more.
+        let mut stream = away.at(&url(0)).listen(None).await;
+        let mut methods = Vec::new();
+        while let Some(Some(event)) = stream.next_within(SOON).await {
+            methods.extend(event.message().map(|message| message["method"].to_string()));
+        }
+        methods.sort();
+        assert_eq!(
+            methods,
+            [
+                r#""notifications/prompts/list_changed""#,
+                r#""notifications/tools/list_changed""#
+            ]
+        );
     }
 }

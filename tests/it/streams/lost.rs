@@ -53,11 +53,7 @@ async fn a_call_that_is_registered_and_runs_nowhere_is_run() {
 #[tokio::test]
 async fn a_change_whose_ring_was_lost_is_told_after_the_gap() {
     let cluster = Cluster::of(1).await;
-    let opened = cluster.modern().call("open_notebook", json!({})).await.ok();
-    let notebook = opened.structured()["notebook"]
-        .as_str()
-        .expect("a handle")
-        .to_owned();
+    let notebook = cluster.modern().open_notebook().await;
     let uri = format!("note://{notebook}/colour");
     let client = cluster.client();
     client

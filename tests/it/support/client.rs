@@ -138,6 +138,13 @@ impl Client {
             .await
     }
 
+    /// Opens a notebook; its handle.
+    pub(crate) async fn open_notebook(&self) -> String {
+        let opened = self.call("open_notebook", json!({})).await.ok();
+        let handle = opened.structured()["notebook"].as_str();
+        handle.expect("a handle").to_owned()
+    }
+
     /// `tools/list`
     pub(crate) async fn list(&self) -> Answer {
         self.request("tools/list", json!({})).await

@@ -32,6 +32,15 @@ impl Cluster {
         [Self::of(3).await, Self::alone(&[]).await]
     }
 
+    /// The same of nodes that run the example `name`.
+    pub(crate) async fn stages_of_example(name: &str) -> [Self; 2] {
+        let program = example(name);
+        [
+            Self::running(&program, 3, &[]).await,
+            Self::start(&program, None, 1, &[]).await,
+        ]
+    }
+
     /// One node with the store in memory.
     pub(crate) async fn alone(env: &[(&str, &str)]) -> Self {
         Self::start(Path::new(env!("CARGO_BIN_EXE_mcp-server")), None, 1, env).await
@@ -123,6 +132,11 @@ impl Cluster {
     /// The Redis they share.
     pub(crate) const fn redis(&self) -> &Redis {
         self.redis.as_ref().expect("the nodes share a Redis")
+    }
+
+    /// Whether they share one, or the store is in memory.
+    pub(crate) const fn has_redis(&self) -> bool {
+        self.redis.is_some()
     }
 
     /// Waits until no call runs, and none is known in Redis.

@@ -171,6 +171,14 @@ impl EventStream {
             .await
     }
 
+    /// Reads to the end, which comes without an answer: of a call that was cancelled.
+    pub(crate) async fn ends_unanswered(&mut self) {
+        while let Some(message) = self.next_message().await {
+            let answers = message.get("method").is_none();
+            assert!(!answers, "an answer after the cancellation: {message}");
+        }
+    }
+
     /// Reads on to the notification or server request `method`.
     pub(crate) async fn method(&mut self, method: &str) -> Value {
         self.message_where(|message| message.get("method").is_some_and(|found| found == method))
