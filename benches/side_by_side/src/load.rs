@@ -47,6 +47,7 @@ pub struct Sample {
 /// # Errors
 /// When a client fails.
 pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> anyhow::Result<Sample> {
+    let awake = tokio::spawn(stay_awake());
     let start = Instant::now() + span.warm_up;
     let end = start + span.measured;
     let mut tasks: Vec<_> = clients
@@ -64,6 +65,7 @@ pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> a
     for task in &mut tasks {
         taken.append(&mut task.await?.with_context(|| process.last_words())?);
     }
+    awake.abort();
     let count = taken.len() as f64;
     let busy = Duration::from_nanos(cpu_after - cpu_before).as_secs_f64() / watched.as_secs_f64();
     let per_second = count / span.measured.as_secs_f64();
@@ -74,6 +76,14 @@ pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> a
         load_busy: load.as_secs_f64() / watched.as_secs_f64(),
         latency: Latency::of(taken),
     })
+}
+
+/// Keeps the load's core from going to sleep. Waking it is work for the server's core, a lot on a virtual machine: a server
+/// that answers slowly would pay for that with each answer, a fast one never.
+async fn stay_awake() {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Works until the end; returns how long it took each time from the start on.

@@ -45,6 +45,9 @@ struct Options {
     /// Only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Only these servers
+    #[arg(long, value_delimiter = ',')]
+    servers: Vec<Server>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +109,7 @@ async fn main() -> anyhow::Result<()> {
     let (anynode, other) = (&options.anynode, options.other.as_deref());
     let mut starter = Starter::new(Cores::take()?, anynode, other, &options.settings)
         .context("build anynode first: make build")?;
+    starter.only.clone_from(&options.servers);
     let mut report = Report {
         setting: setting(options.rounds, options.seconds),
         ..Report::default()
@@ -177,12 +181,14 @@ async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -
         }
     }
     if options.wants(Part::Idle) {
-        for server in [
+        let servers = [
             Server::AnynodeMemory,
             Server::AnynodeRedis,
+            Server::AnynodeOther,
             Server::TowerMcp,
             Server::RmcpSessions,
-        ] {
+        ];
+        for server in servers.into_iter().filter(|server| starter.has(*server)) {
             eprintln!("idle streams of {}", server.name());
             let measured = idle::measure(starter, server, options.times(10_000)).await;
             report.idle.push(measured.with_context(|| server.name())?);

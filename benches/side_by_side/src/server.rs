@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use serde::Serialize;
 use tokio::process::Command;
 
@@ -10,7 +11,7 @@ use crate::cores::Cores;
 use crate::process::{Process, free_port, pinned, redis};
 
 /// A server that is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Server {
     /// Plain axum with JSON: the limit.
@@ -106,6 +107,8 @@ pub struct Starter {
     root: PathBuf,
     /// What every one of them is started under, such as `valgrind` and its options.
     pub under: Vec<String>,
+    /// Which servers take part, if not all.
+    pub only: Vec<Server>,
     /// Whether replies are streams where a server can choose, because the call sends something before its result.
     pub streams: bool,
 }
@@ -143,6 +146,7 @@ impl Starter {
             peers: own.parent().unwrap_or(&own).to_owned(),
             root: Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),
             under: Vec::new(),
+            only: Vec::new(),
             streams: false,
         })
     }
@@ -150,7 +154,8 @@ impl Starter {
     /// Whether this server takes part.
     #[must_use]
     pub fn has(&self, server: Server) -> bool {
-        server != Server::AnynodeOther || self.other.is_some()
+        (server != Server::AnynodeOther || self.other.is_some())
+            && (self.only.is_empty() || self.only.contains(&server))
     }
 
     /// Starts a server, with a Redis of its own if it needs one.
