@@ -10,6 +10,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use crate::config::{LogFormat, LogSettings};
 
 pub mod metrics;
+mod span_fields;
+
+use span_fields::SpanFields;
 
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,7 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
             .json()
             .flatten_event(true)
             .with_span_list(false)
+            .fmt_fields(SpanFields)
             .finish()
             .try_init()?;
     }
