@@ -18,13 +18,15 @@ use crate::cluster::pulse::Pulse;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::cluster::{Sessions, unix_ms};
 use crate::config::Settings;
+use crate::http::body::Bodies;
 use crate::http::guard::Guard;
-use crate::http::{Shared, recovery, router};
+use crate::http::{Front, Shared, recovery};
 use crate::session::NodeId;
 use crate::store::redis::ConnectError;
 use crate::store::{Lease, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
+use crate::transport::call::Runner;
 use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
@@ -174,23 +176,26 @@ impl Builder {
             settings.task.node_max,
             work.clone(),
         );
+        let runner = Arc::new(Runner::new(Arc::clone(&handler), &settings.call));
         let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
         let shared = Arc::new(Shared {
             info: handler.info(),
+            bodies: Bodies::new(settings.http.body_bytes_max),
             handler,
             pulse: Arc::default(),
             keys: Arc::new(keys),
-            board: Switchboard {
+            board: Arc::new(Switchboard {
                 node: node.clone(),
                 store: Arc::clone(&store),
                 sessions: sessions.clone(),
                 hub: Arc::default(),
-                calls: Arc::default(),
+                calls: Arc::clone(&runner.calls),
                 tasks: Arc::new(tasks),
-                listeners: Arc::default(),
+                listeners: Arc::clone(&runner.listeners),
                 ttl: settings.session.ttl,
                 supervisor: work.clone(),
-            },
+            }),
+            runner,
             work,
             permits: Arc::new(Semaphore::new(settings.call.node_max)),
             guard: Guard::new(&settings),
@@ -209,7 +214,7 @@ impl Builder {
         warn_of_eviction(shared.store.as_ref()).await;
         let server = Server::start(
             listener,
-            router(Arc::clone(&shared)),
+            Front::new(Arc::clone(&shared)),
             shared.settings.http.connections_max,
         );
         Ok(Running { shared, server })
@@ -242,10 +247,10 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
         shared
             .sessions
             .clone()
-            .listen(rings, Arc::new(shared.board.clone())),
+            .listen(rings, Arc::<Switchboard>::clone(&shared.board)),
     );
     recovery::take_up_own(shared).await?;
-    supervisor.spawn_vital("spread", shared.board.clone().keep_telling());
+    supervisor.spawn_vital("spread", Arc::clone(&shared.board).keep_telling());
     supervisor.spawn_vital("recovery", recovery::keep(Arc::clone(shared)));
     supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
     supervisor.spawn_vital("lease", lease::renew(store(), lease));

@@ -41,8 +41,12 @@ impl Supervisor {
     }
 
     /// Runs in a task of its own what must not stop half way when whoever waits for it goes away. `None` when the node stops
-    /// before it is done.
-    pub async fn see_through<T, F>(&self, name: &'static str, work: F) -> Option<T>
+    /// before it is done. It is begun at once, so that whoever waits keeps no room for it.
+    pub fn see_through<T, F>(
+        &self,
+        name: &'static str,
+        work: F,
+    ) -> impl Future<Output = Option<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -54,7 +58,7 @@ impl Supervisor {
             }
         };
         self.spawn(name, work.instrument(Span::current()));
-        outcome.await.ok()
+        async move { outcome.await.ok() }
     }
 
     /// Runs a task that the node cannot do without: when it ends before the node stops, the node stops.

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::serve::{Listener as AxumListener, ListenerExt as _};
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -24,6 +22,7 @@ use tracing::{debug, warn};
 use super::AppError;
 use super::stalled::Unstalled;
 use crate::config::Settings;
+use crate::http::Front;
 
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
 /// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
@@ -146,11 +145,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Begins to accept connections, at most `connections_max` at a time; more wait in the system's backlog.
-    pub(super) fn start(listener: Listener, router: Router, connections_max: usize) -> Self {
+    pub(super) fn start(listener: Listener, front: Front, connections_max: usize) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let accept = Accept {
-            router,
+            front,
             stop: stop.clone(),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(connections_max)),
@@ -205,7 +204,7 @@ impl Server {
 type Place = Result<OwnedSemaphorePermit, AcquireError>;
 
 struct Accept {
-    router: Router,
+    front: Front,
     stop: CancellationToken,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
@@ -233,12 +232,12 @@ impl Accept {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
-        let router = TowerToHyperService::new(self.router.clone());
+        let front = self.front.clone();
         let asked = Arc::new(AtomicBool::new(false));
         let asks = Arc::clone(&asked);
         let service = service_fn(move |request| {
             asks.store(true, Ordering::Relaxed);
-            Box::pin(router.call(request))
+            Box::pin(front.clone().answer(request))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

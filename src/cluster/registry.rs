@@ -5,10 +5,11 @@
 //! load is under way moves the epoch too, so that what was read before the change is never kept as if it came after.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use foldhash::quality::RandomState;
 use rand::RngExt as _;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -173,7 +174,7 @@ pub enum Kept {
     Outdated,
 }
 
-type Shard = HashMap<SessionId, Arc<Slot>>;
+type Shard = HashMap<SessionId, Arc<Slot>, RandomState>;
 
 /// All sessions that this node keeps.
 #[derive(Debug)]
@@ -191,7 +192,7 @@ impl Registry {
     pub fn new(kept_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             kept: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
             shard_max: kept_max.div_ceil(SHARDS).max(1),

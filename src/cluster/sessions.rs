@@ -231,13 +231,17 @@ impl Sessions {
     }
 
     /// Runs in a task of its own what must not stop half way when a client hangs up.
-    async fn see_through<F>(&self, name: &'static str, work: F) -> Result<(), SessionError>
+    fn see_through<F>(
+        &self,
+        name: &'static str,
+        work: F,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send + use<F>
     where
         F: Future<Output = Result<(), SessionError>> + Send + 'static,
     {
         let stopped = || SessionError::Store(StoreError::Unreachable("the node is stopping".into()));
-        let outcome = self.inner.supervisor.see_through(name, work).await;
-        outcome.ok_or_else(stopped)?
+        let outcome = self.inner.supervisor.see_through(name, work);
+        async move { outcome.await.ok_or_else(stopped)? }
     }
 
     /// Listens to the ring for as long as the node runs.

@@ -96,7 +96,7 @@ pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
 /// What says things to the session as the call of that record.
 pub(super) fn aside(shared: &Shared, live: &Arc<Live>, record: CallRecord, unheard: Unheard) -> Aside {
     Aside {
-        board: shared.board.clone(),
+        board: Arc::clone(&shared.board),
         live: Arc::clone(live),
         record,
         ttl: shared.settings.session.ttl,

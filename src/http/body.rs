@@ -42,16 +42,23 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::NotAcceptable`].
 pub fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<(), Refusal> {
-    const BOTH: &str = "send Accept: application/json, text/event-stream";
-    let anything = !headers.contains_key(ACCEPT);
+    const SEND_BOTH: &str = "send Accept: application/json, text/event-stream";
+    let accept = headers.get(ACCEPT);
+    if accept.is_some_and(|value| value.as_bytes() == BOTH) {
+        return Ok(());
+    }
+    let anything = accept.is_none();
     let json = anything || accepts(headers, "application", "json");
     let stream = anything || accepts(headers, "text", "event-stream");
     match (json, stream, form) {
         (true, true, _) | (true, _, ReplyForm::Json) => Ok(()),
         (_, _, ReplyForm::Json) => Err(Refusal::NotAcceptable("send Accept: application/json")),
-        _ => Err(Refusal::NotAcceptable(BOTH)),
+        _ => Err(Refusal::NotAcceptable(SEND_BOTH)),
     }
 }
+
+/// What clients of MCP send.
+const BOTH: &[u8] = b"application/json, text/event-stream";
 
 /// Whether `Accept` names a media type, or a range that holds it.
 #[must_use]

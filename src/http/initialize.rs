@@ -8,7 +8,7 @@ use rmcp::ErrorData;
 use rmcp::model::{InitializeRequestParams, InitializeResult, ServerJsonRpcMessage, ServerResult};
 use serde_json::value::RawValue;
 
-use super::mcp::{Came, SESSION_HEADER, call_times, note, permit};
+use super::mcp::{Came, SESSION_HEADER, note, permit};
 use super::{Shared, answer};
 use crate::cluster::unix_ms;
 use crate::config::ReplyForm;
@@ -17,7 +17,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
 use crate::session::{Caller, Connection, Introduction, Principal, SessionRecord, TransportKind};
-use crate::telemetry::metrics::{self, Outcome};
+use crate::telemetry::metrics::Outcome;
 use crate::transport::call;
 
 /// `initialize`: negotiates the revision, makes the session, names it in a header.
@@ -73,9 +73,9 @@ pub(super) async fn negotiate(
     params: InitializeRequestParams,
     record: &mut SessionRecord,
 ) -> Result<InitializeResult, ErrorData> {
-    let measured = metrics::Request::begin(Era::Legacy, "initialize");
+    let measured = shared.runner.measures.begin(Era::Legacy, "initialize");
     let caller = newcomer(shared, record);
-    let answered = call::initialize(params, &caller, shared.handler.as_ref(), call_times(shared)).await;
+    let answered = call::initialize(params, &caller, shared.handler.as_ref(), shared.runner.times).await;
     measured.end(match answered {
         Ok(_) => Outcome::Ok,
         Err(_) => Outcome::Error,

@@ -6,6 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::StatusCode;
+use http::request::Parts;
 use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::{ToClient, beside_reply, outside, silence};
-use super::mcp::{Came, SESSION_HEADER, call_times, note, permit, reply_times, version_header};
+use super::mcp::{Came, SESSION_HEADER, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
 use crate::config::ReplyForm;
@@ -53,7 +54,7 @@ pub(super) async fn request(
         false => outbound(),
     };
     let run = Run::first(log.record.name.clone(), cancel.clone(), out).carried(&log);
-    let running = begin(shared, &came, &live, request, peek, run).await?;
+    let running = begin(shared, came.parts, &live, request, peek, run).await?;
     let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
@@ -93,7 +94,7 @@ pub(super) fn log(
 /// The log of a call that is registered as `record`.
 pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord) -> Log {
     Log {
-        board: shared.board.clone(),
+        board: Arc::clone(&shared.board),
         live: Arc::clone(live),
         record,
         replay: None,
@@ -137,7 +138,7 @@ pub(super) async fn batch(
                             ReplyForm::Auto | ReplyForm::Sse => out.clone(),
                         };
                         let run = Run::first(name, cancel.child_token(), out);
-                        begin(shared, &came, &live, request, peek, run).await
+                        begin(shared, came.parts.clone(), &live, request, peek, run).await
                     }
                     Err(refusal) => Err(refusal),
                 };
@@ -271,7 +272,7 @@ impl Run {
 /// Gets a request of a session ready and running.
 pub(super) async fn begin(
     shared: &Arc<Shared>,
-    came: &Came,
+    parts: Parts,
     live: &Arc<Live>,
     request: Request<'_>,
     peek: Peek,
@@ -292,12 +293,12 @@ pub(super) async fn begin(
     ))?;
     let typed = typed_request(&request.method, request.params)?;
     if let Some(level) = level_to_set(shared, &typed) {
-        shared.sessions.change(live, &Change::LogLevel(level)).await?;
+        Box::pin(shared.sessions.change(live, &Change::LogLevel(level))).await?;
         return Ok(done(request.id));
     }
     let then = change_of(&typed)?.map(|change| Then {
         sessions: shared.sessions.clone(),
-        board: shared.board.clone(),
+        board: Arc::clone(&shared.board),
         live: Arc::clone(live),
         change,
     });
@@ -311,18 +312,11 @@ pub(super) async fn begin(
         meta: peek.meta,
         caller: caller(shared, live, run.connection),
         logs: LogGate::Session(Arc::clone(live)),
-        parts: came.parts.clone(),
+        parts,
         cancel: run.cancel,
         then,
     };
-    let running = call::run(
-        call,
-        Arc::clone(&shared.handler),
-        &shared.board.calls,
-        &shared.board.listeners,
-        call_times(shared),
-        run.out,
-    );
+    let running = call::run(Arc::clone(&shared.runner), call, run.out);
     let ended = live.ended.clone();
     Ok(Box::pin(async move {
         let mut running = running;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
@@ -15,7 +14,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
 
-use super::body::Bodies;
 use super::{Shared, answer, body, initialize, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
@@ -23,7 +21,6 @@ use crate::protocol::error::Refusal;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::Principal;
 use crate::store::streams::REPLAY_BYTES_MAX;
-use crate::transport::call::CallTimes;
 use crate::transport::reply::ReplyTimes;
 use crate::transport::request::Peek;
 
@@ -50,15 +47,16 @@ impl From<Refusal> for Refused {
     }
 }
 
-pub(crate) async fn post(
-    State(shared): State<Arc<Shared>>,
-    Extension(bodies): Extension<Arc<Bodies>>,
-    request: HttpRequest<HttpBody>,
-) -> Response {
-    let span = span(&shared);
+pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+    answer(&shared, request).await
+}
+
+/// The answer to a `POST`.
+pub(super) async fn answer(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Response {
+    let span = span(shared);
     let began = Instant::now();
     async move {
-        let response = serve(&shared, &bodies, request)
+        let response = serve(shared, request)
             .await
             .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
         finish(began, &response);
@@ -147,7 +145,7 @@ pub(crate) async fn not_found() -> Response {
 pub(super) fn span(shared: &Shared) -> Span {
     info_span!(
         "request",
-        node = %shared.node,
+        node = shared.node.as_str(),
         session = field::Empty,
         era = field::Empty,
         method = field::Empty,
@@ -164,16 +162,12 @@ pub(super) fn finish(began: Instant, response: &Response) {
     }
 }
 
-async fn serve(
-    shared: &Arc<Shared>,
-    bodies: &Bodies,
-    request: HttpRequest<HttpBody>,
-) -> Result<Response, Refused> {
+async fn serve(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<Response, Refused> {
     let (parts, http_body) = request.into_parts();
     let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
     body::check_content_type(&parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = bodies.read(&parts.headers, http_body, max).await?;
+    let bytes = shared.bodies.read(&parts.headers, http_body, max).await?;
     let came = Came {
         parts,
         principal,
@@ -187,14 +181,14 @@ async fn serve(
                 .map_err(|refusal| Refused(refusal, Some(id)))
         }
         Body::One(Message::Notification(notification)) => {
-            legacy::notification(shared, came, &notification).await?;
+            Box::pin(legacy::notification(shared, came, &notification)).await?;
             Ok(answer::empty(StatusCode::ACCEPTED))
         }
         Body::One(Message::Response(response)) => {
-            legacy::response(shared, &came, response).await?;
+            Box::pin(legacy::response(shared, &came, response)).await?;
             Ok(answer::empty(StatusCode::ACCEPTED))
         }
-        Body::Batch(items) => Ok(legacy::batch(shared, came, items).await?),
+        Body::Batch(items) => Ok(Box::pin(legacy::batch(shared, came, items)).await?),
     }
 }
 
@@ -209,7 +203,8 @@ async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -
         session: came.parts.headers.contains_key(&SESSION_HEADER),
     };
     match classify(&request.method, signs)? {
-        Context::Initialize => initialize::initialize(shared, came, request).await,
+        // In a box, like whatever is not a call: the room that it needs would be kept, and moved, with each.
+        Context::Initialize => Box::pin(initialize::initialize(shared, came, request)).await,
         Context::Session => legacy::request(shared, came, request, peek).await,
         Context::Meta => modern::request(shared, came, request, peek).await,
     }
@@ -248,13 +243,6 @@ pub(crate) fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, Refusal> {
     Arc::clone(&shared.permits)
         .try_acquire_owned()
         .map_err(|_full| Refusal::TooMany("this node runs as many calls as it may (call.node_max)"))
-}
-
-pub(crate) fn call_times(shared: &Shared) -> CallTimes {
-    CallTimes {
-        timeout: shared.settings.call.timeout,
-        answer_timeout: shared.settings.call.answer_timeout,
-    }
 }
 
 pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {

@@ -6,7 +6,7 @@ use axum::response::Response;
 use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionsListenRequest};
 use tokio_util::sync::CancellationToken;
 
-use super::mcp::{Came, call_times, note, permit, reply_times, version_header};
+use super::mcp::{Came, note, permit, reply_times, version_header};
 use super::{Shared, answer, body};
 use crate::config::ReplyForm;
 use crate::protocol::classify::{check_modern, is_legacy_only};
@@ -78,14 +78,7 @@ pub(super) async fn request(
         then: None,
     };
     let (out, messages) = outbound();
-    let running = call::run(
-        call,
-        Arc::clone(&shared.handler),
-        &shared.board.calls,
-        &shared.board.listeners,
-        call_times(shared),
-        out,
-    );
+    let running = call::run(Arc::clone(&shared.runner), call, out);
     let running = Box::pin(async move {
         let finished = running.await;
         drop(place);

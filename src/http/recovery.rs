@@ -248,7 +248,7 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     let run = legacy::Run::again(name, cancel.clone(), out);
     let log = legacy::log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
-        Ok(peek) => legacy::begin(shared, &came, live, request, peek, run).await,
+        Ok(peek) => legacy::begin(shared, came.parts, live, request, peek, run).await,
         Err(refusal) => Err(refusal),
     };
     match begun {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
@@ -18,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
 use super::attach::{attach, check_resumable, oldest_undelivered};
-use super::body::Bodies;
 use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
@@ -69,15 +67,11 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     .await
 }
 
-pub(crate) async fn post(
-    State(shared): State<Arc<Shared>>,
-    Extension(bodies): Extension<Arc<Bodies>>,
-    request: HttpRequest<HttpBody>,
-) -> Response {
+pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
     let span = span(&shared);
     let began = Instant::now();
     async move {
-        let response = match take(&shared, &bodies, request).await {
+        let response = match take(&shared, request).await {
             Ok(()) => answer::empty(StatusCode::ACCEPTED),
             Err(Refused(refusal, id)) => answer::refusal(&refusal, id.as_ref()),
         };
@@ -218,12 +212,12 @@ fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
 }
 
 /// Takes a message. Once it has arrived it is seen through, whether or not the client still waits.
-async fn take(shared: &Arc<Shared>, bodies: &Bodies, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
+async fn take(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
     let (parts, http_body) = request.into_parts();
     let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
     body::check_content_type(&parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = bodies.read(&parts.headers, http_body, max).await?;
+    let bytes = shared.bodies.read(&parts.headers, http_body, max).await?;
     let came = Came {
         parts,
         principal,
@@ -335,7 +329,7 @@ async fn answer_on_stream(
     let (out, messages) = outbound();
     let mut log = legacy::log(shared, &came, live, &request, &peek, Some(StreamId::sse()));
     let run = legacy::Run::first(log.record.name.clone(), cancel.clone(), out);
-    let running = legacy::begin(shared, &came, live, request, peek, run).await?;
+    let running = legacy::begin(shared, came.parts, live, request, peek, run).await?;
     // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
     let announced = match log.announce().await {
         Ok(announced) => announced,

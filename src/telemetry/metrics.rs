@@ -2,10 +2,10 @@
 //!
 //! Several nodes in one process share the metrics, so gauges count up and down and are never set.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::{Gauge, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
@@ -17,9 +17,9 @@ mod names;
 pub use names::method_label;
 
 use names::{
-    BUILD_INFO, CALLS_IN_FLIGHT, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS,
-    SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS,
-    STREAMS_OPEN,
+    BUILD_INFO, CALLS_IN_FLIGHT, METHOD_LABELS, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS,
+    RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS,
+    STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
 };
 
 /// How often [`upkeep`] should run: histograms keep every value until it does.
@@ -111,11 +111,6 @@ impl Drop for Counted {
 /// Counts a session that this node keeps restored.
 pub fn session_kept() -> Counted {
     Counted::new(gauge!(SESSIONS_ACTIVE))
-}
-
-/// Counts a call that a handler works on.
-pub fn call_in_flight() -> Counted {
-    Counted::new(gauge!(CALLS_IN_FLIGHT))
 }
 
 /// Counts a stream that is open to a client.
@@ -212,27 +207,81 @@ pub enum Outcome {
     Timeout,
 }
 
+impl Outcome {
+    /// The label of each, and last that of a request of which nobody said how it ended.
+    const LABELS: [&'static str; 5] = ["ok", "error", "cancelled", "timeout", "abandoned"];
+    const ABANDONED: usize = Self::LABELS.len() - 1;
+}
+
+/// Measures the requests of a node. What is recorded is looked up by its labels once, which takes longer than recording.
+#[derive(Debug)]
+pub struct Requests {
+    in_flight: Gauge,
+    /// For each era, for each method.
+    series: [[Series; METHOD_LABELS]; 2],
+}
+
+/// What is recorded of one method's requests. Nothing is shown of what never came.
+#[derive(Debug, Default)]
+struct Series {
+    seconds: OnceLock<Histogram>,
+    ended: [OnceLock<Counter>; Outcome::LABELS.len()],
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            in_flight: gauge!(CALLS_IN_FLIGHT),
+            series: std::array::from_fn(|_| std::array::from_fn(|_| Series::default())),
+        }
+    }
+}
+
+impl Requests {
+    /// Begins to measure a request that a handler works on.
+    pub fn begin(self: &Arc<Self>, era: Era, method: &str) -> Request {
+        Request {
+            requests: Arc::clone(self),
+            era,
+            method: method_index(method),
+            outcome: None,
+            started: Instant::now(),
+            _in_flight: Counted::new(self.in_flight.clone()),
+        }
+    }
+
+    fn record(&self, era: Era, method: usize, outcome: usize, took: Duration) {
+        let row = match era {
+            Era::Legacy => &self.series[0],
+            Era::Modern => &self.series[1],
+        };
+        let (Some(series), Some(outcome_label)) = (row.get(method), Outcome::LABELS.get(outcome)) else {
+            return;
+        };
+        let (era, method) = (era.as_str(), label_at(method));
+        if let Some(ended) = series.ended.get(outcome) {
+            let counter =
+                || counter!(REQUESTS, "era" => era, "method" => method, "outcome" => *outcome_label);
+            ended.get_or_init(counter).increment(1);
+        }
+        let histogram = || histogram!(REQUEST_SECONDS, "era" => era, "method" => method);
+        series.seconds.get_or_init(histogram).record(took);
+    }
+}
+
 /// Measures one request, from when it is made to when it is dropped.
 #[derive(Debug)]
 #[must_use = "it measures until it is dropped"]
 pub struct Request {
+    requests: Arc<Requests>,
     era: Era,
-    method: &'static str,
+    method: usize,
     outcome: Option<Outcome>,
     started: Instant,
+    _in_flight: Counted,
 }
 
 impl Request {
-    /// Begins to measure.
-    pub fn begin(era: Era, method: &str) -> Self {
-        Self {
-            era,
-            method: method_label(method),
-            outcome: None,
-            started: Instant::now(),
-        }
-    }
-
     /// Ends it so.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
@@ -241,17 +290,12 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let outcome = match self.outcome {
-            Some(Outcome::Ok) => "ok",
-            Some(Outcome::Error) => "error",
-            Some(Outcome::Cancelled) => "cancelled",
-            Some(Outcome::Timeout) => "timeout",
-            // Nobody said how it ended: the client left, or the node did.
-            None => "abandoned",
-        };
-        let era = self.era.as_str();
-        counter!(REQUESTS, "era" => era, "method" => self.method, "outcome" => outcome).increment(1);
-        histogram!(REQUEST_SECONDS, "era" => era, "method" => self.method).record(self.started.elapsed());
+        // Nobody said how it ended: the client left, or the node did.
+        let outcome = self
+            .outcome
+            .map_or(Outcome::ABANDONED, |outcome| outcome as usize);
+        self.requests
+            .record(self.era, self.method, outcome, self.started.elapsed());
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Unheard {
 #[derive(Debug)]
 pub struct Aside {
     /// Where streams and calls are found.
-    pub board: Switchboard,
+    pub board: Arc<Switchboard>,
     /// The session.
     pub live: Arc<Live>,
     /// The call that says them; it writes to the session's standing stream.

@@ -27,6 +27,7 @@ use super::reply::Finished;
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
 use crate::cluster::{Live, SessionError, Sessions};
+use crate::config::CallSettings;
 use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::session::Caller;
@@ -48,13 +49,45 @@ pub struct CallTimes {
     pub answer_timeout: Duration,
 }
 
+/// What runs calls on this node.
+#[derive(Debug)]
+pub struct Runner {
+    /// The handler.
+    pub handler: Arc<dyn Handler>,
+    /// The calls that are running.
+    pub calls: Arc<Calls>,
+    /// The open `subscriptions/listen` requests.
+    pub listeners: Arc<Listeners>,
+    /// Bounds on a call's time.
+    pub times: CallTimes,
+    /// How calls are measured.
+    pub measures: Arc<metrics::Requests>,
+}
+
+impl Runner {
+    /// Runs calls with this handler. None are running yet.
+    #[must_use]
+    pub fn new(handler: Arc<dyn Handler>, settings: &CallSettings) -> Self {
+        Self {
+            handler,
+            calls: Arc::default(),
+            listeners: Arc::default(),
+            times: CallTimes {
+                timeout: settings.timeout,
+                answer_timeout: settings.answer_timeout,
+            },
+            measures: Arc::default(),
+        }
+    }
+}
+
 /// What to change in a session when the handler agrees.
 #[derive(Debug)]
 pub struct Then {
     /// Where sessions are changed.
     pub sessions: Sessions,
     /// Where it is noted what the session was told.
-    pub board: Switchboard,
+    pub board: Arc<Switchboard>,
     /// The session.
     pub live: Arc<Live>,
     /// The change.
@@ -98,18 +131,11 @@ pub struct Call {
 
 /// Runs a call. Never panics, always ends: by the handler's result, its error, or a bound.
 #[must_use]
-pub fn run(
-    call: Call,
-    handler: Arc<dyn Handler>,
-    calls: &Arc<Calls>,
-    listeners: &Arc<Listeners>,
-    times: CallTimes,
-    outbound: mpsc::Sender<Bytes>,
-) -> BoxFuture<'static, Finished> {
+pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> BoxFuture<'static, Finished> {
     let name: Arc<str> = call.name.as_str().into();
     let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
     let registered = call.caller.session.as_ref().map(|session| {
-        calls.register(
+        runner.calls.register(
             session.id().clone(),
             call.id.clone(),
             Arc::clone(&name),
@@ -122,21 +148,20 @@ pub fn run(
         first_request: call.first_request,
         logs: call.logs.clone(),
         capabilities: Arc::clone(&call.caller.capabilities),
-        answer_timeout: times.answer_timeout,
+        answer_timeout: runner.times.answer_timeout,
         announcer: call.caller.announcer.clone(),
-        listeners: Arc::clone(listeners),
+        listeners: Arc::clone(&runner.listeners),
     };
     // A subscription lasts as long as its client wants.
     let endless = matches!(call.request, ClientRequest::SubscriptionsListenRequest(_));
     let timeout = if endless {
         SUBSCRIPTION_LASTS
     } else {
-        times.timeout
+        runner.times.timeout
     };
     let span = Span::current();
     let running = async move {
-        let measured = metrics::Request::begin(call.caller.era(), call.method);
-        let in_flight = metrics::call_in_flight();
+        let measured = runner.measures.begin(call.caller.era(), call.method);
         let peer = peer::open(peer_info(&call.caller), Wire::new(wire, outbound, answers_in));
         let era = call.caller.era();
         let id = call.id.clone();
@@ -147,9 +172,10 @@ pub fn run(
             then,
         } = prepare(call, peer.peer().clone());
         let request = async {
-            let result = handler.request(request, context).await?;
+            let result = runner.handler.request(request, context).await?;
             if let Some(then) = &then {
-                then.carry_out()
+                // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
+                Box::pin(then.carry_out())
                     .await
                     .map_err(|error| not_changed(&error.into()))?;
             }
@@ -157,7 +183,7 @@ pub fn run(
         };
         let request = AssertUnwindSafe(request).catch_unwind();
         let ended = bounded(request, &cancel, timeout).await;
-        drop((registered, answers, in_flight));
+        drop((registered, answers));
         let (finished, outcome) = finish(ended, id, era);
         measured.end(outcome);
         finished

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -50,7 +51,8 @@ struct Asker {
     answers: mpsc::Sender<Answer>,
     cancel: CancellationToken,
 }
-type Shards<K, V> = Vec<Mutex<HashMap<K, V>>>;
+type Shard<K, V> = HashMap<K, V, RandomState>;
+type Shards<K, V> = Vec<Mutex<Shard<K, V>>>;
 
 /// All calls of sessions that this node is running.
 pub struct Calls {
@@ -75,7 +77,7 @@ impl Default for Calls {
             by_name: shards(),
             in_flight: shards(),
             kept: Mutex::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 }
@@ -255,7 +257,7 @@ impl Calls {
         &self,
         shards: &'a Shards<K, V>,
         key: &Q,
-    ) -> MutexGuard<'a, HashMap<K, V>> {
+    ) -> MutexGuard<'a, Shard<K, V>> {
         let hash = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         #[expect(
             clippy::indexing_slicing,

@@ -41,7 +41,7 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::
 #[derive(Debug)]
 pub struct Log {
     /// Where streams and calls are found.
-    pub board: Switchboard,
+    pub board: Arc<Switchboard>,
     /// The session.
     pub live: Arc<Live>,
     /// The call.

@@ -86,7 +86,7 @@ type Known = HashMap<Topic, u64>;
 
 impl Switchboard {
     /// Tells of changes for as long as the node runs.
-    pub async fn keep_telling(self) {
+    pub async fn keep_telling(self: Arc<Self>) {
         let mut known = Known::new();
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -71,10 +71,11 @@ fn record_and_check(handle: &PrometheusHandle) {
     let samples = || samples(&handle.render());
     assert_eq!(samples()["anynode_calls_in_flight"], 0.0);
 
-    let call = call_in_flight();
+    let requests = Arc::new(Requests::default());
+    let call = requests.begin(Era::Legacy, "tools/list");
     let stream = stream_open(StreamKind::Reply);
-    Request::begin(Era::Legacy, "tools/call").end(Outcome::Ok);
-    drop(Request::begin(Era::Modern, "x\"}\nmade_up 1"));
+    requests.begin(Era::Legacy, "tools/call").end(Outcome::Ok);
+    drop(requests.begin(Era::Modern, "x\"}\nmade_up 1"));
     session_made(TransportKind::Sse);
     session_ended();
     restoration(Restoration::Restored, Duration::from_millis(2));

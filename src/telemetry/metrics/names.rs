@@ -100,6 +100,8 @@ pub(super) fn describe() {
 /// The methods that get a label of their own. Clients choose methods freely, so any other is `other`: a label set
 /// that clients can grow would fill the memory of every scraper.
 const METHODS: [&str; 26] = [
+    // First, because it is looked for most.
+    "tools/call",
     "completion/complete",
     "initialize",
     "logging/setLevel",
@@ -124,15 +126,25 @@ const METHODS: [&str; 26] = [
     "tasks/get",
     "tasks/list",
     "tasks/update",
-    "tools/call",
     "tools/list",
 ];
+
+/// How many labels there are.
+pub(super) const METHOD_LABELS: usize = METHODS.len() + 1;
 
 /// The label of a method.
 #[must_use]
 pub fn method_label(method: &str) -> &'static str {
-    METHODS
-        .into_iter()
-        .find(|known| *known == method)
-        .unwrap_or("other")
+    label_at(method_index(method))
+}
+
+/// Where the label of a method is.
+pub(super) fn method_index(method: &str) -> usize {
+    let known = METHODS.iter().position(|known| *known == method);
+    known.unwrap_or(METHODS.len())
+}
+
+/// The label that is there.
+pub(super) fn label_at(index: usize) -> &'static str {
+    METHODS.get(index).copied().unwrap_or("other")
 }
