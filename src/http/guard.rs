@@ -23,6 +23,7 @@ pub struct Guard {
     origins: Vec<String>,
     check_hosts: bool,
     tokens: HashMap<[u8; 32], Principal>,
+    anonymous: Principal,
 }
 
 impl fmt::Debug for Guard {
@@ -54,8 +55,9 @@ impl Guard {
                 .auth
                 .tokens
                 .iter()
-                .map(|(who, token)| (digest(token), Principal(who.clone())))
+                .map(|(who, token)| (digest(token), Principal(who.as_str().into())))
                 .collect(),
+            anonymous: Principal::anonymous(),
         }
     }
 
@@ -80,12 +82,11 @@ impl Guard {
         let Some(authority) = named else {
             return Err(Refusal::HostNotAllowed);
         };
-        let authority = authority.to_ascii_lowercase();
-        let host = without_port(&authority);
+        let host = without_port(authority);
         let listed = self
             .hosts
             .iter()
-            .any(|entry| *entry == authority || entry == host);
+            .any(|entry| entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(host));
         if listed || is_loopback(host) {
             Ok(())
         } else {
@@ -113,7 +114,7 @@ impl Guard {
     /// Tokens are looked up by their digest, so that the time it takes tells nothing of how much of one was right.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         if self.tokens.is_empty() {
-            return Ok(Principal::anonymous());
+            return Ok(self.anonymous.clone());
         }
         let value = text(headers, &AUTHORIZATION).ok_or(Refusal::Unauthorized)?;
         let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthorized)?;
@@ -126,7 +127,7 @@ impl Guard {
 }
 
 fn is_loopback(host: &str) -> bool {
-    LOOPBACK.contains(&host) || host == "::1"
+    LOOPBACK.iter().any(|name| name.eq_ignore_ascii_case(host)) || host == "::1"
 }
 
 fn without_port(authority: &str) -> &str {

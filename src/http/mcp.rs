@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, Request as HttpRequest, StatusCode};
 use rmcp::model::RequestId;
-use rmcp::transport::common::http_header::HEADER_MCP_PROTOCOL_VERSION;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
@@ -18,6 +17,7 @@ use super::{Shared, answer, body, initialize, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
+use crate::protocol::headers::VERSION_HEADER;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::Principal;
 use crate::store::streams::REPLAY_BYTES_MAX;
@@ -223,7 +223,7 @@ pub(super) fn replayable(body: &[u8]) -> Bytes {
 pub(crate) fn version_header(parts: &Parts) -> Option<&str> {
     parts
         .headers
-        .get(HEADER_MCP_PROTOCOL_VERSION)
+        .get(&VERSION_HEADER)
         .map(|value| value.to_str().unwrap_or_default().trim())
 }
 
@@ -255,11 +255,6 @@ pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {
 
 /// Puts what is known of a request into its span.
 pub(crate) fn note(era: Era, method: &'static str, session: Option<&str>) {
-    // At once: with each write the fields are read, and written anew, as JSON.
-    record_all!(
-        Span::current(),
-        era = era.as_str(),
-        method = method,
-        session = session
-    );
+    let span = Span::current();
+    record_all!(span, era = era.as_str(), method = method, session = session);
 }

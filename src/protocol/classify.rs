@@ -1,5 +1,7 @@
 //! Which era a request belongs to, and what 2026-07-28 demands of one before its method is looked at.
 
+use std::io;
+
 use http::HeaderMap;
 use rmcp::model::{ClientCapabilities, RequestMetaObject};
 use serde::Serialize;
@@ -116,13 +118,28 @@ pub fn check_modern(
 /// # Errors
 /// [`Refusal::InvalidParams`].
 pub fn check_client_size(client: &impl Serialize, capabilities: &impl Serialize) -> Result<(), Refusal> {
-    let size = serde_json::to_vec(&(client, capabilities)).map_or(usize::MAX, |json| json.len());
-    if size <= CLIENT_BYTES_MAX {
+    let mut size = Size(0);
+    let counted = serde_json::to_writer(&mut size, &(client, capabilities));
+    if counted.is_ok() && size.0 <= CLIENT_BYTES_MAX {
         return Ok(());
     }
     Err(Refusal::InvalidParams(format!(
         "the client's info and capabilities may have {CLIENT_BYTES_MAX} bytes together"
     )))
+}
+
+/// Counts what is written to it.
+struct Size(usize);
+
+impl io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn missing(meta: &RequestMetaObject) -> String {

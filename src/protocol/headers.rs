@@ -2,15 +2,20 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderMap;
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderName};
 use rmcp::model::JsonObject;
 use rmcp::transport::common::http_header::{
-    BASE64_HEADER_PREFIX, BASE64_HEADER_SUFFIX, HEADER_MCP_METHOD, HEADER_MCP_NAME, HEADER_MCP_PARAM_PREFIX,
+    BASE64_HEADER_PREFIX, BASE64_HEADER_SUFFIX, HEADER_MCP_PARAM_PREFIX,
 };
 use serde_json::Value;
 
 use super::error::Refusal;
 
+/// The headers of every request. As names and not as text, which would be read as a name each time.
+pub static VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+static METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
+static NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 /// How deep `properties` chains are followed in a tool's input schema.
 const SCHEMA_DEPTH_MAX: usize = 16;
 
@@ -30,7 +35,7 @@ pub fn name_member(method: &str) -> Option<&'static str> {
 /// # Errors
 /// [`Refusal::HeaderMismatch`].
 pub fn check_method_and_name(headers: &HeaderMap, method: &str, name: Option<&str>) -> Result<(), Refusal> {
-    match single(headers, HEADER_MCP_METHOD)? {
+    match single(headers, &METHOD_HEADER, "Mcp-Method")? {
         None => return mismatch("the Mcp-Method header is missing".into()),
         Some(value) if value != method => {
             return mismatch(format!("Mcp-Method is not the body's method, `{method}`"));
@@ -38,7 +43,7 @@ pub fn check_method_and_name(headers: &HeaderMap, method: &str, name: Option<&st
         Some(_) => {}
     }
     let Some(name) = name else { return Ok(()) };
-    match single(headers, HEADER_MCP_NAME)? {
+    match single(headers, &NAME_HEADER, "Mcp-Name")? {
         None => mismatch(format!("the Mcp-Name header is missing, which `{method}` needs")),
         Some(value) if decode(value).as_deref() == Some(name) => Ok(()),
         Some(_) => mismatch("Mcp-Name is not what the body names".into()),
@@ -61,7 +66,7 @@ pub fn check_params(
         let argument = arguments
             .and_then(|arguments| value_at(arguments, &path))
             .and_then(primitive_text);
-        match (single(headers, &header)?, argument) {
+        match (single(headers, header.as_str(), &header)?, argument) {
             (None, None) => {}
             (None, Some(_)) => return mismatch(format!("the {header} header is missing")),
             (Some(_), None) => return mismatch(format!("{header} is given, but the argument is not")),
@@ -77,8 +82,12 @@ fn mismatch(reason: String) -> Result<(), Refusal> {
 }
 
 /// The header's only value. A second one would let a proxy route by a value that is never served.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
-    let mut values = headers.get_all(name).iter();
+fn single<'a>(
+    headers: &'a HeaderMap,
+    header: impl AsHeaderName,
+    name: &str,
+) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(header).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };

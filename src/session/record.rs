@@ -1,6 +1,7 @@
 //! What is kept of a session, apart from its handlers' own state.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 #[expect(
     deprecated,
@@ -21,13 +22,13 @@ pub const SUBSCRIPTION_URI_BYTES_MAX: usize = 2048;
 /// Who a request is made for, as its credentials say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Principal(pub String);
+pub struct Principal(pub Arc<str>);
 
 impl Principal {
     /// The principal of every request to a server that asks for no credentials.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self(String::new())
+        Self(Arc::from(""))
     }
 
     /// Its name; empty for [`anonymous`](Self::anonymous).

@@ -265,7 +265,7 @@ async fn a_modern_client_is_asked_in_a_second_round() {
         let error = client.request("tools/call", params).await.unwrap_err();
         assert_eq!(error.code.0, -32602, "{error}");
     }
-    client.caller.principal = Principal("somebody else".to_owned());
+    client.caller.principal = Principal("somebody else".into());
     let error = client.request("tools/call", stolen).await.unwrap_err();
     assert_eq!(error.code.0, -32602, "{error}");
     assert!(client.heard_methods().is_empty());

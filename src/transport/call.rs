@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, error};
+use tracing::error;
 
 use super::calls::{ANSWERS_WAITING_MAX, Calls};
 use super::handler::Handler;
@@ -159,7 +159,6 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
     } else {
         runner.times.timeout
     };
-    let span = Span::current();
     let running = async move {
         let measured = runner.measures.begin(call.caller.era(), call.method);
         let peer = peer::open(peer_info(&call.caller), Wire::new(wire, outbound, answers_in));
@@ -188,7 +187,7 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
         measured.end(outcome);
         finished
     };
-    Box::pin(running.instrument(span))
+    Box::pin(running)
 }
 
 /// How a handler's run ended.

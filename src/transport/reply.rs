@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::carrier::SOCKET_EVENTS_MAX;
 use super::logged::Log;
@@ -174,7 +175,7 @@ impl Flight {
         }
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
-        supervisor.spawn("stream", async move {
+        let carried = async move {
             let opened = metrics::stream_open(self.kind);
             let mut client = Client::new(events);
             if let Some(message) = message {
@@ -194,7 +195,8 @@ impl Flight {
             }
             client.flush().await;
             drop(opened);
-        });
+        };
+        supervisor.spawn("stream", carried.in_current_span());
         Reply::Stream(stream)
     }
 
@@ -239,7 +241,7 @@ impl Flight {
         let first = message.into_iter().collect();
         let (begun, has_begun) = oneshot::channel();
         let run = log.run(call, outbound, first, self.cancel.clone(), client, begun);
-        self.supervisor.spawn("logged-call", run);
+        self.supervisor.spawn("logged-call", run.in_current_span());
         // An error says that it ended at once: so does the stream.
         let _ended = has_begun.await;
         Reply::Stream(socket)
@@ -255,7 +257,7 @@ impl Drop for Flight {
         }
         let (_, empty) = mpsc::channel(1);
         let mut outbound = std::mem::replace(&mut self.outbound, empty);
-        self.supervisor.spawn("call-without-client", async move {
+        let alone = async move {
             let mut call = call;
             loop {
                 tokio::select! {
@@ -264,7 +266,10 @@ impl Drop for Flight {
                     Some(unheard) = outbound.recv() => drop(unheard),
                 }
             }
-        });
+        };
+        // Dropped within the request's span, as part of what it instruments.
+        self.supervisor
+            .spawn("call-without-client", alone.in_current_span());
     }
 }
 

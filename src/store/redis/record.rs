@@ -92,7 +92,7 @@ pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>,
         created_at_ms: json("createdAt", &created)?,
         last_activity_ms: json("lastActivity", &activity)?,
         node_id: NodeId::parse(&node).ok_or_else(|| corrupt("nodeId", &node))?,
-        principal: Principal(principal),
+        principal: Principal(principal.into()),
         log_level: (!level.is_empty())
             .then(|| LogLevel::parse(&level).ok_or_else(|| corrupt("logLevel", &level)))
             .transpose()?,
