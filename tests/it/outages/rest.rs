@@ -86,19 +86,21 @@ const GAUGES: [&str; 3] = [
 
 /// Waits until a node that has no session left keeps none, runs no call and carries no stream.
 pub(super) async fn nothing_is_left_on(node: &Node) {
-    let mut left = Vec::new();
+    // What the last whole look has found.
+    let mut left = vec!["no answer".to_owned()];
     let ended = tokio::time::timeout(PATIENCE, async {
         loop {
-            left.clear();
+            let mut found = Vec::new();
             let kept = health(node).await.1["activeSessions"].as_u64();
             if kept != Some(0) {
-                left.push(format!("{kept:?} sessions"));
+                found.push(format!("{kept:?} sessions"));
             }
             let metrics = text(node, "/metrics").await.1;
             let counts = metrics
                 .lines()
                 .filter(|line| GAUGES.iter().any(|name| line.starts_with(name)));
-            left.extend(counts.filter(|line| !line.ends_with(" 0")).map(str::to_owned));
+            found.extend(counts.filter(|line| !line.ends_with(" 0")).map(str::to_owned));
+            left = found;
             if left.is_empty() {
                 return;
             }
