@@ -14,6 +14,7 @@ use rmcp::{Peer, RoleServer, tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::Tools;
@@ -82,11 +83,19 @@ impl Tools {
                 () = context.ct.cancelled() => {
                     return Err(Failure::tell(format!("Cancelled, {} before the end.", from + 1 - step)));
                 }
-                () = sleep(Duration::from_millis(interval_ms)) => {}
+                () = pause(interval_ms) => {}
             }
             report(&context.peer, token.as_ref(), step, from).await;
         }
         Ok(Json(CountedDown { counted: from }))
+    }
+}
+
+/// Waits so long, or only lets others go first: a timer's shortest wait is a millisecond.
+async fn pause(interval_ms: u64) {
+    match interval_ms {
+        0 => yield_now().await,
+        _ => sleep(Duration::from_millis(interval_ms)).await,
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Span {
     pub warm_up: Duration,
     /// What counts.
     pub measured: Duration,
+    /// Whether the load keeps its core awake: where nothing else has work there.
+    pub awake: bool,
 }
 
 /// A client of a load.
@@ -47,7 +49,7 @@ pub struct Sample {
 /// # Errors
 /// When a client fails.
 pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> anyhow::Result<Sample> {
-    let awake = tokio::spawn(stay_awake());
+    let awake = span.awake.then(|| tokio::spawn(stay_awake()));
     let start = Instant::now() + span.warm_up;
     let end = start + span.measured;
     let mut tasks: Vec<_> = clients
@@ -65,7 +67,9 @@ pub async fn run<C: Client>(clients: Vec<C>, process: &Process, span: Span) -> a
     for task in &mut tasks {
         taken.append(&mut task.await?.with_context(|| process.last_words())?);
     }
-    awake.abort();
+    if let Some(awake) = awake {
+        awake.abort();
+    }
     let count = taken.len() as f64;
     let busy = Duration::from_nanos(cpu_after - cpu_before).as_secs_f64() / watched.as_secs_f64();
     let per_second = count / span.measured.as_secs_f64();

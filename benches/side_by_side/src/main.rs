@@ -27,7 +27,7 @@ struct Options {
     /// A setting of anynode's, such as MCP_LOG__LEVEL=warn
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
-    /// Where the figures go: report.json, report.md, report.svg
+    /// Where the figures go: report.json, report.md, report.svg, and summary.md for the README
     #[arg(long, default_value = "benches/results")]
     out: PathBuf,
     /// Where callgrind's own files go, for callgrind_annotate
@@ -125,6 +125,7 @@ async fn main() -> anyhow::Result<()> {
     )?;
     std::fs::write(options.out.join("report.md"), heading(&report) + &text)?;
     std::fs::write(options.out.join("report.svg"), plot::svg(&report))?;
+    std::fs::write(options.out.join("summary.md"), table::summary(&report))?;
     eprintln!("written to {}", options.out.display());
     Ok(())
 }
@@ -147,6 +148,7 @@ async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -
     let span = Span {
         warm_up: Duration::from_secs_f64(options.seconds / 4.0),
         measured: Duration::from_secs_f64(options.seconds),
+        awake: false,
     };
     for work in Work::ALL {
         let part = match work {

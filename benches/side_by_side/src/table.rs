@@ -44,13 +44,53 @@ pub fn text(report: &Report) -> String {
             );
         }
     }
-    let targets = targets(report);
+    let targets = target_table(report);
     if !targets.is_empty() {
-        out.push_str("\n## Targets\n\n| target | measured | |\n|---|---:|---|\n");
-        for target in targets {
-            let met = if target.met { "met" } else { "MISSED" };
-            row(&mut out, &target.name, &[target.measured, met.into()]);
-        }
+        let _ok = write!(out, "\n## Targets\n\n{targets}");
+    }
+    out
+}
+
+/// How often each server does each work, and how the targets are met: what a reader wants to know first.
+#[must_use]
+pub fn summary(report: &Report) -> String {
+    let setting = |name: &str| report.setting[name].as_str().unwrap_or("unknown").to_owned();
+    let mut out = format!(
+        "Measured on {} with `{}`: {}, one core for the server and one for the load, {}, commit {}.\n\n",
+        setting("date"),
+        setting("command"),
+        setting("processor"),
+        setting("kernel"),
+        setting("commit"),
+    );
+    let servers: Vec<Server> = Server::ALL
+        .into_iter()
+        .filter(|server| report.rates.iter().any(|rates| rates.of(*server).is_some()))
+        .collect();
+    let names: Vec<_> = servers.iter().map(|server| server.name().to_owned()).collect();
+    row(&mut out, "each second", &names);
+    let _ok = writeln!(out, "|---|{}", "---:|".repeat(servers.len()));
+    for rates in &report.rates {
+        let rate = |server: &Server| match rates.of(*server) {
+            Some(rate) => format!("{:.0}", rate.median(|sample| sample.per_second)),
+            None => "-".to_owned(),
+        };
+        let cells: Vec<_> = servers.iter().map(rate).collect();
+        row(&mut out, &rates.name, &cells);
+    }
+    out + "\n" + &target_table(report)
+}
+
+/// What was promised and what came of it; nothing when nothing of it was measured.
+fn target_table(report: &Report) -> String {
+    let targets = targets(report);
+    if targets.is_empty() {
+        return String::new();
+    }
+    let mut out = "| target | measured | |\n|---|---:|---|\n".to_owned();
+    for target in targets {
+        let met = if target.met { "met" } else { "MISSED" };
+        row(&mut out, &target.name, &[target.measured, met.into()]);
     }
     out
 }

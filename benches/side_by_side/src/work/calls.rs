@@ -102,6 +102,8 @@ impl Work {
         match self {
             Self::Echo { era, connections } => {
                 let clients = echoes(&running, server, era, connections).await?;
+                // Redis has nothing to do.
+                let span = Span { awake: true, ..span };
                 load::run(clients, &running.process, span).await
             }
             Self::Churn => {
