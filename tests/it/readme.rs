@@ -254,6 +254,17 @@ fn curl_opens_sessions_of_the_newest_revision_that_has_them() {
     assert!(README.contains(&named), "README.md opens no session of {LEGACY}");
 }
 
+/// What is said of speed is what was measured, whole: the misses too.
+#[test]
+fn the_figures_are_those_of_the_last_benchmark() {
+    let summary = include_str!("../../benches/results/summary.md");
+    assert!(summary.contains("| target | measured | |") && summary.lines().count() > 15);
+    assert!(
+        README.contains(summary.trim()),
+        "put benches/results/summary.md into the README"
+    );
+}
+
 #[test]
 fn files_and_headings_that_are_linked_exist() {
     assert_links("README.md");
