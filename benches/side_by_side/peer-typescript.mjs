@@ -27,7 +27,7 @@ function mcpServer() {
         },
         async ({ from, interval_ms }, { _meta, sendNotification }) => {
             for (let step = 1; step <= from; step += 1) {
-                await pause(interval_ms);
+                await (interval_ms ? pause(interval_ms) : new Promise(setImmediate));
                 const params = { progressToken: _meta.progressToken, progress: step, total: from, message: 'to go' };
                 await sendNotification({ method: 'notifications/progress', params });
             }

@@ -18,6 +18,7 @@ use super::unix_ms;
 use crate::session::{SessionId, SessionRecord};
 use crate::telemetry::metrics::{self, Counted};
 
+// Not SipHash, though clients may choose their sessions' keys: a shard holds its part of `session.kept_max` at the most.
 /// How many locks the registry is spread over.
 const SHARDS: usize = 64;
 /// How many entries are looked at to find one that was not used for long.

@@ -154,7 +154,7 @@ pub(super) fn span(shared: &Shared) -> Span {
 }
 
 pub(super) fn finish(began: Instant, response: &Response) {
-    // Only what is logged from here on can show it, and each write to a span's fields costs as much as parsing the request.
+    // Only what is logged from here on can show it.
     if enabled!(Level::DEBUG) {
         let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
         Span::current().record("duration_ms", duration_ms);

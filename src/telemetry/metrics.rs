@@ -36,7 +36,8 @@ const STORE_BUCKETS_SECONDS: [f64; 13] = [
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a recorder
+/// Begins to record, once per process; later calls do nothing. Series are looked up once: a recorder that drops those which are
+/// idle would lose them. When the program that embeds the server has a recorder
 /// of its own, that one gets the metrics, and [`render`] has none.
 pub fn install() {
     RECORDER.get_or_init(|| {
@@ -238,7 +239,12 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Begins to measure a request that a handler works on.
+    /// Counts a call that a handler works on.
+    pub fn call_in_flight(&self) -> Counted {
+        Counted::new(self.in_flight.clone())
+    }
+
+    /// Begins to measure a request.
     pub fn begin(self: &Arc<Self>, era: Era, method: &str) -> Request {
         Request {
             requests: Arc::clone(self),
@@ -246,7 +252,6 @@ impl Requests {
             method: method_index(method),
             outcome: None,
             started: Instant::now(),
-            _in_flight: Counted::new(self.in_flight.clone()),
         }
     }
 
@@ -278,7 +283,6 @@ pub struct Request {
     method: usize,
     outcome: Option<Outcome>,
     started: Instant,
-    _in_flight: Counted,
 }
 
 impl Request {

@@ -1,5 +1,5 @@
 //! The fields of a span as JSON, written once. tracing-subscriber's own form sorts them through a map, and reads and writes
-//! them all anew whenever one is added: a sixth of what a quick call took.
+//! them all anew whenever one is added, which costs a quick call more than reading its request.
 
 use std::fmt;
 
@@ -56,8 +56,13 @@ impl<'a> Members<'a> {
         }
         let comma = if self.first { "" } else { "," };
         self.first = false;
-        // Field names are identifiers of this program: nothing in them needs an escape.
-        self.written = write_all(&mut self.writer, &[comma, "\"", field.name(), "\":"])
+        // `r#type` is the field `type`.
+        let name = field.name().strip_prefix("r#").unwrap_or(field.name());
+        self.written = self
+            .writer
+            .write_str(comma)
+            .and_then(|()| string(&mut self.writer, name))
+            .and_then(|()| self.writer.write_char(':'))
             .and_then(|()| value(&mut self.writer));
     }
 }
@@ -92,14 +97,12 @@ impl Visit for Members<'_> {
     }
 }
 
-fn write_all(writer: &mut Writer<'_>, parts: &[&str]) -> fmt::Result {
-    parts.iter().try_for_each(|part| writer.write_str(part))
-}
-
 fn string(writer: &mut Writer<'_>, value: &str) -> fmt::Result {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if value.bytes().all(plain) {
-        return write_all(writer, &["\"", value, "\""]);
+        return ["\"", value, "\""]
+            .iter()
+            .try_for_each(|part| writer.write_str(part));
     }
     writer.write_str(&serde_json::to_string(value).map_err(|_unwritable| fmt::Error)?)
 }
@@ -165,6 +168,8 @@ mod tests {
                 part = 0.5_f64,
                 none = f64::NAN,
                 yes = true,
+                r#type = "raw",
+                "quo\"ted" = 1_u64,
             )
         };
         let told = logged(span, |span| {
@@ -172,7 +177,7 @@ mod tests {
         });
         let expected = json!({
             "name": "request", "node": "n\"1\"", "late": "a\tb\\c\u{e9}",
-            "count": 3, "below": -3, "part": 0.5, "none": null, "yes": true,
+            "count": 3, "below": -3, "part": 0.5, "none": null, "yes": true, "type": "raw", "quo\"ted": 1,
         });
         assert_eq!(told, expected);
     }

@@ -161,6 +161,7 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
     };
     let running = async move {
         let measured = runner.measures.begin(call.caller.era(), call.method);
+        let in_flight = runner.measures.call_in_flight();
         let peer = peer::open(peer_info(&call.caller), Wire::new(wire, outbound, answers_in));
         let era = call.caller.era();
         let id = call.id.clone();
@@ -182,7 +183,7 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
         };
         let request = AssertUnwindSafe(request).catch_unwind();
         let ended = bounded(request, &cancel, timeout).await;
-        drop((registered, answers));
+        drop((registered, answers, in_flight));
         let (finished, outcome) = finish(ended, id, era);
         measured.end(outcome);
         finished

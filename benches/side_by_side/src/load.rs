@@ -38,7 +38,7 @@ pub struct Sample {
     pub server_us: f64,
     /// Which part of the time they ran. Well below 1: something else was in the way, the load or other programs.
     pub server_busy: f64,
-    /// Which part of the time the load ran. Close to 1 while the server is not: the load was the limit.
+    /// Which part of the time the load ran. Close to 1 while the server is not: the load was the limit, unless it kept itself awake.
     pub load_busy: f64,
     /// How long it took, seen by the client.
     pub latency: Latency,

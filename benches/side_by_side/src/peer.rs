@@ -28,9 +28,12 @@ pub struct Countdown {
 }
 
 impl Countdown {
-    /// The pause before a step. Anynode's own countdown pauses the same way.
+    /// The pause before a step, as anynode's own countdown has it: none at all when none is asked for.
     pub async fn pause(&self) {
-        tokio::time::sleep(Duration::from_millis(self.interval_ms)).await;
+        match self.interval_ms {
+            0 => tokio::task::yield_now().await,
+            interval_ms => tokio::time::sleep(Duration::from_millis(interval_ms)).await,
+        }
     }
 }
 

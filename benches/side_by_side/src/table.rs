@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Rates, Report};
+use crate::report::{Rate, Rates, Report};
 use crate::server::{Era, Server};
 use crate::statistics::Latency;
 use crate::work::calls::Work;
@@ -56,12 +56,16 @@ pub fn text(report: &Report) -> String {
 pub fn summary(report: &Report) -> String {
     let setting = |name: &str| report.setting[name].as_str().unwrap_or("unknown").to_owned();
     let mut out = format!(
-        "Measured on {} with `{}`: {}, one core for the server and one for the load, {}, commit {}.\n\n",
+        "Measured on {} with `{}`: {}, one core for the server and one for the load and Redis, {}, commit {}, load of the machine \
+         at the start {}. Rates are medians of {} rounds. A ratio is the median of each round's ratio, because a machine that \
+         slows down slows all servers of a round: it is not the quotient of two rates.\n\n",
         setting("date"),
         setting("command"),
         setting("processor"),
         setting("kernel"),
         setting("commit"),
+        setting("load_at_start"),
+        report.setting["rounds"],
     );
     let servers: Vec<Server> = Server::ALL
         .into_iter()
@@ -138,16 +142,24 @@ fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
             ratio(Server::Axum),
             ratio(Server::TowerMcp),
             format!("{:.1} µs", rate.median(|sample| sample.server_us)),
-            format!(
-                "{:.0}, {:.0} %",
-                rate.median(|sample| sample.server_busy) * 100.0,
-                rate.median(|sample| sample.load_busy) * 100.0
-            ),
+            busy(rates.work, rate),
             format!("{:.0} µs", rate.median(|sample| sample.latency.p50_us)),
             format!("{:.0} µs", rate.median(|sample| sample.latency.p99_us)),
             instructions,
         ];
         row(out, rate.server.name(), &cells);
+    }
+}
+
+/// Which part of the time the server and the load ran; the load's says nothing where it kept itself awake.
+fn busy(work: Work, rate: &Rate) -> String {
+    let server = rate.median(|sample| sample.server_busy) * 100.0;
+    match work {
+        Work::Echo { .. } => format!("{server:.0} %"),
+        Work::Churn | Work::Progress => {
+            let load = rate.median(|sample| sample.load_busy) * 100.0;
+            format!("{server:.0}, {load:.0} %")
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn record_and_check(handle: &PrometheusHandle) {
     assert_eq!(samples()["anynode_calls_in_flight"], 0.0);
 
     let requests = Arc::new(Requests::default());
-    let call = requests.begin(Era::Legacy, "tools/list");
+    let call = requests.call_in_flight();
     let stream = stream_open(StreamKind::Reply);
     requests.begin(Era::Legacy, "tools/call").end(Outcome::Ok);
     drop(requests.begin(Era::Modern, "x\"}\nmade_up 1"));
