@@ -176,12 +176,11 @@ impl Builder {
             settings.task.node_max,
             work.clone(),
         );
-        let runner = Arc::new(Runner::new(Arc::clone(&handler), &settings.call));
+        let runner = Arc::new(Runner::new(handler, &settings.call));
         let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
         let shared = Arc::new(Shared {
-            info: handler.info(),
+            info: runner.handler.info(),
             bodies: Bodies::new(settings.http.body_bytes_max),
-            handler,
             pulse: Arc::default(),
             keys: Arc::new(keys),
             board: Arc::new(Switchboard {

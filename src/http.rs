@@ -42,7 +42,6 @@ use crate::session::{Announcer, NodeId, Notebooks, Principal, RequestState, Task
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::call::Runner;
-use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
 
@@ -67,8 +66,6 @@ pub struct Shared {
     pub node: NodeId,
     /// Its settings.
     pub settings: Settings,
-    /// The handler that runs requests.
-    pub handler: Arc<dyn Handler>,
     /// What the handler says of itself.
     pub info: ServerConfig,
     /// The sessions of all nodes.

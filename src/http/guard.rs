@@ -48,7 +48,7 @@ impl Guard {
         let local = is_loopback(&settings.host) || settings.host.starts_with("unix:");
         let digest = |token: &str| Sha256::digest(token.as_bytes()).into();
         Self {
-            hosts: lower(&settings.http.allowed_hosts),
+            hosts: settings.http.allowed_hosts.clone(),
             origins: lower(&settings.http.allowed_origins),
             check_hosts: local || !settings.http.allowed_hosts.is_empty(),
             tokens: settings

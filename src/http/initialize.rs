@@ -75,7 +75,7 @@ pub(super) async fn negotiate(
 ) -> Result<InitializeResult, ErrorData> {
     let measured = shared.runner.measures.begin(Era::Legacy, "initialize");
     let caller = newcomer(shared, record);
-    let answered = call::initialize(params, &caller, shared.handler.as_ref(), shared.runner.times).await;
+    let answered = call::initialize(params, &caller, &shared.runner).await;
     measured.end(match answered {
         Ok(_) => Outcome::Ok,
         Err(_) => Outcome::Error,

@@ -80,7 +80,7 @@ pub(super) fn log(
         cancelled: false,
     };
     let replay = Replay {
-        handler: Arc::clone(&shared.handler),
+        handler: Arc::clone(&shared.runner.handler),
         method: method_label(&request.method),
         tool: peek.name.clone(),
         body: came.body.clone(),
@@ -367,7 +367,7 @@ pub(super) async fn notice(
     let place = permit(shared)?;
     let typed = typed_notification(&notification.method, notification.params)?;
     let caller = caller(shared, live, Connection::default());
-    let handler = Arc::clone(&shared.handler);
+    let handler = Arc::clone(&shared.runner.handler);
     let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
     shared.work.spawn("notification", async move {

@@ -41,7 +41,7 @@ pub(super) async fn request(
     }
     let typed = typed_request(&request.method, request.params)?;
     if let ClientRequest::CallToolRequest(call) = &typed
-        && let Some(tool) = shared.handler.tool(&call.params.name)
+        && let Some(tool) = shared.runner.handler.tool(&call.params.name)
     {
         check_params(
             &came.parts.headers,

@@ -287,8 +287,7 @@ fn not_changed(refusal: &Refusal) -> ErrorData {
 pub async fn initialize(
     params: InitializeRequestParams,
     caller: &Caller,
-    handler: &dyn Handler,
-    times: CallTimes,
+    runner: &Runner,
 ) -> Result<InitializeResult, ErrorData> {
     // Nobody reads before there is a session: what the handler sends is dropped, and what it asks is never answered.
     // Both ends stay alive, for a peer without them is closed.
@@ -310,13 +309,13 @@ pub async fn initialize(
     context.ct = cancel.clone();
     context.extensions.insert(caller.clone());
     let request = ClientRequest::InitializeRequest(InitializeRequest::new(params));
-    let request = AssertUnwindSafe(handler.request(request, context)).catch_unwind();
+    let request = AssertUnwindSafe(runner.handler.request(request, context)).catch_unwind();
     let drained = async {
         while unheard.recv().await.is_some() {}
         std::future::pending().await
     };
     let ended = tokio::select! {
-        ended = bounded(request, &cancel, times.timeout) => ended,
+        ended = bounded(request, &cancel, runner.times.timeout) => ended,
         never = drained => never,
     };
     match ended {
