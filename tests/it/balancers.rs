@@ -98,33 +98,18 @@ fn at_once(delays: &[Duration]) -> bool {
 /// A test for each balancer: `$name::haproxy`, and so on.
 macro_rules! through_each {
     ($name:ident, $check:ident) => {
+        through_each!($name, $check: haproxy Haproxy, nginx Nginx, caddy Caddy, traefik Traefik, envoy Envoy);
+    };
+    ($name:ident, $check:ident: $($test:ident $kind:ident),*) => {
         mod $name {
             use super::Kind;
 
-            #[tokio::test]
-            async fn haproxy() {
-                super::$check(Kind::Haproxy).await;
-            }
-
-            #[tokio::test]
-            async fn nginx() {
-                super::$check(Kind::Nginx).await;
-            }
-
-            #[tokio::test]
-            async fn caddy() {
-                super::$check(Kind::Caddy).await;
-            }
-
-            #[tokio::test]
-            async fn traefik() {
-                super::$check(Kind::Traefik).await;
-            }
-
-            #[tokio::test]
-            async fn envoy() {
-                super::$check(Kind::Envoy).await;
-            }
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$check(Kind::$kind).await;
+                }
+            )*
         }
     };
 }
