@@ -18,7 +18,6 @@ use super::unix_ms;
 use crate::session::{SessionId, SessionRecord};
 use crate::telemetry::metrics::{self, Counted};
 
-// Not SipHash, though clients may choose their sessions' keys: a shard holds its part of `session.kept_max` at the most.
 /// How many locks the registry is spread over.
 const SHARDS: usize = 64;
 /// How many entries are looked at to find one that was not used for long.
@@ -175,6 +174,8 @@ pub enum Kept {
     Outdated,
 }
 
+// Not SipHash, though clients may choose their sessions' keys: made to collide, they are at most a shard's part of
+// `session.kept_max`.
 type Shard = HashMap<SessionId, Arc<Slot>, RandomState>;
 
 /// All sessions that this node keeps.

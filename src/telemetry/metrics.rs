@@ -36,9 +36,9 @@ const STORE_BUCKETS_SECONDS: [f64; 13] = [
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Begins to record, once per process; later calls do nothing. Series are looked up once: a recorder that drops those which are
-/// idle would lose them. When the program that embeds the server has a recorder
-/// of its own, that one gets the metrics, and [`render`] has none.
+/// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a recorder
+/// of its own, that one gets the metrics, and [`render`] has none; it must keep series that are idle, because they are
+/// looked up once.
 pub fn install() {
     RECORDER.get_or_init(|| {
         let installed = builder().and_then(PrometheusBuilder::install_recorder);

@@ -16,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::session::SessionId;
 use crate::store::streams::StreamId;
 
-// Not SipHash, though clients choose ids: a shard holds no more than the calls that a node may run, so whoever made ids collide
-// would gain little.
 /// How many locks the table is spread over.
 const SHARDS: usize = 64;
 /// How many answers may wait for a call that has not taken them yet: one for each of its open requests.
@@ -53,6 +51,7 @@ struct Asker {
     answers: mpsc::Sender<Answer>,
     cancel: CancellationToken,
 }
+// Not SipHash, though clients choose the ids of their requests: made to collide, they are at most `call.node_max`.
 type Shard<K, V> = HashMap<K, V, RandomState>;
 type Shards<K, V> = Vec<Mutex<Shard<K, V>>>;
 

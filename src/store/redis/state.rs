@@ -151,7 +151,7 @@ impl NotebookStore for RedisStore {
         let owner: Option<String> = self
             .script("notebook_owner", &self.scripts.owner, &[&key], args)
             .await?;
-        Ok(owner.map(|owner: String| Principal(owner.into())))
+        Ok(owner.map(|owner| Principal(owner.into())))
     }
 }
 
