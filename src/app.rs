@@ -31,6 +31,8 @@ use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
 
+mod connection;
+mod lasting;
 pub mod open;
 mod serve;
 pub mod signal;

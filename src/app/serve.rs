@@ -3,35 +3,21 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::serve::{Listener as AxumListener, ListenerExt as _};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use listenfd::ListenFd;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::AppError;
-use super::stalled::Unstalled;
+use super::{AppError, connection};
 use crate::config::Settings;
 use crate::http::Front;
 
-/// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
-/// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(75);
-/// How long a node that stops waits for the first request of a connection that it has accepted.
-const FIRST_WITHIN: Duration = Duration::from_secs(1);
-/// How long a write may make no headway because the client does not read: as long as a stream waits for its client. Then
-/// the connection is closed, and with it goes what waits to be written; the log keeps what the client missed.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The scheme of a Unix socket's address.
 const UNIX: &str = "unix:";
 
@@ -200,9 +186,6 @@ impl Server {
     }
 }
 
-/// One of the connections that may be open at once.
-type Place = Result<OwnedSemaphorePermit, AcquireError>;
-
 struct Accept {
     front: Front,
     stop: CancellationToken,
@@ -223,48 +206,13 @@ impl Accept {
                 () = self.stop.cancelled() => return,
                 accepted = accepted => accepted,
             };
-            drop(self.tasks.spawn(self.serve(stream, place)));
-        }
-    }
-
-    fn serve<S>(&self, stream: S, place: Place) -> impl Future<Output = ()> + Send + 'static
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
-        let front = self.front.clone();
-        let asked = Arc::new(AtomicBool::new(false));
-        let asks = Arc::clone(&asked);
-        let service = service_fn(move |request| {
-            asks.store(true, Ordering::Relaxed);
-            Box::pin(front.clone().answer(request))
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .serve_connection(TokioIo::new(Unstalled::new(stream, WRITE_WITHIN)), service);
-        let stop = self.stop.clone();
-        // In a box: a task keeps room for what it is made of and once more for what it waits for.
-        let mut connection = Box::pin(connection);
-        async move {
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
-                    // hyper closes a connection on which nothing has come yet, and what its client sends may be on its way.
-                    if !asked.load(Ordering::Relaxed)
-                        && let Ok(ended) = timeout(FIRST_WITHIN, connection.as_mut()).await
-                    {
-                        ended
-                    } else {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                }
-            };
-            if let Err(error) = ended {
-                debug!(%error, "a connection broke off");
-            }
-            drop(place);
+            let front = self.front.clone();
+            let answer = move |request| front.clone().answer(request);
+            let served = connection::serve(stream, answer, self.stop.clone());
+            drop(self.tasks.spawn(async move {
+                served.await;
+                drop(place);
+            }));
         }
     }
 }

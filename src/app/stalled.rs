@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,23 +18,33 @@ pub(super) struct Unstalled<S> {
     limit: Duration,
     // Made when a write first waits: most connections never need one.
     waits: Option<Pin<Box<Sleep>>>,
+    waiting: Arc<AtomicBool>,
 }
 
 impl<S> Unstalled<S> {
-    pub(super) const fn new(inner: S, limit: Duration) -> Self {
+    pub(super) fn new(inner: S, limit: Duration) -> Self {
         Self {
             inner,
             limit,
             waits: None,
+            waiting: Arc::default(),
         }
+    }
+
+    /// Whether something waits to be written, for those who cannot ask the connection any longer.
+    pub(super) fn waiting(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.waiting)
     }
 
     /// Ends a wait that lasts too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
-            self.waits = None;
+            if self.waits.take().is_some() {
+                self.waiting.store(false, Ordering::Relaxed);
+            }
             return write;
         }
+        self.waiting.store(true, Ordering::Relaxed);
         let limit = self.limit;
         let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(waits.as_mut().poll(cx));

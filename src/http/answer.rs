@@ -106,6 +106,17 @@ pub fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
     streamed(Body::from_stream(events))
 }
 
+/// Marks a response whose stream may be open, and silent, for hours.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasting;
+
+/// The same response, marked as [`Lasting`].
+#[must_use]
+pub fn lasting(mut response: Response) -> Response {
+    response.extensions_mut().insert(Lasting);
+    response
+}
+
 fn streamed(events: Body) -> Response {
     let mut response = Response::new(events);
     let headers = response.headers_mut();

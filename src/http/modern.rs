@@ -85,7 +85,11 @@ pub(super) async fn request(
         finished
     });
     let flight = Flight::new(running, messages, cancel, false, shared.work.clone()).of_kind(kind);
-    Ok(answer::reply(flight.reply(times).await))
+    let response = answer::reply(flight.reply(times).await);
+    Ok(match kind {
+        StreamKind::Listen => answer::lasting(response),
+        _ => response,
+    })
 }
 
 /// A listener may want to know of as many resources as a session.

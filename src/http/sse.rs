@@ -159,7 +159,7 @@ async fn open(
     }
     let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
     shared.work.spawn("carry", carrier.run());
-    Ok(answer::stream(socket))
+    Ok(answer::lasting(answer::stream(socket)))
 }
 
 /// The first event: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.

@@ -82,7 +82,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
     let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
     shared.work.spawn("carry", carrier.run());
-    Ok(answer::stream(socket))
+    Ok(answer::lasting(answer::stream(socket)))
 }
 
 fn named(name: &str) -> Result<StreamId, Refusal> {

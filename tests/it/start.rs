@@ -1,5 +1,6 @@
 //! How a node starts, what it says then, and how it stops.
 
+mod connections;
 mod greeting;
 mod listen;
 mod logs;

@@ -1,7 +1,7 @@
 //! A client of HTTP/1.1 that does just what a load needs, so that it takes less time than the server: requests are sent as
 //! they were prepared, answers are read into one buffer, and only what is looked at is parsed.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -260,6 +260,7 @@ fn parse(raw: &[u8]) -> anyhow::Result<Option<(Head, usize)>> {
         status: response.code.unwrap_or_default(),
         ..Head::default()
     };
+    let mut closes = false;
     for header in &*response.headers {
         let value = header.value;
         if header.name.eq_ignore_ascii_case("content-length") {
@@ -271,12 +272,15 @@ fn parse(raw: &[u8]) -> anyhow::Result<Option<(Head, usize)>> {
         } else if header.name.eq_ignore_ascii_case("mcp-session-id") {
             head.session = Some(String::from_utf8(value.to_vec())?);
         } else if header.name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case(b"close") {
-            bail!(
-                "the server will close the connection after status {}",
-                head.status
-            );
+            closes = true;
         }
     }
+    // A stream may be the last thing on its connection, an answer may not: whoever asks next would wait for a new one.
+    ensure!(
+        !closes || head.is_events,
+        "the server will close the connection after status {}",
+        head.status
+    );
     Ok(Some((head, length)))
 }
 

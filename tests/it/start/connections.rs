@@ -1,0 +1,54 @@
+//! How a stream of events is written: each client gets a form that it understands.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::node::{Node, NodeOptions};
+
+/// Asks for the stream of 2024-11-05, whose first event comes at once.
+fn asks_for_stream(method: &str, version: &str) -> String {
+    format!("{method} /sse HTTP/{version}\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n")
+}
+
+/// Reads until `end` has come.
+async fn read_until(connection: &mut TcpStream, end: &str) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(end.as_bytes()) {
+        let read = connection.read_buf(&mut text).await.expect("the connection");
+        assert!(read > 0, "it ended: {}", String::from_utf8_lossy(&text));
+    }
+    String::from_utf8(text).expect("text")
+}
+
+async fn answer_to(node: &Node, request: &str, end: &str) -> String {
+    let address = ("127.0.0.1", node.port());
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    connection.write_all(request.as_bytes()).await.expect("a request");
+    read_until(&mut connection, end).await
+}
+
+#[tokio::test]
+async fn a_stream_is_chunked_for_clients_that_know_chunks() {
+    let node = Node::start(&NodeOptions::default()).await;
+    let text = answer_to(&node, &asks_for_stream("GET", "1.1"), "\n\n\r\n").await;
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    for header in [
+        "transfer-encoding: chunked",
+        "connection: close",
+        "content-type: text/event-stream",
+    ] {
+        assert!(head.contains(header), "no {header} in {head}");
+    }
+    let (size, event) = body.split_once("\r\n").expect("a chunk");
+    let size = usize::from_str_radix(size, 16).expect("its size");
+    assert_eq!(event.len(), size + "\r\n".len());
+    assert!(event.starts_with("event: endpoint\n"), "{event}");
+
+    let text = answer_to(&node, &asks_for_stream("GET", "1.0"), "\n\n").await;
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    assert!(!head.contains("chunked"), "{head}");
+    assert!(body.starts_with("event: endpoint\n"), "{body}");
+
+    let text = answer_to(&node, &asks_for_stream("HEAD", "1.1"), "\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+}
