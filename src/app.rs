@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use rmcp::ServerHandler;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -57,8 +56,7 @@ impl App {
     /// Begins to put a node together.
     ///
     /// ```no_run
-    /// # use rmcp::ServerHandler;
-    /// # #[derive(Default)] struct MyServer;
+    /// #     /// # #[derive(Default)] struct MyServer;
     /// # impl ServerHandler for MyServer {}
     /// # async fn run() -> Result<(), anynode::app::AppError> {
     /// anynode::App::builder().handler(MyServer::default).run().await
@@ -124,10 +122,10 @@ impl Builder {
         self
     }
 
-    /// Serves this rmcp handler. One serves all requests of the node, so it keeps nothing of a client in itself: that
+    /// Serves this rmcp `ServerHandler`. One serves all requests of the node, so it keeps nothing of a client in itself: that
     /// belongs in the [`Session`](crate::session::Session).
     #[must_use]
-    pub fn handler<H: ServerHandler>(mut self, make: impl FnOnce() -> H) -> Self {
+    pub fn handler<H: Handler>(mut self, make: impl FnOnce() -> H) -> Self {
         self.handler = Some(Arc::new(make()));
         self
     }

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
-use rmcp::ServerHandler;
 
 use crate::config::{self, Loaded, LogSettings, Sources};
 use crate::telemetry;
+use crate::transport::handler::Handler;
 
 pub mod check;
 pub mod exit;
@@ -123,7 +123,7 @@ pub enum Command {
 ///     anynode::cli::main(MyServer::default)
 /// }
 /// ```
-pub fn main<H: ServerHandler>(make: impl FnOnce() -> H) -> ExitCode {
+pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
     let ended = Cli::parse().start(make);
     let exit = ended.unwrap_or_else(|error| {
         print::failure(&error);
@@ -134,7 +134,7 @@ pub fn main<H: ServerHandler>(make: impl FnOnce() -> H) -> ExitCode {
 
 impl Cli {
     /// Reads the settings, starts the logs and a runtime, and does what was asked for.
-    fn start<H: ServerHandler>(self, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+    fn start<H: Handler>(self, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
         let loaded = config::load(self.sources())?;
         telemetry::init(&self.log(&loaded.settings.log))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -166,11 +166,7 @@ impl Cli {
     ///
     /// # Errors
     /// As [`CliError`] says.
-    pub async fn run<H: ServerHandler>(
-        self,
-        loaded: Loaded,
-        make: impl FnOnce() -> H,
-    ) -> Result<Exit, CliError> {
+    pub async fn run<H: Handler>(self, loaded: Loaded, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
         match self.command {
             None | Some(Command::Serve) => serve::run(loaded.settings, make).await,
             Some(Command::Check(arguments)) => check::run(&arguments, &loaded).await,

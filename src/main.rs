@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anynode::Silent;
 use anynode::tools::Notebook;
 
 #[cfg(feature = "jemalloc")]
@@ -9,5 +10,5 @@ use anynode::tools::Notebook;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    anynode::cli::main(Notebook::new)
+    anynode::cli::main(|| Silent::new(Notebook::new(), Notebook::SILENT))
 }

@@ -85,6 +85,18 @@ impl Default for Notebook {
 }
 
 impl Notebook {
+    /// The tools that say nothing before their result. The others tell progress, or ask.
+    pub const SILENT: &[&str] = &[
+        "echo",
+        "whoami",
+        "open_notebook",
+        "remember",
+        "recall",
+        "list_notes",
+        "increment",
+        "forget",
+    ];
+
     /// The server with all its tools.
     #[must_use]
     pub fn new() -> Self {

@@ -2,13 +2,13 @@
 
 use std::pin::pin;
 
-use rmcp::ServerHandler;
 use sd_notify::NotifyState;
 
 use super::{CliError, Exit, print};
 use crate::app::signal::told_to_stop;
 use crate::app::{App, Running};
 use crate::config::Settings;
+use crate::transport::handler::Handler;
 
 /// What `initialize` looks like: the shortest request that shows a server at work.
 const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#;
@@ -17,7 +17,7 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
-pub async fn run<H: ServerHandler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+pub async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
     let guarded = !settings.auth.tokens.is_empty();
     let mut told = pin!(told_to_stop());
     let start = App::builder().settings(settings).handler(make).spawn();

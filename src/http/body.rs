@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::ReplyForm;
 use crate::protocol::error::Refusal;
+use crate::transport::reply::later;
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
@@ -130,8 +131,11 @@ impl Bodies {
         if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
             return Err(Refusal::BodyTooLarge(max));
         }
-        let arrived = timeout(BODY_ARRIVES_WITHIN, self.collect(body, max)).await;
-        arrived.unwrap_or(Err(Refusal::BodyIncomplete))
+        tokio::select! {
+            biased;
+            arrived = self.collect(body, max) => arrived,
+            () = later(BODY_ARRIVES_WITHIN) => Err(Refusal::BodyIncomplete),
+        }
     }
 
     async fn collect(&self, mut body: Body, max: usize) -> Result<Held, Refusal> {
@@ -159,6 +163,9 @@ impl Bodies {
     async fn more_room(&self, kib: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let full = || Refusal::TooMany("the requests on their way fill the room that this node has for them");
         let kib = u32::try_from(kib).map_err(|_beyond| full())?;
+        if let Ok(room) = Arc::clone(&self.room_kib).try_acquire_many_owned(kib) {
+            return Ok(room);
+        }
         let room = Arc::clone(&self.room_kib).acquire_many_owned(kib);
         match timeout(ROOM_WITHIN, room).await {
             Ok(Ok(room)) => Ok(room),

@@ -1,7 +1,7 @@
 //! The fields of a span as JSON, written once. tracing-subscriber's own form sorts them through a map, and reads and writes
 //! them all anew whenever one is added, which costs a quick call more than reading its request.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use tracing::field::{Field, Visit};
 use tracing::span::Record;
@@ -14,56 +14,64 @@ use tracing_subscriber::fmt::{FormatFields, FormattedFields};
 #[derive(Debug)]
 pub(super) struct SpanFields;
 
+/// How many bytes of fields most spans have.
+const USUAL_BYTES: usize = 128;
+
 impl<'writer> FormatFields<'writer> for SpanFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        writer.write_char('{')?;
-        let mut members = Members::new(writer.by_ref(), true);
-        fields.record(&mut members);
-        members.written?;
-        writer.write_char('}')
+        // Given to the writer in one piece: it makes room for each piece anew.
+        let mut text = String::with_capacity(USUAL_BYTES);
+        write_members(&mut text, true, |members| fields.record(members))?;
+        writer.write_str(&text)
     }
 
     fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
-        current.fields.truncate(current.fields.len().saturating_sub(1));
-        let first = current.fields.len() <= 1;
-        let mut members = Members::new(current.as_writer(), first);
-        fields.record(&mut members);
-        members.written?;
-        current.fields.push('}');
-        Ok(())
+        let text = &mut current.fields;
+        let first = text.len() <= "{}".len();
+        text.reserve(USUAL_BYTES);
+        write_members(text, first, |members| fields.record(members))
     }
 }
 
+/// Writes members of an object, which is begun if it is not there, and ends it.
+fn write_members(text: &mut String, first: bool, record: impl FnOnce(&mut Members<'_>)) -> fmt::Result {
+    match text.pop() {
+        // The end of the object, which comes again below.
+        Some(_) => {}
+        None => text.push('{'),
+    }
+    let mut members = Members {
+        text,
+        first,
+        written: Ok(()),
+    };
+    record(&mut members);
+    members.written?;
+    text.push('}');
+    Ok(())
+}
+
 struct Members<'a> {
-    writer: Writer<'a>,
+    text: &'a mut String,
     first: bool,
     written: fmt::Result,
 }
 
-impl<'a> Members<'a> {
-    const fn new(writer: Writer<'a>, first: bool) -> Self {
-        Self {
-            writer,
-            first,
-            written: Ok(()),
-        }
-    }
-
+impl Members<'_> {
     /// Writes one member, whose value `value` writes.
-    fn member(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'a>) -> fmt::Result) {
+    fn member(&mut self, field: &Field, value: impl FnOnce(&mut String) -> fmt::Result) {
         if self.written.is_err() {
             return;
         }
-        let comma = if self.first { "" } else { "," };
-        self.first = false;
+        if !std::mem::take(&mut self.first) {
+            self.text.push(',');
+        }
         // `r#type` is the field `type`.
         let name = field.name().strip_prefix("r#").unwrap_or(field.name());
-        self.written = self
-            .writer
-            .write_str(comma)
-            .and_then(|()| string(&mut self.writer, name))
-            .and_then(|()| self.writer.write_char(':'))
-            .and_then(|()| value(&mut self.writer));
+        self.written = string(self.text, name).and_then(|()| {
+            self.text.push(':');
+            value(self.text)
+        });
     }
 }
 
@@ -73,38 +81,41 @@ impl Visit for Members<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.member(field, |writer| string(writer, value));
+        self.member(field, |text| string(text, value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         // What is no number in JSON is null.
-        self.member(field, |writer| match value.is_finite() {
-            true => write!(writer, "{value:?}"),
-            false => writer.write_str("null"),
+        self.member(field, |text| match value.is_finite() {
+            true => write!(text, "{value:?}"),
+            false => text.write_str("null"),
         });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field, |writer| write!(writer, "{value}"));
+        self.member(field, |text| write!(text, "{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field, |writer| write!(writer, "{value}"));
+        self.member(field, |text| write!(text, "{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field, |writer| write!(writer, "{value}"));
+        self.member(field, |text| write!(text, "{value}"));
     }
 }
 
-fn string(writer: &mut Writer<'_>, value: &str) -> fmt::Result {
-    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if value.bytes().all(plain) {
-        return ["\"", value, "\""]
-            .iter()
-            .try_for_each(|part| writer.write_str(part));
+fn string(text: &mut String, value: &str) -> fmt::Result {
+    let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // All are looked at: compilers do that many at a time.
+    if value.bytes().fold(false, |any, byte| any | escaped(byte)) {
+        text.push_str(&serde_json::to_string(value).map_err(|_unwritable| fmt::Error)?);
+        return Ok(());
     }
-    writer.write_str(&serde_json::to_string(value).map_err(|_unwritable| fmt::Error)?)
+    text.push('"');
+    text.push_str(value);
+    text.push('"');
+    Ok(())
 }
 
 #[cfg(test)]

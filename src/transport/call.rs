@@ -8,22 +8,21 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::StatusCode;
-use rmcp::ErrorData;
 use rmcp::model::{
     ClientRequest, ErrorCode, Implementation, InitializeRequest, InitializeRequestParams, InitializeResult,
     RequestId, RequestMetaObject, ServerJsonRpcMessage, ServerResult,
 };
 use rmcp::service::RequestContext;
+use rmcp::{ErrorData, Peer, RoleServer};
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::calls::{ANSWERS_WAITING_MAX, Calls};
+use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls};
 use super::handler::Handler;
-use super::peer::{self, LogGate, Wire, WireSettings};
-use super::reply::Finished;
+use super::peer::{self, LogGate, SilentPeers, Wire, WireSettings};
+use super::reply::{Finished, later};
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
 use crate::cluster::{Live, SessionError, Sessions};
@@ -39,6 +38,9 @@ use crate::telemetry::metrics::{self, Outcome};
 const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a handler may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// How many bytes most results have.
+const USUAL_BODY_BYTES: usize = 256;
 
 /// Bounds on a call's time.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,8 @@ pub struct Runner {
     pub times: CallTimes,
     /// How calls are measured.
     pub measures: Arc<metrics::Requests>,
+    /// The peers of calls that say nothing.
+    pub silent: SilentPeers,
 }
 
 impl Runner {
@@ -77,6 +81,17 @@ impl Runner {
                 answer_timeout: settings.answer_timeout,
             },
             measures: Arc::default(),
+            silent: SilentPeers::default(),
+        }
+    }
+
+    /// The peer that a call shares with others, if it says nothing before its result.
+    fn shared_peer(&self, call: &Call) -> Option<Peer<RoleServer>> {
+        match &call.request {
+            ClientRequest::CallToolRequest(request) if self.handler.is_silent(&request.params.name) => {
+                self.silent.of(call.caller.revision)
+            }
+            _ => None,
         }
     }
 }
@@ -133,7 +148,13 @@ pub struct Call {
 #[must_use]
 pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> BoxFuture<'static, Finished> {
     let name: Arc<str> = call.name.as_str().into();
-    let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let (voice, answers) = match runner.shared_peer(&call) {
+        Some(shared) => (Voice::Shared(shared), None),
+        None => {
+            let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+            (Voice::Own(answers_in), Some(answers))
+        }
+    };
     let registered = call.caller.session.as_ref().map(|session| {
         runner.calls.register(
             session.id().clone(),
@@ -143,15 +164,6 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
             answers.clone(),
         )
     });
-    let wire = WireSettings {
-        name,
-        first_request: call.first_request,
-        logs: call.logs.clone(),
-        capabilities: Arc::clone(&call.caller.capabilities),
-        answer_timeout: runner.times.answer_timeout,
-        announcer: call.caller.announcer.clone(),
-        listeners: Arc::clone(&runner.listeners),
-    };
     // A subscription lasts as long as its client wants.
     let endless = matches!(call.request, ClientRequest::SubscriptionsListenRequest(_));
     let timeout = if endless {
@@ -162,7 +174,14 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
     let running = async move {
         let measured = runner.measures.begin(call.caller.era(), call.method);
         let in_flight = runner.measures.call_in_flight();
-        let peer = peer::open(peer_info(&call.caller), Wire::new(wire, outbound, answers_in));
+        let (peer, _open) = match voice {
+            Voice::Shared(shared) => (shared, None),
+            Voice::Own(answers) => {
+                let wire = Wire::new(wire(&runner, &call, name), outbound, answers);
+                let open = peer::open(peer_info(&call.caller), wire);
+                (open.peer().clone(), Some(open))
+            }
+        };
         let era = call.caller.era();
         let id = call.id.clone();
         let cancel = call.cancel.clone();
@@ -170,7 +189,7 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
             request,
             context,
             then,
-        } = prepare(call, peer.peer().clone());
+        } = prepare(call, peer);
         let request = async {
             let result = runner.handler.request(request, context).await?;
             if let Some(then) = &then {
@@ -189,6 +208,27 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
         finished
     };
     Box::pin(running)
+}
+
+/// How a call talks to its client before its result.
+enum Voice {
+    /// Not at all: this peer reaches nobody.
+    Shared(Peer<RoleServer>),
+    /// By a peer of its own, which is given the client's answers.
+    Own(mpsc::Receiver<Answer>),
+}
+
+/// What the wire of a call's own peer needs to know.
+fn wire(runner: &Runner, call: &Call, name: Arc<str>) -> WireSettings {
+    WireSettings {
+        name,
+        first_request: call.first_request,
+        logs: call.logs.clone(),
+        capabilities: Arc::clone(&call.caller.capabilities),
+        answer_timeout: runner.times.answer_timeout,
+        announcer: call.caller.announcer.clone(),
+        listeners: Arc::clone(&runner.listeners),
+    }
 }
 
 /// How a handler's run ended.
@@ -224,17 +264,22 @@ async fn bounded(
             }
             End::Cancelled
         }
-        () = sleep(timeout) => {
+        () = later(timeout) => {
             cancel.cancel();
             End::TimedOut(timeout)
         }
     }
 }
 
+fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
+    let mut body = Vec::with_capacity(USUAL_BODY_BYTES);
+    serde_json::to_writer(&mut body, &ServerJsonRpcMessage::response(result, id))?;
+    Ok(body)
+}
+
 fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
     match end {
-        End::Result(result) => match serde_json::to_vec(&ServerJsonRpcMessage::response(*result, id.clone()))
-        {
+        End::Result(result) => match body(*result, id.clone()) {
             Ok(body) => (
                 Finished {
                     body: Some(body.into()),
@@ -369,12 +414,12 @@ fn status_of(error: &ErrorData, era: Era) -> StatusCode {
 /// What the handler gets, and what follows.
 struct Prepared {
     request: ClientRequest,
-    context: RequestContext<rmcp::RoleServer>,
+    context: RequestContext<RoleServer>,
     then: Option<Then>,
 }
 
 /// Takes the call apart: nothing of it is copied that is not needed twice.
-fn prepare(call: Call, peer: rmcp::Peer<rmcp::RoleServer>) -> Prepared {
+fn prepare(call: Call, peer: Peer<RoleServer>) -> Prepared {
     let mut context = RequestContext::new(call.id, peer);
     context.ct = call.cancel;
     context.meta = call.meta;

@@ -48,7 +48,8 @@ type Key = (SessionId, RequestId);
 #[derive(Debug)]
 struct Asker {
     session: SessionId,
-    answers: mpsc::Sender<Answer>,
+    /// None of a call that asks nothing.
+    answers: Option<mpsc::Sender<Answer>>,
     cancel: CancellationToken,
 }
 // Not SipHash, though clients choose the ids of their requests: made to collide, they are at most `call.node_max`.
@@ -159,7 +160,7 @@ impl Calls {
     }
 
     /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of its own
-    /// requests begin with.
+    /// requests begin with, `answers` where what answers them goes, if it has any.
     #[must_use]
     pub fn register(
         self: &Arc<Self>,
@@ -167,7 +168,7 @@ impl Calls {
         request: RequestId,
         name: Arc<str>,
         cancel: CancellationToken,
-        answers: mpsc::Sender<Answer>,
+        answers: Option<mpsc::Sender<Answer>>,
     ) -> Registered {
         let asker = Asker {
             session: session.clone(),
@@ -243,8 +244,9 @@ impl Calls {
         let Ok(number) = number.parse() else { return false };
         let sender = match self.shard(&self.by_name, name).get(name) {
             Some(asker) if asker.session == *session => asker.answers.clone(),
-            _ => return false,
+            _ => None,
         };
+        let Some(sender) = sender else { return false };
         if sender.try_send(Answer { number, outcome }).is_err() {
             tracing::debug!(
                 session = session.tag(),

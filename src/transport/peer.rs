@@ -6,18 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rmcp::ServerHandler;
 use rmcp::model::{
     CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
-    ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, NotificationMetaObject,
-    ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
+    ErrorCode, ErrorData, GetMeta as _, Implementation, InitializeRequestParams, JsonRpcMessage,
+    NotificationMetaObject, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
+    ServerRequest,
 };
 use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
 use rmcp::transport::Transport;
+use rmcp::{Peer, ServerHandler};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use super::calls::Answer;
 use super::topics::{Listeners, Listening};
 use crate::cluster::Live;
+use crate::protocol::era::Revision;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::announce::Topic;
 use crate::session::{Announcer, LogLevel};
@@ -101,17 +103,74 @@ pub struct Closed;
 
 /// A handler for the serve loop of a request, which never dispatches anything: the request goes to the real one
 /// directly.
-struct Idle;
+#[derive(Debug)]
+pub struct Idle;
 
 impl ServerHandler for Idle {}
 
+/// A peer at work, until it is dropped.
+pub type Open = RunningService<RoleServer, Idle>;
+
 /// Opens the peer of one call, or of what says things outside any.
 #[must_use]
-pub fn open(
-    info: InitializeRequestParams,
-    wire: Wire,
-) -> RunningService<RoleServer, impl rmcp::Service<RoleServer>> {
+pub fn open(info: InitializeRequestParams, wire: Wire) -> Open {
     serve_directly(Idle, wire, Some(info))
+}
+
+/// The peers that calls of silent tools share: one for each revision, made when the first is needed.
+#[derive(Debug, Default)]
+pub struct SilentPeers {
+    open: OnceLock<Vec<(Revision, Open)>>,
+}
+
+impl SilentPeers {
+    /// The peer of a call of that revision, which reaches nobody.
+    #[must_use]
+    pub fn of(&self, revision: Revision) -> Option<Peer<RoleServer>> {
+        let open = self.open.get_or_init(|| {
+            Revision::ALL
+                .map(|revision| (revision, open_silent(revision)))
+                .into()
+        });
+        let found = open.iter().find(|(of, _)| *of == revision);
+        found.map(|(_, open)| open.peer().clone())
+    }
+}
+
+fn open_silent(revision: Revision) -> Open {
+    let nobody = Implementation::new("unknown", "unknown");
+    let info = InitializeRequestParams::new(ClientCapabilities::default(), nobody);
+    serve_directly(Idle, Mute, Some(info.with_protocol_version(revision.to_rmcp())))
+}
+
+/// The transport of a peer that reaches nobody.
+struct Mute;
+
+/// A tool said something that was said to be silent.
+#[derive(Debug, thiserror::Error)]
+#[error("this tool was said to be silent (Silent::new), so its calls reach no client before their result")]
+pub struct SaidToBeSilent;
+
+impl Transport<RoleServer> for Mute {
+    type Error = SaidToBeSilent;
+
+    fn send(
+        &mut self,
+        _item: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = Result<(), SaidToBeSilent>> + Send + 'static {
+        tracing::warn!(
+            "a tool that was said to be silent (Silent::new) has something to say: it goes nowhere"
+        );
+        std::future::ready(Err(SaidToBeSilent))
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        std::future::pending().await
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), SaidToBeSilent>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 impl Wire {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anynode::app::Running;
 use anynode::session::{Caller, Session};
+use anynode::transport::handler::Handler;
 use anynode::{App, Settings};
 use futures::future::join_all;
 use rmcp::handler::server::wrapper::Parameters;
@@ -27,6 +28,7 @@ use crate::support::client::Client;
 use crate::support::process::PATIENCE;
 
 mod bounds;
+mod silent;
 
 /// A handler with one tool for each thing to prove.
 #[derive(Debug, Default, Clone)]
@@ -152,7 +154,7 @@ impl ServerHandler for Sample {
     }
 }
 
-async fn serve(handler: impl ServerHandler, change: impl FnOnce(&mut Settings)) -> Running {
+async fn serve(handler: impl Handler, change: impl FnOnce(&mut Settings)) -> Running {
     let mut settings = Settings {
         port: 0,
         ..Settings::default()

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anynode::tools::Notebook;
+
 mod rust;
 
 use rust::{Code, test_files};
@@ -318,6 +320,29 @@ fn tools_settings_and_logs_stand_beside() {
         "session and protocol see no settings",
     );
     accepts("config.rs", "use crate::session::Principal;");
+}
+
+/// A tool's file has its name.
+#[test]
+fn tools_that_are_said_to_be_silent_have_no_peer() {
+    let mut files = Files::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    collect(root, &root.join("src"), &mut files);
+    let of_tests = test_files(&files);
+    let talk: Vec<_> = files
+        .iter()
+        .filter(|(path, _)| path.starts_with("src/tools/") && !of_tests.contains(*path))
+        .filter(|(path, text)| !Code::read(path, text).words(&["peer"]).is_empty())
+        .filter_map(|(path, _)| path.strip_prefix("src/tools/")?.strip_suffix(".rs"))
+        .collect();
+    assert_eq!(talk, ["ask", "countdown", "summarize"]);
+    for silent in Notebook::SILENT {
+        assert!(
+            files.contains_key(&format!("src/tools/{silent}.rs")),
+            "{silent} is no tool"
+        );
+        assert!(!talk.contains(silent), "{silent} talks");
+    }
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! Tools that were said to be silent: their calls share a peer, which reaches nobody, and are calls like any other.
+
+use std::sync::Arc;
+
+use anynode::Silent;
+use anynode::session::Session;
+use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam, ServerCapabilities, ServerConfig};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::serve;
+use crate::support::client::Client;
+use crate::support::process::PATIENCE;
+
+/// A handler with tools that talk, and one that waits.
+#[derive(Debug, Default, Clone)]
+struct Talker {
+    cancelled: Arc<Notify>,
+}
+
+async fn talk(context: &RequestContext<RoleServer>) -> String {
+    let message = LoggingMessageNotificationParam::new(LoggingLevel::Error, json!("psst"));
+    let told = context.peer.notify_logging_message(message).await;
+    let asked = context.peer.list_roots().await;
+    let words =
+        |error: Option<rmcp::ServiceError>| error.map_or("fine".to_owned(), |error| error.to_string());
+    json!({"told": words(told.err()), "asked": words(asked.err())}).to_string()
+}
+
+#[tool_router]
+impl Talker {
+    #[tool(description = "Is said to be silent, and talks")]
+    async fn whisper(&self, context: RequestContext<RoleServer>) -> String {
+        talk(&context).await
+    }
+
+    #[tool(description = "Talks")]
+    async fn speak(&self, context: RequestContext<RoleServer>) -> String {
+        talk(&context).await
+    }
+
+    #[tool(description = "Counts in the session")]
+    async fn count(&self, session: Session) -> Result<String, ErrorData> {
+        let counted = session
+            .update("count", |count: Option<u64>| Some(count.unwrap_or(0) + 1))
+            .await;
+        let count = counted.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        Ok(count.unwrap_or(0).to_string())
+    }
+
+    #[tool(description = "Waits until it is cancelled")]
+    async fn wait(&self, context: RequestContext<RoleServer>) -> String {
+        context.ct.cancelled().await;
+        self.cancelled.notify_one();
+        "cancelled".into()
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Talker {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_logging()
+            .build();
+        ServerConfig::new(capabilities)
+    }
+}
+
+#[tokio::test]
+async fn what_a_silent_tool_says_reaches_nobody_and_is_an_error() {
+    let node = serve(Silent::new(Talker::default(), &["whisper"]), |_| {}).await;
+    let client = Client::legacy(node.address()).capabilities(json!({"roots": {}}));
+    for _ in 0..3 {
+        let whispered = client.call("whisper", json!({})).await.ok();
+        let kind = whispered.header("content-type");
+        assert_eq!(
+            kind,
+            Some("application/json"),
+            "nothing came before: {}",
+            whispered.body
+        );
+        let said: serde_json::Value = serde_json::from_str(whispered.text()).expect("JSON");
+        for what in ["told", "asked"] {
+            let error = said[what].as_str().expect("text");
+            assert!(error.contains("said to be silent"), "{what}: {error}");
+        }
+    }
+    // Its siblings talk.
+    let speak = json!({"name": "speak", "arguments": {}});
+    let (id, mut stream) = client.stream("tools/call", speak).await;
+    assert_eq!(
+        stream.method("notifications/message").await["params"]["data"],
+        "psst"
+    );
+    let asked = stream.method("roots/list").await;
+    client.respond(&asked["id"], json!({"roots": []})).await;
+    let spoken = stream.answer_to(&id).await;
+    let text = spoken["result"]["content"][0]["text"].as_str();
+    assert_eq!(text, Some(r#"{"asked":"fine","told":"fine"}"#));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_call_has_its_session_and_its_end_like_any_other() {
+    let handler = Talker::default();
+    let cancelled = Arc::clone(&handler.cancelled);
+    let node = serve(Silent::new(handler, &["count", "wait"]), |_| {}).await;
+    let (one, other) = (Client::legacy(node.address()), Client::legacy(node.address()));
+    assert_eq!(one.call("count", json!({})).await.ok().text(), "1");
+    assert_eq!(other.call("count", json!({})).await.ok().text(), "1");
+    assert_eq!(one.call("count", json!({})).await.ok().text(), "2");
+    // It takes long, so its reply becomes a stream.
+    let wait = json!({"name": "wait", "arguments": {}});
+    let (id, mut stream) = one.stream("tools/call", wait).await;
+    let gone = one
+        .notify("notifications/cancelled", json!({"requestId": id}))
+        .await;
+    assert_eq!(gone.status, 202);
+    stream.ends_unanswered().await;
+    timeout(PATIENCE, cancelled.notified())
+        .await
+        .expect("the handler hears of it");
+    node.stop().await;
+}
