@@ -1,5 +1,9 @@
 //! From a method and its parameters' text to rmcp's typed request: parsed once, as what the method says it is.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
 use rmcp::model::{
     CallToolRequest, CancelTaskRequest, ClientNotification, ClientRequest, CompleteRequest,
     CustomNotification, CustomRequest, DiscoverRequest, GetPromptRequest, GetSkillRequest, GetTaskRequest,
@@ -12,7 +16,8 @@ use rmcp::model::{
     reason = "legacy clients still send what later revisions deprecate"
 )]
 use rmcp::model::{SetLevelRequest, SubscribeRequest, UnsubscribeRequest};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -58,7 +63,8 @@ pub fn typed_request(method: &str, params: Option<&RawValue>) -> Result<ClientRe
         "tasks/cancel" => ClientRequest::CancelTaskRequest(CancelTaskRequest::new(required(params)?)),
         "skills/list" => ClientRequest::ListSkillsRequest(ListSkillsRequest::with(optional(params)?)),
         "skills/get" => ClientRequest::GetSkillRequest(GetSkillRequest::new(required(params)?)),
-        _ => ClientRequest::CustomRequest(CustomRequest::new(method, optional(params)?)),
+        // All that it has is its own.
+        _ => ClientRequest::CustomRequest(CustomRequest::new(method, params.map(parse).transpose()?)),
     })
 }
 
@@ -75,7 +81,10 @@ pub fn typed_notification(method: &str, params: Option<&RawValue>) -> Result<Cli
         "notifications/progress" => ClientNotification::ProgressNotification(
             rmcp::model::ProgressNotification::new(required(params)?),
         ),
-        _ => ClientNotification::CustomNotification(CustomNotification::new(method, optional(params)?)),
+        _ => {
+            let params = params.map(parse).transpose()?;
+            ClientNotification::CustomNotification(CustomNotification::new(method, params))
+        }
     })
 }
 
@@ -136,16 +145,66 @@ impl<M: Default, P> WithOptional<P> for RequestOptionalParam<M, P> {
     }
 }
 
+/// Reads an object as a `T`, but for its `_meta`, which [`Peek`] has read: rmcp keeps it beside typed parameters too.
+struct Object<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(WithoutMeta(members)))
+    }
+}
+
+/// An object's members but `_meta`.
+struct WithoutMeta<A>(A);
+
+/// A member's name, which is copied only if it is written with escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutMeta<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(Name(name)) = self.0.next_key()? {
+            if name != "_meta" {
+                return seed.deserialize(name.into_deserializer()).map(Some);
+            }
+            self.0.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.0.next_value_seed(seed)
+    }
+}
+
+fn parse_typed<T: DeserializeOwned>(params: &RawValue) -> Result<T, Refusal> {
+    // A deserializer of its own only for objects: for others the words of the usual one are right.
+    if !params.get().starts_with('{') {
+        return parse(params);
+    }
+    serde_json::Deserializer::from_str(params.get())
+        .deserialize_map(Object(PhantomData))
+        .map_err(|error| Refusal::InvalidParams(error.to_string()))
+}
+
 fn parse<T: DeserializeOwned>(params: &RawValue) -> Result<T, Refusal> {
     serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
 }
 
 fn required<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Refusal> {
-    parse(params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?)
+    parse_typed(params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?)
 }
 
 fn optional<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<Option<T>, Refusal> {
-    params.map(parse).transpose()
+    params.map(parse_typed).transpose()
 }
 
 #[cfg(test)]
@@ -198,6 +257,20 @@ mod tests {
             typed_request("tools/call", Some(&raw(r#"{"name":5}"#))),
             Err(Refusal::InvalidParams(_))
         ));
+    }
+
+    #[test]
+    fn metadata_is_beside_the_parameters_and_not_in_them() {
+        let params = r#"{"_meta":{"progressToken":1},"n\u0061me":"echo","_meta":{"x":{}},"arguments":{"_meta":{"is":"its own"}}}"#;
+        let Ok(ClientRequest::CallToolRequest(call)) = typed_request("tools/call", Some(&raw(params))) else {
+            panic!("it is a call");
+        };
+        assert_eq!((call.params.name.as_ref(), call.params.meta), ("echo", None));
+        assert_eq!(call.params.arguments.unwrap()["_meta"]["is"], "its own");
+        let Ok(ClientRequest::CustomRequest(own)) = typed_request("x/y", Some(&raw(params))) else {
+            panic!("it is a method of someone's own");
+        };
+        assert_eq!(own.params.unwrap()["_meta"]["x"], serde_json::json!({}));
     }
 
     #[test]

@@ -76,6 +76,16 @@ impl Rate {
         median(rounds.map(|(own, other)| own.per_second / other.per_second))
     }
 
+    /// The least and the most of the rounds' ratios.
+    #[must_use]
+    pub fn spread(&self, other: &Self) -> (f64, f64) {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        let ratios = rounds.map(|(own, other)| own.per_second / other.per_second);
+        ratios.fold((f64::INFINITY, 0.0), |(least, most), ratio| {
+            (f64::min(least, ratio), f64::max(most, ratio))
+        })
+    }
+
     /// The same by the time that the servers' threads ran: what else the machine did counts less.
     #[must_use]
     pub fn times_by_cpu(&self, other: &Self) -> f64 {

@@ -252,10 +252,11 @@ fn targets(report: &Report) -> Vec<Target> {
         let mut at_least = |words: &str, other: Server, wanted: f64| {
             let Some(other) = rates.of(other) else { return };
             let (times, by_cpu) = (redis.times(other), redis.times_by_cpu(other));
+            let (least, most) = redis.spread(other);
             let name = format!("echo {era}, {connections} connections, Redis: at least {wanted} × {words}");
             add(
                 name,
-                format!("{times:.2} ({by_cpu:.2} by CPU time)"),
+                format!("{times:.2} (rounds {least:.2} to {most:.2}; {by_cpu:.2} by CPU time)"),
                 times >= wanted,
             );
         };
