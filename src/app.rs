@@ -56,7 +56,8 @@ impl App {
     /// Begins to put a node together.
     ///
     /// ```no_run
-    /// #     /// # #[derive(Default)] struct MyServer;
+    /// # use rmcp::ServerHandler;
+    /// # #[derive(Default)] struct MyServer;
     /// # impl ServerHandler for MyServer {}
     /// # async fn run() -> Result<(), anynode::app::AppError> {
     /// anynode::App::builder().handler(MyServer::default).run().await

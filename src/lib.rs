@@ -31,4 +31,4 @@ pub mod transport;
 
 pub use app::App;
 pub use config::Settings;
-pub use transport::handler::Silent;
+pub use transport::silent::Silent;

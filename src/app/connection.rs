@@ -76,7 +76,7 @@ where
             Served::Ended(ended) => ended.map_err(io::Error::other),
             Served::Lasting(response) => {
                 let stream = Pin::into_inner(connection).into_parts().io.into_inner();
-                lasting::write(stream, response).await
+                Box::pin(lasting::write(stream, response)).await
             }
         };
         if let Err(error) = ended {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::{Listener as AxumListener, ListenerExt as _};
+use futures::FutureExt as _;
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -209,10 +210,8 @@ impl Accept {
             let front = self.front.clone();
             let answer = move |request| front.clone().answer(request);
             let served = connection::serve(stream, answer, self.stop.clone());
-            drop(self.tasks.spawn(async move {
-                served.await;
-                drop(place);
-            }));
+            // Not in a block of its own, which would keep room for the connection twice.
+            drop(self.tasks.spawn(served.map(move |()| drop(place))));
         }
     }
 }

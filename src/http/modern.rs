@@ -20,7 +20,7 @@ use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{StreamKind, method_label};
 use crate::transport::call::{self, Call};
 use crate::transport::peer::LogGate;
-use crate::transport::reply::{Flight, outbound};
+use crate::transport::reply::{Flight, Reply, outbound};
 use crate::transport::request::{Peek, typed_request};
 
 /// Any request. When its stream is closed, it is cancelled (2026-07-28, Transports, "Cancellation").
@@ -85,10 +85,13 @@ pub(super) async fn request(
         finished
     });
     let flight = Flight::new(running, messages, cancel, false, shared.work.clone()).of_kind(kind);
-    let response = answer::reply(flight.reply(times).await);
-    Ok(match kind {
-        StreamKind::Listen => answer::lasting(response),
-        _ => response,
+    let reply = flight.reply(times).await;
+    let lasts = kind == StreamKind::Listen && matches!(reply, Reply::Stream(_));
+    let response = answer::reply(reply);
+    Ok(if lasts {
+        answer::lasting(response)
+    } else {
+        response
     })
 }
 

@@ -21,8 +21,9 @@ use tracing::error;
 
 use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls};
 use super::handler::Handler;
-use super::peer::{self, LogGate, SilentPeers, Wire, WireSettings};
+use super::peer::{self, LogGate, Wire, WireSettings};
 use super::reply::{Finished, later};
+use super::silent::SilentPeers;
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
 use crate::cluster::{Live, SessionError, Sessions};
@@ -69,7 +70,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Runs calls with this handler. None are running yet.
+    /// Runs calls with this handler. None are running yet. Needs a runtime.
     #[must_use]
     pub fn new(handler: Arc<dyn Handler>, settings: &CallSettings) -> Self {
         Self {
@@ -81,18 +82,21 @@ impl Runner {
                 answer_timeout: settings.answer_timeout,
             },
             measures: Arc::default(),
-            silent: SilentPeers::default(),
+            silent: SilentPeers::open(),
         }
     }
 
     /// The peer that a call shares with others, if it says nothing before its result.
     fn shared_peer(&self, call: &Call) -> Option<Peer<RoleServer>> {
-        match &call.request {
-            ClientRequest::CallToolRequest(request) if self.handler.is_silent(&request.params.name) => {
-                self.silent.of(call.caller.revision)
-            }
-            _ => None,
+        let ClientRequest::CallToolRequest(request) = &call.request else {
+            return None;
+        };
+        // rmcp asks the peer whether a client with a session can be given a task.
+        let tasks = call.caller.era() == Era::Legacy && call.caller.capabilities.supports_tasks();
+        if tasks || !self.handler.is_silent(&request.params.name) {
+            return None;
         }
+        self.silent.of(call.caller.revision)
     }
 }
 

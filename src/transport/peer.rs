@@ -1,24 +1,23 @@
 //! The peer of one request: what a handler sends through it belongs to that request, and to no other.
 //!
-//! rmcp makes a `Peer` only together with a serve loop, so each request gets a loop whose transport is
+//! rmcp makes a `Peer` only together with a serve loop, so each request that may talk gets a loop whose transport is
 //! [`Wire`]: it numbers the server's requests so that their ids are unique in the session across nodes, keeps log
 //! messages to the level the client asked for, and ends the wait for an answer that does not come.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rmcp::ServerHandler;
 use rmcp::model::{
     CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
-    ErrorCode, ErrorData, GetMeta as _, Implementation, InitializeRequestParams, JsonRpcMessage,
-    NotificationMetaObject, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
-    ServerRequest,
+    ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, NotificationMetaObject,
+    ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
 };
 use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
 use rmcp::transport::Transport;
-use rmcp::{Peer, ServerHandler};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -26,7 +25,6 @@ use tokio::time::{Instant, sleep_until};
 use super::calls::Answer;
 use super::topics::{Listeners, Listening};
 use crate::cluster::Live;
-use crate::protocol::era::Revision;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::announce::Topic;
 use crate::session::{Announcer, LogLevel};
@@ -115,62 +113,6 @@ pub type Open = RunningService<RoleServer, Idle>;
 #[must_use]
 pub fn open(info: InitializeRequestParams, wire: Wire) -> Open {
     serve_directly(Idle, wire, Some(info))
-}
-
-/// The peers that calls of silent tools share: one for each revision, made when the first is needed.
-#[derive(Debug, Default)]
-pub struct SilentPeers {
-    open: OnceLock<Vec<(Revision, Open)>>,
-}
-
-impl SilentPeers {
-    /// The peer of a call of that revision, which reaches nobody.
-    #[must_use]
-    pub fn of(&self, revision: Revision) -> Option<Peer<RoleServer>> {
-        let open = self.open.get_or_init(|| {
-            Revision::ALL
-                .map(|revision| (revision, open_silent(revision)))
-                .into()
-        });
-        let found = open.iter().find(|(of, _)| *of == revision);
-        found.map(|(_, open)| open.peer().clone())
-    }
-}
-
-fn open_silent(revision: Revision) -> Open {
-    let nobody = Implementation::new("unknown", "unknown");
-    let info = InitializeRequestParams::new(ClientCapabilities::default(), nobody);
-    serve_directly(Idle, Mute, Some(info.with_protocol_version(revision.to_rmcp())))
-}
-
-/// The transport of a peer that reaches nobody.
-struct Mute;
-
-/// A tool said something that was said to be silent.
-#[derive(Debug, thiserror::Error)]
-#[error("this tool was said to be silent (Silent::new), so its calls reach no client before their result")]
-pub struct SaidToBeSilent;
-
-impl Transport<RoleServer> for Mute {
-    type Error = SaidToBeSilent;
-
-    fn send(
-        &mut self,
-        _item: TxJsonRpcMessage<RoleServer>,
-    ) -> impl Future<Output = Result<(), SaidToBeSilent>> + Send + 'static {
-        tracing::warn!(
-            "a tool that was said to be silent (Silent::new) has something to say: it goes nowhere"
-        );
-        std::future::ready(Err(SaidToBeSilent))
-    }
-
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
-        std::future::pending().await
-    }
-
-    fn close(&mut self) -> impl Future<Output = Result<(), SaidToBeSilent>> + Send {
-        std::future::ready(Ok(()))
-    }
 }
 
 impl Wire {

@@ -79,7 +79,7 @@ pub fn typed_notification(method: &str, params: Option<&RawValue>) -> Result<Cli
             ClientNotification::RootsListChangedNotification(Default::default())
         }
         "notifications/progress" => ClientNotification::ProgressNotification(
-            rmcp::model::ProgressNotification::new(required(params)?),
+            rmcp::model::ProgressNotification::new(params.ok_or_else(missing).and_then(parse)?),
         ),
         _ => {
             let params = params.map(parse).transpose()?;
@@ -199,8 +199,12 @@ fn parse<T: DeserializeOwned>(params: &RawValue) -> Result<T, Refusal> {
     serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))
 }
 
+fn missing() -> Refusal {
+    Refusal::InvalidParams("`params` is missing".into())
+}
+
 fn required<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Refusal> {
-    parse_typed(params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?)
+    parse_typed(params.ok_or_else(missing)?)
 }
 
 fn optional<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<Option<T>, Refusal> {
@@ -271,6 +275,20 @@ mod tests {
             panic!("it is a method of someone's own");
         };
         assert_eq!(own.params.unwrap()["_meta"]["x"], serde_json::json!({}));
+    }
+
+    #[test]
+    fn nobody_else_reads_the_metadata_of_notifications() {
+        let params = raw(r#"{"progressToken":1,"progress":1,"_meta":{"x":1}}"#);
+        let told = typed_notification("notifications/progress", Some(&params));
+        let Ok(ClientNotification::ProgressNotification(progress)) = told else {
+            panic!("it tells progress");
+        };
+        assert!(
+            serde_json::to_string(&progress.params)
+                .unwrap()
+                .contains(r#""_meta":{"x":1}"#)
+        );
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use anynode::Silent;
-use anynode::session::Session;
-use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam, ServerCapabilities, ServerConfig};
+use anynode::session::tasks::Working;
+use anynode::session::{Caller, Session};
+use rmcp::model::{
+    CallToolResponse, CallToolResult, LoggingLevel, LoggingMessageNotificationParam, ServerCapabilities,
+    ServerConfig,
+};
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
 use serde_json::json;
@@ -49,6 +53,12 @@ impl Talker {
             .await;
         let count = counted.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
         Ok(count.unwrap_or(0).to_string())
+    }
+
+    #[tool(description = "Begins a task")]
+    async fn begin(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
+        let work = async move |_task: Working| Ok(CallToolResult::success(Vec::new()));
+        Ok(caller.tasks.start(work).await?.into())
     }
 
     #[tool(description = "Waits until it is cancelled")]
@@ -124,5 +134,20 @@ async fn a_silent_call_has_its_session_and_its_end_like_any_other() {
     timeout(PATIENCE, cancelled.notified())
         .await
         .expect("the handler hears of it");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_tool_may_begin_a_task_for_clients_of_either_era() {
+    let node = serve(Silent::new(Talker::default(), &["begin"]), |_| {}).await;
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    for client in [Client::legacy(node.address()), Client::modern(node.address())] {
+        let begun = client
+            .capabilities(tasks.clone())
+            .call("begin", json!({}))
+            .await
+            .ok();
+        assert!(begun.result()["taskId"].is_string(), "{}", begun.body);
+    }
     node.stop().await;
 }

@@ -51,4 +51,8 @@ async fn a_stream_is_chunked_for_clients_that_know_chunks() {
 
     let text = answer_to(&node, &asks_for_stream("HEAD", "1.1"), "\r\n\r\n").await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(
+        !text.contains("connection: close"),
+        "no stream was written: {text}"
+    );
 }
