@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -14,9 +15,9 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CLIENTS = `${ROOT}tests/clients/`;
 const PROJECT = `anynode-test-${process.pid}`;
-const PORT = process.env.COMPOSE_TEST_PORT ?? '13000';
+const PORT = process.env.COMPOSE_TEST_PORT ?? (await freePort());
 const URL_ = `http://127.0.0.1:${PORT}/mcp`;
-const PROMETHEUS = `127.0.0.1:${process.env.COMPOSE_TEST_PROMETHEUS_PORT ?? '19090'}`;
+const PROMETHEUS = `127.0.0.1:${process.env.COMPOSE_TEST_PROMETHEUS_PORT ?? (await freePort())}`;
 const DOCKER = process.env.DOCKER ?? 'docker';
 const COMPOSE = (process.env.COMPOSE ?? 'docker-compose').split(' ');
 const METRICS = ['--profile', 'metrics'];
@@ -30,6 +31,15 @@ const env = { ...process.env, ANYNODE_PUBLISH: `127.0.0.1:${PORT}`, PROMETHEUS_P
 const run = (program, ...args) => execFileSync(program, args, { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const compose = (...args) => run(COMPOSE[0], ...COMPOSE.slice(1), '-f', 'docker-compose.autoscale.yml', ...args);
 const containers = () => compose('ps', '-q', 'mcp-server').split('\n').filter(Boolean);
+
+/** A port that nobody listens on: what a run that was killed has left must not stop this one. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  return port;
+}
 
 async function until(what, condition) {
   const deadline = Date.now() + PATIENCE_MS;

@@ -34,10 +34,10 @@ struct Options {
     #[arg(long, default_value = "target/side-by-side/callgrind")]
     keep: PathBuf,
     /// How often each server does each work
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// How long it does so each time
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// One short round of everything, to see whether it works
     #[arg(long)]
@@ -146,7 +146,7 @@ fn heading(report: &Report) -> String {
 /// What any server can do by itself.
 async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -> anyhow::Result<()> {
     let span = Span {
-        warm_up: Duration::from_secs_f64(options.seconds / 4.0),
+        warm_up: Duration::from_secs_f64(options.seconds / 2.0),
         measured: Duration::from_secs_f64(options.seconds),
         awake: false,
     };
