@@ -1,6 +1,6 @@
 //! What is left when all is over: in a node's process, in its metrics and its log, and in Redis.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -32,9 +32,13 @@ impl Open {
             .filter_map(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
             .collect();
         let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of connections");
-        let of_node = table.lines().filter_map(|line| connection(line, &sockets));
+        // The system gives the table in pieces: when it changes meanwhile, a line may come twice.
+        let of_node: HashMap<_, _> = table
+            .lines()
+            .filter_map(|line| connection(line, &sockets))
+            .collect();
         let (mut to_redis, mut clients) = (0, 0);
-        for (local, remote) in of_node {
+        for (local, remote) in of_node.into_values() {
             to_redis += usize::from(redis.contains(&remote));
             clients += usize::from(local == node.port() && remote != 0);
         }
@@ -47,19 +51,22 @@ impl Open {
 
     /// The same once no client is connected any longer.
     pub(super) async fn without_clients(node: &Node, redis: &[u16]) -> Self {
-        eventually("no client is connected", || async {
+        let mut last = None;
+        eventually("no client is connected, and it is seen twice", || {
             let open = Self::by(node, redis);
-            (open.clients == 0).then_some(open)
+            let seen = last.replace(open) == Some(open) && open.clients == 0;
+            std::future::ready(seen.then_some(open))
         })
         .await
     }
 }
 
-/// The ports in a line of `/proc/net/tcp`, if the socket is among these.
-fn connection(line: &str, sockets: &HashSet<&str>) -> Option<(u16, u16)> {
+/// The socket of a line of `/proc/net/tcp` and its ports, if it is among these.
+fn connection<'a>(line: &'a str, sockets: &HashSet<&str>) -> Option<(&'a str, (u16, u16))> {
     let columns: Vec<&str> = line.split_whitespace().collect();
     let port = |column: usize| u16::from_str_radix(columns.get(column)?.split_once(':')?.1, 16).ok();
-    sockets.contains(columns.get(9)?).then_some((port(1)?, port(2)?))
+    let socket = *columns.get(9)?;
+    sockets.contains(socket).then_some((socket, (port(1)?, port(2)?)))
 }
 
 /// The text of `GET <path>`.
