@@ -72,18 +72,19 @@ impl Rate {
     /// one round met the same machine.
     #[must_use]
     pub fn times(&self, other: &Self) -> f64 {
-        let rounds = self.rounds.iter().zip(&other.rounds);
-        median(rounds.map(|(own, other)| own.per_second / other.per_second))
+        median(self.ratios(other))
     }
 
     /// The least and the most of the rounds' ratios.
     #[must_use]
     pub fn spread(&self, other: &Self) -> (f64, f64) {
+        let least = self.ratios(other).fold(f64::INFINITY, f64::min);
+        (least, self.ratios(other).fold(0.0, f64::max))
+    }
+
+    fn ratios(&self, other: &Self) -> impl Iterator<Item = f64> {
         let rounds = self.rounds.iter().zip(&other.rounds);
-        let ratios = rounds.map(|(own, other)| own.per_second / other.per_second);
-        ratios.fold((f64::INFINITY, 0.0), |(least, most), ratio| {
-            (f64::min(least, ratio), f64::max(most, ratio))
-        })
+        rounds.map(|(own, other)| own.per_second / other.per_second)
     }
 
     /// The same by the time that the servers' threads ran: what else the machine did counts less.

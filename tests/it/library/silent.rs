@@ -3,19 +3,16 @@
 use std::sync::Arc;
 
 use anynode::Silent;
+use anynode::session::Caller;
 use anynode::session::tasks::Working;
-use anynode::session::{Caller, Session};
-use rmcp::model::{
-    CallToolResponse, CallToolResult, LoggingLevel, LoggingMessageNotificationParam, ServerCapabilities,
-    ServerConfig,
-};
+use rmcp::model::{CallToolResponse, CallToolResult, LoggingLevel, LoggingMessageNotificationParam};
 use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
+use rmcp::{ErrorData, RoleServer, tool, tool_router};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::serve;
+use super::{Sample, serve};
 use crate::support::client::Client;
 use crate::support::process::PATIENCE;
 
@@ -34,7 +31,7 @@ async fn talk(context: &RequestContext<RoleServer>) -> String {
     json!({"told": words(told.err()), "asked": words(asked.err())}).to_string()
 }
 
-#[tool_router]
+#[tool_router(server_handler)]
 impl Talker {
     #[tool(description = "Is said to be silent, and talks")]
     async fn whisper(&self, context: RequestContext<RoleServer>) -> String {
@@ -44,15 +41,6 @@ impl Talker {
     #[tool(description = "Talks")]
     async fn speak(&self, context: RequestContext<RoleServer>) -> String {
         talk(&context).await
-    }
-
-    #[tool(description = "Counts in the session")]
-    async fn count(&self, session: Session) -> Result<String, ErrorData> {
-        let counted = session
-            .update("count", |count: Option<u64>| Some(count.unwrap_or(0) + 1))
-            .await;
-        let count = counted.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-        Ok(count.unwrap_or(0).to_string())
     }
 
     #[tool(description = "Begins a task")]
@@ -66,17 +54,6 @@ impl Talker {
         context.ct.cancelled().await;
         self.cancelled.notify_one();
         "cancelled".into()
-    }
-}
-
-#[tool_handler]
-impl ServerHandler for Talker {
-    fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
-            .enable_tools()
-            .enable_logging()
-            .build();
-        ServerConfig::new(capabilities)
     }
 }
 
@@ -115,14 +92,21 @@ async fn what_a_silent_tool_says_reaches_nobody_and_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_silent_call_has_its_session_and_its_end_like_any_other() {
-    let handler = Talker::default();
-    let cancelled = Arc::clone(&handler.cancelled);
-    let node = serve(Silent::new(handler, &["count", "wait"]), |_| {}).await;
+async fn a_silent_call_has_its_session() {
+    let node = serve(Silent::new(Sample::default(), &["count"]), |_| {}).await;
     let (one, other) = (Client::legacy(node.address()), Client::legacy(node.address()));
     assert_eq!(one.call("count", json!({})).await.ok().text(), "1");
     assert_eq!(other.call("count", json!({})).await.ok().text(), "1");
     assert_eq!(one.call("count", json!({})).await.ok().text(), "2");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_call_is_cancelled_like_any_other() {
+    let handler = Talker::default();
+    let cancelled = Arc::clone(&handler.cancelled);
+    let node = serve(Silent::new(handler, &["wait"]), |_| {}).await;
+    let one = Client::legacy(node.address());
     // It takes long, so its reply becomes a stream.
     let wait = json!({"name": "wait", "arguments": {}});
     let (id, mut stream) = one.stream("tools/call", wait).await;
