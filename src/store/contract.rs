@@ -1,7 +1,7 @@
 //! The suite that every store must pass.
 //!
 //! [`run`] runs all of it; each case can also be called alone. A case panics with a sentence that says what the store
-//! did wrong. Lives are real and short, because a store may have a clock of its own: the suite takes a few seconds.
+//! did wrong. Lives are real and short, because a store may have a clock of its own: the suite takes up to half a minute.
 //!
 //! ```no_run
 //! use anynode::store::{contract, memory::MemoryStore};
@@ -33,7 +33,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::Store;
@@ -44,9 +44,11 @@ use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind}
 /// A life that does not end during the suite.
 const LONG: Duration = Duration::from_secs(120);
 /// A life that ends during the suite, long enough for a busy machine to do a few things within it.
-const SHORT: Duration = Duration::from_millis(1500);
+const SHORT: Duration = Duration::from_secs(3);
 /// How long to wait for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How many cases run at once. What a case does within [`SHORT`] must not wait for all the others.
+const CASES: usize = 8;
 /// How many write at once where atomicity is tested.
 const WRITERS: usize = 64;
 
@@ -104,11 +106,9 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(rings::leaves_nothing_behind(store)),
         |store| Box::pin(rings::begins_empty(store)),
     ];
-    let mut running = Vec::with_capacity(cases.len());
-    for case in cases {
-        running.push(case(Arc::new(make().await)));
-    }
-    join_all(running).await;
+    stream::iter(cases)
+        .for_each_concurrent(CASES, async |case| case(Arc::new(make().await)).await)
+        .await;
 }
 
 fn record() -> SessionRecord {
