@@ -41,16 +41,10 @@ where
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     let stream = Unstalled::new(stream, WRITE_WITHIN);
-    let exchange = Arc::new(Exchange {
-        waiting: stream.waiting(),
-        ..Exchange::default()
-    });
-    let (answers, answer) = (Arc::clone(&exchange), Arc::new(answer));
+    let exchange = Arc::new(Exchange::new(answer, stream.waiting()));
+    let answers = Arc::clone(&exchange);
     // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
-    let service = service_fn(move |request| {
-        let (answers, answer) = (Arc::clone(&answers), Arc::clone(&answer));
-        Box::pin(async move { answers.answer(&*answer, request).await })
-    });
+    let service = service_fn(move |request| Box::pin(Arc::clone(&answers).answer(request)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -91,8 +85,9 @@ fn knows_chunks(request: &Request<Incoming>) -> bool {
 }
 
 /// What a connection's task and its service share.
-#[derive(Debug, Default)]
-struct Exchange {
+struct Exchange<A> {
+    /// What answers requests.
+    respond: A,
     /// Whether a request has come.
     asked: AtomicBool,
     /// Whether an answer waits for the client to read.
@@ -109,7 +104,16 @@ enum Served {
     Lasting(Response),
 }
 
-impl Exchange {
+impl<A> Exchange<A> {
+    fn new(respond: A, waiting: Arc<AtomicBool>) -> Self {
+        Self {
+            respond,
+            asked: AtomicBool::new(false),
+            waiting,
+            lasting: Mutex::new(None),
+        }
+    }
+
     /// Lets hyper serve the connection.
     async fn serve(&self, mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>) -> Served {
         poll_fn(|cx| {
@@ -129,17 +133,14 @@ impl Exchange {
     }
 
     /// Answers a request. A response that lasts is put aside, while the connection is polled, and hyper gets none.
-    async fn answer<F>(
-        &self,
-        answer: &impl Fn(Request<Incoming>) -> F,
-        request: Request<Incoming>,
-    ) -> Result<Response, Infallible>
+    async fn answer<F>(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible>
     where
+        A: Fn(Request<Incoming>) -> F,
         F: Future<Output = Result<Response, Infallible>>,
     {
         self.asked.store(true, Ordering::Relaxed);
         let chunked = knows_chunks(&request);
-        let response = answer(request).await?;
+        let response = (self.respond)(request).await?;
         if !chunked || response.extensions().get::<Lasting>().is_none() {
             return Ok(response);
         }
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_stream_waits_while_hyper_has_something_to_write() {
-        let exchange = Exchange::default();
+        let exchange = Exchange::new((), Arc::default());
         *exchange.lasting() = Some(Response::new(Body::empty()));
         let serves = || {
             let mut connection = std::pin::pin!(std::future::pending());
