@@ -55,6 +55,7 @@ pub mod initialize;
 pub mod legacy;
 pub mod mcp;
 pub mod modern;
+mod noted;
 pub mod recovery;
 pub mod sse;
 pub mod stream;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rmcp::model::RequestId;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, legacy};
@@ -103,9 +103,4 @@ pub(super) fn aside(shared: &Shared, live: &Arc<Live>, record: CallRecord, unhea
         ttl: shared.settings.session.ttl,
         unheard,
     }
-}
-
-/// What a reply hears of a call that says everything beside it: nothing.
-pub(super) fn silence() -> Receiver<Bytes> {
-    mpsc::channel(1).1
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::StatusCode;
 use http::request::Parts;
 use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
@@ -13,8 +12,9 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::aside::{ToClient, beside_reply, outside, silence};
+use super::aside::{ToClient, beside_reply, outside};
 use super::mcp::{Came, SESSION_HEADER, note, permit, reply_times, version_header};
+use super::noted::Noted;
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
 use crate::config::ReplyForm;
@@ -26,10 +26,10 @@ use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
 use crate::session::{Caller, Connection, LogLevel, Session, SessionId, State, TransportKind};
 use crate::store::Change;
-use crate::store::streams::{CallRecord, StreamId};
+use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, method_label};
-use crate::transport::call::{self, Call, Then};
-use crate::transport::logged::{Log, Replay};
+use crate::transport::call::{self, Call, Places, Running, Then};
+use crate::transport::logged::Log;
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
@@ -41,71 +41,36 @@ pub(super) async fn request(
     shared: &Arc<Shared>,
     came: Came,
     request: Request<'_>,
-    peek: Peek,
+    mut peek: Peek,
 ) -> Result<Response, Refusal> {
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
-    let single = shared.settings.call.reply == ReplyForm::Json;
-    let stream = single.then(StreamId::standalone);
-    let log = log(shared, &came, &live, &request, &peek, stream);
-    let (out, messages) = match single {
-        true => (beside_reply(shared, &live, log.record.clone()), silence()),
-        false => outbound(),
+    let noted = Noted::of(came.body, &request, peek.name.take());
+    let mut run = Run::first(noted.name.clone(), cancel.clone());
+    let log = match shared.settings.call.reply {
+        ReplyForm::Json => {
+            let log = noted.log(shared, &live, Some(StreamId::standalone()));
+            run.out = Some(beside_reply(shared, &live, log.record));
+            None
+        }
+        ReplyForm::Auto | ReplyForm::Sse => {
+            let let_go = CancellationToken::new();
+            run.connection = Connection::new(let_go.clone());
+            let (shared, live) = (Arc::clone(shared), Arc::clone(&live));
+            Some(move || Log {
+                let_go,
+                ..noted.log(&shared, &live, None)
+            })
+        }
     };
-    let run = Run::first(log.record.name.clone(), cancel.clone(), out).carried(&log);
     let running = begin(shared, came.parts, &live, request, peek, run).await?;
-    let flight = Flight::new(running, messages, cancel, true, shared.work.clone()).logged(log);
+    let flight = Flight::new(running, cancel, true, shared.work.clone());
+    let flight = match log {
+        Some(log) => flight.logged(log),
+        None => flight,
+    };
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
-}
-
-/// What it takes to log what a call sends: to this stream, or to one of its own.
-pub(super) fn log(
-    shared: &Arc<Shared>,
-    came: &Came,
-    live: &Arc<Live>,
-    request: &Request<'_>,
-    peek: &Peek,
-    stream: Option<StreamId>,
-) -> Log {
-    let name = StreamId::generate();
-    let record = CallRecord {
-        stream: stream.unwrap_or_else(|| name.clone()),
-        name,
-        node: shared.node.clone(),
-        request: request.id.clone().into_json_value().to_string(),
-        method: request.method.to_string(),
-        started_ms: unix_ms(),
-        body: None,
-        cancelled: false,
-    };
-    let replay = Replay {
-        handler: Arc::clone(&shared.runner.handler),
-        method: method_label(&request.method),
-        tool: peek.name.clone(),
-        body: came.body.clone(),
-    };
-    Log {
-        replay: Some(replay),
-        ..log_of(shared, live, record)
-    }
-}
-
-/// The log of a call that is registered as `record`.
-pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord) -> Log {
-    Log {
-        board: Arc::clone(&shared.board),
-        live: Arc::clone(live),
-        record,
-        replay: None,
-        ttl: shared.settings.session.ttl,
-        patience: shared.settings.store.outage_grace,
-        keep_alive: shared.settings.call.keep_alive,
-        draining: shared.handing_over(),
-        kept: None,
-        deadline: shared.deadline.clone(),
-        let_go: CancellationToken::new(),
-    }
 }
 
 /// A batch of 2025-03-26: each message stands alone, the responses come together.
@@ -123,26 +88,29 @@ pub(super) async fn batch(
     }
     let (out, messages) = outbound();
     let cancel = CancellationToken::new();
-    let mut running: Vec<BoxFuture<'static, Finished>> = Vec::with_capacity(items.len());
+    let mut running = Vec::with_capacity(items.len());
     for item in items {
         match item {
             Ok(Message::Request(request)) => {
                 let id = request.id.clone();
                 let began = match Peek::read(request.params) {
                     Ok(peek) => {
-                        let stream = Some(StreamId::standalone());
-                        let record = log(shared, &came, &live, &request, &peek, stream).record;
-                        let name = record.name.clone();
+                        let noted = Noted::of(Bytes::new(), &request, None);
+                        let name = noted.name.clone();
                         let out = match form {
-                            ReplyForm::Json => beside_reply(shared, &live, record),
+                            ReplyForm::Json => {
+                                let log = noted.log(shared, &live, Some(StreamId::standalone()));
+                                beside_reply(shared, &live, log.record)
+                            }
                             ReplyForm::Auto | ReplyForm::Sse => out.clone(),
                         };
-                        let run = Run::first(name, cancel.child_token(), out);
+                        let run = Run::first(name, cancel.child_token()).to(out);
                         begin(shared, came.parts.clone(), &live, request, peek, run).await
                     }
                     Err(refusal) => Err(refusal),
                 };
-                running.push(began.unwrap_or_else(|refusal| refused(&refusal, Some(&id))));
+                let began = began.unwrap_or_else(|refusal| refused(&refusal, Some(&id)));
+                running.push(began.call);
             }
             Ok(Message::Notification(notification)) => {
                 // It stands alone like the others, but nothing answers it.
@@ -152,17 +120,15 @@ pub(super) async fn batch(
                 }
             }
             Ok(Message::Response(response)) => give_answer(shared, &live, response).await?,
-            Err(refusal) => running.push(refused(&refusal, None)),
+            Err(refusal) => running.push(refused(&refusal, None).call),
         }
     }
     drop(out);
-    let flight = Flight::new(
-        Box::pin(join(running)),
-        messages,
-        cancel,
-        true,
-        shared.work.clone(),
-    );
+    let running = Running {
+        call: Box::pin(join(running)),
+        messages: Some(messages),
+    };
+    let flight = Flight::new(running, cancel, true, shared.work.clone());
     Ok(answer::reply(flight.reply(reply_times(shared)).await))
 }
 
@@ -236,35 +202,36 @@ pub(super) struct Run {
     first_request: u64,
     cancel: CancellationToken,
     connection: Connection,
-    out: Sender<Bytes>,
+    /// If not to its own reply.
+    out: Option<Sender<Bytes>>,
 }
 
 impl Run {
     /// The first run of the call of that name.
-    pub(super) fn first(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
+    pub(super) fn first(name: StreamId, cancel: CancellationToken) -> Self {
         Self {
             name,
             first_request: 0,
             cancel,
             connection: Connection::default(),
-            out,
+            out: None,
         }
     }
 
-    /// The same, whose handler can let go of the connection that carries this log.
-    fn carried(self, log: &Log) -> Self {
+    /// The same, but what it sends goes there.
+    fn to(self, out: Sender<Bytes>) -> Self {
         Self {
-            connection: Connection::new(log.let_go.clone()),
+            out: Some(out),
             ..self
         }
     }
 
     /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
     /// the first may be there already.
-    pub(super) fn again(name: StreamId, cancel: CancellationToken, out: Sender<Bytes>) -> Self {
+    pub(super) fn again(name: StreamId, cancel: CancellationToken) -> Self {
         Self {
             first_request: unix_ms(),
-            ..Self::first(name, cancel, out)
+            ..Self::first(name, cancel)
         }
     }
 }
@@ -277,7 +244,7 @@ pub(super) async fn begin(
     request: Request<'_>,
     peek: Peek,
     run: Run,
-) -> Result<BoxFuture<'static, Finished>, Refusal> {
+) -> Result<Running, Refusal> {
     if request.method == "initialize" {
         return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
     }
@@ -302,7 +269,6 @@ pub(super) async fn begin(
         live: Arc::clone(live),
         change,
     });
-    let cancel = run.cancel.clone();
     let call = Call {
         name: run.name,
         first_request: run.first_request,
@@ -315,23 +281,13 @@ pub(super) async fn begin(
         parts,
         cancel: run.cancel,
         then,
+        places: Places {
+            node: place,
+            session: Some(count),
+        },
+        session_ended: Some(live.ended.clone()),
     };
-    let running = call::run(Arc::clone(&shared.runner), call, run.out);
-    let ended = live.ended.clone();
-    Ok(Box::pin(async move {
-        let mut running = running;
-        let finished = tokio::select! {
-            biased;
-            finished = &mut running => finished,
-            // Nobody can be given its answer any longer.
-            () = ended.cancelled() => {
-                cancel.cancel();
-                running.await
-            }
-        };
-        drop((place, count));
-        finished
-    }))
+    Ok(call::run(Arc::clone(&shared.runner), call, run.out))
 }
 
 pub(super) async fn notice(
@@ -426,22 +382,22 @@ fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
 }
 
 /// An empty result, without a handler.
-fn done(id: RequestId) -> BoxFuture<'static, Finished> {
+fn done(id: RequestId) -> Running {
     let message = ServerJsonRpcMessage::response(ServerResult::empty(()), id);
     let body = serde_json::to_vec(&message).ok().map(Bytes::from);
-    Box::pin(std::future::ready(Finished {
+    Running::ended(Finished {
         body,
         status: StatusCode::OK,
-    }))
+    })
 }
 
-fn refused(refusal: &Refusal, id: Option<&RequestId>) -> BoxFuture<'static, Finished> {
+fn refused(refusal: &Refusal, id: Option<&RequestId>) -> Running {
     metrics::refused(refusal.label());
     let body = error_body(id, &refusal.to_error());
-    Box::pin(std::future::ready(Finished {
+    Running::ended(Finished {
         body: Some(body.into()),
         status: StatusCode::OK,
-    }))
+    })
 }
 
 pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, connection: Connection) -> Caller {

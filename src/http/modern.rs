@@ -18,9 +18,9 @@ use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Caller, Connection, Principal};
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{StreamKind, method_label};
-use crate::transport::call::{self, Call};
+use crate::transport::call::{self, Call, Places};
 use crate::transport::peer::LogGate;
-use crate::transport::reply::{Flight, Reply, outbound};
+use crate::transport::reply::{Flight, Reply};
 use crate::transport::request::{Peek, typed_request};
 
 /// Any request. When its stream is closed, it is cancelled (2026-07-28, Transports, "Cancellation").
@@ -76,15 +76,14 @@ pub(super) async fn request(
         parts: came.parts,
         cancel: cancel.clone(),
         then: None,
+        places: Places {
+            node: place,
+            session: None,
+        },
+        session_ended: None,
     };
-    let (out, messages) = outbound();
-    let running = call::run(Arc::clone(&shared.runner), call, out);
-    let running = Box::pin(async move {
-        let finished = running.await;
-        drop(place);
-        finished
-    });
-    let flight = Flight::new(running, messages, cancel, false, shared.work.clone()).of_kind(kind);
+    let running = call::run(Arc::clone(&shared.runner), call, None);
+    let flight = Flight::new(running, cancel, false, shared.work.clone()).of_kind(kind);
     let reply = flight.reply(times).await;
     let lasts = kind == StreamKind::Listen && matches!(reply, Reply::Stream(_));
     let response = answer::reply(reply);

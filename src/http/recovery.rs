@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::mcp::Came;
+use super::noted::log_of;
 use super::{Shared, legacy};
 use crate::cluster::{Live, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
@@ -24,7 +25,6 @@ use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{Appended, CallRecord, Event, StreamId};
 use crate::telemetry::metrics::method_label;
-use crate::transport::reply::outbound;
 use crate::transport::request::Peek;
 
 /// How often survivors look for nodes whose lease has ended.
@@ -243,16 +243,15 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
         body: Bytes::new(),
     };
     let cancel = CancellationToken::new();
-    let (out, messages) = outbound();
     let name: StreamId = record.name.clone();
-    let run = legacy::Run::again(name, cancel.clone(), out);
-    let log = legacy::log_of(shared, live, record.clone());
+    let run = legacy::Run::again(name, cancel.clone());
+    let log = log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
         Ok(peek) => legacy::begin(shared, came.parts, live, request, peek, run).await,
         Err(refusal) => Err(refusal),
     };
     match begun {
-        Ok(running) => log.resume(running, messages, cancel).await,
+        Ok(running) => log.resume(running, cancel).await,
         Err(refusal) => {
             warn!(
                 session = live.tag,

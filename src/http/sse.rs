@@ -18,6 +18,7 @@ use tracing::{Instrument as _, debug};
 
 use super::attach::{attach, check_resumable, oldest_undelivered};
 use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
+use super::noted::Noted;
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
 use crate::cluster::Live;
@@ -30,7 +31,6 @@ use crate::store::streams::{Appended, Begun, StreamId};
 use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
-use crate::transport::reply::outbound;
 use crate::transport::request::Peek;
 use crate::transport::topics::Tell;
 
@@ -326,9 +326,9 @@ async fn answer_on_stream(
     }
     let peek = Peek::read(request.params)?;
     let cancel = CancellationToken::new();
-    let (out, messages) = outbound();
-    let mut log = legacy::log(shared, &came, live, &request, &peek, Some(StreamId::sse()));
-    let run = legacy::Run::first(log.record.name.clone(), cancel.clone(), out);
+    let noted = Noted::of(came.body, &request, peek.name.clone());
+    let mut log = noted.log(shared, live, Some(StreamId::sse()));
+    let run = legacy::Run::first(log.record.name.clone(), cancel.clone());
     let running = legacy::begin(shared, came.parts, live, request, peek, run).await?;
     // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
     let announced = match log.announce().await {
@@ -341,7 +341,7 @@ async fn answer_on_stream(
     match announced {
         Begun::Begun => shared
             .work
-            .spawn("call", log.follow(running, messages, cancel).in_current_span()),
+            .spawn("call", log.follow(running, cancel).in_current_span()),
         Begun::Cancelled => debug!(session = live.tag, "a request was cancelled before it began"),
         Begun::Gone => return Err(Refusal::SessionNotFound),
     }

@@ -91,39 +91,38 @@ impl<'a> Body<'a> {
     /// # Errors
     /// [`Refusal::NotJson`] or [`Refusal::NotAMessage`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
-        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            Some(b'[') => Self::parse_batch(bytes),
-            _ => Ok(Self::One(parse_message(bytes)?)),
+        // Once for all of it: read from bytes, each string would be looked at by itself.
+        let text = str::from_utf8(bytes).map_err(|_not_utf8| Refusal::NotJson)?;
+        match text.trim_ascii_start().starts_with('[') {
+            true => Self::parse_batch(text),
+            false => Ok(Self::One(parse_message(text)?)),
         }
     }
 
-    fn parse_batch(bytes: &'a [u8]) -> Result<Self, Refusal> {
-        let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_syntax| Refusal::NotJson)?;
+    fn parse_batch(text: &'a str) -> Result<Self, Refusal> {
+        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_syntax| Refusal::NotJson)?;
         match items.len() {
             0 => Err(Refusal::NotAMessage("a batch must hold at least one message")),
             1..=BATCH_MESSAGES_MAX => Ok(Self::Batch(
-                items
-                    .into_iter()
-                    .map(|item| parse_message(item.get().as_bytes()))
-                    .collect(),
+                items.into_iter().map(|item| parse_message(item.get())).collect(),
             )),
             _ => Err(Refusal::NotAMessage("a batch may hold 64 messages at the most")),
         }
     }
 }
 
-fn parse_message(bytes: &[u8]) -> Result<Message<'_>, Refusal> {
+fn parse_message(text: &str) -> Result<Message<'_>, Refusal> {
     // An array would be read as the members in their order, which no other reader of JSON-RPC does (SEP-2243).
-    if !begins_object(bytes) {
-        let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    if !begins_object(text) {
+        let json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         return Err(if json { SHAPE } else { Refusal::NotJson });
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| classify(bytes, &error))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| classify(text, &error))?;
     if envelope.jsonrpc.as_deref() != Some("2.0") {
         return Err(Refusal::NotAMessage("`jsonrpc` must be \"2.0\""));
     }
     let params = envelope.params.filter(|params| params.get() != "null");
-    if params.is_some_and(|params| !begins_object(params.get().as_bytes())) {
+    if params.is_some_and(|params| !begins_object(params.get())) {
         return Err(Refusal::NotAMessage("`params` must be an object"));
     }
     let unaddressed = envelope.id.is_none_or(|id| id.get() == "null");
@@ -157,13 +156,13 @@ const SHAPE: Refusal = Refusal::NotAMessage(
     "it must be a JSON object with the members of JSON-RPC 2.0, each of its type and once",
 );
 
-fn begins_object(text: &[u8]) -> bool {
-    text.trim_ascii_start().starts_with(b"{")
+fn begins_object(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
 }
 
 /// Text that is not JSON at all is one thing, JSON of the wrong shape another.
-fn classify(bytes: &[u8], error: &serde_json::Error) -> Refusal {
-    let wrong_shape = error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+fn classify(text: &str, error: &serde_json::Error) -> Refusal {
+    let wrong_shape = error.is_data() && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     if wrong_shape { SHAPE } else { Refusal::NotJson }
 }
 

@@ -28,7 +28,10 @@ impl<'writer> FormatFields<'writer> for SpanFields {
     fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
         let text = &mut current.fields;
         let first = text.len() <= "{}".len();
-        text.reserve(USUAL_BYTES);
+        // A new piece of memory, which allocators have at hand, as they have not a longer one to move this into.
+        let mut longer = String::with_capacity(text.len() + USUAL_BYTES);
+        longer.push_str(text);
+        *text = longer;
         write_members(text, first, |members| fields.record(members))
     }
 }

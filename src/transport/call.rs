@@ -1,47 +1,46 @@
 //! One call: a request, its caller and its handler, from dispatch to the response's bytes.
 
-use std::panic::AssertUnwindSafe;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::StatusCode;
 use rmcp::model::{
-    ClientRequest, ErrorCode, Implementation, InitializeRequest, InitializeRequestParams, InitializeResult,
-    RequestId, RequestMetaObject, ServerJsonRpcMessage, ServerResult,
+    ClientRequest, Implementation, InitializeRequest, InitializeRequestParams, InitializeResult, RequestId,
+    RequestMetaObject, ServerResult,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer};
-use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
-use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls};
+use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls, InFlight};
 use super::handler::Handler;
-use super::peer::{self, LogGate, Wire, WireSettings};
-use super::reply::{Finished, later};
+use super::peer::{self, LogGate, Open, Wire, WireSettings};
+use super::reply::{Finished, later, outbound};
 use super::silent::SilentPeers;
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
 use crate::cluster::{Live, SessionError, Sessions};
 use crate::config::CallSettings;
 use crate::protocol::era::Era;
-use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::session::Caller;
 use crate::store::Change;
 use crate::store::streams::StreamId;
-use crate::telemetry::metrics::{self, Outcome};
+use crate::telemetry::metrics;
+
+mod ending;
+
+use ending::{End, finish, internal, not_changed};
 
 /// The longest that a subscription is kept open; its client opens it again.
 const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a handler may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
-
-/// How many bytes most results have.
-const USUAL_BODY_BYTES: usize = 256;
 
 /// Bounds on a call's time.
 #[derive(Debug, Clone, Copy)]
@@ -146,24 +145,60 @@ pub struct Call {
     pub cancel: CancellationToken,
     /// What to change in the session when the handler agrees.
     pub then: Option<Then>,
+    /// What it holds until it has ended.
+    pub places: Places,
+    /// Fires when its session ends: from then on nobody can be given its answer.
+    pub session_ended: Option<CancellationToken>,
 }
 
-/// Runs a call. Never panics, always ends: by the handler's result, its error, or a bound.
+/// The places of a call among those that may run at once.
+#[derive(Debug)]
+pub struct Places {
+    /// On this node.
+    pub node: OwnedSemaphorePermit,
+    /// In its session, if it has one.
+    pub session: Option<InFlight>,
+}
+
+/// A call under way.
 #[must_use]
-pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> BoxFuture<'static, Finished> {
-    let name: Arc<str> = call.name.as_str().into();
-    let (voice, answers) = match runner.shared_peer(&call) {
-        Some(shared) => (Voice::Shared(shared), None),
-        None => {
-            let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
-            (Voice::Own(answers_in), Some(answers))
+pub struct Running {
+    /// The call. Never panics, always ends: by the handler's result, its error, or a bound.
+    pub call: BoxFuture<'static, Finished>,
+    /// What it says before it ends. None of a call that says nothing, or says it elsewhere.
+    pub messages: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Running")
+    }
+}
+
+impl Running {
+    /// A call that has ended already.
+    pub fn ended(finished: Finished) -> Self {
+        Self {
+            call: Box::pin(std::future::ready(finished)),
+            messages: None,
         }
-    };
+    }
+}
+
+/// Runs a call. What it says before it ends goes `out`, if that is given.
+pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> Running {
+    let name: Arc<str> = call.name.as_str().into();
+    let Voice {
+        peer,
+        open,
+        answers,
+        messages,
+    } = Voice::of(&runner, &call, &name, out);
     let registered = call.caller.session.as_ref().map(|session| {
         runner.calls.register(
             session.id().clone(),
             call.id.clone(),
-            Arc::clone(&name),
+            name,
             call.cancel.clone(),
             answers.clone(),
         )
@@ -175,51 +210,81 @@ pub fn run(runner: Arc<Runner>, call: Call, outbound: mpsc::Sender<Bytes>) -> Bo
     } else {
         runner.times.timeout
     };
-    let running = async move {
-        let measured = runner.measures.begin(call.caller.era(), call.method);
-        let in_flight = runner.measures.call_in_flight();
-        let (peer, _open) = match voice {
-            Voice::Shared(shared) => (shared, None),
-            Voice::Own(answers) => {
-                let wire = Wire::new(wire(&runner, &call, name), outbound, answers);
-                let open = peer::open(peer_info(&call.caller), wire);
-                (open.peer().clone(), Some(open))
-            }
+    let measured = runner.measures.begin(call.caller.era(), call.method);
+    let in_flight = runner.measures.call_in_flight();
+    let era = call.caller.era();
+    let id = call.id.clone();
+    let cancel = call.cancel.clone();
+    let Prepared {
+        request,
+        context,
+        then,
+        places,
+        session_ended,
+    } = prepare(call, peer);
+    let call = Box::pin(async move {
+        let ended = {
+            // Begun here, and not within the future below, whose room for what the handler is given would be moved with it.
+            let begun = AssertUnwindSafe(|| runner.handler.request(request, context));
+            let begun = catch_unwind(begun);
+            let request = async {
+                let result = begun.unwrap_or_else(|panic| resume_unwind(panic)).await?;
+                if let Some(then) = &then {
+                    // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
+                    Box::pin(then.carry_out())
+                        .await
+                        .map_err(|error| not_changed(&error.into()))?;
+                }
+                Ok(result)
+            };
+            let request = pin!(AssertUnwindSafe(request).catch_unwind());
+            bounded(request, &cancel, session_ended.as_ref(), timeout).await
         };
-        let era = call.caller.era();
-        let id = call.id.clone();
-        let cancel = call.cancel.clone();
-        let Prepared {
-            request,
-            context,
-            then,
-        } = prepare(call, peer);
-        let request = async {
-            let result = runner.handler.request(request, context).await?;
-            if let Some(then) = &then {
-                // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
-                Box::pin(then.carry_out())
-                    .await
-                    .map_err(|error| not_changed(&error.into()))?;
-            }
-            Ok(result)
-        };
-        let request = AssertUnwindSafe(request).catch_unwind();
-        let ended = bounded(request, &cancel, timeout).await;
-        drop((registered, answers, in_flight));
+        drop((registered, answers, in_flight, open));
         let (finished, outcome) = finish(ended, id, era);
         measured.end(outcome);
+        drop(places);
         finished
-    };
-    Box::pin(running)
+    });
+    Running { call, messages }
 }
 
 /// How a call talks to its client before its result.
-enum Voice {
-    /// Not at all: this peer reaches nobody.
-    Shared(Peer<RoleServer>),
-    /// By a peer of its own, which is given the client's answers.
-    Own(mpsc::Receiver<Answer>),
+struct Voice {
+    peer: Peer<RoleServer>,
+    /// None of a peer that calls share, and that reaches nobody; nor are these.
+    open: Option<Open>,
+    answers: Option<mpsc::Sender<Answer>>,
+    messages: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl Voice {
+    fn of(runner: &Runner, call: &Call, name: &Arc<str>, out: Option<mpsc::Sender<Bytes>>) -> Self {
+        if let Some(peer) = runner.shared_peer(call) {
+            return Self {
+                peer,
+                open: None,
+                answers: None,
+                messages: None,
+            };
+        }
+        let (out, messages) = match out {
+            Some(out) => (out, None),
+            None => {
+                let (out, messages) = outbound();
+                (out, Some(messages))
+            }
+        };
+        let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let wire = Wire::new(wire(runner, call, Arc::clone(name)), out, answers_in);
+        let open = peer::open(peer_info(&call.caller), wire);
+        Self {
+            peer: open.peer().clone(),
+            open: Some(open),
+            answers: Some(answers),
+            messages,
+        }
+    }
 }
 
 /// What the wire of a call's own peer needs to know.
@@ -235,23 +300,23 @@ fn wire(runner: &Runner, call: &Call, name: Arc<str>) -> WireSettings {
     }
 }
 
-/// How a handler's run ended.
-enum End {
-    Result(Box<ServerResult>),
-    Error(ErrorData),
-    Panicked,
-    TimedOut(Duration),
-    Cancelled,
-}
-
 type Caught = Result<Result<ServerResult, ErrorData>, Box<dyn std::any::Any + Send>>;
 
 async fn bounded(
-    request: impl Future<Output = Caught>,
+    mut request: Pin<&mut impl Future<Output = Caught>>,
     cancel: &CancellationToken,
+    session_ended: Option<&CancellationToken>,
     timeout: Duration,
 ) -> End {
-    tokio::pin!(request);
+    let stopped = async {
+        let Some(session_ended) = session_ended else {
+            return cancel.cancelled().await;
+        };
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = session_ended.cancelled() => cancel.cancel(),
+        }
+    };
     tokio::select! {
         biased;
         caught = &mut request => match caught {
@@ -261,7 +326,7 @@ async fn bounded(
             Ok(Err(error)) => End::Error(error),
             Err(_panic) => End::Panicked,
         },
-        () = cancel.cancelled() => {
+        () = stopped => {
             // The handler has been told, and may put things in order.
             if tokio::time::timeout(CANCEL_GRACE, &mut request).await.is_err() {
                 tracing::debug!("a cancelled handler did not stop by itself");
@@ -273,60 +338,6 @@ async fn bounded(
             End::TimedOut(timeout)
         }
     }
-}
-
-fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
-    let mut body = Vec::with_capacity(USUAL_BODY_BYTES);
-    serde_json::to_writer(&mut body, &ServerJsonRpcMessage::response(result, id))?;
-    Ok(body)
-}
-
-fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
-    match end {
-        End::Result(result) => match body(*result, id.clone()) {
-            Ok(body) => (
-                Finished {
-                    body: Some(body.into()),
-                    status: StatusCode::OK,
-                },
-                Outcome::Ok,
-            ),
-            Err(cause) => {
-                error!(%cause, "a handler's result cannot be written as JSON");
-                (failure(&id, &internal(), era), Outcome::Error)
-            }
-        },
-        End::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
-        End::Panicked => {
-            error!("a handler panicked: its call gets an internal error, others go on");
-            (failure(&id, &internal(), era), Outcome::Error)
-        }
-        End::TimedOut(timeout) => {
-            let words = format!(
-                "the call did not finish within {} s and was stopped",
-                timeout.as_secs()
-            );
-            (
-                failure(&id, &ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None), era),
-                Outcome::Timeout,
-            )
-        }
-        End::Cancelled => (
-            Finished {
-                body: None,
-                status: StatusCode::OK,
-            },
-            Outcome::Cancelled,
-        ),
-    }
-}
-
-/// The error of a call whose handler agreed to a change that the session did not take.
-fn not_changed(refusal: &Refusal) -> ErrorData {
-    let data = refusal
-        .retry_after_seconds()
-        .map(|seconds| json!({ RETRY_AFTER_MEMBER: seconds }));
-    ErrorData::new(refusal.code(), refusal.to_string(), data)
 }
 
 /// Asks the handler to answer `initialize`, with the bounds of any call.
@@ -358,13 +369,13 @@ pub async fn initialize(
     context.ct = cancel.clone();
     context.extensions.insert(caller.clone());
     let request = ClientRequest::InitializeRequest(InitializeRequest::new(params));
-    let request = AssertUnwindSafe(runner.handler.request(request, context)).catch_unwind();
+    let request = pin!(AssertUnwindSafe(runner.handler.request(request, context)).catch_unwind());
     let drained = async {
         while unheard.recv().await.is_some() {}
         std::future::pending().await
     };
     let ended = tokio::select! {
-        ended = bounded(request, &cancel, runner.times.timeout) => ended,
+        ended = bounded(request, &cancel, None, runner.times.timeout) => ended,
         never = drained => never,
     };
     match ended {
@@ -377,49 +388,13 @@ pub async fn initialize(
     }
 }
 
-fn internal() -> ErrorData {
-    ErrorData::internal_error("internal error: the call failed unexpectedly", None)
-}
-
-fn failure(id: &RequestId, error: &ErrorData, era: Era) -> Finished {
-    Finished {
-        body: Some(error_body(Some(id), error).into()),
-        status: status_of(error, era),
-    }
-}
-
-/// The member of an error's `data` that says when to try again: the call could not be run for want of the store.
-const RETRY_AFTER_MEMBER: &str = "retryAfterSeconds";
-
-/// The HTTP status of a JSON-RPC error. In a session an error is an answer like any other; 2026-07-28 gives some
-/// errors a status of their own (Transports, "Status Codes").
-fn status_of(error: &ErrorData, era: Era) -> StatusCode {
-    if error.code.0 == CODE_TRANSPORT
-        && error
-            .data
-            .as_ref()
-            .is_some_and(|data| data.get(RETRY_AFTER_MEMBER).is_some())
-    {
-        return StatusCode::SERVICE_UNAVAILABLE;
-    }
-    match (era, error.code) {
-        (Era::Legacy, _) => StatusCode::OK,
-        (
-            Era::Modern,
-            ErrorCode::HEADER_MISMATCH
-            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
-            | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
-        ) => StatusCode::BAD_REQUEST,
-        (Era::Modern, ErrorCode::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
-        (Era::Modern, _) => StatusCode::OK,
-    }
-}
-
 /// What the handler gets, and what follows.
 struct Prepared {
     request: ClientRequest,
     context: RequestContext<RoleServer>,
     then: Option<Then>,
+    places: Places,
+    session_ended: Option<CancellationToken>,
 }
 
 /// Takes the call apart: nothing of it is copied that is not needed twice.
@@ -436,6 +411,8 @@ fn prepare(call: Call, peer: Peer<RoleServer>) -> Prepared {
         request: call.request,
         context,
         then: call.then,
+        places: call.places,
+        session_ended: call.session_ended,
     }
 }
 

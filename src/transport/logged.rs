@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::aside::{question_in, refuse};
+use super::call::Running;
 use super::calls::Kept;
 use super::carrier::{Carrier, Terms};
-use super::reply::{Finished, WRITE_WITHIN, event};
+use super::reply::{Finished, WRITE_WITHIN, event, silence};
 use super::switchboard::{Found, Switchboard};
 use crate::cluster::Live;
 use crate::protocol::era::Revision;
@@ -189,25 +190,17 @@ impl Log {
     }
 
     /// Runs a call that was [announced](Self::announce).
-    pub async fn follow(
-        self,
-        call: BoxFuture<'static, Finished>,
-        outbound: mpsc::Receiver<Bytes>,
-        cancel: CancellationToken,
-    ) {
+    pub async fn follow(self, running: Running, cancel: CancellationToken) {
         let writing = Writing::new(Progress::default(), self.patience, &cancel);
-        self.drive(call, outbound, Vec::new(), writing).await;
+        let messages = running.messages.unwrap_or_else(silence);
+        self.drive(running.call, messages, Vec::new(), writing).await;
     }
 
     /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
-    pub async fn resume(
-        self,
-        call: BoxFuture<'static, Finished>,
-        outbound: mpsc::Receiver<Bytes>,
-        cancel: CancellationToken,
-    ) {
+    pub async fn resume(self, running: Running, cancel: CancellationToken) {
         let writing = Writing::new(Progress::told(&self).await, self.patience, &cancel);
-        self.drive(call, outbound, Vec::new(), writing).await;
+        let messages = running.messages.unwrap_or_else(silence);
+        self.drive(running.call, messages, Vec::new(), writing).await;
     }
 
     /// Runs the call and writes what it sends, side by side: the call goes on, and with it its bounds, while an event waits

@@ -5,17 +5,21 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use http::StatusCode;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::call::Running;
 use super::carrier::SOCKET_EVENTS_MAX;
 use super::logged::Log;
 use crate::config::ReplyForm;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
+
+mod client;
+
+use client::{Client, Turn};
 
 /// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it bounds
 /// the number of messages and not their size, which is the handler's own choice.
@@ -38,12 +42,13 @@ pub struct Finished {
 /// A call under way.
 pub struct Flight {
     call: Option<BoxFuture<'static, Finished>>,
-    outbound: mpsc::Receiver<Bytes>,
+    messages: Option<mpsc::Receiver<Bytes>>,
     cancel: CancellationToken,
     survives: bool,
     kind: StreamKind,
     supervisor: Supervisor,
-    log: Option<Box<Log>>,
+    /// Made when the reply becomes a stream, as few do.
+    log: Option<Box<dyn FnOnce() -> Log + Send>>,
 }
 
 impl std::fmt::Debug for Flight {
@@ -75,19 +80,13 @@ pub struct ReplyTimes {
 }
 
 impl Flight {
-    /// A call under way. What it sends before it ends comes out of `outbound`. When its client goes away it goes on
-    /// if it `survives` (legacy: a lost connection is no cancellation), else `cancel` fires (2026-07-28).
+    /// A call under way. When its client goes away it goes on if it `survives` (legacy: a lost connection is no
+    /// cancellation), else `cancel` fires (2026-07-28).
     #[must_use]
-    pub fn new(
-        call: BoxFuture<'static, Finished>,
-        outbound: mpsc::Receiver<Bytes>,
-        cancel: CancellationToken,
-        survives: bool,
-        supervisor: Supervisor,
-    ) -> Self {
+    pub fn new(running: Running, cancel: CancellationToken, survives: bool, supervisor: Supervisor) -> Self {
         Self {
-            call: Some(call),
-            outbound,
+            call: Some(running.call),
+            messages: running.messages,
             cancel,
             survives,
             kind: StreamKind::Reply,
@@ -103,9 +102,9 @@ impl Flight {
         self
     }
 
-    /// The same, but a reply that becomes a stream is logged, so that any node can carry it on.
+    /// The same, but a reply that becomes a stream gets this log, so that any node can carry it on.
     #[must_use]
-    pub fn logged(mut self, log: Log) -> Self {
+    pub fn logged(mut self, log: impl FnOnce() -> Log + Send + 'static) -> Self {
         self.log = Some(Box::new(log));
         self
     }
@@ -122,7 +121,7 @@ impl Flight {
         };
         let first = tokio::select! {
             biased;
-            Some(message) = self.outbound.recv() => First::Message(message),
+            Some(message) = next(&mut self.messages) => First::Message(message),
             finished = call => First::Finished(finished),
             () = later(times.grace) => First::Silence,
         };
@@ -130,9 +129,13 @@ impl Flight {
             First::Finished(finished) => {
                 self.call = None;
                 // What the call sent before it ended is told before its end.
-                match self.outbound.try_recv() {
-                    Err(_) => Reply::Json(finished),
-                    Ok(message) => {
+                match self
+                    .messages
+                    .as_mut()
+                    .and_then(|messages| messages.try_recv().ok())
+                {
+                    None => Reply::Json(finished),
+                    Some(message) => {
                         self.into_stream(times.keep_alive, Some(message), Some(finished))
                             .await
                     }
@@ -153,7 +156,7 @@ impl Flight {
             tokio::select! {
                 biased;
                 finished = &mut *call => break finished,
-                Some(unheard) = self.outbound.recv() => drop(unheard),
+                Some(unheard) = next(&mut self.messages) => drop(unheard),
             }
         };
         self.call = None;
@@ -171,7 +174,7 @@ impl Flight {
         finished: Option<Finished>,
     ) -> Reply {
         if let Some(log) = self.log.take() {
-            return self.into_logged_stream(*log, message, finished).await;
+            return self.into_logged_stream(log(), message, finished).await;
         }
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
@@ -186,9 +189,11 @@ impl Flight {
                 None => self.run(&mut client, keep_alive).await,
             };
             // What the call sent is told; what a task of it that goes on would send now is not.
-            self.outbound.close();
-            while let Ok(message) = self.outbound.try_recv() {
-                client.write(event(&message)).await;
+            if let Some(mut messages) = self.messages.take() {
+                messages.close();
+                while let Ok(message) = messages.try_recv() {
+                    client.write(event(&message)).await;
+                }
             }
             if let Some(body) = finished.body {
                 client.write(event(&body)).await;
@@ -215,7 +220,7 @@ impl Flight {
                     Turn::Gone if self.survives => {}
                     Turn::Gone => self.cancel.cancel(),
                 },
-                Some(message) = self.outbound.recv(), if client.is_ready() => client.put(event(&message)),
+                Some(message) = next(&mut self.messages), if client.is_ready() => client.put(event(&message)),
                 () = sleep(keep_alive), if client.is_ready() => client.put(KEEP_ALIVE),
             }
         }
@@ -236,11 +241,10 @@ impl Flight {
             (None, Some(call)) => call,
             (None, None) => return Reply::Json(Finished::nothing()),
         };
-        let (_, empty) = mpsc::channel(1);
-        let outbound = std::mem::replace(&mut self.outbound, empty);
+        let messages = self.messages.take().unwrap_or_else(silence);
         let first = message.into_iter().collect();
         let (begun, has_begun) = oneshot::channel();
-        let run = log.run(call, outbound, first, self.cancel.clone(), client, begun);
+        let run = log.run(call, messages, first, self.cancel.clone(), client, begun);
         self.supervisor.spawn("logged-call", run.in_current_span());
         // An error says that it ended at once: so does the stream.
         let _ended = has_begun.await;
@@ -255,15 +259,14 @@ impl Drop for Flight {
         if !self.survives {
             self.cancel.cancel();
         }
-        let (_, empty) = mpsc::channel(1);
-        let mut outbound = std::mem::replace(&mut self.outbound, empty);
+        let mut messages = self.messages.take();
         let alone = async move {
             let mut call = call;
             loop {
                 tokio::select! {
                     biased;
                     finished = &mut call => return drop(finished),
-                    Some(unheard) = outbound.recv() => drop(unheard),
+                    Some(unheard) = next(&mut messages) => drop(unheard),
                 }
             }
         };
@@ -295,89 +298,6 @@ enum First {
     Silence,
 }
 
-/// The receiving end of a stream, for as long as it is there, and the event that waits for a place in its queue.
-struct Client {
-    events: Option<mpsc::Sender<Bytes>>,
-    waiting: Option<(Bytes, Instant)>,
-}
-
-/// What happened at the client's end.
-#[derive(Debug, PartialEq, Eq)]
-enum Turn {
-    /// The event that waited is written.
-    Written,
-    /// The client went away, or did not read for too long.
-    Gone,
-}
-
-impl Client {
-    const fn new(events: mpsc::Sender<Bytes>) -> Self {
-        Self {
-            events: Some(events),
-            waiting: None,
-        }
-    }
-
-    /// Whether the next event can be [put](Self::put): none waits.
-    const fn is_ready(&self) -> bool {
-        self.waiting.is_none()
-    }
-
-    /// Gives the client an event, which waits if the queue is full. One for a client that has gone is dropped.
-    fn put(&mut self, event: Bytes) {
-        let Some(events) = &self.events else { return };
-        if let Err(TrySendError::Full(event)) = events.try_send(event) {
-            self.waiting = Some((event, Instant::now() + WRITE_WITHIN));
-        }
-    }
-
-    /// Waits until the event that waits is written or, when none does, until the client goes away; for ever once that
-    /// is known. Nothing is lost when the wait is given up and begun anew.
-    async fn turn(&mut self) -> Turn {
-        let Some(events) = &self.events else {
-            return std::future::pending().await;
-        };
-        let until = self.waiting.as_ref().map(|(_, until)| *until);
-        let written = match until {
-            None => {
-                events.closed().await;
-                false
-            }
-            Some(until) => match timeout_at(until, events.reserve()).await {
-                Ok(Ok(place)) => {
-                    if let Some((event, _)) = self.waiting.take() {
-                        place.send(event);
-                    }
-                    true
-                }
-                Ok(Err(_)) => false,
-                Err(_) => {
-                    tracing::debug!("the client of a stream did not read for too long");
-                    false
-                }
-            },
-        };
-        if written {
-            return Turn::Written;
-        }
-        tracing::debug!("the client of a stream has gone");
-        self.events = None;
-        self.waiting = None;
-        Turn::Gone
-    }
-
-    /// Waits until no event waits.
-    async fn flush(&mut self) {
-        while !self.is_ready() && self.turn().await == Turn::Written {}
-    }
-
-    /// Writes an event after those before it.
-    async fn write(&mut self, event: Bytes) {
-        self.flush().await;
-        self.put(event);
-    }
-}
-
 /// A message as a server-sent event without an id. JSON text has no line breaks, so it is one `data:` line.
 pub fn event(message: &[u8]) -> Bytes {
     const HEAD: &[u8] = b"event: message\ndata: ";
@@ -387,6 +307,17 @@ pub fn event(message: &[u8]) -> Bytes {
     bytes.put_slice(message);
     bytes.put_slice(TAIL);
     bytes.freeze()
+}
+
+/// The next thing that a call says, if it says anything.
+async fn next(messages: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    messages.as_mut()?.recv().await
+}
+
+/// What is heard of a call that says nothing.
+#[must_use]
+pub fn silence() -> mpsc::Receiver<Bytes> {
+    mpsc::channel(1).1
 }
 
 /// Where a call's messages go, and the other end.
@@ -420,6 +351,8 @@ pub async fn join(calls: Vec<BoxFuture<'static, Finished>>) -> Finished {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     const TIMES: ReplyTimes = ReplyTimes {
@@ -446,7 +379,11 @@ mod tests {
                 status: StatusCode::OK,
             }
         });
-        let flight = Flight::new(call, messages, cancel.clone(), survives, supervisor.clone());
+        let running = Running {
+            call,
+            messages: Some(messages),
+        };
+        let flight = Flight::new(running, cancel.clone(), survives, supervisor.clone());
         (flight, cancel, supervisor)
     }
 

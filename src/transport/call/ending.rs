@@ -1,0 +1,116 @@
+//! How a call ends: from what its handler gave to the bytes of its response.
+use std::time::Duration;
+
+use http::StatusCode;
+use rmcp::ErrorData;
+use rmcp::model::{ErrorCode, RequestId, ServerJsonRpcMessage, ServerResult};
+use serde_json::json;
+use tracing::error;
+
+use crate::protocol::era::Era;
+use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
+use crate::telemetry::metrics::Outcome;
+use crate::transport::reply::Finished;
+
+/// How many bytes most results have.
+const USUAL_BODY_BYTES: usize = 256;
+/// The member of an error's `data` that says when to try again: the call could not be run for want of the store.
+const RETRY_AFTER_MEMBER: &str = "retryAfterSeconds";
+
+/// How a handler's run ended.
+pub(super) enum End {
+    Result(Box<ServerResult>),
+    Error(ErrorData),
+    Panicked,
+    TimedOut(Duration),
+    Cancelled,
+}
+
+fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
+    let mut body = Vec::with_capacity(USUAL_BODY_BYTES);
+    serde_json::to_writer(&mut body, &ServerJsonRpcMessage::response(result, id))?;
+    Ok(body)
+}
+
+pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
+    match end {
+        End::Result(result) => match body(*result, id.clone()) {
+            Ok(body) => (
+                Finished {
+                    body: Some(body.into()),
+                    status: StatusCode::OK,
+                },
+                Outcome::Ok,
+            ),
+            Err(cause) => {
+                error!(%cause, "a handler's result cannot be written as JSON");
+                (failure(&id, &internal(), era), Outcome::Error)
+            }
+        },
+        End::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
+        End::Panicked => {
+            error!("a handler panicked: its call gets an internal error, others go on");
+            (failure(&id, &internal(), era), Outcome::Error)
+        }
+        End::TimedOut(timeout) => {
+            let words = format!(
+                "the call did not finish within {} s and was stopped",
+                timeout.as_secs()
+            );
+            (
+                failure(&id, &ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None), era),
+                Outcome::Timeout,
+            )
+        }
+        End::Cancelled => (
+            Finished {
+                body: None,
+                status: StatusCode::OK,
+            },
+            Outcome::Cancelled,
+        ),
+    }
+}
+
+/// The error of a call whose handler agreed to a change that the session did not take.
+pub(super) fn not_changed(refusal: &Refusal) -> ErrorData {
+    let data = refusal
+        .retry_after_seconds()
+        .map(|seconds| json!({ RETRY_AFTER_MEMBER: seconds }));
+    ErrorData::new(refusal.code(), refusal.to_string(), data)
+}
+
+pub(super) fn internal() -> ErrorData {
+    ErrorData::internal_error("internal error: the call failed unexpectedly", None)
+}
+
+fn failure(id: &RequestId, error: &ErrorData, era: Era) -> Finished {
+    Finished {
+        body: Some(error_body(Some(id), error).into()),
+        status: status_of(error, era),
+    }
+}
+
+/// The HTTP status of a JSON-RPC error. In a session an error is an answer like any other; 2026-07-28 gives some
+/// errors a status of their own (Transports, "Status Codes").
+fn status_of(error: &ErrorData, era: Era) -> StatusCode {
+    if error.code.0 == CODE_TRANSPORT
+        && error
+            .data
+            .as_ref()
+            .is_some_and(|data| data.get(RETRY_AFTER_MEMBER).is_some())
+    {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    match (era, error.code) {
+        (Era::Legacy, _) => StatusCode::OK,
+        (
+            Era::Modern,
+            ErrorCode::HEADER_MISMATCH
+            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
+            | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+        ) => StatusCode::BAD_REQUEST,
+        (Era::Modern, ErrorCode::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        (Era::Modern, _) => StatusCode::OK,
+    }
+}
