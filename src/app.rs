@@ -30,6 +30,7 @@ use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
 
+mod alarm;
 mod connection;
 mod lasting;
 pub mod open;

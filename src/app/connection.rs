@@ -14,12 +14,13 @@ use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::alarm::Alarm;
 use super::lasting;
 use super::stalled::Unstalled;
 use crate::http::answer::Lasting;
@@ -46,7 +47,7 @@ where
     // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
     let service = service_fn(move |request| Box::pin(Arc::clone(&answers).answer(request)));
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(Alarm::default())
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     // In a box: a task keeps room for what it is made of and once more for what it waits for.

@@ -1,0 +1,86 @@
+//! The timer that a connection's requests share.
+
+#![expect(clippy::disallowed_types, reason = "hyper's timers speak of std's Instant")]
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt;
+use tokio::time;
+
+/// A timer for one wait after the other, each of which ends later than those before, as those for a request's head do.
+///
+/// hyper makes a timer for each head and drops it when the head has come. tokio keeps timers behind a lock that all
+/// connections share, so here one stays, and is set anew when it goes off too early: once in the time of a wait, however
+/// many requests come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Alarm(Arc<Mutex<Option<Pin<Box<time::Sleep>>>>>);
+
+/// A wait.
+struct Wait {
+    alarm: Alarm,
+    until: time::Instant,
+}
+
+impl rt::Timer for Alarm {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Wait {
+            alarm: self.clone(),
+            until: deadline.into(),
+        })
+    }
+
+    fn now(&self) -> Instant {
+        time::Instant::now().into()
+    }
+}
+
+impl rt::Sleep for Wait {}
+
+impl Future for Wait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut alarm = self.alarm.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sleep = alarm.get_or_insert_with(|| Box::pin(time::sleep_until(self.until)));
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= self.until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(self.until);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Timer as _;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(75);
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_ends_in_its_own_time() {
+        let (alarm, began) = (Alarm::default(), time::Instant::now());
+        // The first is given up, as that for a head that comes.
+        let mut first = alarm.sleep(LONG);
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        drop(first);
+        time::advance(LONG / 3).await;
+        alarm.sleep(LONG).await;
+        assert_eq!(began.elapsed().as_secs(), (LONG + LONG / 3).as_secs());
+        // Meanwhile it has gone off for nobody.
+        time::advance(LONG * 2).await;
+        let again = time::Instant::now();
+        alarm.sleep(LONG).await;
+        assert_eq!(again.elapsed().as_secs(), LONG.as_secs());
+    }
+}
