@@ -193,7 +193,7 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// Sends a message to all nodes that listen.
     async fn ring_all(&self, message: &str) -> Result<(), StoreError>;
 
-    /// Begins to listen for rings to `node` and to all.
+    /// Begins to listen for rings to `node` and to all, which may come in another order than they were sent in.
     async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError>;
 
     /// A secret that all nodes share, made by whichever asks first: `fresh` when there is none yet. Returns all the

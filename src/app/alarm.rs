@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use hyper::rt;
 use tokio::time;
 
-/// A timer for one wait after the other, each of which ends later than those before, as those for a request's head do.
+/// A timer for one wait after the other, as those for the heads of requests are.
 ///
 /// hyper makes a timer for each head and drops it when the head has come. tokio keeps timers behind a lock that all
-/// connections share, so here one stays, and is set anew when it goes off too early: once in the time of a wait, however
-/// many requests come.
+/// connections share, so here one stays, and is set anew when it goes off too early: of waits of one length, once in that
+/// time, however many requests come.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Alarm(Arc<Mutex<Option<Pin<Box<time::Sleep>>>>>);
 
@@ -49,6 +49,10 @@ impl Future for Wait {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut alarm = self.alarm.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sleep = alarm.get_or_insert_with(|| Box::pin(time::sleep_until(self.until)));
+        // A wait that is shorter than the one before.
+        if self.until < sleep.deadline() {
+            sleep.as_mut().reset(self.until);
+        }
         loop {
             ready!(sleep.as_mut().poll(cx));
             if sleep.deadline() >= self.until {
@@ -77,10 +81,20 @@ mod tests {
         time::advance(LONG / 3).await;
         alarm.sleep(LONG).await;
         assert_eq!(began.elapsed().as_secs(), (LONG + LONG / 3).as_secs());
-        // Meanwhile it has gone off for nobody.
+        // It goes off for nobody while a long call is answered.
+        let mut given_up = alarm.sleep(LONG);
+        assert!(futures::poll!(given_up.as_mut()).is_pending());
+        drop(given_up);
         time::advance(LONG * 2).await;
+        for wait in [LONG, LONG / 5] {
+            let again = time::Instant::now();
+            alarm.sleep(wait).await;
+            assert_eq!(again.elapsed().as_secs(), wait.as_secs());
+        }
+        let mut given_up = alarm.sleep(LONG);
+        assert!(futures::poll!(given_up.as_mut()).is_pending());
         let again = time::Instant::now();
-        alarm.sleep(LONG).await;
-        assert_eq!(again.elapsed().as_secs(), LONG.as_secs());
+        alarm.sleep(LONG / 5).await;
+        assert_eq!(again.elapsed().as_secs(), (LONG / 5).as_secs());
     }
 }

@@ -70,6 +70,8 @@ where
         let ended = match served {
             Served::Ended(ended) => ended.map_err(io::Error::other),
             Served::Lasting(response) => {
+                // Nothing more is answered here, and the stream may last for hours.
+                drop(exchange);
                 let stream = Pin::into_inner(connection).into_parts().io.into_inner();
                 Box::pin(lasting::write(stream, response)).await
             }

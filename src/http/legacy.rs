@@ -50,8 +50,8 @@ pub(super) async fn request(
     let mut run = Run::first(noted.name.clone(), cancel.clone());
     let log = match shared.settings.call.reply {
         ReplyForm::Json => {
-            let log = noted.log(shared, &live, Some(StreamId::standalone()));
-            run.out = Some(beside_reply(shared, &live, log.record));
+            let record = noted.record(shared, Some(StreamId::standalone()));
+            run.out = Some(beside_reply(shared, &live, record));
             None
         }
         ReplyForm::Auto | ReplyForm::Sse => {
@@ -99,8 +99,8 @@ pub(super) async fn batch(
                         let name = noted.name.clone();
                         let out = match form {
                             ReplyForm::Json => {
-                                let log = noted.log(shared, &live, Some(StreamId::standalone()));
-                                beside_reply(shared, &live, log.record)
+                                let record = noted.record(shared, Some(StreamId::standalone()));
+                                beside_reply(shared, &live, record)
                             }
                             ReplyForm::Auto | ReplyForm::Sse => out.clone(),
                         };

@@ -43,23 +43,28 @@ impl Noted {
         }
     }
 
+    /// The call as it is registered: what it sends goes to this stream, or to one of its own.
+    pub(super) fn record(&self, shared: &Shared, stream: Option<StreamId>) -> CallRecord {
+        CallRecord {
+            stream: stream.unwrap_or_else(|| self.name.clone()),
+            name: self.name.clone(),
+            node: shared.node.clone(),
+            request: self.id.clone().into_json_value().to_string(),
+            method: self.method.to_string(),
+            started_ms: self.started_ms,
+            body: None,
+            cancelled: false,
+        }
+    }
+
     /// What it takes to log what the call sends: to this stream, or to one of its own.
     pub(super) fn log(self, shared: &Arc<Shared>, live: &Arc<Live>, stream: Option<StreamId>) -> Log {
+        let record = self.record(shared, stream);
         let replay = Replay {
             handler: Arc::clone(&shared.runner.handler),
             method: method_label(&self.method),
             tool: self.tool,
             body: self.body,
-        };
-        let record = CallRecord {
-            stream: stream.unwrap_or_else(|| self.name.clone()),
-            name: self.name,
-            node: shared.node.clone(),
-            request: self.id.into_json_value().to_string(),
-            method: self.method.into_owned(),
-            started_ms: self.started_ms,
-            body: None,
-            cancelled: false,
         };
         Log {
             replay: Some(replay),

@@ -244,6 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_utf8_is_not_json() {
+        for bytes in [
+            &b"\xff"[..],
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pi\xffng\"}",
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"more\":\"\xc3\x28\"}",
+            b"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"},\"\xff\"]",
+        ] {
+            let parsed = Body::parse(bytes);
+            assert!(matches!(parsed, Err(Refusal::NotJson)), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
     fn notifications_and_responses_are_recognized() {
         assert!(matches!(
             one(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#),

@@ -107,7 +107,9 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(rings::begins_empty(store)),
     ];
     stream::iter(cases)
-        .for_each_concurrent(CASES, async |case| case(Arc::new(make().await)).await)
+        // One store is made after the other, however many cases run.
+        .then(async |case| (case, make().await))
+        .for_each_concurrent(CASES, async |(case, store)| case(Arc::new(store)).await)
         .await;
 }
 

@@ -28,10 +28,12 @@ impl<'writer> FormatFields<'writer> for SpanFields {
     fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
         let text = &mut current.fields;
         let first = text.len() <= "{}".len();
-        // A new piece of memory, which allocators have at hand, as they have not a longer one to move this into.
-        let mut longer = String::with_capacity(text.len() + USUAL_BYTES);
-        longer.push_str(text);
-        *text = longer;
+        // To allocate anew and copy a few bytes is quicker than to reallocate.
+        if text.capacity() - text.len() < USUAL_BYTES {
+            let mut longer = String::with_capacity(text.len() + USUAL_BYTES.max(text.len()));
+            longer.push_str(text);
+            *text = longer;
+        }
         write_members(text, first, |members| fields.record(members))
     }
 }

@@ -160,12 +160,12 @@ pub struct Places {
     pub session: Option<InFlight>,
 }
 
-/// A call under way.
+/// A call that is ready to run, or runs.
 #[must_use]
 pub struct Running {
     /// The call. Never panics, always ends: by the handler's result, its error, or a bound.
     pub call: BoxFuture<'static, Finished>,
-    /// What it says before it ends. None of a call that says nothing, or says it elsewhere.
+    /// What it says before it ends; `None` if it says nothing, or says it elsewhere.
     pub messages: Option<mpsc::Receiver<Bytes>>,
 }
 
@@ -185,7 +185,9 @@ impl Running {
     }
 }
 
-/// Runs a call. What it says before it ends goes `out`, if that is given.
+/// Makes a call ready to run: it has its peer, and can be cancelled and answered, until what is returned is dropped. The
+/// handler is asked when [`Running::call`] is first polled. What it says before it ends goes `out`, if that is given; a call
+/// that says nothing drops it. Needs a runtime.
 pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> Running {
     let name: Arc<str> = call.name.as_str().into();
     let Voice {
@@ -210,9 +212,7 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
     } else {
         runner.times.timeout
     };
-    let measured = runner.measures.begin(call.caller.era(), call.method);
-    let in_flight = runner.measures.call_in_flight();
-    let era = call.caller.era();
+    let (era, method) = (call.caller.era(), call.method);
     let id = call.id.clone();
     let cancel = call.cancel.clone();
     let Prepared {
@@ -223,12 +223,12 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
         session_ended,
     } = prepare(call, peer);
     let call = Box::pin(async move {
+        let measured = runner.measures.begin(era, method);
+        let in_flight = runner.measures.call_in_flight();
         let ended = {
-            // Begun here, and not within the future below, whose room for what the handler is given would be moved with it.
-            let begun = AssertUnwindSafe(|| runner.handler.request(request, context));
-            let begun = catch_unwind(begun);
+            let result = ask(&*runner.handler, request, context);
             let request = async {
-                let result = begun.unwrap_or_else(|panic| resume_unwind(panic)).await?;
+                let result = result.await?;
                 if let Some(then) = &then {
                     // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
                     Box::pin(then.carry_out())
@@ -252,9 +252,11 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
 /// How a call talks to its client before its result.
 struct Voice {
     peer: Peer<RoleServer>,
-    /// None of a peer that calls share, and that reaches nobody; nor are these.
+    /// Keeps the peer open; `None` of one that calls share, which reaches nobody.
     open: Option<Open>,
+    /// Where its client's answers go; `None` likewise.
     answers: Option<mpsc::Sender<Answer>>,
+    /// What it sends; `None` likewise, and if that goes elsewhere.
     messages: Option<mpsc::Receiver<Bytes>>,
 }
 
@@ -298,6 +300,18 @@ fn wire(runner: &Runner, call: &Call, name: Arc<str>) -> WireSettings {
         announcer: call.caller.announcer.clone(),
         listeners: Arc::clone(&runner.listeners),
     }
+}
+
+/// Asks the handler. What panics when it is asked panics when it is awaited, where that is caught.
+///
+/// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the handler's own.
+fn ask<'a>(
+    handler: &'a dyn Handler,
+    request: ClientRequest,
+    context: RequestContext<RoleServer>,
+) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+    catch_unwind(AssertUnwindSafe(|| handler.request(request, context)))
+        .unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
 }
 
 type Caught = Result<Result<ServerResult, ErrorData>, Box<dyn std::any::Any + Send>>;
@@ -369,7 +383,7 @@ pub async fn initialize(
     context.ct = cancel.clone();
     context.extensions.insert(caller.clone());
     let request = ClientRequest::InitializeRequest(InitializeRequest::new(params));
-    let request = pin!(AssertUnwindSafe(runner.handler.request(request, context)).catch_unwind());
+    let request = pin!(AssertUnwindSafe(ask(&*runner.handler, request, context)).catch_unwind());
     let drained = async {
         while unheard.recv().await.is_some() {}
         std::future::pending().await

@@ -39,7 +39,7 @@ pub struct Finished {
     pub status: StatusCode,
 }
 
-/// A call under way.
+/// The reply to a call while nobody knows yet whether it is one body or a stream.
 pub struct Flight {
     call: Option<BoxFuture<'static, Finished>>,
     messages: Option<mpsc::Receiver<Bytes>>,
@@ -80,7 +80,7 @@ pub struct ReplyTimes {
 }
 
 impl Flight {
-    /// A call under way. When its client goes away it goes on if it `survives` (legacy: a lost connection is no
+    /// The reply to that call. When its client goes away the call goes on if it `survives` (legacy: a lost connection is no
     /// cancellation), else `cancel` fires (2026-07-28).
     #[must_use]
     pub fn new(running: Running, cancel: CancellationToken, survives: bool, supervisor: Supervisor) -> Self {

@@ -11,11 +11,11 @@ use anynode::app::Running;
 use anynode::session::{Caller, Session};
 use anynode::transport::handler::Handler;
 use anynode::{App, Settings};
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{
-    ElicitRequestParams, ElicitResult, ErrorCode, InitializeRequestParams, InitializeResult, LoggingLevel,
-    LoggingMessageNotificationParam, ServerCapabilities, ServerConfig,
+    ClientNotification, ClientRequest, ElicitRequestParams, ElicitResult, ErrorCode, InitializeRequestParams, InitializeResult, LoggingLevel,
+    LoggingMessageNotificationParam, ServerCapabilities, ServerConfig, ServerResult, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
@@ -168,9 +168,52 @@ async fn serve(handler: impl Handler, change: impl FnOnce(&mut Settings)) -> Run
         .expect("the node starts")
 }
 
+/// A handler that panics as soon as it is asked for some things, before there is anything to await.
+#[derive(Debug, Default)]
+struct Sudden(Sample);
+
+impl Handler for Sudden {
+    fn request<'a>(
+        &'a self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+        if let ClientRequest::CallToolRequest(call) = &request {
+            assert_ne!(call.params.name, "explode", "this panic is part of the test");
+        }
+        Handler::request(&self.0, request, context)
+    }
+
+    fn notification<'a>(
+        &'a self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> BoxFuture<'a, ()> {
+        Handler::notification(&self.0, notification, context)
+    }
+
+    fn info(&self) -> ServerConfig {
+        Handler::info(&self.0)
+    }
+
+    fn tool(&self, name: &str) -> Option<Tool> {
+        Handler::tool(&self.0, name)
+    }
+}
+
 #[tokio::test]
 async fn a_panic_is_an_internal_error_of_that_call_alone() {
-    let node = serve(Sample::default(), |_| {}).await;
+    panics_stay_with_their_calls(Sample::default()).await;
+}
+
+#[tokio::test]
+async fn so_is_the_panic_of_a_handler_that_only_should_have_begun() {
+    panics_stay_with_their_calls(Sudden::default()).await;
+}
+
+async fn panics_stay_with_their_calls(handler: impl Handler) {
+    // Each call gives its place back.
+    let node = serve(handler, |settings| settings.call.session_max = 1).await;
     let client = Client::legacy(node.address());
     for _ in 0..3 {
         let answer = client.call("explode", json!({})).await;

@@ -13,7 +13,7 @@ use crate::session::SessionId;
 use crate::store::streams::{Answered, Appended, Attached, Begun, Read, StreamId, Topic};
 use crate::store::{Created, Ended, Heard, Store};
 
-/// Asserts that the next messages are these, in any order: rings of different senders may overtake each other.
+/// Asserts that the next messages are these, in any order: rings may overtake each other.
 async fn assert_rung<const N: usize>(heard: &mut Receiver<Heard>, messages: [&Value; N], why: &str) {
     let mut rung = Vec::with_capacity(N);
     for _ in 0..N {
@@ -87,7 +87,7 @@ pub async fn rings_for_streams(store: Arc<dyn Store>) {
     let carries = "call_end: who carries it is rung, and once";
     assert_rung(&mut at_b, [&stream_bell, &mark], carries).await;
 
-    // A ring too many that came late.
+    // Nor has any ring come since.
     marked().await;
     for listener in [&mut at_a, &mut at_b] {
         assert_rung(listener, [&mark], "nobody is rung for nothing").await;

@@ -1,4 +1,5 @@
 //! How a call ends: from what its handler gave to the bytes of its response.
+
 use std::time::Duration;
 
 use http::StatusCode;

@@ -1,8 +1,10 @@
 //! Tools that were said to be silent: their calls share a peer, which reaches nobody, and are calls like any other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anynode::Silent;
+use anynode::config::ReplyForm;
 use anynode::session::Caller;
 use anynode::session::tasks::Working;
 use rmcp::model::{CallToolResponse, CallToolResult, LoggingLevel, LoggingMessageNotificationParam};
@@ -10,16 +12,20 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, tool, tool_router};
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Sample, serve};
 use crate::support::client::Client;
 use crate::support::process::PATIENCE;
 
-/// A handler with tools that talk, and one that waits.
+/// How long a nap takes.
+const NAP: Duration = Duration::from_millis(300);
+
+/// A handler with tools that talk, and some that wait.
 #[derive(Debug, Default, Clone)]
 struct Talker {
     cancelled: Arc<Notify>,
+    rested: Arc<Notify>,
 }
 
 async fn talk(context: &RequestContext<RoleServer>) -> String {
@@ -47,6 +53,13 @@ impl Talker {
     async fn begin(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
         let work = async move |_task: Working| Ok(CallToolResult::success(Vec::new()));
         Ok(caller.tasks.start(work).await?.into())
+    }
+
+    #[tool(description = "Takes a while")]
+    async fn nap(&self) -> String {
+        sleep(NAP).await;
+        self.rested.notify_one();
+        "rested".into()
     }
 
     #[tool(description = "Waits until it is cancelled")]
@@ -118,6 +131,50 @@ async fn a_silent_call_is_cancelled_like_any_other() {
     timeout(PATIENCE, cancelled.notified())
         .await
         .expect("the handler hears of it");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_call_is_answered_in_every_form() {
+    const STREAM: &str = "text/event-stream";
+    const JSON: &str = "application/json";
+    for (form, reply_grace, kind) in [
+        (ReplyForm::Json, NAP / 10, JSON),
+        (ReplyForm::Sse, NAP / 10, STREAM),
+        (ReplyForm::Auto, NAP / 10, STREAM),
+        (ReplyForm::Auto, NAP * 100, JSON),
+    ] {
+        let node = serve(Silent::new(Talker::default(), &["nap"]), |settings| {
+            settings.call.reply = form;
+            settings.call.reply_grace = reply_grace;
+        })
+        .await;
+        for client in [Client::legacy(node.address()), Client::modern(node.address())] {
+            let rested = client.call("nap", json!({})).await;
+            assert!(rested.header("content-type").is_some_and(|is| is.starts_with(kind)));
+            assert!(rested.body.contains("rested"), "{form:?}: {}", rested.body);
+        }
+        // Nothing of the calls goes on.
+        timeout(PATIENCE, node.stop()).await.expect("the node stops");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_call_whose_client_hangs_up_goes_on_or_ends_as_its_era_has_it() {
+    let handler = Talker::default();
+    let (cancelled, rested) = (Arc::clone(&handler.cancelled), Arc::clone(&handler.rested));
+    // Its client does not know yet what kind of answer it gets.
+    let node = serve(Silent::new(handler, &["nap", "wait"]), |settings| {
+        settings.call.reply_grace = NAP * 100;
+    })
+    .await;
+    let (legacy, modern) = (Client::legacy(node.address()), Client::modern(node.address()));
+    legacy.session().await;
+    for (client, tool, heard) in [(legacy, "nap", rested), (modern, "wait", cancelled)] {
+        let hung_up = timeout(NAP / 2, client.call(tool, json!({}))).await;
+        assert!(hung_up.is_err(), "{tool} takes longer");
+        timeout(PATIENCE, heard.notified()).await.expect(tool);
+    }
     node.stop().await;
 }
 
