@@ -95,10 +95,7 @@ impl Options {
 async fn main() -> anyhow::Result<()> {
     let mut options = Options::parse();
     if let Some(Hidden::Ping { port }) = options.command {
-        for taken in restore::ping(port).await? {
-            println!("{}", taken.as_nanos());
-        }
-        return Ok(());
+        return restore::ping(port).await;
     }
     if options.fast {
         (options.rounds, options.seconds) = (1, 0.5);
