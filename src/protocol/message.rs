@@ -252,7 +252,11 @@ mod tests {
             b"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"},\"\xff\"]",
         ] {
             let parsed = Body::parse(bytes);
-            assert!(matches!(parsed, Err(Refusal::NotJson)), "{}", bytes.escape_ascii());
+            assert!(
+                matches!(parsed, Err(Refusal::NotJson)),
+                "{}",
+                bytes.escape_ascii()
+            );
         }
     }
 

@@ -14,8 +14,9 @@ use anynode::{App, Settings};
 use futures::future::{BoxFuture, join_all};
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{
-    ClientNotification, ClientRequest, ElicitRequestParams, ElicitResult, ErrorCode, InitializeRequestParams, InitializeResult, LoggingLevel,
-    LoggingMessageNotificationParam, ServerCapabilities, ServerConfig, ServerResult, Tool,
+    ClientNotification, ClientRequest, ElicitRequestParams, ElicitResult, ErrorCode, InitializeRequestParams,
+    InitializeResult, LoggingLevel, LoggingMessageNotificationParam, ServerCapabilities, ServerConfig,
+    ServerResult, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};

@@ -151,7 +151,11 @@ async fn a_silent_call_is_answered_in_every_form() {
         .await;
         for client in [Client::legacy(node.address()), Client::modern(node.address())] {
             let rested = client.call("nap", json!({})).await;
-            assert!(rested.header("content-type").is_some_and(|is| is.starts_with(kind)));
+            assert!(
+                rested
+                    .header("content-type")
+                    .is_some_and(|is| is.starts_with(kind))
+            );
             assert!(rested.body.contains("rested"), "{form:?}: {}", rested.body);
         }
         // Nothing of the calls goes on.
