@@ -162,6 +162,7 @@ mod tests {
     use futures::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::task::yield_now;
+    use tokio::time::{Instant, sleep};
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -188,6 +189,26 @@ mod tests {
         assert!(!serves());
         exchange.waiting.store(false, Ordering::Relaxed);
         assert!(serves());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_closed_that_is_silent_for_too_long() {
+        let (mut client, server) = duplex(2 * LONG);
+        let served = TaskTracker::new().spawn(serve(server, answer, CancellationToken::new()));
+        let began = Instant::now();
+        let pause = HEAD_WITHIN * 2 / 3;
+        let mut read = vec![0; 2 * LONG];
+        for _ in 0..3 {
+            sleep(pause).await;
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            assert!(client.read(&mut read).await.unwrap() > LONG, "it is served");
+        }
+        // Half a head does not count, and its time runs from the last answer.
+        sleep(pause).await;
+        client.write_all(b"GET / HT").await.unwrap();
+        while client.read(&mut read).await.unwrap() > 0 {}
+        assert_eq!(began.elapsed().as_secs(), (pause * 3 + HEAD_WITHIN).as_secs());
+        served.await.unwrap();
     }
 
     #[tokio::test]

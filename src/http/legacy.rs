@@ -28,7 +28,7 @@ use crate::session::{Caller, Connection, LogLevel, Session, SessionId, State, Tr
 use crate::store::Change;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, method_label};
-use crate::transport::call::{self, Call, Places, Running, Then};
+use crate::transport::call::{self, Call, Places, RunningCall, Then};
 use crate::transport::logged::Log;
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
@@ -124,7 +124,7 @@ pub(super) async fn batch(
         }
     }
     drop(out);
-    let running = Running {
+    let running = RunningCall {
         call: Box::pin(join(running)),
         messages: Some(messages),
     };
@@ -244,7 +244,7 @@ pub(super) async fn begin(
     request: Request<'_>,
     peek: Peek,
     run: Run,
-) -> Result<Running, Refusal> {
+) -> Result<RunningCall, Refusal> {
     if request.method == "initialize" {
         return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
     }
@@ -382,19 +382,19 @@ fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
 }
 
 /// An empty result, without a handler.
-fn done(id: RequestId) -> Running {
+fn done(id: RequestId) -> RunningCall {
     let message = ServerJsonRpcMessage::response(ServerResult::empty(()), id);
     let body = serde_json::to_vec(&message).ok().map(Bytes::from);
-    Running::ended(Finished {
+    RunningCall::ended(Finished {
         body,
         status: StatusCode::OK,
     })
 }
 
-fn refused(refusal: &Refusal, id: Option<&RequestId>) -> Running {
+fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
     metrics::refused(refusal.label());
     let body = error_body(id, &refusal.to_error());
-    Running::ended(Finished {
+    RunningCall::ended(Finished {
         body: Some(body.into()),
         status: StatusCode::OK,
     })

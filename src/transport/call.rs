@@ -162,20 +162,20 @@ pub struct Places {
 
 /// A call that is ready to run, or runs.
 #[must_use]
-pub struct Running {
+pub struct RunningCall {
     /// The call. Never panics, always ends: by the handler's result, its error, or a bound.
     pub call: BoxFuture<'static, Finished>,
     /// What it says before it ends; `None` if it says nothing, or says it elsewhere.
     pub messages: Option<mpsc::Receiver<Bytes>>,
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for RunningCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Running")
+        f.write_str("RunningCall")
     }
 }
 
-impl Running {
+impl RunningCall {
     /// A call that has ended already.
     pub fn ended(finished: Finished) -> Self {
         Self {
@@ -186,9 +186,9 @@ impl Running {
 }
 
 /// Makes a call ready to run: it has its peer, and can be cancelled and answered, until what is returned is dropped. The
-/// handler is asked when [`Running::call`] is first polled. What it says before it ends goes `out`, if that is given; a call
+/// handler is asked when [`RunningCall::call`] is first polled. What it says before it ends goes `out`, if that is given; a call
 /// that says nothing drops it. Needs a runtime.
-pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> Running {
+pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> RunningCall {
     let name: Arc<str> = call.name.as_str().into();
     let Voice {
         peer,
@@ -213,15 +213,16 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
         runner.times.timeout
     };
     let (era, method) = (call.caller.era(), call.method);
-    let id = call.id.clone();
-    let cancel = call.cancel.clone();
-    let Prepared {
-        request,
-        context,
-        then,
-        places,
-        session_ended,
-    } = prepare(call, peer);
+    let (then, places, session_ended) = (call.then, call.places, call.session_ended);
+    let (id, cancel, request) = (call.id, call.cancel, call.request);
+    let mut context = RequestContext::new(id.clone(), peer);
+    context.ct = cancel.clone();
+    context.meta = call.meta;
+    if let Some(session) = &call.caller.session {
+        context.extensions.insert(session.clone());
+    }
+    context.extensions.insert(call.caller);
+    context.extensions.insert(call.parts);
     let call = Box::pin(async move {
         let measured = runner.measures.begin(era, method);
         let in_flight = runner.measures.call_in_flight();
@@ -246,7 +247,7 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
         drop(places);
         finished
     });
-    Running { call, messages }
+    RunningCall { call, messages }
 }
 
 /// How a call talks to its client before its result.
@@ -399,34 +400,6 @@ pub async fn initialize(
         },
         End::Error(error) => Err(error),
         End::Panicked | End::TimedOut(_) | End::Cancelled => Err(internal()),
-    }
-}
-
-/// What the handler gets, and what follows.
-struct Prepared {
-    request: ClientRequest,
-    context: RequestContext<RoleServer>,
-    then: Option<Then>,
-    places: Places,
-    session_ended: Option<CancellationToken>,
-}
-
-/// Takes the call apart: nothing of it is copied that is not needed twice.
-fn prepare(call: Call, peer: Peer<RoleServer>) -> Prepared {
-    let mut context = RequestContext::new(call.id, peer);
-    context.ct = call.cancel;
-    context.meta = call.meta;
-    if let Some(session) = &call.caller.session {
-        context.extensions.insert(session.clone());
-    }
-    context.extensions.insert(call.caller);
-    context.extensions.insert(call.parts);
-    Prepared {
-        request: call.request,
-        context,
-        then: call.then,
-        places: call.places,
-        session_ended: call.session_ended,
     }
 }
 

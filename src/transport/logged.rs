@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::aside::{question_in, refuse};
-use super::call::Running;
+use super::call::RunningCall;
 use super::calls::Kept;
 use super::carrier::{Carrier, Terms};
 use super::reply::{Finished, WRITE_WITHIN, event, silence};
@@ -190,14 +190,14 @@ impl Log {
     }
 
     /// Runs a call that was [announced](Self::announce).
-    pub async fn follow(self, running: Running, cancel: CancellationToken) {
+    pub async fn follow(self, running: RunningCall, cancel: CancellationToken) {
         let writing = Writing::new(Progress::default(), self.patience, &cancel);
         let messages = running.messages.unwrap_or_else(silence);
         self.drive(running.call, messages, Vec::new(), writing).await;
     }
 
     /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
-    pub async fn resume(self, running: Running, cancel: CancellationToken) {
+    pub async fn resume(self, running: RunningCall, cancel: CancellationToken) {
         let writing = Writing::new(Progress::told(&self).await, self.patience, &cancel);
         let messages = running.messages.unwrap_or_else(silence);
         self.drive(running.call, messages, Vec::new(), writing).await;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::call::Running;
+use super::call::RunningCall;
 use super::carrier::SOCKET_EVENTS_MAX;
 use super::logged::Log;
 use crate::config::ReplyForm;
@@ -83,7 +83,7 @@ impl Flight {
     /// The reply to that call. When its client goes away the call goes on if it `survives` (legacy: a lost connection is no
     /// cancellation), else `cancel` fires (2026-07-28).
     #[must_use]
-    pub fn new(running: Running, cancel: CancellationToken, survives: bool, supervisor: Supervisor) -> Self {
+    pub fn new(running: RunningCall, cancel: CancellationToken, survives: bool, supervisor: Supervisor) -> Self {
         Self {
             call: Some(running.call),
             messages: running.messages,
@@ -379,7 +379,7 @@ mod tests {
                 status: StatusCode::OK,
             }
         });
-        let running = Running {
+        let running = RunningCall {
             call,
             messages: Some(messages),
         };

@@ -208,7 +208,7 @@ async fn a_panic_is_an_internal_error_of_that_call_alone() {
 }
 
 #[tokio::test]
-async fn so_is_the_panic_of_a_handler_that_only_should_have_begun() {
+async fn a_panic_of_a_handler_that_is_only_asked_is_caught_as_well() {
     panics_stay_with_their_calls(Sudden::default()).await;
 }
 

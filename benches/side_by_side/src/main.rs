@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use side_by_side::cores::Cores;
 use side_by_side::load::Span;
-use side_by_side::report::{Rate, Rates, Report, setting};
+use side_by_side::report::{ROUNDS, Rate, Rates, Report, SECONDS, setting};
 use side_by_side::server::{Era, Server, Starter};
 use side_by_side::work::calls::Work;
 use side_by_side::work::{across, fan_out, idle, instructions, restore, resume};
@@ -34,10 +34,10 @@ struct Options {
     #[arg(long, default_value = "target/side-by-side/callgrind")]
     keep: PathBuf,
     /// How often each server does each work
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = ROUNDS)]
     rounds: usize,
     /// How long it does so each time
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = SECONDS)]
     seconds: f64,
     /// One short round of everything, to see whether it works
     #[arg(long)]

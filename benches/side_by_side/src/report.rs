@@ -103,6 +103,11 @@ impl Rates {
     }
 }
 
+/// How often each server does each work in a run that is published.
+pub const ROUNDS: usize = 9;
+/// How many seconds it does so each time.
+pub const SECONDS: f64 = 1.0;
+
 /// What is known of the machine and the code.
 #[must_use]
 pub fn setting(rounds: usize, seconds: f64) -> Value {
@@ -128,7 +133,7 @@ pub fn setting(rounds: usize, seconds: f64) -> Value {
         "redis": said("redis-server", &["--version"]),
         "load_at_start": load.split(' ').next(),
         "command": match (rounds, seconds) {
-            (5, 2.0) => "make bench".to_owned(),
+            (ROUNDS, SECONDS) => "make bench".to_owned(),
             _ => format!("side-by-side --rounds {rounds} --seconds {seconds}"),
         },
         "rounds": rounds,
