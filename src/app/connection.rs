@@ -200,7 +200,10 @@ mod tests {
         let mut read = vec![0; 2 * LONG];
         for _ in 0..3 {
             sleep(pause).await;
-            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            client
+                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
             assert!(client.read(&mut read).await.unwrap() > LONG, "it is served");
         }
         // Half a head does not count, and its time runs from the last answer.

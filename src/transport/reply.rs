@@ -83,7 +83,12 @@ impl Flight {
     /// The reply to that call. When its client goes away the call goes on if it `survives` (legacy: a lost connection is no
     /// cancellation), else `cancel` fires (2026-07-28).
     #[must_use]
-    pub fn new(running: RunningCall, cancel: CancellationToken, survives: bool, supervisor: Supervisor) -> Self {
+    pub fn new(
+        running: RunningCall,
+        cancel: CancellationToken,
+        survives: bool,
+        supervisor: Supervisor,
+    ) -> Self {
         Self {
             call: Some(running.call),
             messages: running.messages,
