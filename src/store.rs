@@ -12,14 +12,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+pub use self::error::{StoreError, WhyRefused};
 pub use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
-use crate::session::state::StateError;
 use crate::session::tasks::TaskStore;
 use crate::session::{Introduction, LogLevel, NodeId, SessionId, SessionRecord};
 
 #[cfg(feature = "store-contract")]
 pub mod contract;
+mod error;
 pub mod memory;
 pub mod redis;
 pub mod streams;
@@ -28,35 +29,6 @@ pub mod streams;
 pub const RINGS_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB
 /// The most sessions that one [`SessionStore::list`] returns.
 pub const SESSION_LIST_MAX: usize = 10_000;
-
-/// Why a store did not do as asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// It did not answer, or not in time.
-    #[error("the store is out of reach")]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It answered with something this version cannot read.
-    #[error("the store holds something unreadable: {0}")]
-    Corrupt(String),
-}
-
-impl StoreError {
-    /// The label used in metrics.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Unreachable(_) => "unreachable",
-            Self::Corrupt(_) => "corrupt",
-        }
-    }
-}
-
-impl From<StoreError> for StateError {
-    fn from(error: StoreError) -> Self {
-        Self::Unreachable(Box::new(error))
-    }
-}
 
 /// Outcome of [`SessionStore::create`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::health::HealthError;
 use crate::app::AppError;
 use crate::config::SettingsError;
-use crate::store::StoreError;
 use crate::store::redis::ConnectError;
+use crate::store::{StoreError, WhyRefused};
 use crate::telemetry::TelemetryError;
 
 /// A command's exit code. 64 and above are those of BSD's `sysexits.h`; clap uses 2 for wrong usage.
@@ -18,7 +18,7 @@ pub enum Exit {
     Ok = 0,
     /// Failed.
     Failure = 1,
-    /// The store is out of reach (`EX_UNAVAILABLE`).
+    /// The store is out of reach, or full, or takes no writes (`EX_UNAVAILABLE`).
     Unreachable = 69,
     /// Settings are wrong (`EX_CONFIG`).
     Settings = 78,
@@ -108,7 +108,16 @@ const fn of_connection(error: &ConnectError) -> Exit {
 const fn of_store(error: &StoreError) -> Exit {
     match error {
         StoreError::Unreachable(_) => Exit::Unreachable,
+        StoreError::Refused { why, .. } => of_refusal(*why),
         StoreError::Corrupt(_) => Exit::Failure,
+    }
+}
+
+const fn of_refusal(why: WhyRefused) -> Exit {
+    match why {
+        WhyRefused::NotPermitted => Exit::Settings,
+        why if why.may_pass() => Exit::Unreachable,
+        _ => Exit::Failure,
     }
 }
 

@@ -139,7 +139,7 @@ async fn claim(
     let record = match shared.store.claim(&session, call, from, &shared.node).await {
         Ok(Some(record)) => record,
         Ok(None) => return Ok(()),
-        Err(error @ StoreError::Unreachable(_)) => return Err(error),
+        Err(error) if error.may_pass() => return Err(error),
         // One that cannot be read, of another version say, does not keep the others waiting.
         Err(error) => {
             warn!(session = session.tag(), %error, "a call of a lost node cannot be taken over");

@@ -80,6 +80,9 @@ pub enum Refusal {
     /// The store is out of reach.
     #[error("the session store is out of reach: try again in {RETRY_AFTER_SECONDS} s")]
     StoreUnreachable,
+    /// The store answers, and refuses: it is full, say.
+    #[error("{0}: try again in {RETRY_AFTER_SECONDS} s")]
+    StoreRefused(&'static str),
     /// This node is shutting down.
     #[error("this node is shutting down: send the request again, another node will take it")]
     ShuttingDown,
@@ -147,7 +150,9 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidParams(_) => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::StoreUnreachable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnreachable | Self::StoreRefused(_) | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -176,6 +181,7 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TooMany(_)
             | Self::StoreUnreachable
+            | Self::StoreRefused(_)
             | Self::ShuttingDown
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
@@ -202,6 +208,7 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::TooMany(_) => "too_many",
             Self::StoreUnreachable => "store_unreachable",
+            Self::StoreRefused(_) => "store_refused",
             Self::ShuttingDown => "shutting_down",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
@@ -217,7 +224,9 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TooMany(_) | Self::StoreUnreachable | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
+            Self::TooMany(_) | Self::StoreUnreachable | Self::StoreRefused(_) | Self::ShuttingDown => {
+                Some(RETRY_AFTER_SECONDS)
+            }
             _ => None,
         }
     }

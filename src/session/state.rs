@@ -88,6 +88,23 @@ pub enum StateError {
     /// The store did not answer.
     #[error("the store is out of reach: try again shortly")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store answered that it will not: it is full, say.
+    #[error("{words}: try again shortly")]
+    Refused {
+        /// What clients may be told: no hosts, no keys.
+        words: &'static str,
+        /// What it answered.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StateError {
+    /// Whether the store is the cause, so that the same may be done later.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Refused { .. })
+    }
 }
 
 /// The part of a store that keeps handlers' state. Values are JSON texts.

@@ -253,11 +253,13 @@ fn unkept(error: StateError) -> ErrorData {
     match error {
         StateError::Gone => unknown(),
         // The cause names hosts and ports, so it stays in the node's own log.
-        StateError::Unreachable(cause) => {
-            tracing::warn!(%cause, "the store did not answer for a task");
+        StateError::Unreachable(_) | StateError::Refused { .. } => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the store did not serve a task"
+            );
             let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS });
-            let words = "the store is out of reach: try again shortly";
-            ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
+            ErrorData::new(ErrorCode(CODE_TRANSPORT), error.to_string(), Some(data))
         }
         other => ErrorData::internal_error(other.to_string(), None),
     }

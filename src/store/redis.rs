@@ -9,6 +9,7 @@ mod keys;
 mod link;
 mod nodes;
 mod record;
+mod refused;
 mod ring;
 mod scripts;
 mod sessions;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::clients::Client;
-use fred::error::{Error as FredError, ErrorKind};
+use fred::error::Error as FredError;
 use fred::interfaces::ClientLike;
 use fred::types::{FromValue, Value};
 use futures::future::{join, try_join_all};
@@ -36,6 +37,7 @@ pub use self::url::redact;
 use self::connect::{Connected, Driven};
 use self::keys::Keys;
 use self::link::{Alive, Link, keep, on_slot_of};
+use self::refused::store_error;
 use self::ring::Ring;
 use self::scripts::{Script, Scripts};
 use super::{Store, StoreError, StoreReport};
@@ -152,15 +154,6 @@ fn drive(
     tasks.spawn(ring.clone().keep(connected.rings, patience));
     tasks.spawn(ring.clone().run());
     tasks
-}
-
-fn store_error(error: FredError) -> StoreError {
-    match error.kind() {
-        ErrorKind::Parse | ErrorKind::InvalidArgument | ErrorKind::NotFound => {
-            StoreError::Corrupt(error.details().to_owned())
-        }
-        _ => StoreError::Unreachable(Box::new(error)),
-    }
 }
 
 /// Refuses a Redis that is too old, as far as it says what it is.

@@ -74,11 +74,15 @@ impl From<StateError> for Failure {
             StateError::BadKey(bytes) => Self::tell(format!("A key of {bytes} bytes cannot be used.")),
             StateError::Type(_) => Self::tell("The note holds a value of another type than this needs."),
             // The cause names hosts and ports, so it stays in the node's own log.
-            StateError::Unreachable(cause) => {
-                tracing::warn!(%cause, "the store did not answer a tool");
+            StateError::Unreachable(_) | StateError::Refused { .. } => {
+                let words = error.to_string();
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the store did not serve a tool"
+                );
                 Self::Refuse(ErrorData::new(
                     UNAVAILABLE,
-                    "the store is out of reach: try again shortly",
+                    words,
                     Some(json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS })),
                 ))
             }

@@ -1,6 +1,7 @@
 //! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers come back from
 //! any node.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
@@ -125,11 +126,11 @@ impl Aside {
         let over = matches!(fate, Ok(Fate::Gone));
         let why = match fate {
             Ok(Fate::Told) => return ControlFlow::Continue(()),
-            Ok(Fate::Unheard) => "the client has no stream open on which it could be asked",
-            Ok(Fate::Gone) => "the session has ended, or the call was cancelled",
+            Ok(Fate::Unheard) => Cow::Borrowed("the client has no stream open on which it could be asked"),
+            Ok(Fate::Gone) => "the session has ended, or the call was cancelled".into(),
             Err(error) => {
                 debug!(session = self.live.tag, %error, "a message beside a reply was lost");
-                "the client could not be asked: the store is out of reach"
+                format!("the client could not be asked: {}", error.words()).into()
             }
         };
         if let Some(id) = question {
@@ -160,11 +161,12 @@ impl Aside {
 }
 
 /// Answers a question in the client's place: whoever asked must not wait in vain.
-pub(super) fn refuse(board: &Switchboard, live: &Live, id: &RequestId, why: &'static str) {
+pub(super) fn refuse(board: &Switchboard, live: &Live, id: &RequestId, why: impl Into<Cow<'static, str>>) {
     let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
+    let why = error.message.clone();
     let answered =
         serde_json::value::to_raw_value(&error).map(|error| board.calls.answer(&live.id, id, Err(error)));
-    debug!(session = live.tag, ?answered, why, "a question was not put");
+    debug!(session = live.tag, ?answered, %why, "a question was not put");
 }
 
 /// What became of a message.

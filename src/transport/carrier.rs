@@ -13,8 +13,8 @@ use super::hub::Carried;
 use crate::cluster::{Live, Sessions};
 use crate::protocol::event_id::EventId;
 use crate::session::NodeId;
+use crate::store::Store;
 use crate::store::streams::{Event, Holder, Read, Step, StreamId};
-use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::{self, StreamKind};
 
 /// How many events wait in a connection's socket queue.
@@ -242,7 +242,7 @@ impl Carrier {
             let live = Arc::clone(&self.live);
             let read = match self.store.read(&live.id, &self.stream, self.written).await {
                 Ok(read) => read,
-                Err(StoreError::Unreachable(_)) => return Ok(Instant::now() + LOOK_AGAIN),
+                Err(error) if error.may_pass() => return Ok(Instant::now() + LOOK_AGAIN),
                 Err(error) => {
                     tracing::warn!(session = live.tag, %error, "a stream cannot be read");
                     return Err(Stop::Gone);

@@ -65,8 +65,8 @@ pub struct Log {
     pub kept: Option<Kept>,
 }
 
-/// The log cannot be written any longer: the session has ended, or the call is another node's.
-struct Lost;
+/// The log cannot be written: what the store says of it.
+struct Lost(&'static str);
 
 impl Log {
     /// Registers the call, says so to `begun`, then runs it: what it sends is logged and carried to `client`.
@@ -120,7 +120,7 @@ impl Log {
             // Whoever cancelled it wants no answer; a session that is gone can be given none.
             Ok(Begun::Cancelled | Begun::Gone) => cancel.cancel(),
             // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
-            Err(Lost) => {
+            Err(Lost(_)) => {
                 begun.send(()).ok();
                 return self.without_log(call, outbound, first, client).await;
             }
@@ -285,10 +285,10 @@ impl Log {
                 writing.cancel.cancel();
             }
             // The call goes on: what it answers may be told once the store is back.
-            Err(Lost) => {
+            Err(Lost(why)) => {
                 writing.patience = Duration::ZERO;
                 if let Some(question) = question_in(message) {
-                    refuse(&self.board, &self.live, &question, "the store is out of reach");
+                    refuse(&self.board, &self.live, &question, why);
                 }
             }
         }
@@ -348,9 +348,9 @@ impl Log {
                 );
                 self.board.hub.ring(session, stream);
             }
-            (Err(Lost), _) => warn!(
+            (Err(Lost(why)), _) => warn!(
                 session = self.live.tag,
-                "a call's answer was lost: the store was away too long"
+                why, "a call's answer was lost: the store did not take it for too long"
             ),
         }
     }
@@ -378,13 +378,13 @@ impl Log {
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(StoreError::Unreachable(_)) if Instant::now() < until => {
+                Err(error) if error.may_pass() && Instant::now() < until => {
                     sleep(pause).await;
                     pause = (pause * 2).min(AGAIN_AFTER.1);
                 }
                 Err(error) => {
                     warn!(session = self.live.tag, %error, "a call's stream cannot be written");
-                    return Err(Lost);
+                    return Err(Lost(error.words()));
                 }
             }
         }

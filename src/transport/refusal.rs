@@ -7,11 +7,15 @@ use crate::store::StoreError;
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
         let error = &cause as &dyn std::error::Error;
-        match cause {
+        match &cause {
             // The pulse warns of an outage, once; requests are many, and metrics count them.
             StoreError::Unreachable(_) => {
                 tracing::debug!(error, "the store did not answer");
                 Self::StoreUnreachable
+            }
+            StoreError::Refused { why, .. } => {
+                tracing::debug!(error, "the store refused");
+                Self::StoreRefused(why.words())
             }
             // Trying again would not help.
             StoreError::Corrupt(_) => {

@@ -104,6 +104,7 @@ fn every_refusal_has_its_row() {
         Refusal::Unauthorized,
         Refusal::TooMany(""),
         Refusal::StoreUnreachable,
+        Refusal::StoreRefused(""),
         Refusal::ShuttingDown,
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),

@@ -144,8 +144,8 @@ impl Inner {
         }
         let now_ms = unix_ms();
         match (slot.last_known(now_ms), &error) {
-            (Some((live, since_ms)), StoreError::Unreachable(_))
-                if now_ms.saturating_sub(since_ms) <= millis(self.outage_grace) =>
+            (Some((live, since_ms)), error)
+                if error.may_pass() && now_ms.saturating_sub(since_ms) <= millis(self.outage_grace) =>
             {
                 Ok(Loaded::Known(Arc::clone(live)))
             }

@@ -62,10 +62,10 @@ impl Working {
     /// [`Stopped`].
     pub async fn ask(&self, requests: InputRequests) -> Result<InputResponses, Stopped> {
         while let Err(error) = self.put(&requests).await {
-            match error {
-                StateError::Unreachable(_) => self.pause().await?,
-                _ => return Err(Stopped),
+            if !error.may_pass() {
+                return Err(Stopped);
             }
+            self.pause().await?;
         }
         let mut records = self.record.subscribe();
         loop {
@@ -102,7 +102,7 @@ impl Working {
             }
             match self.state.get::<TaskRecord>(RECORD).await {
                 Ok(Some(record)) if !record.has_ended() => drop(self.record.send_replace(record)),
-                Err(StateError::Unreachable(error)) => {
+                Err(error) if error.may_pass() => {
                     tracing::debug!(%error, "a task could not be looked at")
                 }
                 Ok(_) | Err(_) => break,
@@ -121,7 +121,7 @@ impl Working {
                 Err(error) => record.fail(error, now_ms()),
             });
             match written.await {
-                Err(StateError::Unreachable(_)) if Instant::now() < until => sleep(WRITE_AGAIN).await,
+                Err(error) if error.may_pass() && Instant::now() < until => sleep(WRITE_AGAIN).await,
                 Err(StateError::TooLarge) if outcome.is_ok() => {
                     let words = "the result of the task is larger than may be kept";
                     outcome = Err(ErrorData::internal_error(words, None));
