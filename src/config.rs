@@ -18,6 +18,7 @@ mod table;
 
 pub use load::{Assigned, Loaded, load};
 pub use problem::{Problem, SettingsError};
+pub(crate) use read::{UNIX_PROXY, network};
 pub use sources::Sources;
 
 /// `settings.default.toml`: every setting with its default, its unit, its range and its meaning.
@@ -111,6 +112,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Hosts that requests may name besides loopback ones. `*` allows all.
     pub allowed_hosts: Vec<String>,
+    /// Addresses and networks of proxies whose `X-Forwarded-For` is believed; `unix`: those that use the Unix socket.
+    pub trusted_proxies: Vec<String>,
     /// How many connections this node keeps open at once.
     pub connections_max: usize,
 }
@@ -243,6 +246,7 @@ impl Default for Settings {
                 body_bytes_max: 4 << 20,
                 allowed_origins: vec![],
                 allowed_hosts: vec![],
+                trusted_proxies: vec![],
                 connections_max: 20_000,
             },
             sse: SseSettings::default(),

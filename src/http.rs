@@ -57,8 +57,11 @@ pub mod mcp;
 pub mod modern;
 mod noted;
 pub mod recovery;
+pub mod source;
 pub mod sse;
 pub mod stream;
+
+use source::Source;
 
 /// What every request of a node shares.
 #[derive(Debug)]
@@ -206,14 +209,14 @@ impl Front {
         }
     }
 
-    /// Answers one request. Not layers of the router: each is a box and a copy of the request.
+    /// Answers one request that comes from there. Not layers of the router: each is a box and a copy of the request.
     ///
     /// # Errors
     /// Never; hyper wants to be told so.
-    pub async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub async fn answer(self, request: Request<Incoming>, source: Source) -> Result<Response, Infallible> {
         let shared = Arc::clone(&self.shared);
         // Handlers are guarded one by one; this is for a mistake of the server's own.
-        let answered = AssertUnwindSafe(self.route(request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.route(request, source)).catch_unwind().await;
         let mut response = answered.unwrap_or_else(answer::panicked);
         // While the node drains, each answer asks for the end of its connection: whoever keeps it open, a client that no
         // balancer stands before say, goes elsewhere with its next request, before the node closes it under one.
@@ -224,7 +227,7 @@ impl Front {
         Ok(response)
     }
 
-    async fn route(self, request: Request<Incoming>) -> Response {
+    async fn route(self, mut request: Request<Incoming>, source: Source) -> Response {
         let path = request.uri().path();
         // Not health checks, which never end.
         if [MCP, SSE, MESSAGES].contains(&path) {
@@ -232,8 +235,9 @@ impl Front {
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {
-            return mcp::answer(&self.shared, request.map(HttpBody::new)).await;
+            return mcp::answer(&self.shared, request.map(HttpBody::new), source).await;
         }
+        request.extensions_mut().insert(source);
         match self.routes.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},

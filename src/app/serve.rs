@@ -1,6 +1,7 @@
 //! The listener: accepts connections within a bound, and lets them finish when the node stops.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use axum::serve::{Listener as AxumListener, ListenerExt as _};
 use futures::FutureExt as _;
 use listenfd::ListenFd;
+use tokio::net::unix::SocketAddr as UnixAddress;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -18,6 +20,7 @@ use tracing::{debug, warn};
 use super::{AppError, connection};
 use crate::config::Settings;
 use crate::http::Front;
+use crate::http::source::Source;
 
 /// The scheme of a Unix socket's address.
 const UNIX: &str = "unix:";
@@ -187,6 +190,24 @@ impl Server {
     }
 }
 
+/// The other end of an accepted connection.
+trait Address {
+    /// Where its requests come from.
+    fn source(&self) -> Source;
+}
+
+impl Address for SocketAddr {
+    fn source(&self) -> Source {
+        Source::Address(self.ip())
+    }
+}
+
+impl Address for UnixAddress {
+    fn source(&self) -> Source {
+        Source::Unix
+    }
+}
+
 struct Accept {
     front: Front,
     stop: CancellationToken,
@@ -197,18 +218,18 @@ struct Accept {
 impl Accept {
     /// axum's listeners wait a moment and try again when the system refuses a connection, for lack of file
     /// descriptors say.
-    async fn each<L: AxumListener>(self, mut listener: L) {
+    async fn each<L: AxumListener<Addr: Address>>(self, mut listener: L) {
         loop {
             let accepted = async {
                 let place = Arc::clone(&self.places).acquire_owned().await;
-                (place, listener.accept().await.0)
+                (place, listener.accept().await)
             };
-            let (place, stream) = tokio::select! {
+            let (place, (stream, address)) = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = accepted => accepted,
             };
-            let front = self.front.clone();
-            let answer = move |request| front.clone().answer(request);
+            let (front, source) = (self.front.clone(), address.source());
+            let answer = move |request| front.clone().answer(request, source);
             let served = connection::serve(stream, answer, self.stop.clone());
             // Not in a block of its own, which would keep room for the connection twice.
             drop(self.tasks.spawn(served.map(move |()| drop(place))));

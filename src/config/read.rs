@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ::config::ValueKind;
 use humantime_serde::re::humantime;
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
@@ -208,6 +209,25 @@ pub(super) fn hosts(value: &ValueKind) -> Result<Vec<String>, Expected> {
     let expected =
         "a list of host names or addresses, with or without a port, such as mcp.example.com, or * for all";
     list(value, expected, |entry| entry == "*" || is_authority(entry))
+}
+
+/// What stands for the proxies that use the Unix socket.
+pub(crate) const UNIX_PROXY: &str = "unix";
+
+pub(super) fn proxies(value: &ValueKind) -> Result<Vec<String>, Expected> {
+    let expected = "a list of addresses and networks of proxies, such as 10.0.0.5 or 10.0.0.0/8, or unix";
+    list(value, expected, |entry| {
+        entry == UNIX_PROXY || network(entry).is_some()
+    })
+}
+
+/// A network, or an address as the network of itself alone.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    let alone = || {
+        text.parse::<IpAddr>()
+            .map(|address| address.to_canonical().into())
+    };
+    text.parse().or_else(|_bad| alone()).ok()
 }
 
 pub(super) fn token(value: &ValueKind) -> Result<String, Expected> {

@@ -120,6 +120,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(http.body_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
     setting!(http.allowed_origins, read::origins),
     setting!(http.allowed_hosts, read::hosts),
+    setting!(http.trusted_proxies, read::proxies),
     setting!(http.connections_max, |v| read::count(v, 1..=1_000_000)),
     setting!(sse.client_keys, read::switch),
     row!("sse.continue", Open, |settings, value| {

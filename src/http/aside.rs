@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Shared, legacy};
 use crate::cluster::{Live, unix_ms};
 use crate::config::ReplyForm;
-use crate::session::{Connection, Reach, SessionPeer};
+use crate::session::{Connection, Peer, Reach, SessionPeer};
 use crate::store::streams::{CallRecord, StreamId};
 use crate::transport::aside::{Aside, Unheard};
 use crate::transport::call::peer_info;
@@ -36,7 +36,12 @@ pub(super) struct ToClient {
 
 impl Reach for ToClient {
     fn peer(&self) -> SessionPeer {
-        let info = peer_info(&legacy::caller(&self.shared, &self.live, Connection::default()));
+        let info = peer_info(&legacy::caller(
+            &self.shared,
+            &self.live,
+            Peer::Unknown,
+            Connection::default(),
+        ));
         let open = peer::open(info, outside(&self.shared, &self.live));
         SessionPeer::new(open.peer().clone(), Arc::new(open))
     }

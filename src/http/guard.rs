@@ -8,9 +8,10 @@ use http::{HeaderMap, Uri};
 use sha2::{Digest, Sha256};
 
 use super::body::text;
+use super::source::{Proxies, Source};
 use crate::config::Settings;
 use crate::protocol::error::Refusal;
-use crate::session::Principal;
+use crate::session::{Peer, Principal};
 
 /// Names that only ever mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -24,6 +25,7 @@ pub struct Guard {
     check_hosts: bool,
     tokens: HashMap<[u8; 32], Principal>,
     anonymous: Principal,
+    proxies: Proxies,
 }
 
 impl fmt::Debug for Guard {
@@ -58,6 +60,7 @@ impl Guard {
                 .map(|(who, token)| (digest(token), Principal(who.as_str().into())))
                 .collect(),
             anonymous: Principal::anonymous(),
+            proxies: Proxies::new(&settings.http.trusted_proxies),
         }
     }
 
@@ -69,6 +72,16 @@ impl Guard {
         self.check_host(headers, uri)?;
         self.check_origin(headers)?;
         self.authenticate(headers)
+    }
+
+    /// Whom a request counts for that was let in and comes from there: the principal, where there are any.
+    #[must_use]
+    pub fn peer(&self, principal: &Principal, headers: &HeaderMap, source: Source) -> Peer {
+        if self.tokens.is_empty() {
+            self.proxies.peer(source, headers)
+        } else {
+            Peer::Principal(principal.clone())
+        }
     }
 
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {

@@ -16,7 +16,7 @@ use crate::protocol::classify::check_client_size;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
-use crate::session::{Caller, Connection, Introduction, Principal, SessionRecord, TransportKind};
+use crate::session::{Caller, Connection, Introduction, Peer, Principal, SessionRecord, TransportKind};
 use crate::telemetry::metrics::Outcome;
 use crate::transport::call;
 
@@ -29,13 +29,14 @@ pub(super) async fn initialize(
     note(Era::Legacy, "initialize", None);
     let _permit = permit(shared)?;
     let params: InitializeRequestParams = parse(request.params)?;
+    let peer = came.peer;
     let mut record = new_record(
         shared,
         introduction(&params),
         TransportKind::Streamable,
         came.principal,
     );
-    let result = match negotiate(shared, params, &mut record).await {
+    let result = match negotiate(shared, params, peer, &mut record).await {
         Ok(result) => result,
         Err(error) => {
             return Ok(answer::json(
@@ -71,10 +72,11 @@ pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
 pub(super) async fn negotiate(
     shared: &Shared,
     params: InitializeRequestParams,
+    peer: Peer,
     record: &mut SessionRecord,
 ) -> Result<InitializeResult, ErrorData> {
     let measured = shared.runner.measures.begin(Era::Legacy, "initialize");
-    let caller = newcomer(shared, record);
+    let caller = newcomer(shared, peer, record);
     let answered = call::initialize(params, &caller, &shared.runner).await;
     measured.end(match answered {
         Ok(_) => Outcome::Ok,
@@ -90,12 +92,13 @@ pub(super) async fn negotiate(
 }
 
 /// The caller of `initialize`, who has no session yet.
-fn newcomer(shared: &Shared, record: &SessionRecord) -> Caller {
+fn newcomer(shared: &Shared, peer: Peer, record: &SessionRecord) -> Caller {
     Caller {
         revision: record.revision,
         node: shared.node.clone(),
         restored: false,
         principal: record.principal.clone(),
+        peer,
         client: Some(Arc::new(record.client_info.clone())),
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,

@@ -24,7 +24,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
-use crate::session::{Caller, Connection, LogLevel, Session, SessionId, State, TransportKind};
+use crate::session::{Caller, Connection, LogLevel, Peer, Session, SessionId, State, TransportKind};
 use crate::store::Change;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, method_label};
@@ -47,7 +47,7 @@ pub(super) async fn request(
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
     let noted = Noted::of(came.body, &request, peek.name.take());
-    let mut run = Run::first(noted.name.clone(), cancel.clone());
+    let mut run = Run::first(noted.name.clone(), came.peer, cancel.clone());
     let log = match shared.settings.call.reply {
         ReplyForm::Json => {
             let record = noted.record(shared, Some(StreamId::standalone()));
@@ -104,7 +104,7 @@ pub(super) async fn batch(
                             }
                             ReplyForm::Auto | ReplyForm::Sse => out.clone(),
                         };
-                        let run = Run::first(name, cancel.child_token()).to(out);
+                        let run = Run::first(name, came.peer.clone(), cancel.child_token()).to(out);
                         begin(shared, came.parts.clone(), &live, request, peek, run).await
                     }
                     Err(refusal) => Err(refusal),
@@ -114,7 +114,7 @@ pub(super) async fn batch(
             }
             Ok(Message::Notification(notification)) => {
                 // It stands alone like the others, but nothing answers it.
-                if let Err(refusal) = notice(shared, &live, &notification).await {
+                if let Err(refusal) = notice(shared, &live, came.peer.clone(), &notification).await {
                     metrics::refused(refusal.label());
                     tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
                 }
@@ -147,7 +147,7 @@ pub(super) async fn notification(
     }
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&notification.method), Some(&live.tag));
-    notice(shared, &live, notification).await
+    notice(shared, &live, came.peer, notification).await
 }
 
 /// A client's answer to a request of the server.
@@ -200,6 +200,7 @@ pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<
 pub(super) struct Run {
     name: StreamId,
     first_request: u64,
+    peer: Peer,
     cancel: CancellationToken,
     connection: Connection,
     /// If not to its own reply.
@@ -207,11 +208,12 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// The first run of the call of that name.
-    pub(super) fn first(name: StreamId, cancel: CancellationToken) -> Self {
+    /// The first run of the call of that name, which counts for that peer.
+    pub(super) fn first(name: StreamId, peer: Peer, cancel: CancellationToken) -> Self {
         Self {
             name,
             first_request: 0,
+            peer,
             cancel,
             connection: Connection::default(),
             out: None,
@@ -231,7 +233,7 @@ impl Run {
     pub(super) fn again(name: StreamId, cancel: CancellationToken) -> Self {
         Self {
             first_request: unix_ms(),
-            ..Self::first(name, cancel)
+            ..Self::first(name, Peer::Unknown, cancel)
         }
     }
 }
@@ -276,7 +278,7 @@ pub(super) async fn begin(
         method: method_label(&request.method),
         request: typed,
         meta: peek.meta,
-        caller: caller(shared, live, run.connection),
+        caller: caller(shared, live, run.peer, run.connection),
         logs: LogGate::Session(Arc::clone(live)),
         parts,
         cancel: run.cancel,
@@ -293,6 +295,7 @@ pub(super) async fn begin(
 pub(super) async fn notice(
     shared: &Arc<Shared>,
     mut live: &Arc<Live>,
+    peer: Peer,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
     let kept;
@@ -322,7 +325,7 @@ pub(super) async fn notice(
     }
     let place = permit(shared)?;
     let typed = typed_notification(&notification.method, notification.params)?;
-    let caller = caller(shared, live, Connection::default());
+    let caller = caller(shared, live, peer, Connection::default());
     let handler = Arc::clone(&shared.runner.handler);
     let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
@@ -400,7 +403,7 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
     })
 }
 
-pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, connection: Connection) -> Caller {
+pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: Peer, connection: Connection) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
     let who = live.who();
     let reach = Arc::new(ToClient {
@@ -412,6 +415,7 @@ pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, connection: Connect
         node: shared.node.clone(),
         restored: live.restored,
         principal: live.record.principal.clone(),
+        peer,
         client: Some(Arc::clone(&who.client)),
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state, reach)),

@@ -13,13 +13,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
 
+use super::source::Source;
 use super::{Shared, answer, body, initialize, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::headers::VERSION_HEADER;
 use crate::protocol::message::{Body, Message, Request};
-use crate::session::Principal;
+use crate::session::{Peer, Principal};
 use crate::store::streams::REPLAY_BYTES_MAX;
 use crate::transport::reply::ReplyTimes;
 use crate::transport::request::Peek;
@@ -33,8 +34,24 @@ const ALLOWED: &str = "GET, POST, DELETE";
 pub(crate) struct Came {
     pub(crate) parts: Parts,
     pub(crate) principal: Principal,
+    /// Whom it counts for.
+    pub(crate) peer: Peer,
     /// The body, if it is small enough to be kept for another node; else empty.
     pub(crate) body: Bytes,
+}
+
+impl Came {
+    /// Lets a request in that comes from there, without its body.
+    pub(super) fn admit(shared: &Shared, parts: Parts, source: Source) -> Result<Self, Refusal> {
+        let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+        let peer = shared.guard.peer(&principal, &parts.headers, source);
+        Ok(Self {
+            parts,
+            principal,
+            peer,
+            body: Bytes::new(),
+        })
+    }
 }
 
 /// A refusal of the request of that id, if it is known.
@@ -48,15 +65,16 @@ impl From<Refusal> for Refused {
 }
 
 pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
-    answer(&shared, request).await
+    let source = Source::of(&request);
+    answer(&shared, request, source).await
 }
 
 /// The answer to a `POST`.
-pub(super) async fn answer(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Response {
+pub(super) async fn answer(shared: &Arc<Shared>, request: HttpRequest<HttpBody>, source: Source) -> Response {
     let span = span(shared);
     let began = Instant::now();
     async move {
-        let response = serve(shared, request)
+        let response = serve(shared, request, source)
             .await
             .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
         finish(began, &response);
@@ -71,17 +89,9 @@ pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpReque
     let began = Instant::now();
     async move {
         let ended = async {
-            let (parts, _) = request.into_parts();
-            let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-            legacy::end(
-                &shared,
-                &Came {
-                    parts,
-                    principal,
-                    body: Bytes::new(),
-                },
-            )
-            .await
+            let source = Source::of(&request);
+            let came = Came::admit(&shared, request.into_parts().0, source)?;
+            legacy::end(&shared, &came).await
         };
         let response = match ended.await {
             Ok(()) => answer::empty(StatusCode::NO_CONTENT),
@@ -99,21 +109,11 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     let began = Instant::now();
     async move {
         let opened = async {
-            let (parts, _) = request.into_parts();
-            let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
+            let source = Source::of(&request);
+            let came = Came::admit(&shared, request.into_parts().0, source)?;
             let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
-            let opened = async move {
-                stream::open(
-                    &shared,
-                    Came {
-                        parts,
-                        principal,
-                        body: Bytes::new(),
-                    },
-                )
-                .await
-            };
+            let opened = async move { stream::open(&shared, came).await };
             let opened = work.see_through("open-stream", opened).await;
             opened.unwrap_or(Err(Refusal::ShuttingDown))
         };
@@ -162,17 +162,17 @@ pub(super) fn finish(began: Instant, response: &Response) {
     }
 }
 
-async fn serve(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<Response, Refused> {
+async fn serve(
+    shared: &Arc<Shared>,
+    request: HttpRequest<HttpBody>,
+    source: Source,
+) -> Result<Response, Refused> {
     let (parts, http_body) = request.into_parts();
-    let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-    body::check_content_type(&parts.headers)?;
+    let mut came = Came::admit(shared, parts, source)?;
+    body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = shared.bodies.read(&parts.headers, http_body, max).await?;
-    let came = Came {
-        parts,
-        principal,
-        body: replayable(&bytes),
-    };
+    let bytes = shared.bodies.read(&came.parts.headers, http_body, max).await?;
+    came.body = replayable(&bytes);
     match Body::parse(&bytes)? {
         Body::One(Message::Request(request)) => {
             let id = request.id.clone();

@@ -15,7 +15,7 @@ use crate::protocol::error::Refusal;
 use crate::protocol::headers::{check_params, name_member};
 use crate::protocol::message::Request;
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{Caller, Connection, Principal};
+use crate::session::{Caller, Connection, Peer, Principal};
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{StreamKind, method_label};
 use crate::transport::call::{self, Call, Places};
@@ -70,7 +70,7 @@ pub(super) async fn request(
         id: request.id,
         method,
         request: typed,
-        caller: caller(shared, revision, capabilities, came.principal, &peek),
+        caller: caller(shared, revision, capabilities, (came.principal, came.peer), &peek),
         logs: LogGate::Request(peek.meta.log_level().map(Into::into)),
         meta: peek.meta,
         parts: came.parts,
@@ -109,7 +109,7 @@ fn caller(
     shared: &Shared,
     revision: Revision,
     capabilities: ClientCapabilities,
-    principal: Principal,
+    (principal, peer): (Principal, Peer),
     peek: &Peek,
 ) -> Caller {
     Caller {
@@ -125,5 +125,6 @@ fn caller(
         announcer: shared.announcer(),
         request_state: shared.request_state(),
         principal,
+        peer,
     }
 }

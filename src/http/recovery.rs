@@ -6,7 +6,6 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::stream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rmcp::ErrorData;
@@ -15,7 +14,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::mcp::Came;
 use super::noted::log_of;
 use super::{Shared, legacy};
 use crate::cluster::{Live, SessionError};
@@ -237,17 +235,13 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     let Ok(Body::One(Message::Request(request))) = Body::parse(body.as_bytes()) else {
         return warn!(session = live.tag, "a kept request cannot be read");
     };
-    let came = Came {
-        parts: http::Request::new(()).into_parts().0,
-        principal: live.record.principal.clone(),
-        body: Bytes::new(),
-    };
+    let parts = http::Request::new(()).into_parts().0;
     let cancel = CancellationToken::new();
     let name: StreamId = record.name.clone();
     let run = legacy::Run::again(name, cancel.clone());
     let log = log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
-        Ok(peek) => legacy::begin(shared, came.parts, live, request, peek, run).await,
+        Ok(peek) => legacy::begin(shared, parts, live, request, peek, run).await,
         Err(refusal) => Err(refusal),
     };
     match begun {

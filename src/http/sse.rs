@@ -8,7 +8,7 @@ use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Request as HttpRequest, StatusCode, Uri};
+use http::{Request as HttpRequest, StatusCode, Uri};
 use rmcp::ErrorData;
 use rmcp::model::{RequestId, ServerJsonRpcMessage, ServerResult};
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use tracing::{Instrument as _, debug};
 use super::attach::{attach, check_resumable, oldest_undelivered};
 use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
 use super::noted::Noted;
+use super::source::Source;
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
 use crate::cluster::Live;
@@ -26,7 +27,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Body, Message, Request};
-use crate::session::{Introduction, Principal, SessionId, SessionRecord, TransportKind};
+use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::streams::{Appended, Begun, StreamId};
 use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
@@ -47,13 +48,12 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     let span = span(&shared);
     let began = Instant::now();
     async move {
-        let (parts, _) = request.into_parts();
         let opened = async {
-            let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-            let work = shared.work.clone();
-            let (shared, headers, uri) = (Arc::clone(&shared), parts.headers, parts.uri);
+            let source = Source::of(&request);
+            let came = Came::admit(&shared, request.into_parts().0, source)?;
+            let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
-            let opened = async move { open(&shared, &headers, &uri, principal).await };
+            let opened = async move { open(&shared, came).await };
             let opened = work.see_through("open-stream", opened).await;
             opened.unwrap_or(Err(Refusal::ShuttingDown))
         };
@@ -99,12 +99,9 @@ fn other_method(shared: &Shared, request: &HttpRequest<HttpBody>, allowed: &'sta
 }
 
 /// Opens a session with its stream, or takes up that of a session that is named.
-async fn open(
-    shared: &Arc<Shared>,
-    headers: &HeaderMap,
-    uri: &Uri,
-    principal: Principal,
-) -> Result<Response, Refusal> {
+async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
+    let Came { parts, principal, .. } = came;
+    let (headers, uri) = (&parts.headers, &parts.uri);
     check_accept(headers)?;
     let (live, opened) = match session_id(uri) {
         None => {
@@ -213,16 +210,13 @@ fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
 
 /// Takes a message. Once it has arrived it is seen through, whether or not the client still waits.
 async fn take(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
+    let source = Source::of(&request);
     let (parts, http_body) = request.into_parts();
-    let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-    body::check_content_type(&parts.headers)?;
+    let mut came = Came::admit(shared, parts, source)?;
+    body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = shared.bodies.read(&parts.headers, http_body, max).await?;
-    let came = Came {
-        parts,
-        principal,
-        body: replayable(&bytes),
-    };
+    let bytes = shared.bodies.read(&came.parts.headers, http_body, max).await?;
+    came.body = replayable(&bytes);
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
     let taken = work.see_through("message", async move { handle(&shared, came, &bytes).await });
     taken.await.unwrap_or_else(|| Err(Refusal::ShuttingDown.into()))
@@ -268,7 +262,7 @@ async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result
                 taken => taken,
             }
         }
-        Message::Notification(notification) => legacy::notice(shared, &live, &notification).await,
+        Message::Notification(notification) => legacy::notice(shared, &live, came.peer, &notification).await,
         Message::Response(response) => legacy::give_answer(shared, &live, response).await,
     }
 }
@@ -315,7 +309,7 @@ async fn answer_on_stream(
     request: Request<'_>,
 ) -> Result<(), Refusal> {
     match request.method.as_ref() {
-        "initialize" => return introduce(shared, live, request).await,
+        "initialize" => return introduce(shared, came.peer, live, request).await,
         "ping" => {}
         _ if live.record.initialized || live.is_introduced() => {}
         _ => {
@@ -328,7 +322,7 @@ async fn answer_on_stream(
     let cancel = CancellationToken::new();
     let noted = Noted::of(came.body, &request, peek.name.clone());
     let mut log = noted.log(shared, live, Some(StreamId::sse()));
-    let run = legacy::Run::first(log.record.name.clone(), cancel.clone());
+    let run = legacy::Run::first(log.record.name.clone(), came.peer, cancel.clone());
     let running = legacy::begin(shared, came.parts, live, request, peek, run).await?;
     // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
     let announced = match log.announce().await {
@@ -350,7 +344,12 @@ async fn answer_on_stream(
 
 /// `initialize`: the session is there already, and learns who its client is. A client that was started again, and names
 /// its session by a key of its own, may introduce itself once more.
-async fn introduce(shared: &Arc<Shared>, live: &Arc<Live>, request: Request<'_>) -> Result<(), Refusal> {
+async fn introduce(
+    shared: &Arc<Shared>,
+    peer: Peer,
+    live: &Arc<Live>,
+    request: Request<'_>,
+) -> Result<(), Refusal> {
     let _permit = permit(shared)?;
     let params = initialize::parse(request.params)?;
     let mut introduction = initialize::introduction(&params);
@@ -360,7 +359,7 @@ async fn introduce(shared: &Arc<Shared>, live: &Arc<Live>, request: Request<'_>)
         capabilities: introduction.capabilities.clone(),
         ..live.record.clone()
     };
-    let result = match initialize::negotiate(shared, params, &mut record).await {
+    let result = match initialize::negotiate(shared, params, peer, &mut record).await {
         Ok(result) => result,
         Err(error) => return say_error(shared, live, &request.id, &error).await,
     };

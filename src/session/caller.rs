@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::announce::Announcer;
 use super::id::{NodeId, SessionId};
 use super::notebooks::Notebooks;
+use super::peer::Peer;
 use super::reach::{Reach, SessionPeer};
 use super::record::Principal;
 use super::state::State;
@@ -159,6 +160,8 @@ pub struct Caller {
     pub restored: bool,
     /// Whom the request's credentials name.
     pub principal: Principal,
+    /// Whom the request counts for.
+    pub peer: Peer,
     /// The client's description: from `initialize`, or from the request's `_meta`.
     pub client: Option<Arc<Implementation>>,
     /// What the client can do: from `initialize`, or from the request's `_meta`.

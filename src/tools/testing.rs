@@ -26,8 +26,8 @@ use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::tasks::{Place, RunTasks};
 use crate::session::{
-    Announcer, Caller, Connection, NodeId, Notebooks, Principal, Reach, RequestState, Session, SessionId,
-    SessionPeer, State, StateError, Tasks,
+    Announcer, Caller, Connection, NodeId, Notebooks, Peer, Principal, Reach, RequestState, Session,
+    SessionId, SessionPeer, State, StateError, Tasks,
 };
 
 /// Reaches nobody.
@@ -194,6 +194,7 @@ impl Client {
             node: NodeId::parse("node-1").unwrap(),
             restored: false,
             principal: principal.clone(),
+            peer: Peer::Unknown,
             client: Some(Arc::new(Implementation::new("test", "1"))),
             capabilities: Arc::new(serde_json::from_value(capabilities).unwrap()),
             session,

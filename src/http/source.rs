@@ -1,0 +1,147 @@
+//! Where a request comes from: its connection's other end, or the client that a trusted proxy names.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, Request};
+use ipnet::IpNet;
+
+use crate::config::{UNIX_PROXY, network};
+use crate::session::Peer;
+
+/// Where proxies say for whom they ask. Each adds the address that it saw, on the right.
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// That address.
+    Address(IpAddr),
+    /// A process of this machine, through a Unix socket.
+    Unix,
+}
+
+impl Source {
+    /// Where a request comes from that carries it as an extension.
+    #[must_use]
+    pub fn of<B>(request: &Request<B>) -> Self {
+        request.extensions().get().copied().unwrap_or(Self::Unix)
+    }
+}
+
+/// The proxies whose word is taken for where their clients are.
+#[derive(Debug, Default)]
+pub struct Proxies {
+    networks: Vec<IpNet>,
+    unix: bool,
+}
+
+impl Proxies {
+    /// The proxies that `http.trusted_proxies` lists.
+    #[must_use]
+    pub fn new(trusted: &[String]) -> Self {
+        Self {
+            networks: trusted.iter().filter_map(|entry| network(entry)).collect(),
+            unix: trusted.iter().any(|entry| entry == UNIX_PROXY),
+        }
+    }
+
+    /// Whether what comes from there is a trusted proxy's.
+    #[must_use]
+    pub fn trust(&self, source: Source) -> bool {
+        match source {
+            Source::Address(address) => self.trust_address(address),
+            Source::Unix => self.unix,
+        }
+    }
+
+    fn trust_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whom a request counts for that comes from there.
+    ///
+    /// Of what `X-Forwarded-For` names the rightmost counts that is not trusted: what is left of it is only what that
+    /// one says. An entry that is no address ends the search at the one to its right.
+    #[must_use]
+    pub fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
+        let mut client = match source {
+            Source::Address(address) => Some(address),
+            Source::Unix => None,
+        };
+        if self.trust(source) {
+            let lines = headers.get_all(&FORWARDED_FOR).iter().rev();
+            let entries = lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(','));
+            for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
+                let Some(address) = address(entry) else { break };
+                client = Some(address);
+                if !self.trust_address(address) {
+                    break;
+                }
+            }
+        }
+        client.map_or(Peer::Local, Peer::at)
+    }
+}
+
+/// An address, as some proxies write it: with a port, or in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    bare.unwrap_or(text).parse().or_else(|_bad| with_port()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const PROXY: &str = "10.0.0.9";
+
+    fn peer(trusted: &[&str], from: &str, forwarded: &[&'static str]) -> String {
+        let trusted: Vec<_> = trusted.iter().map(|&entry| entry.to_owned()).collect();
+        let source = from.parse().map_or(Source::Unix, Source::Address);
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append(&FORWARDED_FOR, HeaderValue::from_static(line));
+        }
+        let peer = Proxies::new(&trusted).peer(source, &headers).to_string();
+        peer.trim_start_matches("address:").to_owned()
+    }
+
+    #[test]
+    fn a_client_is_who_connects_unless_a_trusted_proxy_does() {
+        let claimed = ["192.0.2.1"];
+        assert_eq!(peer(&[], PROXY, &claimed), PROXY);
+        assert_eq!(peer(&["10.1.0.0/16"], PROXY, &claimed), PROXY);
+        for trusted in [PROXY, "10.0.0.0/8"] {
+            assert_eq!(peer(&[trusted], PROXY, &claimed), "192.0.2.1");
+            assert_eq!(peer(&[trusted], "::ffff:10.0.0.9", &claimed), "192.0.2.1");
+            assert_eq!(peer(&[trusted], PROXY, &[]), PROXY);
+        }
+        assert_eq!(peer(&[PROXY], "a socket", &claimed), "local");
+        assert_eq!(peer(&["unix"], "a socket", &claimed), "192.0.2.1");
+        assert_eq!(peer(&["unix"], "a socket", &[]), "local");
+    }
+
+    #[test]
+    fn the_rightmost_address_counts_that_is_not_trusted() {
+        let of = |forwarded: &[&'static str]| peer(&["10.0.0.0/8", "fd00::/8"], PROXY, forwarded);
+        assert_eq!(of(&["198.51.100.7, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(of(&["198.51.100.7, 192.0.2.1, 10.2.0.1,fd00::1"]), "192.0.2.1");
+        assert_eq!(of(&["198.51.100.7", "192.0.2.1", "10.2.0.1"]), "192.0.2.1");
+        assert_eq!(of(&["10.2.0.1, 10.3.0.1"]), "10.2.0.1", "all are trusted");
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_search_at_the_last_good_one() {
+        let of = |forwarded| peer(&["10.0.0.0/8"], PROXY, &[forwarded]);
+        assert_eq!(of("192.0.2.1, unknown, 10.2.0.1"), "10.2.0.1");
+        assert_eq!(of("192.0.2.1, _hidden"), PROXY);
+        assert_eq!(of("192.0.2.1:4711"), "192.0.2.1");
+        assert_eq!(of("[2001:db8::1]"), "2001:db8::/64");
+        assert_eq!(of("[2001:db8::1]:4711, 10.0.0.1"), "2001:db8::/64");
+        assert_eq!(of(" , 192.0.2.1 ,"), "192.0.2.1");
+    }
+}

@@ -1,0 +1,68 @@
+//! Whom a request counts for: one peer may take a share of what a node has, and no more.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::record::Principal;
+
+/// How much of an IPv6 address tells one peer from another: a single host chooses the rest as it likes (RFC 4291, section 2.5.4).
+const IPV6_PREFIX_BITS: u32 = 64;
+
+/// Whom a request counts for: the principal that its credentials name, or else where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// The principal, if the server asks for credentials.
+    Principal(Principal),
+    /// The client's address; of an IPv6 address the /64 network. Made by [`Peer::at`].
+    Address(IpAddr),
+    /// A client of a Unix socket that nobody tells apart from the others.
+    Local,
+    /// It is not known any longer: a call that was taken over from a lost node.
+    Unknown,
+}
+
+impl Peer {
+    /// The peer at this address.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & network))
+            }
+            address => address,
+        })
+    }
+}
+
+/// One text for each peer, and no other has the same: it can be part of a key.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal(principal) => write!(f, "principal:{}", principal.as_str()),
+            Self::Address(IpAddr::V4(address)) => write!(f, "address:{address}"),
+            Self::Address(IpAddr::V6(address)) => write!(f, "address:{address}/{IPV6_PREFIX_BITS}"),
+            Self::Local => f.write_str("local"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> String {
+        Peer::at(address.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn an_address_counts_as_one_peer_and_a_network_of_ipv6_too() {
+        assert_eq!(at("192.0.2.1"), "address:192.0.2.1");
+        assert_eq!(at("::ffff:192.0.2.1"), "address:192.0.2.1");
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+        assert_eq!(at("2001:db8:1:2:3:4:5:6"), "address:2001:db8:1:2::/64");
+        assert_eq!(at("2001:db8:1:2:ffff::"), at("2001:db8:1:2::1"));
+        assert_ne!(at("2001:db8:1:2::1"), at("2001:db8:1:3::1"));
+    }
+}
