@@ -12,6 +12,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::causes::causes;
 use crate::cluster::lease;
 use crate::cluster::pulse::Pulse;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
@@ -24,7 +25,7 @@ use crate::session::NodeId;
 use crate::store::redis::ConnectError;
 use crate::store::{Lease, Store, StoreError};
 use crate::supervisor::Supervisor;
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, tell_left_out};
 use crate::transport::call::Runner;
 use crate::transport::handler::Handler;
 use crate::transport::switchboard::Switchboard;
@@ -228,6 +229,7 @@ async fn upkeep() {
     loop {
         ticks.tick().await;
         metrics::upkeep();
+        tell_left_out();
     }
 }
 
@@ -396,8 +398,8 @@ impl Running {
         shared.supervisor.stop(TASKS_STOP_WITHIN).await;
         // Calls that are left behind are claimed by survivors, as those of a node that died.
         if let Err(error) = shared.store.lease_end(&shared.node).await {
-            let error = &error as &dyn std::error::Error;
-            warn!(error, "could not end this node's lease: it ends by itself");
+            let error = causes(&error);
+            warn!(%error, "could not end this node's lease: it ends by itself");
         }
         shared.store.close().await;
         info!(node = %shared.node, "stopped");

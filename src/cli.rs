@@ -124,7 +124,11 @@ pub enum Command {
 /// }
 /// ```
 pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
-    let ended = Cli::parse().start(make);
+    let ended = {
+        // Also when it panics.
+        let _written = telemetry::AtEnd;
+        Cli::parse().start(make)
+    };
     let exit = ended.unwrap_or_else(|error| {
         print::failure(&error);
         error.exit()

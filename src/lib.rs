@@ -15,8 +15,10 @@
 //! - [`protocol`]: the wire rules, pure.
 //! - [`tools`]: the built-in server, a notebook.
 //! - [`config`] and [`telemetry`] stand beside: settings, and logs and metrics.
+//! - [`causes`]: an error with all that caused it, for logs.
 
 pub mod app;
+pub mod causes;
 pub mod cli;
 pub mod cluster;
 pub mod config;

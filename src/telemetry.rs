@@ -1,7 +1,9 @@
-//! Logs go to standard error; metrics are in [`metrics`].
+//! Logs go to standard error, from a thread of their own; metrics are in [`metrics`].
 
 use std::io::{self, IsTerminal};
 use std::panic;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
@@ -9,10 +11,20 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
 
+mod lines;
 pub mod metrics;
+mod seldom;
 mod span_fields;
 
+use lines::{Lines, Waiting};
+pub use seldom::{seldom, tell_left_out};
 use span_fields::SpanFields;
+
+/// How long a process that ends waits until its logs are written: their reader may be stuck.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+/// The lines that wait to be written, once logs are set up.
+static WAITING: OnceLock<Arc<Waiting>> = OnceLock::new();
 
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -20,22 +32,36 @@ pub enum TelemetryError {
     /// `log.level` is not a filter.
     #[error("log.level is not a tracing filter")]
     Filter(#[from] ParseError),
+    /// The thread that writes them could not be started.
+    #[error("the thread that writes logs could not be started")]
+    Thread(#[source] io::Error),
     /// Somebody else writes this process's logs already.
     #[error("logs are set up already in this process")]
     Taken(#[from] TryInitError),
 }
 
-/// Sends this process's logs to standard error, as text on a terminal and as JSON otherwise, or as set. Nothing is
-/// buffered, so nothing is lost when the process ends.
+/// Sends this process's logs to standard error, as text on a terminal and as JSON otherwise, or as set. A thread of its
+/// own writes them: lines that cannot be written, or that come faster than they are, are dropped and counted. A process
+/// that ends calls [`flush`], or holds [`AtEnd`] until then.
 ///
 /// # Errors
 /// As [`TelemetryError`] says.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(quieted(&settings.level))?;
     let terminal = io::stderr().is_terminal();
+    let lines = Lines::start(io::stderr(), |dropped| {
+        tracing::warn!(
+            dropped,
+            "lines of this log were dropped: they could not be written, or not fast enough"
+        );
+    });
+    let lines = lines.map_err(TelemetryError::Thread)?;
+    let waiting = lines.waiting();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        // It would say so on standard error, and panic when that is gone.
+        .log_internal_errors(false)
+        .with_writer(lines);
     let text = match settings.format {
         LogFormat::Auto => terminal,
         LogFormat::Text => true,
@@ -53,12 +79,36 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
             .finish()
             .try_init()?;
     }
+    drop(WAITING.set(waiting));
     panic::set_hook(Box::new(|panic| {
         // Where, not what: the words of a panic may hold what a client sent.
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a panic");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        seldom(&place, |left_out| tracing::error!(place, left_out, "a panic"));
     }));
     Ok(())
+}
+
+/// Waits until what was logged has been written, a second at most.
+pub fn flush() {
+    seldom::tell_all_left_out();
+    if let Some(waiting) = WAITING.get() {
+        waiting.flush(FLUSH_WITHIN);
+    }
+}
+
+/// How many lines were dropped since the process started.
+fn lines_dropped() -> u64 {
+    WAITING.get().map_or(0, |waiting| waiting.dropped())
+}
+
+/// Waits for the logs, as [`flush`] does, when it is dropped.
+#[derive(Debug)]
+pub struct AtEnd;
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        flush();
+    }
 }
 
 /// Crates that are held at a level of their own. rmcp logs every serve loop at `info`, with the client's details, and

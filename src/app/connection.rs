@@ -23,6 +23,7 @@ use tracing::debug;
 use super::alarm::Alarm;
 use super::lasting;
 use super::stalled::Unstalled;
+use crate::causes::causes;
 use crate::http::answer::Lasting;
 
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
@@ -77,7 +78,7 @@ where
             }
         };
         if let Err(error) = ended {
-            debug!(%error, "a connection broke off");
+            debug!(error = %causes(&error), "a connection broke off");
         }
     }
 }

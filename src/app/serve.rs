@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::{AppError, connection};
+use crate::causes::causes;
 use crate::config::Settings;
 use crate::http::Front;
 use crate::http::source::Source;
@@ -149,7 +150,7 @@ impl Server {
                 // Without it the small writes of a stream wait for the client's delayed acknowledgements, 40 ms each.
                 let tcp = tcp.tap_io(|stream| {
                     if let Err(error) = stream.set_nodelay(true) {
-                        debug!(%error, "could not set TCP_NODELAY");
+                        debug!(error = %causes(&error), "could not set TCP_NODELAY");
                     }
                 });
                 drop(tasks.spawn(accept.each(tcp)));
@@ -178,7 +179,7 @@ impl Server {
         if let Some(path) = self.socket
             && let Err(error) = std::fs::remove_file(&path)
         {
-            debug!(%error, "could not remove the socket's file");
+            debug!(error = %causes(&error), "could not remove the socket's file");
         }
         self.stop.cancel();
         self.tasks.close();

@@ -1,5 +1,6 @@
 //! How the process is told to stop.
 
+use crate::causes::causes;
 use std::future::pending;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ fn heard(kind: SignalKind) -> impl Future<Output = ()> {
         match listening {
             Ok(mut signal) => drop(signal.recv().await),
             Err(error) => {
-                tracing::warn!(%error, ?kind, "cannot listen for a signal");
+                tracing::warn!(error = %causes(&error), ?kind, "cannot listen for a signal");
                 pending::<()>().await;
             }
         }

@@ -2,7 +2,14 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
-use std::iter;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use crate::causes::causes;
+
+/// How long who greets, or says why a command failed, waits for a reader who may be stuck.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// Writes an answer. A reader that has seen enough (`| head`) is no failure.
 ///
@@ -16,26 +23,41 @@ pub fn answer(text: &str) -> io::Result<()> {
     }
 }
 
-/// Says why a command failed, with all causes.
-pub fn failure(error: &(dyn Error + 'static)) {
-    let mut err = io::stderr().lock();
-    // Nothing is left to tell it to when standard error is gone.
-    drop(writeln!(err, "mcp-server: {}", chain(error)));
+/// Writes an answer that the exit code tells already: that it cannot be written changes nothing.
+pub fn remark(text: &str) {
+    if let Err(error) = answer(text) {
+        failure(&error);
+    }
 }
 
-/// An error with its causes, `a: b: c`; what a cause repeats is left out.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    for error in iter::successors(Some(error), |&error| error.source()) {
-        let own = error.to_string();
-        if text.is_empty() {
-            text = own;
-        } else if !text.ends_with(&own) {
-            text = format!("{text}: {own}");
+/// Says that a node has started. Who does not read it is waited for a moment.
+pub fn greeting(text: String) {
+    apart(move || {
+        if let Err(error) = answer(&text) {
+            tracing::warn!(error = %causes(&error), "the greeting could not be written");
         }
-    }
+    });
+}
+
+/// Says why a command failed, with all causes. Who does not read it is waited for a moment.
+pub fn failure(error: &(dyn Error + 'static)) {
     // Problems of settings are one a line.
-    text.replace('\n', "\n  ")
+    let text = causes(error).to_string().replace('\n', "\n  ");
+    apart(move || {
+        // Nothing is left to tell it to when standard error is gone.
+        drop(writeln!(io::stderr().lock(), "mcp-server: {text}"));
+    });
+}
+
+/// Writes in a thread of its own, so that a pipe that is full holds up only that, and waits for it a moment.
+fn apart(write: impl FnOnce() + Send + 'static) {
+    let (done, said) = sync_channel(1);
+    let work = move || {
+        write();
+        done.send(()).ok();
+    };
+    drop(thread::Builder::new().name("print".into()).spawn(work));
+    said.recv_timeout(SAID_WITHIN).ok();
 }
 
 /// Text from a client that is safe to show on a terminal: one line, no control characters, not too long.
@@ -55,14 +77,6 @@ pub fn plain(text: &str, chars_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
-
-    #[test]
-    fn a_failure_tells_its_causes_once() {
-        let refused = io::Error::other("connection refused");
-        let error = StoreError::Unreachable(Box::new(refused));
-        assert_eq!(chain(&error), "the store is out of reach: connection refused");
-    }
 
     #[test]
     fn clients_cannot_write_to_the_terminal() {

@@ -7,6 +7,7 @@ use sd_notify::NotifyState;
 use super::{CliError, Exit, print};
 use crate::app::signal::told_to_stop;
 use crate::app::{App, Running};
+use crate::causes::causes;
 use crate::config::Settings;
 use crate::transport::handler::Handler;
 
@@ -26,7 +27,7 @@ pub async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Re
         // A node that still waits for its store has nothing to finish.
         _stop = &mut told => return Ok(Exit::Ok),
     };
-    print::answer(&greeting(&node, guarded))?;
+    print::greeting(greeting(&node, guarded));
     tell_systemd(NotifyState::Ready);
     let told = async {
         let stop = told.await;
@@ -40,7 +41,7 @@ pub async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Re
 /// Tells systemd how far the node is, if it runs as a unit of `Type=notify`.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd could not be told");
+        tracing::warn!(error = %causes(&error), "systemd could not be told");
     }
 }
 

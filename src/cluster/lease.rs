@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
+use crate::causes::causes;
 use crate::store::{Lease, Store};
 
 /// How long a lease lasts after it was last renewed.
@@ -26,7 +27,7 @@ pub async fn renew(store: Arc<dyn Store>, lease: Lease) {
             Ok(Err(error)) if !failing => {
                 failing = true;
                 warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %causes(&error),
                     "could not renew this node's lease"
                 );
             }

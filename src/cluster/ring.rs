@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
 use crate::store::streams::Topic;
 use crate::store::{Store, StoreError};
+use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
 pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
@@ -199,16 +201,21 @@ impl Ring {
             return;
         };
         if let Err(error) = self.store.ring(to, &text).await {
-            warn!(%to, error = &error as &dyn std::error::Error, "could not ring a node");
+            let words = "could not ring a node";
+            seldom(
+                words,
+                |left_out| warn!(%to, error = %causes(&error), left_out, "{words}"),
+            );
         }
     }
 
     async fn take_off_the_dead(&self, session: &SessionId, silent: &HashSet<String>) {
         let silent: Vec<NodeId> = silent.iter().filter_map(|name| NodeId::parse(name)).collect();
         if let Err(error) = self.release_dead(session, &silent).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "could not look after nodes that do not answer"
+            let words = "could not look after nodes that do not answer";
+            seldom(
+                words,
+                |left_out| warn!(error = %causes(&error), left_out, "{words}"),
             );
         }
     }
@@ -217,7 +224,11 @@ impl Ring {
         let living = self.store.living(silent).await?;
         for node in silent {
             if living.contains(node) {
-                warn!(%node, session = session.tag(), "a node did not acknowledge a change in time");
+                let words = "a node did not acknowledge a change in time";
+                seldom(
+                    words,
+                    |left_out| warn!(%node, session = session.tag(), left_out, "{words}"),
+                );
             } else {
                 self.store.release(session, node).await?;
             }

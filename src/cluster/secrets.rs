@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::unix_ms;
+use crate::causes::causes;
 use crate::store::{NewSecret, Secrets, Store, StoreError};
 
 /// How often a node looks whether the shared keys have changed.
@@ -107,7 +108,7 @@ impl RequestStateKeys {
             match self.refresh(store.as_ref()).await {
                 Ok(()) => {}
                 Err(error) => warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %causes(&error),
                     "could not refresh the shared secret"
                 ),
             }

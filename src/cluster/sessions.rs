@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::live::Live;
 use super::registry::{Registry, Retired, Slot};
 use super::ring::{Bell, Ears, News, Ring};
 use super::unix_ms;
+use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord};
 use crate::store::{Change, Changed, Created, Ended, Heard, Store, StoreError, Touched};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
+use crate::telemetry::seldom;
 
 mod lookup;
 
@@ -107,7 +109,10 @@ impl Sessions {
             let id = SessionId::generate();
             match self.open_as(&id, record).await? {
                 Created::Created => return Ok(id),
-                Created::Collision => warn!("a fresh session id was taken: is the random source broken?"),
+                Created::Collision => {
+                    let words = "a fresh session id was taken: is the random source broken?";
+                    seldom(words, |left_out| warn!(left_out, "{words}"));
+                }
             }
         }
         Err(SessionError::Store(StoreError::Corrupt(
@@ -133,7 +138,7 @@ impl Sessions {
         let created = self.inner.store.create(id, record, life).await?;
         if created == Created::Created {
             metrics::session_made(record.transport);
-            info!(session = id.tag(), revision = %record.revision, "session made");
+            debug!(session = id.tag(), revision = %record.revision, "session made");
         }
         Ok(created)
     }
@@ -193,7 +198,7 @@ impl Sessions {
         let (inner, id) = (Arc::clone(&self.inner), live.id.clone());
         self.inner.supervisor.spawn("end-session", async move {
             if let Err(error) = inner.end(&id).await {
-                debug!(session = id.tag(), %error, "could not end a session whose lifetime has passed");
+                debug!(session = id.tag(), error = %causes(&error), "could not end a session whose lifetime has passed");
             }
         });
     }
@@ -297,7 +302,7 @@ impl Sessions {
             Ok(Bell::Acknowledged { number, by }) => self.inner.ring.acknowledged(number, &by),
             Ok(bell) => ears.hear(bell),
             // A newer version may ring in ways this one does not know.
-            Err(error) => debug!(%error, "a ring that this version does not know"),
+            Err(error) => debug!(error = %causes(&error), "a ring that this version does not know"),
         }
     }
 
@@ -329,7 +334,9 @@ impl Sessions {
             match inner.store.touch(&live.id, now_ms, ttl).await {
                 Ok(Touched::Touched) => {}
                 Ok(Touched::Gone) => inner.note_gone(&live.id),
-                Err(error) => debug!(session = live.tag, %error, "could not touch a session"),
+                Err(error) => {
+                    debug!(session = live.tag, error = %causes(&error), "could not touch a session")
+                }
             }
         });
     }
@@ -378,7 +385,7 @@ impl Inner {
                 };
                 tokio::join!(self.ring.tell(&holders, id, News::Ended), retired);
                 metrics::session_ended();
-                info!(session = id.tag(), "session ended");
+                debug!(session = id.tag(), "session ended");
                 Ok(())
             }
             Ended::Gone => {
@@ -394,7 +401,7 @@ impl Inner {
             return;
         }
         if let Err(error) = self.look_up(id, unix_ms()).await {
-            debug!(session = id.tag(), %error, "could not read a changed session yet");
+            debug!(session = id.tag(), error = %causes(&error), "could not read a changed session yet");
         }
     }
 

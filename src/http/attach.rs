@@ -4,6 +4,7 @@ use super::Shared;
 use crate::cluster::Live;
 use crate::protocol::error::Refusal;
 use crate::store::streams::{Attached, Holder, Read, StreamId};
+use crate::telemetry::seldom;
 
 /// Makes this connection carry the stream. Whichever carried it before finds that when it looks: its node has been rung.
 /// Returns the last event that was delivered.
@@ -72,10 +73,10 @@ pub(super) async fn oldest_undelivered(
         .map_err(Refusal::from)?
     {
         Read::Events { first, .. } if first > delivered + 1 => {
-            tracing::warn!(
-                session = live.tag,
-                "a stream has dropped events that its client has not seen"
-            );
+            let words = "a stream has dropped events that its client has not seen";
+            seldom(words, |left_out| {
+                tracing::warn!(session = live.tag, left_out, "{words}")
+            });
             Ok(first - 1)
         }
         Read::Events { .. } | Read::Gone => Ok(delivered),

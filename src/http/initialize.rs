@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::mcp::{Came, SESSION_HEADER, note, permit};
 use super::{Shared, answer};
+use crate::causes::causes;
 use crate::cluster::unix_ms;
 use crate::config::ReplyForm;
 use crate::protocol::classify::check_client_size;
@@ -18,6 +19,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
 use crate::session::{Caller, Connection, Introduction, Peer, Principal, SessionRecord, TransportKind};
 use crate::telemetry::metrics::Outcome;
+use crate::telemetry::seldom;
 use crate::transport::call;
 
 /// `initialize`: negotiates the revision, makes the session, names it in a header.
@@ -133,7 +135,11 @@ pub(super) fn new_record(
 }
 
 pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
-    tracing::error!(error = cause, "an answer could not be written");
+    let words = "an answer could not be written";
+    seldom(
+        words,
+        |left_out| tracing::error!(error = %causes(cause), left_out, "{words}"),
+    );
     Refusal::Internal
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::stream;
@@ -16,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::noted::log_of;
 use super::{Shared, legacy};
+use crate::causes::causes;
 use crate::cluster::{Live, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
@@ -23,6 +25,7 @@ use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{Appended, CallRecord, Event, StreamId};
 use crate::telemetry::metrics::method_label;
+use crate::telemetry::seldom;
 use crate::transport::request::Peek;
 
 /// How often survivors look for nodes whose lease has ended.
@@ -58,12 +61,12 @@ pub async fn keep(shared: Arc<Shared>) {
             Ok(_) if paused => patient_until = Instant::now() + PATIENCE_AFTER_OUTAGE,
             Ok(dead) if Instant::now() >= patient_until => {
                 if let Err(error) = look_after(&shared, dead).await {
-                    debug!(%error, "could not look after nodes that died");
+                    debug!(error = %causes(&error), "could not look after nodes that died");
                 }
                 if Instant::now() >= strays_at {
                     strays_at = Instant::now() + STRAYS_EVERY;
                     if let Err(error) = look_after_strays(&shared, &mut strays).await {
-                        debug!(%error, "could not look after calls that nobody runs");
+                        debug!(error = %causes(&error), "could not look after calls that nobody runs");
                     }
                 }
                 // A long look is no outage.
@@ -71,7 +74,7 @@ pub async fn keep(shared: Arc<Shared>) {
             }
             Ok(_) => {}
             Err(error) => {
-                debug!(%error, "could not look for nodes that died");
+                debug!(error = %causes(&error), "could not look for nodes that died");
                 patient_until = Instant::now() + PATIENCE_AFTER_OUTAGE;
             }
         }
@@ -102,13 +105,20 @@ async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), Store
 }
 
 async fn take_over(shared: &Arc<Shared>, from: &NodeId, calls: Vec<Named>) -> Result<(), StoreError> {
+    let taken = &AtomicUsize::new(0);
     let claims = calls
         .into_iter()
-        .map(|(session, call)| async move { claim(shared, session, &call, from).await });
-    stream::iter(claims)
+        .map(|(session, call)| async move { claim(shared, session, &call, from, taken).await });
+    let claimed = stream::iter(claims)
         .buffer_unordered(CLAIMS_AT_ONCE)
         .try_collect()
-        .await
+        .await;
+    // One line for all: a node may leave ten thousand.
+    let calls = taken.load(Ordering::Relaxed);
+    if calls > 0 {
+        info!(node = %from, calls, "took over calls of a lost node");
+    }
+    claimed
 }
 
 /// A call by its session and its name.
@@ -126,12 +136,13 @@ async fn look_after_strays(shared: &Arc<Shared>, strays: &mut HashSet<Named>) ->
     take_over(shared, &shared.node, strays).await
 }
 
-/// Claims a call for this node, and has it answered.
+/// Claims a call for this node, and has it answered. Counts it in `taken`.
 async fn claim(
     shared: &Arc<Shared>,
     session: SessionId,
     call: &StreamId,
     from: &NodeId,
+    taken: &AtomicUsize,
 ) -> Result<(), StoreError> {
     let kept = shared.board.calls.keep(call);
     let record = match shared.store.claim(&session, call, from, &shared.node).await {
@@ -140,12 +151,16 @@ async fn claim(
         Err(error) if error.may_pass() => return Err(error),
         // One that cannot be read, of another version say, does not keep the others waiting.
         Err(error) => {
-            warn!(session = session.tag(), %error, "a call of a lost node cannot be taken over");
+            let words = "a call of a lost node cannot be taken over";
+            seldom(words, |left_out| {
+                warn!(session = session.tag(), error = %causes(&error), left_out, "{words}");
+            });
             return Ok(());
         }
     };
     let method = method_label(&record.method);
-    info!(session = session.tag(), node = %from, method, "took over a call of a lost node");
+    debug!(session = session.tag(), node = %from, method, "took over a call");
+    taken.fetch_add(1, Ordering::Relaxed);
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
     work.spawn("take-over", async move {
         carry_through(&shared, &session, record).await;
@@ -160,15 +175,15 @@ async fn carry_through(shared: &Arc<Shared>, session: &SessionId, record: CallRe
         match answer(shared, session, &record).await {
             Ok(()) => return,
             Err(error) => {
-                debug!(session = session.tag(), %error, "a call of a lost node is not answered yet")
+                debug!(session = session.tag(), error = %causes(&error), "a call of a lost node is not answered yet")
             }
         }
         sleep(LOOK_EVERY).await;
     }
-    warn!(
-        session = session.tag(),
-        "a call of a lost node is left unanswered"
-    );
+    let words = "a call of a lost node is left unanswered";
+    seldom(words, |left_out| {
+        warn!(session = session.tag(), left_out, "{words}")
+    });
 }
 
 async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
@@ -233,7 +248,8 @@ fn lost(record: &CallRecord) -> String {
 /// Runs a call again, with its answer on the same stream.
 async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, body: String) {
     let Ok(Body::One(Message::Request(request))) = Body::parse(body.as_bytes()) else {
-        return warn!(session = live.tag, "a kept request cannot be read");
+        let words = "a kept request cannot be read";
+        return seldom(words, |left_out| warn!(session = live.tag, left_out, "{words}"));
     };
     let parts = http::Request::new(()).into_parts().0;
     let cancel = CancellationToken::new();
@@ -247,13 +263,16 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     match begun {
         Ok(running) => log.resume(running, cancel).await,
         Err(refusal) => {
-            warn!(
-                session = live.tag,
-                reason = refusal.label(),
-                "a call of a lost node could not be run again"
-            );
+            let words = "a call of a lost node could not be run again";
+            let reason = refusal.label();
+            seldom(words, |left_out| {
+                warn!(session = live.tag, reason, left_out, "{words}")
+            });
             if let Err(error) = end_as_lost(shared, live, &record).await {
-                warn!(session = live.tag, %error, "a call of a lost node is left unanswered");
+                let words = "a call of a lost node is left unanswered";
+                seldom(words, |left_out| {
+                    warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
+                });
             }
             shared.board.hub.ring(&live.id, &record.stream);
         }

@@ -22,6 +22,7 @@ use super::noted::Noted;
 use super::source::Source;
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
+use crate::causes::causes;
 use crate::cluster::Live;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
@@ -136,7 +137,7 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
         Opened::Made => Tell::Nothing,
     };
     if let Err(error) = shared.board.sync(&live, tell).await {
-        debug!(session = live.tag, %error, "a session is told of changes when it comes back");
+        debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
     }
     let terms = Terms {
         node: shared.node.clone(),

@@ -11,6 +11,7 @@ use super::attach::{attach, check_resumable, oldest_undelivered};
 use super::body::accepts;
 use super::mcp::{Came, note};
 use super::{Shared, answer, legacy};
+use crate::causes::causes;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::event_id::EventId;
@@ -56,7 +57,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
     };
     let standalone = stream.as_str() == StreamId::STANDALONE;
     if standalone && let Err(error) = shared.board.sync(&live, Tell::Changes).await {
-        tracing::debug!(session = live.tag, %error, "a session is told of changes when it comes back");
+        tracing::debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
     }
     let terms = Terms {
         node: shared.node.clone(),

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::id::NodeId;
 use super::record::Principal;
 use super::state::{State, StateError, StateStore};
+use crate::causes::causes;
 use crate::protocol::error::CODE_TRANSPORT;
 
 mod record;
@@ -254,10 +255,8 @@ fn unkept(error: StateError) -> ErrorData {
         StateError::Gone => unknown(),
         // The cause names hosts and ports, so it stays in the node's own log.
         StateError::Unreachable(_) | StateError::Refused { .. } => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the store did not serve a task"
-            );
+            // The store itself is warned of elsewhere, once: tasks are many.
+            tracing::debug!(error = %causes(&error), "the store did not serve a task");
             let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS });
             ErrorData::new(ErrorCode(CODE_TRANSPORT), error.to_string(), Some(data))
         }

@@ -41,8 +41,10 @@ use self::refused::store_error;
 use self::ring::Ring;
 use self::scripts::{Script, Scripts};
 use super::{Store, StoreError, StoreReport};
+use crate::causes::causes;
 use crate::config::StoreSettings;
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, seldom};
+use tracing::warn;
 
 /// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or dropped.
 #[derive(Debug)]
@@ -133,6 +135,12 @@ impl RedisStore {
     ) -> Result<T, StoreError> {
         let start = Instant::now();
         let outcome = work.await.map_err(store_error);
+        if let Err(error @ StoreError::Refused { .. }) = &outcome {
+            // Of each operation while Redis is full, so seldom.
+            seldom(error.words(), |left_out| {
+                warn!(operation, error = %causes(error), left_out, "the store refused");
+            });
+        }
         let error = outcome.as_ref().err().map(StoreError::label);
         metrics::store_operation(operation, start.elapsed(), error);
         outcome

@@ -9,6 +9,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
+use crate::causes::causes;
 use crate::protocol::era::Era;
 use crate::session::TransportKind;
 
@@ -17,9 +18,9 @@ mod names;
 pub use names::method_label;
 
 use names::{
-    BUILD_INFO, CALLS_IN_FLIGHT, METHOD_LABELS, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS,
-    RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS,
-    STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
+    BUILD_INFO, CALLS_IN_FLIGHT, LOG_LINES_DROPPED, METHOD_LABELS, REFUSALS, REQUEST_SECONDS, REQUESTS,
+    RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE,
+    STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
 };
 
 /// How often [`upkeep`] should run: histograms keep every value until it does.
@@ -45,7 +46,7 @@ pub fn install() {
         begin();
         installed
             .inspect_err(
-                |error| tracing::warn!(%error, "metrics go to another recorder: /metrics stays empty"),
+                |error| tracing::warn!(error = %causes(error), "metrics go to another recorder: /metrics stays empty"),
             )
             .ok()
     });
@@ -71,6 +72,7 @@ fn begin() {
     gauge!(CALLS_IN_FLIGHT).increment(0.0);
     counter!(SESSIONS_ENDED).increment(0);
     counter!(SESSIONS_EXPIRED).increment(0);
+    counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
 }
 
 /// All metrics in Prometheus' text format, `text/plain; version=0.0.4`.
@@ -80,8 +82,9 @@ pub fn render() -> String {
     handle().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Folds what was recorded into histograms. Call it each [`UPKEEP_EVERY`], whether or not anyone scrapes.
+/// Folds what was recorded into histograms, and counts the lines of logs that were dropped. Call it each [`UPKEEP_EVERY`], whether or not anyone scrapes.
 pub fn upkeep() {
+    counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
     if let Some(handle) = handle() {
         handle.run_upkeep();
     }

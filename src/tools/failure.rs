@@ -5,6 +5,7 @@ use rmcp::handler::server::tool::IntoCallToolResult;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorCode};
 use serde_json::json;
 
+use crate::causes::causes;
 use crate::session::StateError;
 
 /// The JSON-RPC code of a request that could not be served just now (design, "Answers to bad input").
@@ -76,10 +77,8 @@ impl From<StateError> for Failure {
             // The cause names hosts and ports, so it stays in the node's own log.
             StateError::Unreachable(_) | StateError::Refused { .. } => {
                 let words = error.to_string();
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the store did not serve a tool"
-                );
+                // The store itself is warned of elsewhere, once: calls are many.
+                tracing::debug!(error = %causes(&error), "the store did not serve a tool");
                 Self::Refuse(ErrorData::new(
                     UNAVAILABLE,
                     words,

@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::calls::Kept;
 use super::switchboard::{Found, Switchboard};
+use crate::causes::causes;
 use crate::cluster::Live;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
@@ -92,7 +93,7 @@ impl Aside {
                 .call_end(session, call, None, &self.board.node, self.ttl)
                 .await;
             if let Err(error) = ended {
-                debug!(session = self.live.tag, %error, "a call that only asked may still be registered");
+                debug!(session = self.live.tag, error = %causes(&error), "a call that only asked may still be registered");
             }
         }
     }
@@ -129,7 +130,7 @@ impl Aside {
             Ok(Fate::Unheard) => Cow::Borrowed("the client has no stream open on which it could be asked"),
             Ok(Fate::Gone) => "the session has ended, or the call was cancelled".into(),
             Err(error) => {
-                debug!(session = self.live.tag, %error, "a message beside a reply was lost");
+                debug!(session = self.live.tag, error = %causes(&error), "a message beside a reply was lost");
                 format!("the client could not be asked: {}", error.words()).into()
             }
         };

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::hub::Carried;
+use crate::causes::causes;
 use crate::cluster::{Live, Sessions};
 use crate::protocol::event_id::EventId;
 use crate::session::NodeId;
 use crate::store::Store;
 use crate::store::streams::{Event, Holder, Read, Step, StreamId};
 use crate::telemetry::metrics::{self, StreamKind};
+use crate::telemetry::seldom;
 
 /// How many events wait in a connection's socket queue.
 pub const SOCKET_EVENTS_MAX: usize = 16;
@@ -143,7 +145,7 @@ impl Carrier {
         if stop == Stop::Client {
             let holder = self.holder();
             if let Err(error) = self.store.detach(&self.live.id, &self.stream, &holder).await {
-                debug!(%error, "could not take a connection off its stream");
+                debug!(error = %causes(&error), "could not take a connection off its stream");
             }
         }
     }
@@ -206,7 +208,9 @@ impl Carrier {
         match self.terms.sessions.recall(&self.live.id).await {
             Ok(Some(live)) => self.live = live,
             Ok(None) => return Err(Stop::Gone),
-            Err(error) => debug!(session = self.live.tag, %error, "could not look after a session"),
+            Err(error) => {
+                debug!(session = self.live.tag, error = %causes(&error), "could not look after a session")
+            }
         }
         self.terms.sessions.renew(&self.live);
         Ok(())
@@ -244,7 +248,10 @@ impl Carrier {
                 Ok(read) => read,
                 Err(error) if error.may_pass() => return Ok(Instant::now() + LOOK_AGAIN),
                 Err(error) => {
-                    tracing::warn!(session = live.tag, %error, "a stream cannot be read");
+                    let words = "a stream cannot be read";
+                    seldom(words, |left_out| {
+                        tracing::warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
+                    });
                     return Err(Stop::Gone);
                 }
             };
@@ -263,10 +270,10 @@ impl Carrier {
             }
             if head < self.written {
                 // Redis has lost what was written last, as one that takes over may. New events bear these numbers again.
-                tracing::warn!(
-                    session = live.tag,
-                    "a stream goes on from an earlier event: the store lost some"
-                );
+                let words = "a stream goes on from an earlier event: the store lost some";
+                seldom(words, |left_out| {
+                    tracing::warn!(session = live.tag, left_out, "{words}")
+                });
                 (self.written, self.noted) = (head, head);
             }
             if first > self.written + 1 && self.written < head {
@@ -324,7 +331,7 @@ impl Carrier {
         let session = &self.live.id;
         match self.store.delivered(session, &self.stream, self.written).await {
             Ok(()) => self.noted = self.written,
-            Err(error) => debug!(%error, "could not note how far a stream was delivered"),
+            Err(error) => debug!(error = %causes(&error), "could not note how far a stream was delivered"),
         }
     }
 
@@ -361,7 +368,7 @@ impl Carrier {
             .store
             .append(&live.id, &self.stream, &ping, node, Some(step), sessions.ttl());
         if let Err(error) = append.await {
-            debug!(session = live.tag, %error, "a client cannot be told how to come back");
+            debug!(session = live.tag, error = %causes(&error), "a client cannot be told how to come back");
         }
     }
 

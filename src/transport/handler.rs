@@ -1,5 +1,6 @@
 //! A handler with its type erased: what the pipeline needs of an rmcp `ServerHandler`.
 
+use crate::telemetry::seldom;
 use std::fmt;
 
 use futures::future::BoxFuture;
@@ -51,7 +52,10 @@ impl<H: ServerHandler> Handler for H {
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if let Err(error) = Service::handle_notification(self, notification, context).await {
-                tracing::warn!(code = error.code.0, "a handler refused a notification");
+                let words = "a handler refused a notification";
+                seldom(words, |left_out| {
+                    tracing::warn!(code = error.code.0, left_out, "{words}")
+                });
             }
         })
     }

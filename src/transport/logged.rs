@@ -18,12 +18,14 @@ use super::calls::Kept;
 use super::carrier::{Carrier, Terms};
 use super::reply::{Finished, WRITE_WITHIN, event, silence};
 use super::switchboard::{Found, Switchboard};
+use crate::causes::causes;
 use crate::cluster::Live;
 use crate::protocol::era::Revision;
 use crate::session::NodeId;
 use crate::store::StoreError;
 use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, Step};
 use crate::telemetry::metrics::StreamKind;
+use crate::telemetry::seldom;
 
 mod replay;
 mod writing;
@@ -348,10 +350,12 @@ impl Log {
                 );
                 self.board.hub.ring(session, stream);
             }
-            (Err(Lost(why)), _) => warn!(
-                session = self.live.tag,
-                why, "a call's answer was lost: the store did not take it for too long"
-            ),
+            (Err(Lost(why)), _) => {
+                let words = "a call's answer was lost: the store did not take it for too long";
+                seldom(words, |left_out| {
+                    warn!(session = self.live.tag, why, left_out, "{words}")
+                });
+            }
         }
     }
 
@@ -383,7 +387,10 @@ impl Log {
                     pause = (pause * 2).min(AGAIN_AFTER.1);
                 }
                 Err(error) => {
-                    warn!(session = self.live.tag, %error, "a call's stream cannot be written");
+                    let words = "a call's stream cannot be written";
+                    seldom(words, |left_out| {
+                        warn!(session = self.live.tag, error = %causes(&error), left_out, "{words}");
+                    });
                     return Err(Lost(error.words()));
                 }
             }

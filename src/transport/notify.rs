@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::call::peer_info;
 use super::handler::Handler;
 use super::peer::{Closed, Wire};
+use crate::causes::causes;
 use crate::session::Caller;
+use crate::telemetry::seldom;
 
 /// Runs the handler for one notification, at most `limit`. What it sends meanwhile goes through `wire`.
 pub async fn deliver(
@@ -45,7 +47,11 @@ pub async fn deliver(
     let forward = Forward { handler, done, limit };
     // It ends with the handler, which the limit is on.
     if let Err(cause) = serve_directly(forward, wire, Some(info)).waiting().await {
-        tracing::error!(%cause, "the task that delivers a notification broke");
+        let words = "the task that delivers a notification broke";
+        seldom(
+            words,
+            |left_out| tracing::error!(error = %causes(&cause), left_out, "{words}"),
+        );
     }
 }
 
@@ -110,7 +116,8 @@ impl Service<RoleServer> for Forward {
         // The limit is here, around the handler itself: rmcp runs this in a task of its own, which goes on when whoever
         // waits for its serve loop gives up.
         if tokio::time::timeout(self.limit, handled).await.is_err() {
-            tracing::warn!("a handler did not finish with a notification in time and was stopped");
+            let words = "a handler did not finish with a notification in time and was stopped";
+            seldom(words, |left_out| tracing::warn!(left_out, "{words}"));
         }
         Ok(())
     }

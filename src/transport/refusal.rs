@@ -1,25 +1,28 @@
 //! What a client is told when its session or the store fails it: the one place where that is decided and logged.
 
+use crate::causes::causes;
 use crate::cluster::SessionError;
 use crate::protocol::error::Refusal;
 use crate::store::StoreError;
+use crate::telemetry::seldom;
 
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
-        let error = &cause as &dyn std::error::Error;
+        let error = causes(&cause);
         match &cause {
-            // The pulse warns of an outage, once; requests are many, and metrics count them.
+            // The pulse warns of an outage, and the store of what it refuses, once; requests are many.
             StoreError::Unreachable(_) => {
-                tracing::debug!(error, "the store did not answer");
+                tracing::debug!(%error, "the store did not answer");
                 Self::StoreUnreachable
             }
             StoreError::Refused { why, .. } => {
-                tracing::debug!(error, "the store refused");
+                tracing::debug!(%error, "the store refused");
                 Self::StoreRefused(why.words())
             }
             // Trying again would not help.
             StoreError::Corrupt(_) => {
-                tracing::warn!(error, "the store did not do as asked");
+                let words = "the store did not do as asked";
+                seldom(words, |left_out| tracing::warn!(%error, left_out, "{words}"));
                 Self::Internal
             }
         }

@@ -14,6 +14,7 @@ use rmcp::{ErrorData, Peer};
 use super::handler::Handler;
 use super::peer::{Idle, Open};
 use crate::protocol::era::Revision;
+use crate::telemetry::seldom;
 
 /// A handler of whose tools some say nothing before their result.
 ///
@@ -126,9 +127,9 @@ impl Transport<RoleServer> for Mute {
         _item: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), SaidToBeSilent>> + Send + 'static {
         if !std::mem::replace(&mut self.logged, true) {
-            tracing::warn!(
-                "a tool that was said to be silent (Silent::new) has something to say: it goes nowhere"
-            );
+            let words =
+                "a tool that was said to be silent (Silent::new) has something to say: it goes nowhere";
+            seldom(words, |left_out| tracing::warn!(left_out, "{words}"));
         }
         std::future::ready(Err(SaidToBeSilent))
     }

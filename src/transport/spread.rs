@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::switchboard::Switchboard;
 use super::topics::{Settled, Tell, topics_of};
+use crate::causes::causes;
 use crate::cluster::Live;
 use crate::session::announce::Topic;
 use crate::store::StoreError;
@@ -110,7 +111,7 @@ impl Switchboard {
                 self.count(&mut known, changed.iter().chain(&wanted)).await
             };
             if let Err(error) = counted {
-                debug!(%error, "could not count changes: all counts are compared later");
+                debug!(error = %causes(&error), "could not count changes: all counts are compared later");
                 // The timer comes; what is known to have changed is told all the same.
             }
             for topic in &changed {
@@ -160,7 +161,7 @@ impl Switchboard {
                 return;
             }
             if let Err(error) = self.sync(&live, Tell::Changes).await {
-                debug!(session = live.tag, %error, "a session is told of a change when it comes back");
+                debug!(session = live.tag, error = %causes(&error), "a session is told of a change when it comes back");
             }
         };
         stream::iter(self.listening())

@@ -12,6 +12,7 @@ use super::calls::Calls;
 use super::hub::Hub;
 use super::tasks::TaskBoard;
 use super::topics::Listeners;
+use crate::causes::causes;
 use crate::cluster::ring::{Bell, Ears};
 use crate::cluster::{Live, Sessions};
 use crate::session::{NodeId, SessionId};
@@ -148,7 +149,7 @@ impl Switchboard {
             }
             Ok(Inbox::Gone) => Found::Gone,
             Err(error) => {
-                debug!(%error, "could not look what came for a call");
+                debug!(error = %causes(&error), "could not look what came for a call");
                 Found::Here
             }
         }
@@ -167,7 +168,7 @@ impl Switchboard {
         }
         // Only now: an answer that is lost on the way here must be there the next time.
         if let Err(error) = self.store.answers_taken(session, call, &numbers).await {
-            debug!(%error, "a client's answers will be handed over once more");
+            debug!(error = %causes(&error), "a client's answers will be handed over once more");
         }
     }
 }

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
+use crate::causes::causes;
 use crate::cluster::ring::Bell;
 use crate::session::state::{Home, StateStore};
 use crate::session::tasks::{Place, RunTasks, disown};
@@ -64,7 +65,7 @@ impl TaskBoard {
         let (state, node) = (self.state(id), self.node.clone());
         self.supervisor.spawn("disown-task", async move {
             if let Err(error) = disown(&state, &node).await {
-                debug!(%error, "could not look at a task that this node was rung for");
+                debug!(error = %causes(&error), "could not look at a task that this node was rung for");
             }
         });
     }
@@ -125,7 +126,7 @@ impl RunTasks for TaskBoard {
             return;
         };
         if let Err(error) = self.store.ring(node, &text).await {
-            debug!(%error, "a node could not be rung for a task: it looks by itself");
+            debug!(error = %causes(&error), "a node could not be rung for a task: it looks by itself");
         }
     }
 

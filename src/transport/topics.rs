@@ -15,10 +15,12 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::spread::Spread;
 use super::switchboard::Switchboard;
+use crate::causes::causes;
 use crate::cluster::Live;
 use crate::cluster::ring::Bell;
 use crate::session::announce::{Announce, Topic};
 use crate::store::StoreError;
+use crate::telemetry::seldom;
 
 /// How long counts of changes are kept after the last: longer than any session lives without a stream.
 const COUNTS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -236,9 +238,10 @@ impl Announce for Switchboard {
             self.store.ring_all(&bell).await
         };
         if let Err(error) = announced.await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a change could not be announced"
+            let words = "a change could not be announced";
+            seldom(
+                words,
+                |left_out| tracing::warn!(error = %causes(&error), left_out, "{words}"),
             );
         }
     }

@@ -16,6 +16,7 @@ mod deaf;
 mod follow;
 mod full;
 mod legacy;
+mod logs;
 mod rest;
 mod scene;
 mod vitals;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::balancer::{Balancer, Server};
 use crate::support::cluster::Cluster;
 
@@ -69,7 +71,12 @@ impl Fleet {
 
     /// How many calls of a node that ended were taken over, by itself when it came back, or by another.
     fn handed_over(&self) -> usize {
-        self.cluster.said(&["took over a call"]).len()
+        let said = self.cluster.said(&["took over calls"]);
+        let counts = said.iter().map(|line| {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            line["calls"].as_u64().expect("a count")
+        });
+        usize::try_from(counts.sum::<u64>()).expect("a count")
     }
 
     async fn check_that_each_node_served(&self) {

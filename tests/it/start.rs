@@ -7,3 +7,4 @@ mod logs;
 mod stop;
 mod store;
 mod systemd;
+mod unread;

@@ -7,12 +7,14 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Inner, SessionError, millis};
+use crate::causes::causes;
 use crate::cluster::live::Live;
 use crate::cluster::registry::{Kept, Registry, Retired, Slot};
 use crate::cluster::unix_ms;
 use crate::session::{SessionId, SessionRecord};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{self, Restoration};
+use crate::telemetry::seldom;
 
 /// How often a lookup starts anew because the session changed under it.
 const FIND_ATTEMPTS_MAX: usize = 16;
@@ -63,10 +65,8 @@ impl Inner {
                 Loaded::Outdated => {}
             }
         }
-        warn!(
-            session = id.tag(),
-            "a session changed faster than it could be read"
-        );
+        let words = "a session changed faster than it could be read";
+        seldom(words, |left_out| warn!(session = id.tag(), left_out, "{words}"));
         Err(SessionError::Store(StoreError::Unreachable(
             "the session changed faster than it could be read".into(),
         )))
@@ -171,7 +171,7 @@ impl Inner {
         }
         slot.distrust();
         if let Err(error) = self.store.release(id, &self.node).await {
-            debug!(session = id.tag(), %error, "could not take this node off a session it no longer keeps");
+            debug!(session = id.tag(), error = %causes(&error), "could not take this node off a session it no longer keeps");
         }
         drop(self.registry.retire(id, slot, Retired::NotKept));
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Place, RECORD, TaskRecord, now_ms, update};
+use crate::causes::causes;
 use crate::session::state::{State, StateError};
 
 /// How often a task's record is read though nobody rang: a lost ring delays, and never loses.
@@ -51,7 +52,7 @@ impl Working {
     /// Says how the task is getting on. Clients read it when they ask after the task.
     pub async fn say(&self, message: &str) {
         if let Err(error) = update(&self.state, |record| record.say(message, now_ms())).await {
-            tracing::debug!(%error, "a task could not say how it is getting on");
+            tracing::debug!(error = %causes(&error), "a task could not say how it is getting on");
         }
     }
 
@@ -103,7 +104,7 @@ impl Working {
             match self.state.get::<TaskRecord>(RECORD).await {
                 Ok(Some(record)) if !record.has_ended() => drop(self.record.send_replace(record)),
                 Err(error) if error.may_pass() => {
-                    tracing::debug!(%error, "a task could not be looked at")
+                    tracing::debug!(error = %causes(&error), "a task could not be looked at")
                 }
                 Ok(_) | Err(_) => break,
             }
@@ -127,7 +128,7 @@ impl Working {
                     outcome = Err(ErrorData::internal_error(words, None));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the outcome of a task was not kept");
+                    tracing::warn!(error = %causes(&error), "the outcome of a task was not kept");
                     return;
                 }
                 Ok(_) => return,
@@ -163,7 +164,8 @@ where
 }
 
 fn panicked(_what: Box<dyn Any + Send>) -> Result<CallToolResult, ErrorData> {
-    tracing::error!("a task panicked: it fails, others go on");
+    // That there was a panic, and where, is said once already.
+    tracing::debug!("a task panicked: it fails, others go on");
     Err(ErrorData::internal_error(
         "internal error: the task failed unexpectedly",
         None,

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::url::redact;
+use crate::causes::causes;
 use crate::config::StoreSettings;
 use crate::store::RINGS_WAITING_MAX;
 
@@ -228,7 +229,7 @@ pub(super) async fn connect(
         if error.is_settings() || waited_enough {
             return Err(error);
         }
-        warn!(%error, "waiting for the store");
+        warn!(error = %causes(&error), "waiting for the store");
         sleep(delay).await;
         delay = (delay * 2).min(WAIT_DELAY_MAX);
     }

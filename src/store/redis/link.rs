@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::connect::Driven;
+use crate::causes::causes;
 
 /// How often a connection is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -161,7 +162,7 @@ async fn restart(client: &impl ClientLike) -> AbortOnDropHandle<Result<(), FredE
         sleep(RESTART_DELAY).await;
         match client.init().await {
             Ok(handle) => return AbortOnDropHandle::new(handle),
-            Err(error) => debug!(%error, "could not connect again yet"),
+            Err(error) => debug!(error = %causes(&error), "could not connect again yet"),
         }
     }
 }

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::connect::Driven;
 use super::keys::Keys;
 use super::link::{Alive, keep, on_slot_of};
+use crate::causes::causes;
 use crate::session::NodeId;
 use crate::store::{Heard, RINGS_WAITING_MAX};
 
@@ -158,7 +159,7 @@ impl Ring {
         // noticed, so listeners hear of a gap all the same.
         let noticed = !self.hears.send_replace(false);
         while let Err(error) = self.subscribe().await {
-            warn!(%error, "could not subscribe to rings again yet");
+            warn!(error = %causes(&error), "could not subscribe to rings again yet");
             sleep(RETRY_DELAY).await;
         }
         if noticed {

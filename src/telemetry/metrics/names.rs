@@ -30,6 +30,8 @@ pub(super) const REFUSALS: &str = "anynode_refusals_total";
 pub(super) const STORE_SECONDS: &str = "anynode_store_operation_duration_seconds";
 /// Store operations that failed.
 pub(super) const STORE_ERRORS: &str = "anynode_store_errors_total";
+/// Lines of logs that were not written.
+pub(super) const LOG_LINES_DROPPED: &str = "anynode_log_lines_dropped_total";
 
 /// Gives every metric its `# HELP` line.
 pub(super) fn describe() {
@@ -94,6 +96,11 @@ pub(super) fn describe() {
         STORE_ERRORS,
         Unit::Count,
         "Store operations that failed, by operation and error"
+    );
+    describe_counter!(
+        LOG_LINES_DROPPED,
+        Unit::Count,
+        "Lines of logs that could not be written, or came faster than they were"
     );
 }
 

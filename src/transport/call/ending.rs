@@ -8,9 +8,11 @@ use rmcp::model::{ErrorCode, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde_json::json;
 use tracing::error;
 
+use crate::causes::causes;
 use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::telemetry::metrics::Outcome;
+use crate::telemetry::seldom;
 use crate::transport::reply::Finished;
 
 /// How many bytes most results have.
@@ -44,13 +46,18 @@ pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
                 Outcome::Ok,
             ),
             Err(cause) => {
-                error!(%cause, "a handler's result cannot be written as JSON");
+                let words = "a handler's result cannot be written as JSON";
+                seldom(
+                    words,
+                    |left_out| error!(error = %causes(&cause), left_out, "{words}"),
+                );
                 (failure(&id, &internal(), era), Outcome::Error)
             }
         },
         End::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
         End::Panicked => {
-            error!("a handler panicked: its call gets an internal error, others go on");
+            let words = "a handler panicked: its call gets an internal error, others go on";
+            seldom(words, |left_out| error!(left_out, "{words}"));
             (failure(&id, &internal(), era), Outcome::Error)
         }
         End::TimedOut(timeout) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
+use crate::support::process::Signal;
 use crate::support::program::Program;
 use crate::support::redis::Redis;
 
@@ -108,6 +109,9 @@ async fn logs_tell_what_happened_and_no_secret() {
     let session = legacy_day(&urls).await;
     let notebook = modern_day(&urls).await;
     for node in &nodes {
+        // By its end it has written all of its log.
+        node.signal(Signal::Terminate);
+        assert_eq!(node.end().await.code, Some(0), "{}", node.stderr());
         let log = node.stderr() + &node.stdout();
         for secret in [&*session, &notebook, TOKEN, PASSWORD, SECRET] {
             let told = log.lines().find(|line| line.contains(secret));
@@ -139,8 +143,8 @@ async fn logs_tell_what_happened_and_no_secret() {
 #[tokio::test]
 async fn logs_are_text_for_those_who_ask_for_text() {
     let node = Program::serve(&[], &[("MCP_LOG__FORMAT", "text")]).await;
-    Client::legacy(&node.url()).list().await.ok();
-    let log = node.stderr();
+    node.signal(Signal::Interrupt);
+    let log = node.end().await.stderr;
     assert!(log.contains(" INFO "), "{log}");
     assert!(!log.contains('{') || !log.starts_with('{'), "{log}");
     assert!(

@@ -1,0 +1,80 @@
+//! What nodes log under load, and while Redis refuses: little, and what it is.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::client::Client;
+use crate::support::cluster::Cluster;
+use crate::support::process::eventually;
+
+/// How many clients come at once.
+const AT_ONCE: usize = 16;
+
+fn lines(cluster: &Cluster) -> Vec<Value> {
+    let log = cluster.node(0).log();
+    let lines = log.lines().filter(|line| line.starts_with('{'));
+    lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+/// M8: sessions that clients make are no news.
+#[tokio::test]
+async fn sessions_that_clients_make_are_not_a_line_each() {
+    let cluster = Cluster::alone(&[]).await;
+    let url = cluster.node(0).url();
+    let before = lines(&cluster).len();
+    for _ in 0..2000 / AT_ONCE {
+        let clients = (0..AT_ONCE).map(|_| async { Client::legacy(&url).initialize().await.ok() });
+        join_all(clients).await;
+    }
+    let client = Client::legacy(&url);
+    client.session().await;
+    assert_eq!(client.delete().await.status, 204);
+    let told = lines(&cluster);
+    assert!(told.len() <= before + 2, "{told:#?}");
+}
+
+/// M8, and the cause that was not in the log: a Redis that is full is called so, once a second, with what it says.
+#[tokio::test]
+async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
+    let cluster = Cluster::of(1).await;
+    let url = cluster.node(0).url();
+    let redis = cluster.redis();
+    redis
+        .command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])
+        .await;
+    let client = cluster.client();
+    client.session().await;
+    let began = Instant::now();
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for _ in 0..1000 / AT_ONCE {
+        let refused = (0..AT_ONCE).map(|_| async { Client::legacy(&url).initialize().await.status });
+        let refused = join_all(refused).await;
+        assert!(refused.iter().all(|status| *status == 503), "{refused:?}");
+        let increment = client.call("increment", json!({"key": "n"})).await;
+        assert!(increment.body.contains("the store is full"), "{}", increment.body);
+    }
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    // What was left out at last is told when it is over.
+    let counted = || -> u64 {
+        let lines = lines(&cluster).into_iter();
+        lines.filter_map(|line| line["left_out"].as_u64()).sum()
+    };
+    eventually("all is counted", async || (counted() >= 900).then_some(())).await;
+    let seconds = usize::try_from(began.elapsed().as_secs()).expect("few") + 1;
+    let told = lines(&cluster);
+    let warned: Vec<&Value> = told.iter().filter(|line| line["level"] == "WARN").collect();
+    assert!(warned.len() <= 3 * seconds + 3, "{seconds} s: {warned:#?}");
+    let named = warned.iter().filter_map(|line| line["error"].as_str());
+    let named: Vec<&str> = named.collect();
+    assert!(
+        named.iter().any(
+            |error| error.starts_with("the store is full: ") && error.contains("OOM command not allowed")
+        ),
+        "{named:#?}"
+    );
+    let log = cluster.node(0).log();
+    assert!(!log.contains("out of reach"), "{log}");
+}
