@@ -49,6 +49,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Sessions.
     pub session: SessionSettings,
+    /// The event logs of calls that have ended.
+    pub stream: StreamSettings,
     /// HTTP.
     pub http: HttpSettings,
     /// HTTP+SSE.
@@ -101,6 +103,13 @@ pub struct SessionSettings {
     pub lifetime: Duration,
     /// How many sessions this node keeps restored.
     pub kept_max: usize,
+}
+
+/// `[stream]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// How long the stream of a call can be taken up after the call has ended.
+    pub ttl: Duration,
 }
 
 /// `[http]`
@@ -242,6 +251,9 @@ impl Default for Settings {
                 lifetime: Duration::ZERO,
                 kept_max: 100_000,
             },
+            stream: StreamSettings {
+                ttl: Duration::from_secs(5 * MINUTE),
+            },
             http: HttpSettings {
                 body_bytes_max: 4 << 20,
                 allowed_origins: vec![],
@@ -293,6 +305,7 @@ impl fmt::Debug for Settings {
             .field("node_id", &self.node_id)
             .field("store", &self.store)
             .field("session", &self.session)
+            .field("stream", &self.stream)
             .field("http", &self.http)
             .field("sse", &self.sse)
             .field("auth", &self.auth)

@@ -110,10 +110,10 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError>;
 
     /// Changes the record, lets the session live `ttl` from now (as long as before when that is zero), and says who
-    /// keeps copies, in one step.
+    /// keeps copies, in one step. [`Change::Initialized`] rings those that carry its streams: no copy was kept until then.
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError>;
 
-    /// Ends the session with everything that belongs to it, for good.
+    /// Ends the session with everything that belongs to it, for good, and rings those that carry its streams.
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError>;
 
     /// Notes that `holder` keeps no copy any longer. Nothing happens when the session is gone.

@@ -235,14 +235,14 @@ impl ServerHandler for Notebook {
         Ok(read.into())
     }
 
-    // The pipeline outside keeps subscriptions and the log level: here they are only checked.
+    // The pipeline outside keeps subscriptions and the log level: here they are only checked, those of listeners too.
 
     async fn subscribe(
         &self,
         request: SubscribeRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        resources::check_subscription(&request.uri)
+        resources::check_subscriber(caller(&context)?, &request.uri).await
     }
 
     async fn unsubscribe(
@@ -256,6 +256,7 @@ impl ServerHandler for Notebook {
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         let mut accepted = SubscriptionFilter::new();
         let uris = requested.resource_subscriptions.iter().flatten();
+        // Whose notebook it is was asked before, see `subscribe`.
         let notes = uris.filter(|uri| resources::check_subscription(uri).is_ok());
         accepted.resource_subscriptions = Some(notes.cloned().collect());
         Some(accepted)

@@ -94,6 +94,12 @@ impl Sessions {
         self.inner.settings.ttl
     }
 
+    /// How long a session lives whose client never says that it is initialized.
+    #[must_use]
+    pub fn uninitialized_ttl(&self) -> Duration {
+        self.inner.settings.uninitialized_ttl
+    }
+
     /// How many sessions this node has restored from the store since it started.
     #[must_use]
     pub fn restorations(&self) -> u64 {

@@ -7,12 +7,15 @@ use super::load::Assigned;
 use super::problem::Problem;
 use super::sources::DEFAULT;
 
-/// Lets defaults follow what was set: who shortens `session.ttl` need not know of `session.uninitialized_ttl`.
+/// Lets defaults follow what was set: who shortens `session.ttl` need not know of those that may not be longer.
 pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     let is_default = |name: &str| seen.iter().any(|a| a.name == name && a.source == DEFAULT);
     let session = &mut settings.session;
     if is_default("session.uninitialized_ttl") {
         session.uninitialized_ttl = session.uninitialized_ttl.min(session.ttl);
+    }
+    if is_default("stream.ttl") {
+        settings.stream.ttl = settings.stream.ttl.min(settings.session.ttl);
     }
 }
 
@@ -34,6 +37,10 @@ pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem
     if session.uninitialized_ttl > session.ttl {
         let expected = format!("expected at most session.ttl, which is {:?}", session.ttl);
         report("session.uninitialized_ttl", "session.ttl", expected);
+    }
+    if settings.stream.ttl > session.ttl {
+        let expected = format!("expected at most session.ttl, which is {:?}", session.ttl);
+        report("stream.ttl", "session.ttl", expected);
     }
     match (&settings.store.cert_file, &settings.store.key_file) {
         (Some(_), None) => report("store.key_file", "store.cert_file", needs("store.cert_file")),

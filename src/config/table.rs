@@ -117,6 +117,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(session.uninitialized_ttl, |v| read::duration(v, MOMENT..=DAY)),
     setting!(session.lifetime, |v| read::duration_or_zero(v, MOMENT..=YEAR)),
     setting!(session.kept_max, |v| read::count(v, 1..=10_000_000)),
+    setting!(stream.ttl, |v| read::duration(v, MOMENT..=DAY)),
     setting!(http.body_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
     setting!(http.allowed_origins, read::origins),
     setting!(http.allowed_hosts, read::hosts),

@@ -13,7 +13,7 @@ use super::{Shared, answer};
 use crate::causes::causes;
 use crate::cluster::unix_ms;
 use crate::config::ReplyForm;
-use crate::protocol::classify::check_client_size;
+use crate::protocol::classify::fit_client;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
@@ -145,8 +145,8 @@ pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
 
 pub(super) fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
     let params = params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?;
-    let params: InitializeRequestParams =
+    let mut params: InitializeRequestParams =
         serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))?;
-    check_client_size(&params.client_info, &params.capabilities)?;
+    fit_client(&mut params.client_info, &params.capabilities)?;
     Ok(params)
 }

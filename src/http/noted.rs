@@ -81,6 +81,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         record,
         replay: None,
         ttl: shared.settings.session.ttl,
+        ended_ttl: shared.settings.stream.ttl,
         patience: shared.settings.store.outage_grace,
         keep_alive: shared.settings.call.keep_alive,
         draining: shared.handing_over(),

@@ -218,7 +218,7 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
 
 /// Ends a call that nobody waits for.
 async fn end_unanswered(shared: &Shared, live: &Live, record: &CallRecord) -> Result<(), StoreError> {
-    let ttl = shared.settings.session.ttl;
+    let ttl = shared.settings.stream.ttl;
     let ended = shared
         .store
         .call_end(&live.id, &record.name, None, &shared.node, ttl);
@@ -229,7 +229,7 @@ async fn end_unanswered(shared: &Shared, live: &Live, record: &CallRecord) -> Re
 }
 
 async fn end_as_lost(shared: &Shared, live: &Live, record: &CallRecord) -> Result<Appended, StoreError> {
-    let (error, ttl) = (lost(record), shared.settings.session.ttl);
+    let (error, ttl) = (lost(record), shared.settings.stream.ttl);
     shared
         .store
         .call_end(&live.id, &record.name, Some(&error), &shared.node, ttl)

@@ -3,7 +3,7 @@
 use std::io;
 
 use http::HeaderMap;
-use rmcp::model::{ClientCapabilities, RequestMetaObject};
+use rmcp::model::{ClientCapabilities, Implementation, RequestMetaObject};
 use serde::Serialize;
 
 use super::era::{Era, Revision};
@@ -15,10 +15,13 @@ const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 
-/// How many bytes of JSON a client's description of itself and its capabilities may have together. A session keeps both,
-/// in the store and on each node that restored it: 100 000 sessions (`session.kept_max`) x 64 KiB = 6.1 GiB at the very
-/// worst. What clients really send is about 1 KiB.
+/// How many bytes of JSON a client's description of itself and its capabilities may have together in a request.
 pub const CLIENT_BYTES_MAX: usize = 64 << 10;
+/// How many of them a session keeps, in the store and on each node that restored it. What clients really send is about
+/// 1 KiB, but for icons, which may be whole pictures: they go first, then the description. 100 000 sessions
+/// (`session.kept_max`) x 4 KiB = 400 MiB of text at worst. It takes more room when it is read: 10 times as much where
+/// it is nothing but short names, 4 GiB in all.
+pub const CLIENT_KEPT_BYTES_MAX: usize = 4 << 10;
 
 /// How a request finds its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,13 +121,39 @@ pub fn check_modern(
 /// # Errors
 /// [`Refusal::InvalidParams`].
 pub fn check_client_size(client: &impl Serialize, capabilities: &impl Serialize) -> Result<(), Refusal> {
+    check_size(client, capabilities, CLIENT_BYTES_MAX, "")
+}
+
+/// Makes what a client says of itself fit what a session keeps, [`CLIENT_KEPT_BYTES_MAX`]: without its icons if need be, or
+/// its description, which nothing goes by.
+///
+/// # Errors
+/// [`Refusal::InvalidParams`], when it does not fit without them.
+pub fn fit_client(client: &mut Implementation, capabilities: &ClientCapabilities) -> Result<(), Refusal> {
+    let check = |client: &Implementation, most, left_out| check_size(client, capabilities, most, left_out);
+    check(client, CLIENT_BYTES_MAX, "")?;
+    if check(client, CLIENT_KEPT_BYTES_MAX, "").is_err() {
+        client.icons = None;
+    }
+    if check(client, CLIENT_KEPT_BYTES_MAX, "").is_err() {
+        client.description = None;
+    }
+    check(client, CLIENT_KEPT_BYTES_MAX, ", without icons and description")
+}
+
+fn check_size(
+    client: &impl Serialize,
+    capabilities: &impl Serialize,
+    most: usize,
+    left_out: &str,
+) -> Result<(), Refusal> {
     let mut size = Size(0);
     let counted = serde_json::to_writer(&mut size, &(client, capabilities));
-    if counted.is_ok() && size.0 <= CLIENT_BYTES_MAX {
+    if counted.is_ok() && size.0 <= most {
         return Ok(());
     }
     Err(Refusal::InvalidParams(format!(
-        "the client's info and capabilities may have {CLIENT_BYTES_MAX} bytes together"
+        "the client's info and capabilities may have {most} bytes together{left_out}"
     )))
 }
 
@@ -194,6 +223,29 @@ mod tests {
             classify("initialize", signs(modern, modern, false)),
             Ok(Context::Meta)
         );
+    }
+
+    /// M12: what a session keeps of its client is bounded, and what clients send beyond that is cut where it does no harm.
+    #[test]
+    fn icons_and_description_go_before_a_client_is_refused() {
+        let capabilities = ClientCapabilities::default();
+        let client = |title: usize, description: usize, icon: usize| -> Implementation {
+            serde_json::from_value(serde_json::json!({
+                "name": "c", "version": "1", "title": "t".repeat(title), "description": "d".repeat(description),
+                "icons": [{"src": format!("data:image/png;base64,{}", "A".repeat(icon))}],
+            }))
+            .unwrap()
+        };
+        let fitted = |mut client: Implementation| {
+            fit_client(&mut client, &capabilities)
+                .map(|()| (client.description.is_some(), client.icons.is_some()))
+        };
+        assert_eq!(fitted(client(100, 100, 100)), Ok((true, true)));
+        assert_eq!(fitted(client(100, 100, 20_000)), Ok((true, false)));
+        assert_eq!(fitted(client(100, 5000, 20_000)), Ok((false, false)));
+        let refused = fitted(client(5000, 0, 0)).unwrap_err();
+        assert!(refused.to_string().contains("4096 bytes"), "{refused}");
+        assert!(fitted(client(0, 0, 70_000)).is_err());
     }
 
     #[test]

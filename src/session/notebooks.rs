@@ -20,8 +20,13 @@ pub trait NotebookStore: StateStore {
         ttl: Duration,
     ) -> Result<(), StateError>;
 
-    /// Whose notebook this is, with its life renewed to `ttl`; `None` when there is none.
-    async fn notebook_owner(&self, handle: &str, ttl: Duration) -> Result<Option<Principal>, StateError>;
+    /// Whose notebook this is; `None` when there is none. If it is `asker`'s, its life is renewed to `ttl`.
+    async fn notebook_owner(
+        &self,
+        handle: &str,
+        asker: &Principal,
+        ttl: Duration,
+    ) -> Result<Option<Principal>, StateError>;
 }
 
 /// Makes and finds the notebooks of one principal.
@@ -80,7 +85,10 @@ impl Notebooks {
             return Ok(None);
         };
         let handle = uuid.to_string();
-        let owner = self.store.notebook_owner(&handle, self.ttl).await?;
+        let owner = self
+            .store
+            .notebook_owner(&handle, &self.principal, self.ttl)
+            .await?;
         Ok((owner.as_ref() == Some(&self.principal)).then(|| self.state_of(&handle)))
     }
 

@@ -17,6 +17,7 @@
     reason = "it is a test: a store that fails must stop it, with words that say how"
 )]
 
+pub mod bounds;
 pub mod calls;
 pub mod changes;
 pub mod claims;
@@ -58,7 +59,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 46] = [
+    let cases: [Case; 47] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -91,7 +92,8 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(calls::registers_calls(store)),
         |store| Box::pin(calls::ends_calls(store)),
         |store| Box::pin(calls::lets_calls_share_a_standing_stream(store)),
-        |store| Box::pin(calls::bounds_streams(store)),
+        |store| Box::pin(bounds::bounds_streams(store)),
+        |store| Box::pin(bounds::bounds_bytes(store)),
         |store| Box::pin(calls::notes_cancellations(store)),
         |store| Box::pin(calls::keeps_first_answers(store)),
         |store| Box::pin(claims::lets_one_claim(store)),

@@ -18,9 +18,16 @@ use crate::session::{NodeId, SessionId, TransportKind};
 pub const STREAM_EVENTS_MAX: u64 = 1024;
 /// The most bytes of events that one stream keeps; the oldest go first. The newest event is always kept.
 pub const STREAM_BYTES_MAX: u64 = 4 << 20;
-/// The most streams that one session keeps. When one more is made, the oldest that is done goes; of those that are not
-/// done, none goes, so whoever begins calls bounds them.
-pub const SESSION_STREAMS_MAX: usize = 256; // 256 x 4 MiB = 1 GiB at worst, in the store
+/// The most streams that one session keeps. When one more is made, the oldest that are done go, a quarter of all at most; of
+/// those that are not done, none goes, so whoever begins calls bounds them.
+pub const SESSION_STREAMS_MAX: usize = 256; // SESSION_BYTES_MAX bounds what is in them
+/// The most bytes of events that one session keeps in all its streams. The oldest streams that are done go first, a quarter
+/// of all bytes at most, then the oldest events of the stream that grows. The newest event of each is always kept.
+pub const SESSION_BYTES_MAX: u64 = 16 << 20; // 4 streams as long as they may be; 64 KiB for each of 256
+/// For how long it is noted that a call that was claimed has ended, so that its former node does not begin it anew.
+pub const ENDED_CALL_STAY: Duration = Duration::from_secs(60 * 60); // longer than a node is stopped that goes on after it
+/// How often what is noted of streams that have expired is taken off, at most, as calls begin.
+pub const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(60);
 /// The most events that one [`StreamStore::read`] returns.
 pub const READ_EVENTS_MAX: usize = 128;
 /// The most bytes of events that one [`StreamStore::read`] returns. One event is returned whatever its length.
@@ -291,7 +298,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Appended, StoreError>;
 
     /// Appends a call's response if there is one, ends its stream if it has one of its own, and takes the call off, all in one step, and only
-    /// if the call is still `by`'s. The stream's log lives `ttl` from now. Without a response, the number returned is
+    /// if the call is still `by`'s. The log of a stream of its own lives `ttl` from now, and nobody carries it any longer: whoever did
+    /// reads it to its end. Without a response, the number returned is
     /// that of the newest event, 0 if there is none.
     async fn call_end(
         &self,
@@ -302,7 +310,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes `holder` carry the stream from now on, `ttl` at least. The standalone and the SSE stream are made if need
+    /// Makes `holder` carry the stream from now on, which lives `ttl` at least. One that is done is only read: nobody carries it. The standalone and the SSE stream are made if need
     /// be, and live as long as the session. The node of whoever carried it until then is rung, unless it is the same node.
     async fn attach(
         &self,

@@ -8,7 +8,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::notes::{Notes, shown};
+use super::notes::{Notes, OWN, shown};
 use super::uri::{NoteUri, TEMPLATE, decode, encode};
 use crate::session::Caller;
 
@@ -110,6 +110,19 @@ pub(super) fn check_subscription(uri: &str) -> Result<(), ErrorData> {
             Err(ErrorData::invalid_params(text, Some(json!({ "uri": uri }))))
         }
     }
+}
+
+/// Checks that the caller may know of changes of this note: only whoever may read a notebook hears of it. One that is
+/// another principal's is answered as one that never was.
+pub(super) async fn check_subscriber(caller: &Caller, uri: &str) -> Result<(), ErrorData> {
+    check_subscription(uri)?;
+    let shared = NoteUri::parse(uri).filter(|named| named.notebook != OWN);
+    if let Some(named) = shared {
+        Notes::of(caller, Some(&named.notebook))
+            .await
+            .map_err(|failure| failure.into_resource_error(uri))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -115,7 +115,12 @@ impl NotebookStore for Memory {
         Ok(())
     }
 
-    async fn notebook_owner(&self, handle: &str, _: Duration) -> Result<Option<Principal>, StateError> {
+    async fn notebook_owner(
+        &self,
+        handle: &str,
+        _: &Principal,
+        _: Duration,
+    ) -> Result<Option<Principal>, StateError> {
         Ok(self.owners.lock().unwrap().get(handle).cloned())
     }
 }

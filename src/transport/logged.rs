@@ -51,8 +51,10 @@ pub struct Log {
     pub record: CallRecord,
     /// Its request, until the call is registered.
     pub replay: Option<Replay>,
-    /// How long the log lives after its last event.
+    /// How long the log lives after its last event, while the call is in flight.
     pub ttl: Duration,
+    /// How long it lives once the call has ended.
+    pub ended_ttl: Duration,
     /// How long a store that is away is waited for before the call is given up.
     pub patience: Duration,
     /// How often a silent stream gets a comment.
@@ -181,7 +183,7 @@ impl Log {
         let (session, name) = (&self.live.id, &self.record.name);
         let end = || {
             let store = &self.board.store;
-            store.call_end(session, name, None, self.node(), self.ttl)
+            store.call_end(session, name, None, self.node(), self.ended_ttl)
         };
         if self.until_answered(self.ttl, end).await.is_err() {
             debug!(
@@ -329,7 +331,7 @@ impl Log {
         let end = || {
             tries.fetch_add(1, Ordering::Relaxed);
             let store = &self.board.store;
-            store.call_end(session, call, data.as_deref(), self.node(), self.ttl)
+            store.call_end(session, call, data.as_deref(), self.node(), self.ended_ttl)
         };
         let mut ended = self.until_answered(self.ttl, end).await;
         // After a second try it may be that the first has ended it.

@@ -3,4 +3,5 @@
 mod idle_streams;
 mod leftovers;
 mod redis_memory;
+mod session_logs;
 mod slow_readers;

@@ -19,6 +19,7 @@ mod eras;
 mod health;
 mod library;
 mod nodes;
+mod notebooks;
 mod official_clients;
 mod outages;
 mod readme;

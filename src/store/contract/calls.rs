@@ -9,7 +9,7 @@ use crate::session::{NodeId, SessionId};
 use crate::store::Store;
 use crate::store::streams::{
     ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Inbox, Read,
-    SESSION_STREAMS_MAX, Step, StreamId,
+    Step, StreamId,
 };
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
@@ -127,10 +127,15 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
     let attached = store.attach(&id, &name, &holder("b", 1), LONG).await;
     let attached = attached.expect("attach must work");
     let expected = Attached::Attached {
-        previous: Some(holder("me", 7)),
+        previous: None,
         delivered: 0,
     };
-    assert_eq!(attached, expected, "attach: whoever resumes may carry it");
+    assert_eq!(attached, expected, "attach: whoever resumes may read it");
+    let carried = store.holder(&id, &name).await.expect("holder must work");
+    assert_eq!(
+        carried, None,
+        "call_end, attach: one that is done is carried by nobody"
+    );
 }
 
 /// A call may end without a response, and its log ends with its life.
@@ -179,39 +184,6 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
         store.read(&id, &name, 0).await.expect("read must work") == Read::Gone
     })
     .await;
-}
-
-/// When a session has too many streams, the oldest that is done goes, and none that is not.
-///
-/// # Panics
-/// When the store breaks the contract.
-pub async fn bounds_streams(store: Arc<dyn Store>) {
-    let (id, me) = (session(&store).await, node("me"));
-    let open = begin(&store, &id, "open", &me).await;
-    let mut done = Vec::new();
-    for n in 0..SESSION_STREAMS_MAX + 2 {
-        let name = begin(&store, &id, &format!("done{n}"), &me).await;
-        let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
-        assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: it was begun");
-        done.push(name);
-        if n < 4 {
-            // The first few must differ in age by a store's own clock.
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    }
-    let is_there = async |name: &StreamId| {
-        let page = store.read(&id, name, 0).await.expect("read must work");
-        page != Read::Gone
-    };
-    assert!(is_there(&open).await, "a stream that is not done must stay");
-    for (n, name) in done.iter().enumerate() {
-        // One place is the open one's.
-        assert_eq!(
-            is_there(name).await,
-            n >= 3,
-            "stream {n}: the oldest go, and no others"
-        );
-    }
 }
 
 /// Calls may write to a standing stream in place of one of their own: it goes on after each, and whoever carries it too.

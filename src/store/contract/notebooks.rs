@@ -56,7 +56,8 @@ pub async fn knows_owners(store: Arc<dyn Store>) {
 /// When the store breaks the contract.
 pub async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
     let owner = Principal("alice".into());
-    let names = ["read", "written", "listed", "found", "idle"];
+    let stranger = Principal("bob".into());
+    let names = ["read", "written", "listed", "found", "idle", "asked"];
     for name in names {
         store
             .notebook_open(name, &owner, SHORT)
@@ -73,7 +74,9 @@ pub async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
                 .await?;
             drop(wrote);
             store.state_entries(&home("listed")).await?;
-            store.notebook_owner("found", SHORT).await
+            // A stranger learns whose it is at most, and does not keep it alive.
+            store.notebook_owner("asked", &stranger, LONG).await?;
+            store.notebook_owner("found", &owner, SHORT).await
         };
         let found = used.await.expect("each use of a notebook must renew its life");
         assert_eq!(
@@ -87,14 +90,19 @@ pub async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
         matches!(idle, Err(StateError::Gone)),
         "a notebook without use must end: {idle:?}"
     );
+    let asked = store.state_get(&home("asked"), "k").await;
+    assert!(
+        matches!(asked, Err(StateError::Gone)),
+        "notebook_owner: whoever may not read a notebook must not keep it alive: {asked:?}"
+    );
     let idle = store
-        .notebook_owner("idle", LONG)
+        .notebook_owner("idle", &owner, LONG)
         .await
         .expect("notebook_owner must work");
     assert_eq!(idle, None, "notebook_owner must not bring a notebook back");
 
     let renewed = store
-        .notebook_owner("found", LONG)
+        .notebook_owner("found", &owner, LONG)
         .await
         .expect("notebook_owner must work");
     assert_eq!(renewed, Some(owner), "notebook_owner: the notebook is there");

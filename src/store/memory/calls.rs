@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::log::{Log, after};
 use crate::session::NodeId;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, Inbox,
-    SESSION_STREAMS_MAX, Step, StreamId,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, ENDED_CALL_STAY, Holder, Inbox,
+    SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub(super) struct Streams {
     // Until when each cancellation is noted.
     cancelled: HashMap<String, Instant>,
     made: u64,
-    // Calls that were claimed and have ended: their former node may not know yet.
-    ended: HashSet<StreamId>,
+    // Calls that were claimed and have ended, and until when that is noted: their former node may not know yet.
+    ended: HashMap<StreamId, Instant>,
     pub(super) seen: Option<String>,
 }
 
@@ -49,8 +49,18 @@ impl Streams {
         self.log(stream)
     }
 
+    /// Who carries which streams.
+    pub(super) fn carriers(&mut self) -> Vec<(StreamId, Holder)> {
+        self.sweep();
+        let carried = self.logs.iter();
+        carried
+            .filter_map(|(stream, log)| Some((stream.clone(), log.holder.clone()?)))
+            .collect()
+    }
+
     /// Standing streams live as long as the session: else they would be numbered afresh.
     pub(super) fn keep(&mut self, ttl: Duration) {
+        self.sweep();
         let standing = self.logs.iter_mut().filter(|(stream, _)| stream.stands());
         for (_, log) in standing.filter(|(_, log)| log.lives()) {
             log.keep(ttl);
@@ -61,17 +71,64 @@ impl Streams {
         if self.log(stream).is_some() {
             return;
         }
-        self.logs.retain(|_, log| log.lives());
+        self.sweep();
         self.made += 1;
         self.logs.insert(stream.clone(), Log::new(self.made, ttl));
-        while self.logs.len() > SESSION_STREAMS_MAX {
-            let done = self.logs.iter().filter(|(_, log)| log.done);
-            let oldest = done.min_by_key(|(_, log)| log.made);
-            let Some(oldest) = oldest.map(|(stream, _)| stream.clone()) else {
-                return;
-            };
-            self.logs.remove(&oldest);
+        if self.logs.len() > SESSION_STREAMS_MAX {
+            self.make_room(stream);
         }
+    }
+
+    /// Forgets what has expired.
+    pub(super) fn sweep(&mut self) {
+        self.logs.retain(|_, log| log.lives());
+        let now = Instant::now();
+        self.ended.retain(|_, until| *until > now);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.logs.values().map(Log::bytes).sum()
+    }
+
+    /// Lets the oldest logs go that are done, but not `new`, until a quarter is free of what there is too much of.
+    fn make_room(&mut self, new: &StreamId) {
+        self.sweep();
+        let (mut count, mut bytes) = (self.logs.len(), self.bytes());
+        let count_left = match count > SESSION_STREAMS_MAX {
+            true => SESSION_STREAMS_MAX / 4 * 3,
+            false => SESSION_STREAMS_MAX,
+        };
+        let bytes_left = match bytes > SESSION_BYTES_MAX {
+            true => SESSION_BYTES_MAX / 4 * 3,
+            false => SESSION_BYTES_MAX,
+        };
+        let done = self
+            .logs
+            .iter()
+            .filter(|(stream, log)| log.done && *stream != new);
+        let mut done: Vec<_> = done.map(|(stream, log)| (log.made, stream.clone())).collect();
+        done.sort_unstable_by_key(|(made, _)| *made);
+        for (_, stream) in done {
+            if count <= count_left && bytes <= bytes_left {
+                return;
+            }
+            let gone = self.logs.remove(&stream);
+            count -= 1;
+            bytes -= gone.map_or(0, |log| log.bytes());
+        }
+    }
+
+    /// Appends an event to a log that is there, keeps to the bounds, and returns the event's number.
+    pub(super) fn append(&mut self, stream: &StreamId, data: &str) -> Option<u64> {
+        let number = self.log(stream)?.append(data);
+        if self.bytes() > SESSION_BYTES_MAX {
+            self.make_room(stream);
+            let over = self.bytes().saturating_sub(SESSION_BYTES_MAX);
+            if let Some(log) = self.log(stream).filter(|_| over > 0) {
+                log.let_go(over);
+            }
+        }
+        Some(number)
     }
 
     pub(super) fn begin(&mut self, call: &CallRecord, holder: Option<&Holder>, ttl: Duration) -> Begun {
@@ -81,7 +138,7 @@ impl Streams {
                 false => Begun::Gone,
             };
         }
-        if self.ended.contains(&call.name) || self.log(&call.stream).is_some_and(|log| log.done) {
+        if self.ended.contains_key(&call.name) || self.log(&call.stream).is_some_and(|log| log.done) {
             return Begun::Gone;
         }
         let noted = self.cancelled.remove(&call.request);
@@ -116,7 +173,7 @@ impl Streams {
     pub(super) fn finish(&mut self, call: &StreamId) -> Option<StreamId> {
         let finished = self.calls.remove(call)?;
         if finished.claimed {
-            self.ended.insert(call.clone());
+            self.ended.insert(call.clone(), after(ENDED_CALL_STAY));
         }
         let request = &finished.record.request;
         if self.requests.get(request) == Some(call) {

@@ -65,6 +65,23 @@ impl Log {
         self.head + 1 - self.events.len() as u64
     }
 
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Lets the oldest events go until `bytes` less are kept, but never the newest.
+    pub(super) fn let_go(&mut self, bytes: u64) {
+        let left = self.bytes.saturating_sub(bytes);
+        while self.events.len() > 1 && self.bytes > left {
+            self.let_oldest_go();
+        }
+    }
+
+    fn let_oldest_go(&mut self) {
+        let gone = self.events.pop_front().map_or(0, |event| event.len() as u64);
+        self.bytes -= gone;
+    }
+
     /// Appends an event, lets the oldest go that are too many, and returns the event's number.
     pub(super) fn append(&mut self, data: &str) -> u64 {
         self.events.push_back(data.to_owned());
@@ -73,8 +90,7 @@ impl Log {
         while self.events.len() > 1
             && (self.events.len() as u64 > STREAM_EVENTS_MAX || self.bytes > STREAM_BYTES_MAX)
         {
-            let gone = self.events.pop_front().map_or(0, |event| event.len() as u64);
-            self.bytes -= gone;
+            self.let_oldest_go();
         }
         self.head
     }

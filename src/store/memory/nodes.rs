@@ -21,6 +21,7 @@ impl NodeStore for MemoryStore {
         let (mut inner, now) = (self.lock(), Instant::now());
         inner.leases.retain(|_, end| *end + ENDED_LEASE_STAY > now);
         inner.leases.insert(lease.node.clone(), after(ttl));
+        inner.tidy();
         Ok(())
     }
 

@@ -73,9 +73,14 @@ impl SessionStore for MemoryStore {
         let Some(session) = inner.sessions.get_mut(id) else {
             return Ok(Changed::Gone);
         };
+        let mut carriers = Vec::new();
         let subscriptions = &mut session.record.subscriptions;
         match change {
-            Change::Initialized => session.record.initialized = true,
+            Change::Initialized => {
+                session.record.initialized = true;
+                // No copy was kept before, so nobody is named who would read it again: but a stream may be carried.
+                carriers = session.streams.carriers();
+            }
             Change::Introduced(introduction) => {
                 session.record.revision = introduction.revision;
                 session.record.client_info = introduction.client_info.clone();
@@ -96,14 +101,17 @@ impl SessionStore for MemoryStore {
             session.streams.keep(ttl);
             inner.sessions.renew(id, ttl);
         }
+        inner.ring_carriers(id, carriers);
         Ok(Changed::Changed(holders))
     }
 
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
-        Ok(match self.lock().sessions.take(id) {
-            Some(session) => Ended::Ended(session.holders.into_iter().collect()),
-            None => Ended::Gone,
-        })
+        let mut inner = self.lock();
+        let Some(mut session) = inner.sessions.take(id) else {
+            return Ok(Ended::Gone);
+        };
+        inner.ring_carriers(id, session.streams.carriers());
+        Ok(Ended::Ended(session.holders.into_iter().collect()))
     }
 
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {

@@ -97,11 +97,20 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
     }
 
     fn sweep(&mut self) {
+        self.tidy(SWEPT_PER_WRITE, |_| {});
+    }
+
+    /// Looks at the next `count` entries, one round after the other: throws out those that have ended, and calls `visit` with
+    /// each other.
+    pub(super) fn tidy(&mut self, count: usize, mut visit: impl FnMut(&mut V)) {
         let now = Instant::now();
-        for _ in 0..SWEPT_PER_WRITE {
+        for _ in 0..count.min(self.round.len()) {
             let Some(key) = self.round.pop_front() else { return };
-            match self.entries.get(&key) {
-                Some(entry) if entry.ends > now => self.round.push_back(key),
+            match self.entries.get_mut(&key) {
+                Some(entry) if entry.ends > now => {
+                    visit(&mut entry.value);
+                    self.round.push_back(key);
+                }
                 Some(_) => {
                     self.entries.remove(&key);
                 }

@@ -127,12 +127,23 @@ impl NotebookStore for MemoryStore {
         Ok(())
     }
 
-    async fn notebook_owner(&self, handle: &str, ttl: Duration) -> Result<Option<Principal>, StateError> {
-        let mut inner = self.lock();
-        Ok(inner.notebooks.renew(&handle.into(), ttl).map(|notebook| {
+    async fn notebook_owner(
+        &self,
+        handle: &str,
+        asker: &Principal,
+        ttl: Duration,
+    ) -> Result<Option<Principal>, StateError> {
+        let (mut inner, handle) = (self.lock(), handle.into());
+        let owner = inner
+            .notebooks
+            .get(&handle)
+            .map(|notebook| notebook.principal.clone());
+        if owner.as_ref() == Some(asker)
+            && let Some(notebook) = inner.notebooks.renew(&handle, ttl)
+        {
             notebook.ttl = ttl;
-            notebook.principal.clone()
-        }))
+        }
+        Ok(owner)
     }
 }
 

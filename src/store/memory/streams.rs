@@ -23,6 +23,13 @@ impl Inner {
         self.streams(session)?.log(stream)
     }
 
+    /// Rings the nodes of those that carry a session's streams.
+    pub(super) fn ring_carriers(&self, session: &SessionId, carriers: Vec<(StreamId, Holder)>) {
+        for (stream, holder) in carriers {
+            self.ring(&holder.node, &stream_bell(session, &stream));
+        }
+    }
+
     /// Rings the node of a holder, unless it is `by`.
     fn ring_holder(&self, holder: Option<&Holder>, by: &NodeId, session: &SessionId, stream: &StreamId) {
         if let Some(holder) = holder.filter(|holder| holder.node != *by) {
@@ -72,8 +79,10 @@ impl StreamStore for MemoryStore {
         if let Some(number) = before {
             return Ok(Appended::At { number, holder });
         }
-        let number = log.append(data);
         log.renew(ttl);
+        let Some(number) = streams.append(stream, data) else {
+            return Ok(Appended::Gone);
+        };
         if let Some(step) = step {
             streams.note_written(step, number);
         }
@@ -95,17 +104,20 @@ impl StreamStore for MemoryStore {
             return Ok(Appended::Gone);
         };
         let stream = streams.finish(call).unwrap_or_else(|| call.clone());
+        let appended = data.map(|data| streams.append(&stream, data));
         let Some(log) = streams.log(&stream) else {
             return Ok(Appended::Gone);
         };
-        let number = data.map_or(log.head(), |data| log.append(data));
-        if stream == *call {
+        let number = appended.flatten().unwrap_or(log.head());
+        let holder = if stream == *call {
             log.done = true;
             log.renew(ttl);
+            // Whoever carries it reads it to its end.
+            log.holder.take()
         } else {
             log.keep(ttl);
-        }
-        let holder = log.holder.clone();
+            log.holder.clone()
+        };
         inner.ring_holder(holder.as_ref(), by, session, &stream);
         Ok(Appended::At { number, holder })
     }
@@ -130,7 +142,10 @@ impl StreamStore for MemoryStore {
             return Ok(Attached::NoStream);
         };
         log.keep(ttl);
-        let previous = log.holder.replace(holder.clone());
+        let previous = match log.done {
+            true => None,
+            false => log.holder.replace(holder.clone()),
+        };
         let delivered = log.delivered();
         inner.ring_holder(previous.as_ref(), &holder.node, session, stream);
         Ok(Attached::Attached { previous, delivered })

@@ -1,10 +1,10 @@
 -- Appends an event to a stream and rings whoever carries it. Before it stands log.lua.
 -- ARGV: the stream; the log's life in milliseconds; the node that appends; the event; whether the stream is made if
--- need be (make), or is a call's (call); the most events, bytes and streams; what the channel of a node starts with; the
--- ring; and, if the event is a call's: the call, its run, and which event of that run it is.
+-- need be (make), or is a call's (call); the most events and bytes, and the most streams and bytes of all of them; what the
+-- channel of a node starts with; the ring; and, if the event is a call's: the call, its run, and which event of that run it is.
 -- Returns `at`, the event's number and who carries the stream; or `gone`.
 local stream, ttl, by, data, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local call, run, step = ARGV[11], ARGV[12], tonumber(ARGV[13])
+local call, run, step = ARGV[12], ARGV[13], tonumber(ARGV[14])
 if redis.call('EXISTS', session) == 0 then
   return {'gone'}
 end
@@ -17,7 +17,7 @@ if call then
 end
 if kind == 'make' then
   ttl = redis.call('PTTL', session)
-  make(stream, ARGV[8])
+  make(stream, ARGV[8], ARGV[9])
 elseif not call or redis.call('EXISTS', log) == 0 then
   return {'gone'}
 end
@@ -32,11 +32,11 @@ if call then
   end
 end
 
-local number = append(data, ARGV[6], ARGV[7])
+local number = append(stream, data, ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 if call then
-  redis.call('HSET', calls, 'wrote:' .. call, run .. '/' .. ARGV[13] .. '/' .. text(number))
+  redis.call('HSET', calls, 'wrote:' .. call, run .. '/' .. ARGV[14] .. '/' .. text(number))
 end
 redis.call('PEXPIRE', log, ttl)
 keep(calls, ttl)
-ring(holder, by, ARGV[9], ARGV[10])
+ring(holder, by, ARGV[10], ARGV[11])
 return {'at', text(number), holder or ''}

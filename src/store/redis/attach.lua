@@ -1,6 +1,6 @@
 -- Makes a connection carry a stream from now on, and rings whoever did before. Before it stands log.lua.
 -- ARGV: the stream; its life in milliseconds; the connection, its node; whether the stream is made if need be (make, or
--- call); the most streams; what the channel of a node starts with; the ring.
+-- call); the most streams, and bytes of all of them; what the channel of a node starts with; the ring.
 -- Returns `attached`, the number of the last event that was delivered and who carried the stream; or `none`, when there
 -- is no such stream; or `gone`.
 local stream, ttl, holder, node, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -9,13 +9,16 @@ if redis.call('EXISTS', session) == 0 then
 end
 if kind == 'make' then
   ttl = redis.call('PTTL', session)
-  make(stream, ARGV[6])
+  make(stream, ARGV[6], ARGV[7])
 elseif redis.call('EXISTS', log) == 0 then
   return {'none'}
 end
 local previous = redis.call('HGET', session, 'attach:' .. stream)
-redis.call('HSET', session, 'attach:' .. stream, holder)
+-- Nothing comes any longer on one that is done: nobody need be rung, and nothing would take the note off again.
+if redis.call('HEXISTS', log, 'done') == 0 then
+  redis.call('HSET', session, 'attach:' .. stream, holder)
+end
 keep(log, ttl)
 keep(calls, ttl)
-ring(previous, node, ARGV[7], ARGV[8])
+ring(previous, node, ARGV[8], ARGV[9])
 return {'attached', redis.call('HGET', log, 'delivered'), previous or ''}

@@ -1,6 +1,7 @@
 -- Registers a call, and makes its stream unless it is there. Before it stands log.lua; its log is that of the call's stream.
 -- ARGV: the call; its life in milliseconds; its record; the request's id; its stream; who carries that from now on, or an
--- empty text; the most streams; the request's text, if another node may run it again.
+-- empty text; the most streams, and bytes of all of them; after how long what has expired is swept; the request's text, if
+-- another node may run it again.
 -- Returns `begun`; or `cancelled` when the client has cancelled the request already; or `gone`, also when another node has
 -- claimed the call since an earlier try, or it has ended.
 local call, ttl, record, request, stream, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -23,10 +24,11 @@ if noted_until then
   end
 end
 
-make(stream, ARGV[7])
+sweep(tonumber(ARGV[9]), ARGV[7], ARGV[8])
+make(stream, ARGV[7], ARGV[8])
 redis.call('HSET', calls, call, record, 'request:' .. request, call)
-if ARGV[8] then
-  redis.call('HSET', calls, 'body:' .. call, ARGV[8])
+if ARGV[10] then
+  redis.call('HSET', calls, 'body:' .. call, ARGV[10])
 end
 if holder ~= '' then
   redis.call('HSET', session, 'attach:' .. stream, holder)

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::nodes::ENDED_LEASE_STAY;
 use super::sessions::{KeySet, unexpected};
+use super::streams::session_most;
 use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Holder,
-    Inbox, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell,
-    stream_bell_start,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord,
+    ENDED_CALL_STAY, Holder, Inbox, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
+    answer_bell, stream_bell_start,
 };
 
 /// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
@@ -78,7 +79,8 @@ impl RedisStore {
             write(call, &call.node, false)?,
             holder.map_or_else(String::new, keys::holder),
         );
-        let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
+        let (life, [streams, in_all]) = (millis(ttl), session_most());
+        let swept = millis(STREAMS_SWEPT_EVERY);
         let args = [
             call.name.as_str(),
             &life,
@@ -87,6 +89,8 @@ impl RedisStore {
             call.stream.as_str(),
             &holder,
             &streams,
+            &in_all,
+            &swept,
         ];
         let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
         let keys = self.log_keys(session, &call.stream);
@@ -119,14 +123,18 @@ impl RedisStore {
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell_start(session));
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
+        let ([streams, in_all], noted) = (session_most(), millis(ENDED_CALL_STAY));
         let args = [
             call.as_str(),
             &life,
             by.as_str(),
             &events,
             &bytes,
+            &streams,
+            &in_all,
             &channel,
             &bell,
+            &noted,
         ];
         let args = args.into_iter().chain(data).map(Value::from).collect();
         let keys = self.log_keys(session, call);

@@ -1,15 +1,25 @@
 -- Changes a session's record and says who keeps copies.
 -- KEYS: the session, then what must live as long as it does.
--- ARGV: its life in milliseconds, 0 to leave it as it is; what to change (set, subscribe, unsubscribe); then fields and
--- values by turns, or the URI and how many subscriptions there may be.
+-- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; what the ring of a stream
+-- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or the URI and how many
+-- subscriptions there may be.
 -- Returns `changed` and the fields that stand for holders; or `full`; or `gone`.
-local key, what, name, value = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
+local key, what, name, value = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', key) == 0 then
   return {'gone'}
 end
 
 if what == 'set' then
-  redis.call('HSET', key, unpack(ARGV, 3))
+  redis.call('HSET', key, unpack(ARGV, 5))
+  if name == 'initialized' then
+    -- No copy was kept before, so nobody is named who would read it again: but a stream may be carried.
+    for _, stream in ipairs({'get', 'sse'}) do
+      local holder = redis.call('HGET', key, 'attach:' .. stream)
+      if holder then
+        redis.call('PUBLISH', ARGV[2] .. string.match(holder, '^[^/]*'), ARGV[3] .. stream .. '"}')
+      end
+    end
+  end
 else
   local uris = cjson.decode(redis.call('HGET', key, 'subscriptions') or '[]')
   local kept, known = {}, false

@@ -1,9 +1,12 @@
--- Ends a session with everything that belongs to it. Before it stands log.lua.
+-- Ends a session with everything that belongs to it, and rings those that carry its streams. Before it stands log.lua.
+-- ARGV: what the channel of a node starts with; what the ring of a stream starts with.
 -- Returns `ended` and the fields that stand for holders; or `gone`.
 local answer = {'ended'}
 for _, field in ipairs(redis.call('HKEYS', session)) do
   if string.sub(field, 1, 5) == 'held:' then
     answer[#answer + 1] = field
+  elseif string.sub(field, 1, 7) == 'attach:' then
+    ring(redis.call('HGET', session, field), '', ARGV[1], ARGV[2] .. string.sub(field, 8) .. '"}')
   end
 end
 if redis.call('DEL', session) == 0 then

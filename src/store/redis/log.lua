@@ -1,7 +1,8 @@
 -- What the scripts about event logs share: it stands in front of each of them.
 -- KEYS: the session; its calls; what the keys of its logs start with; the log in question.
 -- A log: `<n>` = event n, `head` = the newest, `first` = the oldest kept, `bytes` of those kept, `delivered`, `done`.
--- The calls: `stream:<stream>` = when its log was made, `/done` behind it; `count:streams` = how many of those there are.
+-- The calls: `stream:<stream>` = when its log was made; `count:streams` = how many of those there are, `count:bytes` = how
+-- many bytes their events are, each at least; `swept` = when both were counted; `tight` = when there was no room to be had.
 -- They always live as long as the longest-lived log: else `end` would not find it.
 local session, calls, logs, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
@@ -35,61 +36,107 @@ local function drop(stream)
   redis.call('DEL', logs .. stream)
   redis.call('HDEL', calls, 'stream:' .. stream)
   redis.call('HDEL', session, 'attach:' .. stream)
-  return redis.call('HINCRBY', calls, 'count:streams', -1)
 end
 
--- Takes off what has expired, and then the oldest that are done, until there are `most` logs.
-local function make_room(new, count, most)
-  local ended = {}
-  each_stream(function(stream)
-    if stream == new then
-      return
+-- Takes off what is noted of logs that have expired, and counts the others anew: their bytes are not known any longer when
+-- they expire. When there are too many logs or bytes, the oldest that are done go, until a quarter of what may be is free:
+-- so this is not paid by each call. Returns how many bytes are left.
+local function make_room(new, most, most_bytes)
+  local now, count, bytes, ended = now_ms(), 0, 0, {}
+  for _, field in ipairs(redis.call('HKEYS', calls)) do
+    if string.sub(field, 1, 7) == 'stream:' then
+      local stream = string.sub(field, 8)
+      local log_bytes, done = unpack(redis.call('HMGET', logs .. stream, 'bytes', 'done'))
+      if not log_bytes then
+        drop(stream)
+      else
+        count, bytes = count + 1, bytes + tonumber(log_bytes)
+        if done and stream ~= new then
+          local made = tonumber(string.match(redis.call('HGET', calls, field), '^%d+'))
+          ended[#ended + 1] = {made = made, stream = stream, bytes = tonumber(log_bytes)}
+        end
+      end
+    elseif string.sub(field, 1, 6) == 'ended:' and tonumber(redis.call('HGET', calls, field)) <= now then
+      redis.call('HDEL', calls, field)
     end
-    if redis.call('EXISTS', logs .. stream) == 0 then
-      count = drop(stream)
-      return
-    end
-    local made, state = string.match(redis.call('HGET', calls, 'stream:' .. stream), '^(%d+)(.*)$')
-    if state == '/done' then
-      ended[#ended + 1] = {made = tonumber(made), stream = stream}
-    end
-  end)
+  end
   table.sort(ended, function(a, b) return a.made < b.made end)
-  for i = 1, math.min(#ended, count - most) do
-    drop(ended[i].stream)
+  local count_left = count > most and math.floor(most * 3 / 4) or most
+  local bytes_left = bytes > most_bytes and math.floor(most_bytes * 3 / 4) or most_bytes
+  for _, old in ipairs(ended) do
+    if count <= count_left and bytes <= bytes_left then
+      break
+    end
+    drop(old.stream)
+    count, bytes = count - 1, bytes - old.bytes
+  end
+  redis.call('HSET', calls, 'count:streams', count, 'count:bytes', text(bytes), 'swept', text(now))
+  return bytes
+end
+
+-- Takes off what is noted of logs that have expired, unless that was done within `every` milliseconds.
+local function sweep(every, most, most_bytes)
+  local swept = redis.call('HGET', calls, 'swept')
+  if not swept then
+    redis.call('HSET', calls, 'swept', text(now_ms()))
+  elseif now_ms() - tonumber(swept) >= every then
+    make_room('', tonumber(most), tonumber(most_bytes))
   end
 end
 
 -- Makes the log, unless it is there.
-local function make(stream, most)
+local function make(stream, most, most_bytes)
   if redis.call('EXISTS', log) == 1 then
     return
   end
   local known = redis.call('HEXISTS', calls, 'stream:' .. stream)
   redis.call('HSET', calls, 'stream:' .. stream, text(now_ms()))
   redis.call('HSET', log, 'head', 0, 'first', 1, 'bytes', 0, 'delivered', 0)
-  if known == 0 then
-    local count = redis.call('HINCRBY', calls, 'count:streams', 1)
-    if count > tonumber(most) then
-      make_room(stream, count, tonumber(most))
-    end
+  if known == 0 and redis.call('HINCRBY', calls, 'count:streams', 1) > tonumber(most) then
+    make_room(stream, tonumber(most), tonumber(most_bytes))
   end
 end
 
--- Appends an event, lets the oldest go that are too many, and returns the event's number.
-local function append(data, most_events, most_bytes)
+-- Whether room may be had by letting other logs go. When there was none, it is not looked for again within a second,
+-- unless a call has ended since.
+local function may_make_room()
+  local tight = redis.call('HGET', calls, 'tight')
+  return not tight or now_ms() - tonumber(tight) >= 1000
+end
+
+-- Appends an event, lets the oldest go that are too many, and returns the event's number. When the session's logs have too
+-- many bytes together, those that are done go first, and then the oldest events of this one; never the newest.
+local function append(stream, data, most_events, most_bytes, most_streams, most_in_all)
+  most_events, most_bytes, most_in_all = tonumber(most_events), tonumber(most_bytes), tonumber(most_in_all)
   local head = redis.call('HINCRBY', log, 'head', 1)
   redis.call('HSET', log, text(head), data)
   local bytes = redis.call('HINCRBY', log, 'bytes', #data)
+  local in_all = redis.call('HINCRBY', calls, 'count:bytes', #data)
   local first = tonumber(redis.call('HGET', log, 'first'))
-  local before = first
-  while first < head and (head - first >= tonumber(most_events) or bytes > tonumber(most_bytes)) do
-    bytes = bytes - redis.call('HSTRLEN', log, text(first))
+  local before, gone = first, 0
+  local function drop_oldest()
+    local size = redis.call('HSTRLEN', log, text(first))
     redis.call('HDEL', log, text(first))
-    first = first + 1
+    first, bytes, in_all, gone = first + 1, bytes - size, in_all - size, gone + size
+  end
+  while first < head and (head - first >= most_events or bytes > most_bytes) do
+    drop_oldest()
+  end
+  if in_all > most_in_all and may_make_room() then
+    redis.call('HSET', log, 'bytes', text(bytes))
+    in_all, gone = make_room(stream, tonumber(most_streams), most_in_all), 0
+    if in_all > most_in_all then
+      redis.call('HSET', calls, 'tight', text(now_ms()))
+    end
+  end
+  while first < head and in_all > most_in_all do
+    drop_oldest()
   end
   if first > before then
     redis.call('HSET', log, 'first', text(first), 'bytes', text(bytes))
+  end
+  if gone > 0 then
+    redis.call('HINCRBY', calls, 'count:bytes', -gone)
   end
   return head
 end

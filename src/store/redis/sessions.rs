@@ -12,7 +12,7 @@ use futures::future::join_all;
 use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{NodeId, SessionId, SessionRecord};
-use crate::store::streams::StreamId;
+use crate::store::streams::{StreamId, stream_bell_start};
 use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
 /// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
@@ -88,7 +88,8 @@ impl SessionStore for RedisStore {
             Change::Unsubscribe(uri) => ("unsubscribe", vec![uri.into(), most.into()]),
         };
         let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
-        let mut args: Vec<Value> = vec![life.into(), what.into()];
+        let (channel, bell) = (self.keys.node_start(), stream_bell_start(id));
+        let mut args: Vec<Value> = vec![life.into(), channel.into(), bell.into(), what.into()];
         args.extend(pairs);
         let keys = self.living_with(id);
         let answer: Vec<String> = self
@@ -104,8 +105,9 @@ impl SessionStore for RedisStore {
 
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
         let keys = self.whole(id);
+        let args = vec![self.keys.node_start().into(), stream_bell_start(id).into()];
         let answer: Vec<String> = self
-            .script("session_end", &self.scripts.end, &keys.each(), vec![])
+            .script("session_end", &self.scripts.end, &keys.each(), args)
             .await?;
         match answer.split_first() {
             Some((word, held)) if word == "ended" => Ok(Ended::Ended(holders(held))),

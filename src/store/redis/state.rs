@@ -145,9 +145,14 @@ impl NotebookStore for RedisStore {
             .await
     }
 
-    async fn notebook_owner(&self, handle: &str, ttl: Duration) -> Result<Option<Principal>, StateError> {
+    async fn notebook_owner(
+        &self,
+        handle: &str,
+        asker: &Principal,
+        ttl: Duration,
+    ) -> Result<Option<Principal>, StateError> {
         let key = self.keys.notebook(handle);
-        let args = vec![millis(ttl).into()];
+        let args = vec![millis(ttl).into(), asker.as_str().into()];
         let owner: Option<String> = self
             .script("notebook_owner", &self.scripts.owner, &[&key], args)
             .await?;

@@ -11,8 +11,8 @@ use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
     Answered, Appended, Attached, Begun, CallRecord, Event, Holder, Inbox, READ_BYTES_MAX, READ_EVENTS_MAX,
-    Read, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore, TOPICS_MAX,
-    Topic, stream_bell,
+    Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId,
+    StreamStore, TOPICS_MAX, Topic, stream_bell,
 };
 
 #[async_trait]
@@ -38,7 +38,7 @@ impl StreamStore for RedisStore {
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
         let events = STREAM_EVENTS_MAX.to_string();
-        let (bytes, streams) = (STREAM_BYTES_MAX.to_string(), SESSION_STREAMS_MAX.to_string());
+        let (bytes, [streams, in_all]) = (STREAM_BYTES_MAX.to_string(), session_most());
         let args = [
             stream.as_str(),
             &life,
@@ -48,6 +48,7 @@ impl StreamStore for RedisStore {
             &events,
             &bytes,
             &streams,
+            &in_all,
             &channel,
             &bell,
         ];
@@ -80,7 +81,7 @@ impl StreamStore for RedisStore {
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
-        let (connection, streams) = (keys::holder(holder), SESSION_STREAMS_MAX.to_string());
+        let (connection, [streams, in_all]) = (keys::holder(holder), session_most());
         let args = [
             stream.as_str(),
             &life,
@@ -88,6 +89,7 @@ impl StreamStore for RedisStore {
             holder.node.as_str(),
             kind(stream),
             &streams,
+            &in_all,
             &channel,
             &bell,
         ];
@@ -288,6 +290,11 @@ impl RedisStore {
 /// Whether a stream is made by whoever needs it first, as scripts call it.
 fn kind(stream: &StreamId) -> &'static str {
     if stream.stands() { "make" } else { "call" }
+}
+
+/// The most streams of one session, and the most bytes in all of them.
+pub(super) fn session_most() -> [String; 2] {
+    [SESSION_STREAMS_MAX.to_string(), SESSION_BYTES_MAX.to_string()]
 }
 
 /// What the scripts that append answer.
