@@ -103,6 +103,12 @@ pub struct SessionSettings {
     pub lifetime: Duration,
     /// How many sessions this node keeps restored.
     pub kept_max: usize,
+    /// How many sessions there may be in the store.
+    pub max: usize,
+    /// How many of them one peer may have.
+    pub peer_max: usize,
+    /// How many of those whose client never sent `notifications/initialized`.
+    pub peer_uninitialized_max: usize,
 }
 
 /// `[stream]`
@@ -187,6 +193,8 @@ pub struct RequestStateSettings {
 pub struct NotebookSettings {
     /// How long a notebook lives after its last use.
     pub ttl: Duration,
+    /// How many notebooks one peer may have.
+    pub peer_max: usize,
 }
 
 /// `[task]`
@@ -250,6 +258,9 @@ impl Default for Settings {
                 uninitialized_ttl: Duration::from_secs(MINUTE),
                 lifetime: Duration::ZERO,
                 kept_max: 100_000,
+                max: 200_000, // x 0.9 KiB = 180 MB in Redis, x 5.5 KiB = 1.1 GB at worst, without handlers' state and streams
+                peer_max: 100_000,
+                peer_uninitialized_max: 10_000, // for 60 s each: 166 a second that come to nothing
             },
             stream: StreamSettings {
                 ttl: Duration::from_secs(5 * MINUTE),
@@ -278,6 +289,7 @@ impl Default for Settings {
             },
             notebook: NotebookSettings {
                 ttl: Duration::from_secs(24 * 60 * MINUTE),
+                peer_max: 1000, // x 256 KiB = 250 MiB
             },
             task: TaskSettings {
                 ttl: Duration::from_secs(60 * MINUTE),

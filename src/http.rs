@@ -38,7 +38,7 @@ use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
 use crate::session::tasks::RunTasks;
-use crate::session::{Announcer, NodeId, Notebooks, Principal, RequestState, Tasks};
+use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, Tasks};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::call::Runner;
@@ -127,11 +127,12 @@ impl Shared {
         self.started.elapsed().saturating_sub(last)
     }
 
-    /// The notebooks of a principal.
+    /// The notebooks of a principal; those that are opened count for that peer.
     #[must_use]
-    pub fn notebooks(&self, principal: &Principal) -> Notebooks {
+    pub fn notebooks(&self, principal: &Principal, peer: &Peer) -> Notebooks {
         let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
-        Notebooks::new(store, principal.clone(), self.settings.notebook.ttl)
+        let settings = &self.settings.notebook;
+        Notebooks::new(store, principal.clone(), settings.ttl).counted(peer.clone(), settings.peer_max)
     }
 
     /// The tasks of a principal.

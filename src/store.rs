@@ -38,6 +38,45 @@ pub enum Created {
     Created,
     /// A session of that id exists; nothing was changed.
     Collision,
+    /// There are as many as there may be; nothing was changed.
+    Full(Full),
+}
+
+/// Which bound on sessions is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// That on all sessions of the store.
+    Sessions,
+    /// That on the sessions of one peer.
+    OfPeer,
+    /// That on those of one peer whose client has not said that it is initialized.
+    OfPeerUninitialized,
+}
+
+/// How many sessions there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionRoom<'a> {
+    /// In the whole store, whichever nodes made them.
+    pub sessions_max: usize,
+    /// Whom the new one counts for: a short text that is not empty, [`Peer::key`](crate::session::Peer::key).
+    pub peer: &'a str,
+    /// Of this peer.
+    pub peer_max: usize,
+    /// Of this peer, of those whose client has not said that it is initialized.
+    pub peer_uninitialized_max: usize,
+}
+
+impl<'a> SessionRoom<'a> {
+    /// As much room for this peer as it wants.
+    #[must_use]
+    pub const fn boundless(peer: &'a str) -> Self {
+        Self {
+            sessions_max: usize::MAX,
+            peer,
+            peer_max: usize::MAX,
+            peer_uninitialized_max: usize::MAX,
+        }
+    }
 }
 
 /// Outcome of [`SessionStore::touch`].
@@ -90,12 +129,14 @@ pub enum Ended {
 /// Keeps session records.
 #[async_trait]
 pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
-    /// Writes a new session that lives `ttl`, unless one of that id exists.
+    /// Writes a new session that lives `ttl`, unless one of that id exists or there is no room for one. What is counted is a
+    /// bound and no truth: a store that has lost count counts again as sessions are touched.
     async fn create(
         &self,
         id: &SessionId,
         record: &SessionRecord,
         ttl: Duration,
+        room: &SessionRoom<'_>,
     ) -> Result<Created, StoreError>;
 
     /// Reads a session; `None` when it does not exist. In the same step, when the session is initialized, names

@@ -12,7 +12,7 @@ use crate::app::open;
 use crate::config::{Assigned, Loaded};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
-use crate::store::{Created, Ended, Store, StoreReport};
+use crate::store::{Created, Ended, SessionRoom, Store, StoreReport};
 
 /// How long the session of the round trip lives at most: long enough for a slow store, short enough to be no litter.
 const PROBE_TTL: Duration = Duration::from_secs(10);
@@ -74,8 +74,9 @@ fn difference(there: u64, here: u64) -> i64 {
 /// Makes a session, reads it back and ends it, under an id that nobody else has.
 async fn round_trip(store: &dyn Store) -> Result<Duration, CliError> {
     let (id, record) = (SessionId::generate(), probe());
+    let room = SessionRoom::boundless("check");
     let started = Instant::now();
-    if store.create(&id, &record, PROBE_TTL).await? == Created::Collision {
+    if store.create(&id, &record, PROBE_TTL, &room).await? == Created::Collision {
         return Err(CliError::Misbehaved("a fresh session id was taken already"));
     }
     let loaded = store.load(&id, None).await?;

@@ -110,7 +110,9 @@ async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Res
     match ended {
         Ok(()) => Ok(()),
         Err(SessionError::Store(error)) => Err(error.into()),
-        Err(SessionError::NotFound | SessionError::Full) => Err(CliError::NoSession),
+        Err(SessionError::NotFound | SessionError::Full | SessionError::TooMany(_)) => {
+            Err(CliError::NoSession)
+        }
     }
 }
 

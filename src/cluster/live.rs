@@ -1,6 +1,7 @@
 //! A session restored on this node: what is kept of it, and what may change while it is.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,7 +21,8 @@ pub struct Live {
     pub id: SessionId,
     /// The id's tag, for logs.
     pub tag: String,
-    /// The session as it was when it was restored; what changes later is in the methods.
+    /// The session as it was when it was restored; what changes later is in the methods. So is what its client says of itself,
+    /// which is kept once.
     pub record: SessionRecord,
     /// Whether this node did not make the session but restored it from the store.
     pub restored: bool,
@@ -46,11 +48,13 @@ pub struct Who {
 }
 
 impl Who {
-    fn of(record: &SessionRecord) -> Self {
+    /// Takes it out of the record.
+    fn of(record: &mut SessionRecord) -> Self {
+        let missing = Introduction::missing().client_info;
         Self {
             revision: record.revision,
-            client: Arc::new(record.client_info.clone()),
-            capabilities: Arc::new(record.capabilities.clone()),
+            client: Arc::new(mem::replace(&mut record.client_info, missing)),
+            capabilities: Arc::new(mem::take(&mut record.capabilities)),
         }
     }
 }
@@ -58,11 +62,11 @@ impl Who {
 impl Live {
     /// A session restored from `record`.
     #[must_use]
-    pub fn new(id: SessionId, record: SessionRecord, restored: bool, now_ms: u64) -> Self {
+    pub fn new(id: SessionId, mut record: SessionRecord, restored: bool, now_ms: u64) -> Self {
         Self {
             tag: id.tag(),
             id,
-            who: RwLock::new(Who::of(&record)),
+            who: RwLock::new(Who::of(&mut record)),
             restored,
             ended: CancellationToken::new(),
             telling: tokio::sync::Mutex::default(),
@@ -106,8 +110,8 @@ impl Live {
     }
 
     /// Takes over what has changed since.
-    pub(super) fn apply(&self, record: SessionRecord) {
-        *self.who.write().unwrap_or_else(PoisonError::into_inner) = Who::of(&record);
+    pub(super) fn apply(&self, mut record: SessionRecord) {
+        *self.who.write().unwrap_or_else(PoisonError::into_inner) = Who::of(&mut record);
         self.level.store(
             record.log_level.map_or(NO_LEVEL, |level| level as u8),
             Ordering::Release,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::live::Live;
@@ -14,8 +14,9 @@ use super::ring::{Bell, Ears, News, Ring};
 use super::unix_ms;
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
-use crate::session::{NodeId, Principal, SessionId, SessionRecord};
-use crate::store::{Change, Changed, Created, Ended, Heard, Store, StoreError, Touched};
+use crate::protocol::error::RETRY_AFTER_SECONDS;
+use crate::session::{NodeId, Peer, Principal, SessionId, SessionRecord};
+use crate::store::{Change, Changed, Created, Ended, Full, Heard, SessionRoom, Store, StoreError, Touched};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::telemetry::seldom;
@@ -26,6 +27,8 @@ mod lookup;
 const OPEN_ATTEMPTS_MAX: usize = 3;
 /// A session is touched in the store once for each such fraction of its life.
 const TOUCHES_A_LIFE: u32 = 20;
+/// For how long the store is not asked again when it has as many sessions as it may: what clients are told to wait.
+const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
 /// The longest pause between two sweeps for copies that are not used any longer.
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 
@@ -39,6 +42,9 @@ pub enum SessionError {
     /// It has as many subscriptions as it may.
     #[error("the session has as many subscriptions as it may")]
     Full,
+    /// There are as many sessions as there may be.
+    #[error("there are as many sessions as there may be: {0:?}")]
+    TooMany(Full),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -61,6 +67,9 @@ struct Inner {
     outage_grace: Duration,
     supervisor: Supervisor,
     restorations: AtomicU64,
+    started: Instant,
+    // Until when no session is opened, because there were as many as there may be, in milliseconds after that.
+    full_until: AtomicU64,
 }
 
 impl Sessions {
@@ -78,6 +87,8 @@ impl Sessions {
                 outage_grace: settings.store.outage_grace,
                 supervisor,
                 restorations: AtomicU64::new(0),
+                started: Instant::now(),
+                full_until: AtomicU64::new(0),
             }),
         }
     }
@@ -106,15 +117,16 @@ impl Sessions {
         self.inner.restorations.load(Ordering::Relaxed)
     }
 
-    /// Writes a new session. It lives shortly, until the client says that it is initialized.
+    /// Writes a new session, which counts for that peer. It lives shortly, until the client says that it is initialized.
     ///
     /// # Errors
-    /// [`SessionError::Store`].
-    pub async fn open(&self, record: &SessionRecord) -> Result<SessionId, SessionError> {
+    /// [`SessionError::TooMany`], [`SessionError::Store`].
+    pub async fn open(&self, record: &SessionRecord, peer: &Peer) -> Result<SessionId, SessionError> {
         for _ in 0..OPEN_ATTEMPTS_MAX {
             let id = SessionId::generate();
-            match self.open_as(&id, record).await? {
+            match self.open_as(&id, record, peer).await? {
                 Created::Created => return Ok(id),
+                Created::Full(full) => return Err(SessionError::TooMany(full)),
                 Created::Collision => {
                     let words = "a fresh session id was taken: is the random source broken?";
                     seldom(words, |left_out| warn!(left_out, "{words}"));
@@ -130,18 +142,40 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::Store`].
-    pub async fn open_as(&self, id: &SessionId, record: &SessionRecord) -> Result<Created, SessionError> {
+    pub async fn open_as(
+        &self,
+        id: &SessionId,
+        record: &SessionRecord,
+        peer: &Peer,
+    ) -> Result<Created, SessionError> {
         let SessionSettings {
             ttl,
             uninitialized_ttl,
+            max,
+            peer_max,
+            peer_uninitialized_max,
             ..
         } = self.inner.settings;
+        let room = SessionRoom {
+            sessions_max: max,
+            peer: &peer.key(),
+            peer_max,
+            peer_uninitialized_max,
+        };
         let life = if record.initialized {
             ttl
         } else {
             uninitialized_ttl
         };
-        let created = self.inner.store.create(id, record, life).await?;
+        let until = self.inner.full_until.load(Ordering::Relaxed);
+        if self.inner.started.elapsed() < Duration::from_millis(until) {
+            return Ok(Created::Full(Full::Sessions));
+        }
+        let created = self.inner.store.create(id, record, life, &room).await?;
+        if created == Created::Full(Full::Sessions) {
+            let until = millis(self.inner.started.elapsed() + FULL_FOR);
+            self.inner.full_until.store(until, Ordering::Relaxed);
+        }
         if created == Created::Created {
             metrics::session_made(record.transport);
             debug!(session = id.tag(), revision = %record.revision, "session made");

@@ -117,6 +117,12 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(session.uninitialized_ttl, |v| read::duration(v, MOMENT..=DAY)),
     setting!(session.lifetime, |v| read::duration_or_zero(v, MOMENT..=YEAR)),
     setting!(session.kept_max, |v| read::count(v, 1..=10_000_000)),
+    setting!(session.max, |v| read::count(v, 1..=100_000_000)),
+    setting!(session.peer_max, |v| read::count(v, 1..=100_000_000)),
+    setting!(session.peer_uninitialized_max, |v| read::count(
+        v,
+        1..=100_000_000
+    )),
     setting!(stream.ttl, |v| read::duration(v, MOMENT..=DAY)),
     setting!(http.body_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
     setting!(http.allowed_origins, read::origins),
@@ -146,6 +152,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(Secret, request_state.secret, read::secret),
     setting!(request_state.ttl, |v| read::duration(v, MOMENT..=MONTH)),
     setting!(notebook.ttl, |v| read::duration(v, MOMENT..=YEAR)),
+    setting!(notebook.peer_max, |v| read::count(v, 1..=100_000_000)),
     setting!(task.ttl, |v| read::duration(v, MOMENT..=YEAR)),
     setting!(task.node_max, |v| read::count(v, 1..=1_000_000)),
     setting!(log.level, read::log_filter),

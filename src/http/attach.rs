@@ -20,7 +20,7 @@ pub(super) async fn attach(
     };
     let attached = shared
         .store
-        .attach(&live.id, stream, &holder, shared.settings.stream.ttl)
+        .attach(&live.id, stream, &holder, shared.settings.session.ttl)
         .await;
     match attached.map_err(Refusal::from)? {
         Attached::Attached { delivered, .. } => Ok(delivered),

@@ -38,7 +38,7 @@ pub(super) async fn initialize(
         TransportKind::Streamable,
         came.principal,
     );
-    let result = match negotiate(shared, params, peer, &mut record).await {
+    let result = match negotiate(shared, params, peer.clone(), &mut record).await {
         Ok(result) => result,
         Err(error) => {
             return Ok(answer::json(
@@ -47,7 +47,7 @@ pub(super) async fn initialize(
             ));
         }
     };
-    let id = shared.sessions.open(&record).await?;
+    let id = shared.sessions.open(&record, &peer).await?;
     note(Era::Legacy, "initialize", Some(&id.tag()));
     let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
     let text = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
@@ -95,6 +95,7 @@ pub(super) async fn negotiate(
 
 /// The caller of `initialize`, who has no session yet.
 fn newcomer(shared: &Shared, peer: Peer, record: &SessionRecord) -> Caller {
+    let notebooks = shared.notebooks(&record.principal, &peer);
     Caller {
         revision: record.revision,
         node: shared.node.clone(),
@@ -104,7 +105,7 @@ fn newcomer(shared: &Shared, peer: Peer, record: &SessionRecord) -> Caller {
         client: Some(Arc::new(record.client_info.clone())),
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
-        notebooks: shared.notebooks(&record.principal),
+        notebooks,
         connection: Connection::default(),
         tasks: shared.tasks(&record.principal),
         announcer: shared.announcer(),

@@ -23,7 +23,7 @@ use super::source::Source;
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
 use crate::causes::causes;
-use crate::cluster::Live;
+use crate::cluster::{Live, SessionError};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
@@ -101,15 +101,20 @@ fn other_method(shared: &Shared, request: &HttpRequest<HttpBody>, allowed: &'sta
 
 /// Opens a session with its stream, or takes up that of a session that is named.
 async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
-    let Came { parts, principal, .. } = came;
+    let Came {
+        parts,
+        principal,
+        peer,
+        ..
+    } = came;
     let (headers, uri) = (&parts.headers, &parts.uri);
     check_accept(headers)?;
     let (live, opened) = match session_id(uri) {
         None => {
-            let id = shared.sessions.open(&newcomer(shared, &principal)).await?;
+            let id = shared.sessions.open(&newcomer(shared, &principal), &peer).await?;
             (find(shared, &id, &principal).await?, Opened::Made)
         }
-        Some(text) => take_up(shared, text, &principal).await?,
+        Some(text) => take_up(shared, text, &principal, &peer).await?,
     };
     note(Era::Legacy, "other", Some(&live.tag));
     let stream = StreamId::sse();
@@ -174,15 +179,25 @@ enum Opened {
 }
 
 /// The session of that name; with `sse.client_keys` it is made if need be.
-async fn take_up(shared: &Shared, text: &str, principal: &Principal) -> Result<(Arc<Live>, Opened), Refusal> {
+async fn take_up(
+    shared: &Shared,
+    text: &str,
+    principal: &Principal,
+    peer: &Peer,
+) -> Result<(Arc<Live>, Opened), Refusal> {
     let id = SessionId::parse(text).ok_or(Refusal::SessionNotFound)?;
     let key = shared.settings.sse.client_keys && text.len() >= CLIENT_KEY_CHARS_MIN;
     match find(shared, &id, principal).await {
         Err(Refusal::SessionNotFound) if key => {
-            let opened = match shared.sessions.open_as(&id, &newcomer(shared, principal)).await? {
+            let opened = match shared
+                .sessions
+                .open_as(&id, &newcomer(shared, principal), peer)
+                .await?
+            {
                 Created::Created => Opened::Made,
                 // It was made just now by another connection, or is not this principal's.
                 Created::Collision => Opened::Found,
+                Created::Full(full) => return Err(SessionError::TooMany(full).into()),
             };
             Ok((find(shared, &id, principal).await?, opened))
         }

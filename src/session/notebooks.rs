@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::peer::Peer;
 use super::record::Principal;
 use super::state::{Home, State, StateError, StateStore};
 
 /// The part of a store that makes and finds notebooks.
 #[async_trait]
 pub trait NotebookStore: StateStore {
-    /// Makes an empty notebook for `principal` that lives `ttl` after its last use.
+    /// Makes an empty notebook for `principal` that lives `ttl` after its last use. It counts for `peer`
+    /// ([`Peer::key`]), which may have `peer_max`: [`StateError::TooManyNotebooks`].
     async fn notebook_open(
         &self,
         handle: &str,
         principal: &Principal,
         ttl: Duration,
+        (peer, peer_max): (&str, usize),
     ) -> Result<(), StateError>;
 
     /// Whose notebook this is; `None` when there is none. If it is `asker`'s, its life is renewed to `ttl`.
@@ -34,6 +37,8 @@ pub trait NotebookStore: StateStore {
 pub struct Notebooks {
     store: Arc<dyn NotebookStore>,
     principal: Principal,
+    peer: Peer,
+    peer_max: usize,
     ttl: Duration,
 }
 
@@ -52,7 +57,19 @@ impl Notebooks {
         Self {
             store,
             principal,
+            peer: Peer::Unknown,
+            peer_max: usize::MAX,
             ttl,
+        }
+    }
+
+    /// The same, of which those that are opened count for `peer`, which may have `peer_max`.
+    #[must_use]
+    pub fn counted(self, peer: Peer, peer_max: usize) -> Self {
+        Self {
+            peer,
+            peer_max,
+            ..self
         }
     }
 
@@ -65,11 +82,16 @@ impl Notebooks {
     /// Makes an empty notebook. The handle it returns is unguessable (UUID v4): who has it can use the notebook.
     ///
     /// # Errors
-    /// [`StateError::Unreachable`].
+    /// [`StateError::TooManyNotebooks`], [`StateError::Unreachable`].
     pub async fn open(&self) -> Result<(String, State), StateError> {
         let handle = uuid::Uuid::new_v4().to_string();
         self.store
-            .notebook_open(&handle, &self.principal, self.ttl)
+            .notebook_open(
+                &handle,
+                &self.principal,
+                self.ttl,
+                (&self.peer.key(), self.peer_max),
+            )
             .await?;
         let state = self.state_of(&handle);
         Ok((handle, state))

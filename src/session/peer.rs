@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use sha2::{Digest as _, Sha256};
+
 use super::record::Principal;
 
 /// How much of an IPv6 address tells one peer from another: a single host chooses the rest as it likes (RFC 4291, section 2.5.4).
@@ -22,6 +24,14 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// A short text that stands for this peer where a store counts what it has: 16 hex digits of a hash, because the name of a
+    /// principal may be long.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let digest = Sha256::digest(self.to_string().as_bytes());
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The peer at this address.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {

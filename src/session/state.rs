@@ -79,6 +79,9 @@ pub enum StateError {
         "it would hold more than {STATE_BYTES_MAX} bytes, which is the most it may: remove something first"
     )]
     TooLarge,
+    /// One more notebook would be too many.
+    #[error("you have as many notebooks as one peer may (notebook.peer_max)")]
+    TooManyNotebooks,
     /// Other writers were always first.
     #[error("other writers were first {UPDATE_ATTEMPTS_MAX} times in a row: try again")]
     Contended,

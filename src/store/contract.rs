@@ -37,8 +37,8 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
-use super::Store;
 use super::streams::{Holder, StreamId};
+use super::{SessionRoom, Store};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
 
@@ -50,6 +50,8 @@ const SHORT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many cases run at once. What a case does within [`SHORT`] must not wait for all the others.
 const CASES: usize = 8;
+/// More than any case wants.
+const ROOM: SessionRoom<'static> = SessionRoom::boundless("peer");
 /// How many write at once where atomicity is tested.
 const WRITERS: usize = 64;
 
@@ -59,7 +61,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 47] = [
+    let cases: [Case; 49] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -94,6 +96,8 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(calls::lets_calls_share_a_standing_stream(store)),
         |store| Box::pin(bounds::bounds_streams(store)),
         |store| Box::pin(bounds::bounds_bytes(store)),
+        |store| Box::pin(bounds::bounds_sessions(store)),
+        |store| Box::pin(bounds::bounds_notebooks(store)),
         |store| Box::pin(calls::notes_cancellations(store)),
         |store| Box::pin(calls::keeps_first_answers(store)),
         |store| Box::pin(claims::lets_one_claim(store)),
@@ -150,7 +154,7 @@ fn holder(name: &str, connection: u64) -> Holder {
 /// A session of [`record`] that lives long.
 async fn session(store: &Arc<dyn Store>) -> SessionId {
     let id = SessionId::generate();
-    let created = store.create(&id, &record(), LONG).await;
+    let created = store.create(&id, &record(), LONG, &ROOM).await;
     assert!(
         matches!(created, Ok(super::Created::Created)),
         "create: a new id must do, but it gave {created:?}"

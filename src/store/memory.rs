@@ -3,6 +3,7 @@
 //! What has expired is invisible at once, and is swept away a little at every write. Nothing is kept across a restart.
 
 mod calls;
+mod crowd;
 mod log;
 mod nodes;
 mod sessions;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use self::crowd::Crowd;
 use self::sessions::Session;
 use self::shelf::Shelf;
 use self::state::{Notebook, Pairs, Secret};
@@ -41,6 +43,7 @@ struct Inner {
     tasks: Shelf<Arc<str>, Pairs>,
     // When each lease ends, or ended: a dead node stays until it is forgotten, or long enough.
     leases: BTreeMap<NodeId, Instant>,
+    crowd: Crowd,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
     secrets_end: Option<Instant>,
@@ -63,6 +66,7 @@ impl Inner {
         self.sessions.tidy(TIDIED_MAX, |session| session.streams.sweep());
         self.notebooks.tidy(TIDIED_MAX, |_| {});
         self.tasks.tidy(TIDIED_MAX, |_| {});
+        self.crowd.tidy(TIDIED_MAX);
     }
 
     /// Sends a message to a node, if it listens.

@@ -5,6 +5,7 @@
 
 mod calls;
 mod connect;
+mod crowd;
 mod keys;
 mod link;
 mod nodes;

@@ -310,7 +310,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes `holder` carry the stream from now on, which lives `ttl` at least. One that is done is only read: nobody carries it. The standalone and the SSE stream are made if need
+    /// Makes `holder` carry the stream from now on, which lives `ttl` at least. One that is done is only read: nobody carries it, and it lives no longer by that. The standalone and the SSE stream are made if need
     /// be, and live as long as the session. The node of whoever carried it until then is rung, unless it is the same node.
     async fn attach(
         &self,

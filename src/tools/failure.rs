@@ -69,6 +69,10 @@ impl From<StateError> for Failure {
                 "The note does not fit: the notebook would hold more bytes than it may. Store less, or forget \
                  something first.",
             ),
+            StateError::TooManyNotebooks => Self::tell(
+                "You have as many notebooks as one client may (notebook.peer_max). Use one that you have, or try again \
+                 when one has expired.",
+            ),
             StateError::Contended => {
                 Self::tell("Others kept changing this note at the same time. Try again.")
             }

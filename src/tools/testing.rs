@@ -105,7 +105,13 @@ impl StateStore for Memory {
 
 #[async_trait]
 impl NotebookStore for Memory {
-    async fn notebook_open(&self, handle: &str, owner: &Principal, _: Duration) -> Result<(), StateError> {
+    async fn notebook_open(
+        &self,
+        handle: &str,
+        owner: &Principal,
+        _: Duration,
+        _: (&str, usize),
+    ) -> Result<(), StateError> {
         let home = Home::Notebook(handle.into());
         self.homes.lock().unwrap().insert(home, BTreeMap::new());
         self.owners

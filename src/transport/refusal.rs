@@ -3,7 +3,7 @@
 use crate::causes::causes;
 use crate::cluster::SessionError;
 use crate::protocol::error::Refusal;
-use crate::store::StoreError;
+use crate::store::{Full, StoreError};
 use crate::telemetry::seldom;
 
 impl From<StoreError> for Refusal {
@@ -34,6 +34,14 @@ impl From<SessionError> for Refusal {
         match error {
             SessionError::NotFound => Self::SessionNotFound,
             SessionError::Full => Self::InvalidParams(error.to_string()),
+            SessionError::TooMany(full) => Self::TooMany(match full {
+                Full::Sessions => "there are as many sessions as there may be (session.max)",
+                Full::OfPeer => "you have as many sessions as one peer may (session.peer_max)",
+                Full::OfPeerUninitialized => {
+                    "you have as many sessions that are not initialized as one peer may \
+                     (session.peer_uninitialized_max)"
+                }
+            }),
             SessionError::Store(cause) => cause.into(),
         }
     }

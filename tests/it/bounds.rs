@@ -1,5 +1,6 @@
 //! What a node spends on its clients is bounded, and nothing is left of those that have gone.
 
+mod crowds;
 mod idle_streams;
 mod leftovers;
 mod redis_memory;

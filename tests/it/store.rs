@@ -93,7 +93,7 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
     };
     let home = Home::Notebook(handle.into());
     let first = store
-        .notebook_open(handle, &principal, Duration::from_secs(60))
+        .notebook_open(handle, &principal, Duration::from_secs(60), ("peer", 1000))
         .await;
     first.expect("the cluster answers");
     let (slot, key) = keys().await;
@@ -111,7 +111,7 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
         // The nodes' gossip may move the slot to and fro for a moment, longer than a command follows it.
         until("MOVED is followed", async || {
             let opened = store
-                .notebook_open(handle, &principal, Duration::from_secs(60))
+                .notebook_open(handle, &principal, Duration::from_secs(60), ("peer", 1000))
                 .await;
             matches!(opened, Ok(()) | Err(StateError::Contended))
         })
@@ -128,7 +128,9 @@ async fn when_a_session_has_ended_no_key_and_no_field_names_it() {
     let store: Arc<dyn Store> = Arc::new(connect(&redis.url()).await);
     contract::rings::leaves_nothing_behind(Arc::clone(&store)).await;
     let keys = redis.cli(&["--scan"]);
-    let (beside, own): (Vec<_>, Vec<_>) = keys.lines().partition(|key| key.contains('{'));
+    // Sets that count are beside all sessions, and name those that are there.
+    let keys_of_one = keys.lines().filter(|key| !key.contains("sessions"));
+    let (beside, own): (Vec<_>, Vec<_>) = keys_of_one.partition(|key| key.contains('{'));
     // One session is still there, with a call in flight.
     let sessions: Vec<_> = own.iter().filter(|key| key.contains("session:")).collect();
     assert_eq!(sessions.len(), 1, "{keys}");
@@ -139,6 +141,9 @@ async fn when_a_session_has_ended_no_key_and_no_field_names_it() {
     let named = redis.cli(&["hkeys", named.expect("a call is in flight")]);
     let id = sessions[0].rsplit_once(':').expect("an id").1;
     assert_eq!(named, format!("{id}/call1"), "{keys}");
+    for set in keys.lines().filter(|key| key.contains("sessions")) {
+        assert_eq!(redis.cli(&["zrange", set, "0", "-1"]), id, "{set}");
+    }
 }
 
 /// The prefix of the only store that wrote into this cluster.

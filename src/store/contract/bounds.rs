@@ -1,4 +1,9 @@
-//! What a store must keep within bounds, for each session.
+//! What a store must keep within bounds: of each session, of each peer, and of all.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the suite's own sessions and streams, by their number"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +11,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::calls::{begin, step};
-use super::{LONG, node, session};
-use crate::store::Store;
+use super::{LONG, SHORT, eventually, node, record, session};
+use crate::session::state::StateError;
+use crate::session::{Principal, SessionId};
 use crate::store::streams::{Appended, Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, StreamId};
+use crate::store::{Change, Changed, Created, Ended, Full, SessionRoom, Store, Touched};
 
 /// When a session has too many streams, the oldest that are done go, a quarter of them, and none that is not.
 ///
@@ -49,6 +56,10 @@ pub async fn bounds_streams(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story: each step needs what those before it have left"
+)]
 pub async fn bounds_bytes(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let part = "x".repeat(usize::try_from(SESSION_BYTES_MAX / 8).expect("2 MiB"));
@@ -102,7 +113,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
     );
     // Streams of calls in flight take all the room, and then each lets its own oldest events go.
     let mut open = vec![one, two];
-    for n in 0..10 {
+    for n in 0..6 {
         let name = begin(&store, &id, &format!("open{n}"), &me).await;
         say(&name, 1).await;
         open.push(name);
@@ -114,9 +125,8 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
         let kept = first(name).await;
         assert!(kept >= Some(1), "stream {n}: the newest event is always kept");
     }
-    let newest = &open[11];
+    let newest = &open[7];
     say(newest, 2).await;
-    say(newest, 3).await;
     assert_eq!(
         first(newest).await,
         Some(1),
@@ -124,10 +134,146 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
     );
     let ended = store.call_end(&id, &open[0], None, &me, LONG).await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: it was begun");
-    say(newest, 4).await;
+    say(newest, 3).await;
     assert_eq!(
         first(&open[0]).await,
         None,
         "call_end: once it is done, it goes first"
+    );
+}
+
+/// F8: there are as many sessions as may be, in all and of one peer. One that ends or expires makes room.
+///
+/// # Panics
+/// When the store breaks the contract.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story: each step needs what those before it have left"
+)]
+pub async fn bounds_sessions(store: Arc<dyn Store>) {
+    let room = |peer: &'static str| SessionRoom {
+        sessions_max: 5,
+        peer,
+        peer_max: 3,
+        peer_uninitialized_max: 2,
+    };
+    let create = async |id: &SessionId, peer, ttl| {
+        let created = store.create(id, &record(), ttl, &room(peer)).await;
+        created.expect("create must work")
+    };
+    let ids: Vec<SessionId> = (0..8).map(|_| SessionId::generate()).collect();
+    assert_eq!(
+        create(&ids[0], "one", LONG).await,
+        Created::Created,
+        "create: there is room"
+    );
+    assert_eq!(
+        create(&ids[1], "one", SHORT).await,
+        Created::Created,
+        "create: there is room"
+    );
+    let full = create(&ids[2], "one", LONG).await;
+    assert_eq!(
+        full,
+        Created::Full(Full::OfPeerUninitialized),
+        "create: two are not initialized"
+    );
+    let left = store.load(&ids[2], None).await.expect("load must work");
+    assert_eq!(
+        left, None,
+        "create: nothing is left of one for which there is no room"
+    );
+    let known = create(&ids[0], "one", LONG).await;
+    assert_eq!(
+        known,
+        Created::Collision,
+        "create: one that is there is no more than it was"
+    );
+    let changed = store.change(&ids[0], &Change::Initialized, LONG).await;
+    assert_eq!(
+        changed.expect("change must work"),
+        Changed::Changed(vec![]),
+        "change: it is there"
+    );
+    assert_eq!(
+        create(&ids[2], "one", LONG).await,
+        Created::Created,
+        "change: one is initialized now"
+    );
+    let full = create(&ids[3], "one", LONG).await;
+    assert_eq!(full, Created::Full(Full::OfPeer), "create: the peer has three");
+    for id in &ids[3..5] {
+        assert_eq!(
+            create(id, "two", LONG).await,
+            Created::Created,
+            "create: another peer has room"
+        );
+    }
+    let full = create(&ids[5], "three", LONG).await;
+    assert_eq!(
+        full,
+        Created::Full(Full::Sessions),
+        "create: there are five in all"
+    );
+    let touched = store.touch(&ids[0], 1, LONG).await.expect("touch must work");
+    assert_eq!(touched, Touched::Touched, "touch: it is there");
+    eventually("a session that expires must make room", async || {
+        create(&ids[5], "three", LONG).await == Created::Created
+    })
+    .await;
+    let full = create(&ids[6], "three", LONG).await;
+    assert_eq!(
+        full,
+        Created::Full(Full::Sessions),
+        "create: there are five again"
+    );
+    let ended = store.end(&ids[0]).await.expect("end must work");
+    assert_eq!(ended, Ended::Ended(vec![]), "end: it is there");
+    let again = create(&ids[6], "one", LONG).await;
+    assert_eq!(again, Created::Created, "end: one that ends must make room");
+}
+
+/// F8: one peer has as many notebooks as it may. One that expires makes room, and one that is used counts on.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn bounds_notebooks(store: Arc<dyn Store>) {
+    let owner = Principal("alice".into());
+    let open = async |handle: &str, peer| {
+        let opened = store.notebook_open(handle, &owner, SHORT, (peer, 2)).await;
+        match opened {
+            Ok(()) => true,
+            Err(StateError::TooManyNotebooks) => false,
+            Err(error) => unreachable!("notebook_open must work: {error}"),
+        }
+    };
+    assert!(
+        open("used", "one").await && open("idle", "one").await,
+        "notebook_open: there is room"
+    );
+    assert!(!open("third", "one").await, "notebook_open: the peer has two");
+    let left = store.notebook_owner("third", &owner, SHORT).await;
+    let left = left.expect("notebook_owner must work");
+    assert_eq!(
+        left, None,
+        "notebook_open: nothing is left of one for which there is no room"
+    );
+    assert!(open("other", "two").await, "notebook_open: another peer has room");
+    let use_it = async || {
+        let found = store.notebook_owner("used", &owner, SHORT).await;
+        assert_eq!(
+            found.expect("notebook_owner must work"),
+            Some(owner.clone()),
+            "it is used"
+        );
+    };
+    eventually("a notebook that expires must make room", async || {
+        use_it().await;
+        open("third", "one").await
+    })
+    .await;
+    assert!(
+        !open("fourth", "one").await,
+        "notebook_owner: one that is used counts on"
     );
 }

@@ -124,14 +124,19 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         (1, 2, true),
         "read: the stream has ended"
     );
-    let attached = store.attach(&id, &name, &holder("b", 1), LONG).await;
+    is_only_read(&store, &id, &name).await;
+}
+
+/// The stream of a call that has ended: whoever resumes may read it, and nobody carries it.
+async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
+    let attached = store.attach(id, name, &holder("b", 1), LONG).await;
     let attached = attached.expect("attach must work");
     let expected = Attached::Attached {
         previous: None,
         delivered: 0,
     };
     assert_eq!(attached, expected, "attach: whoever resumes may read it");
-    let carried = store.holder(&id, &name).await.expect("holder must work");
+    let carried = store.holder(id, name).await.expect("holder must work");
     assert_eq!(
         carried, None,
         "call_end, attach: one that is done is carried by nobody"

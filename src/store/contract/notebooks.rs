@@ -32,7 +32,7 @@ pub async fn knows_owners(store: Arc<dyn Store>) {
             "find: {stranger:?} must not find a notebook of {owner:?}"
         );
         let taken = store
-            .notebook_open(&handle, &Principal(stranger.into()), LONG)
+            .notebook_open(&handle, &Principal(stranger.into()), LONG, ("peer", 1000))
             .await;
         assert!(
             taken.is_err(),
@@ -60,7 +60,7 @@ pub async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
     let names = ["read", "written", "listed", "found", "idle", "asked"];
     for name in names {
         store
-            .notebook_open(name, &owner, SHORT)
+            .notebook_open(name, &owner, SHORT, ("peer", 1000))
             .await
             .expect("notebook_open must work");
     }

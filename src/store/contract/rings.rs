@@ -8,7 +8,7 @@ use tokio::sync::broadcast::Receiver;
 
 use super::calls::{answers, begin, call, step};
 use super::nodes::{lease, next};
-use super::{LONG, SHORT, eventually, holder, node, record, session, stream};
+use super::{LONG, ROOM, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::streams::{Answered, Appended, Attached, Begun, Read, StreamId, Topic};
 use crate::store::{Created, Ended, Heard, Store};
@@ -198,7 +198,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     assert_eq!(ended, Ended::Ended(vec![]), "end: the session is there");
     nothing_streams(&store, &id).await;
     let created = store
-        .create(&id, &record(), LONG)
+        .create(&id, &record(), LONG, &ROOM)
         .await
         .expect("create must work");
     assert_eq!(created, Created::Created, "create: the id is free");
@@ -229,7 +229,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
 pub async fn begins_empty(store: Arc<dyn Store>) {
     let (id, me) = (SessionId::generate(), node("me"));
     let created = store
-        .create(&id, &record(), SHORT)
+        .create(&id, &record(), SHORT, &ROOM)
         .await
         .expect("create must work");
     assert_eq!(created, Created::Created, "create: a new id must do");
@@ -240,7 +240,7 @@ pub async fn begins_empty(store: Arc<dyn Store>) {
     .await;
     nothing_streams(&store, &id).await;
     let created = store
-        .create(&id, &record(), LONG)
+        .create(&id, &record(), LONG, &ROOM)
         .await
         .expect("create must work");
     assert_eq!(created, Created::Created, "create: the id is free");

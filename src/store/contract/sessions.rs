@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{LONG, SHORT, WRITERS, eventually, node, record, session};
+use super::{LONG, ROOM, SHORT, WRITERS, eventually, node, record, session};
 use crate::session::state::{Expected, Home, StateError};
 use crate::session::{LogLevel, SessionId};
 use crate::store::{Change, Changed, Created, Ended, Store, Touched};
@@ -25,7 +25,10 @@ pub async fn reads_back_what_was_written(store: Arc<dyn Store>) {
     bare.subscriptions.clear();
     for written in [full, bare] {
         let id = SessionId::generate();
-        let created = store.create(&id, &written, LONG).await.expect("create must work");
+        let created = store
+            .create(&id, &written, LONG, &ROOM)
+            .await
+            .expect("create must work");
         assert_eq!(created, Created::Created, "create: a new id must do");
         let read = store.load(&id, None).await.expect("load must work");
         assert_eq!(
@@ -44,7 +47,10 @@ pub async fn refuses_an_id_that_is_taken(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let mut other = record();
     other.principal = crate::session::Principal("thief".into());
-    let created = store.create(&id, &other, LONG).await.expect("create must work");
+    let created = store
+        .create(&id, &other, LONG, &ROOM)
+        .await
+        .expect("create must work");
     assert_eq!(
         created,
         Created::Collision,
@@ -66,7 +72,10 @@ pub async fn lets_one_of_many_creators_win(store: Arc<dyn Store>) {
         creators.spawn(async move {
             let mut mine = record();
             mine.node_id = node(&format!("creator-{n}"));
-            let created = store.create(&id, &mine, LONG).await.expect("create must work");
+            let created = store
+                .create(&id, &mine, LONG, &ROOM)
+                .await
+                .expect("create must work");
             (created == Created::Created).then_some(mine.node_id)
         });
     }
@@ -88,7 +97,7 @@ pub async fn lets_one_of_many_creators_win(store: Arc<dyn Store>) {
 pub async fn forgets_what_has_expired(store: Arc<dyn Store>) {
     let id = SessionId::generate();
     let created = store
-        .create(&id, &record(), SHORT)
+        .create(&id, &record(), SHORT, &ROOM)
         .await
         .expect("create must work");
     assert_eq!(created, Created::Created, "create: a new id must do");
@@ -104,7 +113,7 @@ pub async fn forgets_what_has_expired(store: Arc<dyn Store>) {
     let touched = store.touch(&id, 1, LONG).await.expect("touch must work");
     assert_eq!(touched, Touched::Gone, "touch: an expired session must stay gone");
     let created = store
-        .create(&id, &record(), LONG)
+        .create(&id, &record(), LONG, &ROOM)
         .await
         .expect("create must work");
     assert_eq!(
@@ -122,7 +131,7 @@ pub async fn renews_lives(store: Arc<dyn Store>) {
     let [touched, changed, read] = [(); 3].map(|()| SessionId::generate());
     for id in [&touched, &changed, &read] {
         let created = store
-            .create(id, &record(), SHORT)
+            .create(id, &record(), SHORT, &ROOM)
             .await
             .expect("create must work");
         assert_eq!(created, Created::Created, "create: a new id must do");
@@ -183,7 +192,7 @@ pub async fn brings_nothing_back(store: Arc<dyn Store>) {
     nothing_is_there(&store, &id).await;
 
     let created = store
-        .create(&id, &record(), LONG)
+        .create(&id, &record(), LONG, &ROOM)
         .await
         .expect("create must work");
     assert_eq!(
@@ -256,7 +265,7 @@ pub async fn lists(store: Arc<dyn Store>) {
         ids.insert(session(&store).await.as_str().to_owned());
     }
     store
-        .notebook_open("not-a-session", &record().principal, LONG)
+        .notebook_open("not-a-session", &record().principal, LONG, ("peer", 1000))
         .await
         .expect("notebook_open must work");
     let listed = store.list(1000).await.expect("list must work");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{LONG, SHORT, WRITERS, eventually, holder, node, record, session, stream};
+use super::{LONG, ROOM, SHORT, WRITERS, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::streams::{
     Appended, Attached, Event, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
@@ -210,7 +210,7 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
 pub async fn keeps_standing_streams(store: Arc<dyn Store>) {
     let [left, touched] = [SessionId::generate(), SessionId::generate()];
     for id in [&left, &touched] {
-        let created = store.create(id, &record(), SHORT).await;
+        let created = store.create(id, &record(), SHORT, &ROOM).await;
         assert!(matches!(created, Ok(Created::Created)), "create: {created:?}");
         assert_eq!(append(&store, id, "x").await, 1, "append: the first event");
     }

@@ -1,6 +1,7 @@
 //! Sessions in memory.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,11 +11,15 @@ use super::calls::Streams;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{NodeId, SessionId, SessionRecord};
-use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
+use crate::store::{
+    Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
+};
 
 #[derive(Debug)]
 pub(super) struct Session {
     record: SessionRecord,
+    /// Whom it counts for.
+    peer: Arc<str>,
     holders: BTreeSet<NodeId>,
     pub(super) pairs: Pairs,
     pub(super) streams: Streams,
@@ -27,18 +32,23 @@ impl SessionStore for MemoryStore {
         id: &SessionId,
         record: &SessionRecord,
         ttl: Duration,
+        room: &SessionRoom<'_>,
     ) -> Result<Created, StoreError> {
-        let sessions = &mut self.lock().sessions;
-        if sessions.get(id).is_some() {
+        let mut inner = self.lock();
+        if inner.sessions.get(id).is_some() {
             return Ok(Created::Collision);
+        }
+        if let Some(full) = inner.crowd.enter(id, ttl, record.initialized, room) {
+            return Ok(Created::Full(full));
         }
         let session = Session {
             record: record.clone(),
+            peer: room.peer.into(),
             holders: BTreeSet::new(),
             pairs: Pairs::default(),
             streams: Streams::default(),
         };
-        sessions.put(id.clone(), session, ttl);
+        inner.sessions.put(id.clone(), session, ttl);
         Ok(Created::Created)
     }
 
@@ -58,14 +68,15 @@ impl SessionStore for MemoryStore {
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
-        match self.lock().sessions.renew(id, ttl) {
-            Some(session) => {
-                session.record.last_activity_ms = now_ms;
-                session.streams.keep(ttl);
-                Ok(Touched::Touched)
-            }
-            None => Ok(Touched::Gone),
-        }
+        let mut inner = self.lock();
+        let Some(session) = inner.sessions.renew(id, ttl) else {
+            return Ok(Touched::Gone);
+        };
+        session.record.last_activity_ms = now_ms;
+        session.streams.keep(ttl);
+        let peer = Arc::clone(&session.peer);
+        inner.crowd.stays(id, &peer, ttl);
+        Ok(Touched::Touched)
     }
 
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError> {
@@ -97,9 +108,14 @@ impl SessionStore for MemoryStore {
             }
         }
         let holders = session.holders.iter().cloned().collect();
+        let peer = Arc::clone(&session.peer);
         if !ttl.is_zero() {
             session.streams.keep(ttl);
             inner.sessions.renew(id, ttl);
+            inner.crowd.stays(id, &peer, ttl);
+        }
+        if *change == Change::Initialized {
+            inner.crowd.settles(id, &peer);
         }
         inner.ring_carriers(id, carriers);
         Ok(Changed::Changed(holders))
@@ -110,6 +126,7 @@ impl SessionStore for MemoryStore {
         let Some(mut session) = inner.sessions.take(id) else {
             return Ok(Ended::Gone);
         };
+        inner.crowd.leaves(id, &session.peer);
         inner.ring_carriers(id, session.streams.carriers());
         Ok(Ended::Ended(session.holders.into_iter().collect()))
     }

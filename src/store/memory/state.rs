@@ -1,6 +1,7 @@
 //! Handlers' state, notebooks and tasks in memory, and the shared secrets' shape.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,8 @@ use crate::session::tasks::TaskStore;
 #[derive(Debug)]
 pub(super) struct Notebook {
     principal: Principal,
+    /// Whom it counts for.
+    peer: Arc<str>,
     ttl: Duration,
     pairs: Pairs,
 }
@@ -113,17 +116,26 @@ impl NotebookStore for MemoryStore {
         handle: &str,
         principal: &Principal,
         ttl: Duration,
+        (peer, peer_max): (&str, usize),
     ) -> Result<(), StateError> {
-        let notebooks = &mut self.lock().notebooks;
-        if notebooks.get(&handle.into()).is_some() {
+        let mut inner = self.lock();
+        let handle: Arc<str> = handle.into();
+        if inner.notebooks.get(&handle).is_some() {
             return Err(StateError::Contended);
+        }
+        if let Some(has) = inner.crowd.of(peer, ttl) {
+            if has.notebooks.len() >= peer_max {
+                return Err(StateError::TooManyNotebooks);
+            }
+            has.notebooks.keep(&handle, ttl);
         }
         let notebook = Notebook {
             principal: principal.clone(),
+            peer: peer.into(),
             ttl,
             pairs: Pairs::default(),
         };
-        notebooks.put(handle.into(), notebook, ttl);
+        inner.notebooks.put(handle, notebook, ttl);
         Ok(())
     }
 
@@ -142,6 +154,10 @@ impl NotebookStore for MemoryStore {
             && let Some(notebook) = inner.notebooks.renew(&handle, ttl)
         {
             notebook.ttl = ttl;
+            let peer = Arc::clone(&notebook.peer);
+            if let Some(has) = inner.crowd.of(&peer, ttl) {
+                has.notebooks.keep(&handle, ttl);
+            }
         }
         Ok(owner)
     }

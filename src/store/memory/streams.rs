@@ -141,10 +141,13 @@ impl StreamStore for MemoryStore {
         let Some(log) = streams.log_or_make(stream, ttl) else {
             return Ok(Attached::NoStream);
         };
-        log.keep(ttl);
+        // One that is done is only read.
         let previous = match log.done {
             true => None,
-            false => log.holder.replace(holder.clone()),
+            false => {
+                log.keep(ttl);
+                log.holder.replace(holder.clone())
+            }
         };
         let delivered = log.delivered();
         inner.ring_holder(previous.as_ref(), &holder.node, session, stream);

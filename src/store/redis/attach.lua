@@ -14,11 +14,11 @@ elseif redis.call('EXISTS', log) == 0 then
   return {'none'}
 end
 local previous = redis.call('HGET', session, 'attach:' .. stream)
--- Nothing comes any longer on one that is done: nobody need be rung, and nothing would take the note off again.
+-- One that is done is only read: nothing comes for which its reader must be found, and its life is not renewed.
 if redis.call('HEXISTS', log, 'done') == 0 then
   redis.call('HSET', session, 'attach:' .. stream, holder)
+  keep(log, ttl)
 end
-keep(log, ttl)
 keep(calls, ttl)
 ring(previous, node, ARGV[8], ARGV[9])
 return {'attached', redis.call('HGET', log, 'delivered'), previous or ''}

@@ -1,7 +1,7 @@
 -- Ends a session with everything that belongs to it, and rings those that carry its streams. Before it stands log.lua.
 -- ARGV: what the channel of a node starts with; what the ring of a stream starts with.
--- Returns `ended` and the fields that stand for holders; or `gone`.
-local answer = {'ended'}
+-- Returns `ended`, whom the session counted for and the fields that stand for holders; or `gone`.
+local answer = {'ended', redis.call('HGET', session, 'peer') or ''}
 for _, field in ipairs(redis.call('HKEYS', session)) do
   if string.sub(field, 1, 5) == 'held:' then
     answer[#answer + 1] = field

@@ -100,6 +100,30 @@ impl Keys {
         format!("{}secret", self.prefix)
     }
 
+    /// The set of all sessions.
+    pub(super) fn sessions(&self) -> String {
+        format!("{}sessions", self.prefix)
+    }
+
+    /// The sessions of a peer, in the slot of the set of all.
+    pub(super) fn peer_sessions(&self, peer: &str) -> String {
+        self.beside_sessions("peer-sessions", peer)
+    }
+
+    /// Those of a peer whose client has not said that it is initialized, in the same slot.
+    pub(super) fn peer_newcomers(&self, peer: &str) -> String {
+        self.beside_sessions("peer-newcomers", peer)
+    }
+
+    fn beside_sessions(&self, kind: &str, peer: &str) -> String {
+        format!("{prefix}{kind}:{{{prefix}sessions}}:{peer}", prefix = self.prefix)
+    }
+
+    /// The notebooks of a peer.
+    pub(super) fn peer_notebooks(&self, peer: &str) -> String {
+        format!("{}peer-notebooks:{peer}", self.prefix)
+    }
+
     /// A glob that matches every session's key. The prefix is taken literally.
     pub(super) fn session_glob(&self) -> String {
         let mut glob = String::with_capacity(self.prefix.len() + 9);
@@ -132,6 +156,8 @@ pub(super) fn held(node: &NodeId) -> String {
     format!("held:{node}")
 }
 
+/// The field of a session, or a notebook, that says whom it counts for.
+pub(super) const PEER: &str = "peer";
 /// The field of a session that says what it was told of changes.
 pub(super) const SEEN: &str = "seen";
 
@@ -225,6 +251,10 @@ mod tests {
             let own = slot(&keys.session(&id));
             for sibling in [keys.events(&id, "7f"), keys.events_start(&id), keys.calls(&id)] {
                 assert_eq!(slot(&sibling), own, "{sibling}");
+            }
+            let all = slot(&keys.sessions());
+            for sibling in [keys.peer_sessions("7f"), keys.peer_newcomers("7f")] {
+                assert_eq!(slot(&sibling), all, "{sibling}");
             }
         }
     }

@@ -13,7 +13,9 @@ use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{NodeId, SessionId, SessionRecord};
 use crate::store::streams::{StreamId, stream_bell_start};
-use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
+use crate::store::{
+    Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
+};
 
 /// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
 const SCAN_COUNT: &str = "500";
@@ -25,18 +27,29 @@ impl SessionStore for RedisStore {
         id: &SessionId,
         record: &SessionRecord,
         ttl: Duration,
+        room: &SessionRoom<'_>,
     ) -> Result<Created, StoreError> {
         let mut args = vec![millis(ttl).into()];
         args.extend(record::write(record).map_err(|error| StoreError::Corrupt(error.to_string()))?);
+        args.extend([keys::PEER.into(), room.peer.into()]);
         let keys = self.whole(id);
-        let made: u64 = self
-            .script("session_create", &self.scripts.session_create, &keys.each(), args)
-            .await?;
-        Ok(if made == 1 {
-            Created::Created
-        } else {
-            Created::Collision
-        })
+        let keys = keys.each();
+        // At the same time, so that a session takes no longer to open: one for which there was no room is ended again.
+        let (made, full) = tokio::join!(
+            self.script::<u64>("session_create", &self.scripts.session_create, &keys, args),
+            self.measured(
+                "session_enter",
+                self.enter_session(id, ttl, record.initialized, room)
+            ),
+        );
+        match (made? == 1, full?) {
+            (true, None) => Ok(Created::Created),
+            (true, Some(full)) => {
+                drop(self.end(id).await?);
+                Ok(Created::Full(full))
+            }
+            (false, _) => Ok(Created::Collision),
+        }
     }
 
     async fn load(
@@ -62,14 +75,14 @@ impl SessionStore for RedisStore {
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
         let args = vec![millis(ttl).into(), now_ms.to_string().into()];
         let keys = self.living_with(id);
-        let touched: u64 = self
+        let touched: Vec<String> = self
             .script("session_touch", &self.scripts.touch, &keys.each(), args)
             .await?;
-        Ok(if touched == 1 {
-            Touched::Touched
-        } else {
-            Touched::Gone
-        })
+        let Some(peer) = touched.first() else {
+            return Ok(Touched::Gone);
+        };
+        self.session_stays(id, peer, ttl).await;
+        Ok(Touched::Touched)
     }
 
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError> {
@@ -95,10 +108,15 @@ impl SessionStore for RedisStore {
         let answer: Vec<String> = self
             .script("session_change", &self.scripts.change, &keys.each(), args)
             .await?;
-        match answer.split_first() {
-            Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
-            Some((word, _)) if word == "full" => Ok(Changed::Full),
-            Some((word, _)) if word == "gone" => Ok(Changed::Gone),
+        match answer.as_slice() {
+            [word, peer, held @ ..] if word == "changed" => {
+                if *change == Change::Initialized && !peer.is_empty() {
+                    tokio::join!(self.session_stays(id, peer, ttl), self.leave_newcomers(id, peer));
+                }
+                Ok(Changed::Changed(holders(held)))
+            }
+            [word] if word == "full" => Ok(Changed::Full),
+            [word] if word == "gone" => Ok(Changed::Gone),
             _ => Err(unexpected("change", &answer)),
         }
     }
@@ -109,9 +127,14 @@ impl SessionStore for RedisStore {
         let answer: Vec<String> = self
             .script("session_end", &self.scripts.end, &keys.each(), args)
             .await?;
-        match answer.split_first() {
-            Some((word, held)) if word == "ended" => Ok(Ended::Ended(holders(held))),
-            Some((word, _)) if word == "gone" => Ok(Ended::Gone),
+        match answer.as_slice() {
+            [word, peer, held @ ..] if word == "ended" => {
+                if !peer.is_empty() {
+                    self.leave_sessions(id, peer).await;
+                }
+                Ok(Ended::Ended(holders(held)))
+            }
+            [word] if word == "gone" => Ok(Ended::Gone),
             _ => Err(unexpected("end", &answer)),
         }
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use fred::types::Value;
 
-use super::{RedisStore, keys, millis};
+use super::crowd::most;
+use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::Principal;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::{
@@ -39,6 +40,11 @@ impl RedisStore {
         } else {
             Err(StateError::Contended)
         }
+    }
+
+    async fn remove(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
+        let remove = self.link.send("DEL", on_slot_of(key), vec![key.into()]);
+        self.measured(operation, remove).await.map(drop)
     }
 
     /// The key of a home, and what the fields of its state start with.
@@ -139,10 +145,27 @@ impl NotebookStore for RedisStore {
         handle: &str,
         principal: &Principal,
         ttl: Duration,
+        (peer, peer_max): (&str, usize),
     ) -> Result<(), StateError> {
-        let fields = [("principal", principal.as_str()), ("ttl", &millis(ttl))];
-        self.open_home("notebook_open", &self.keys.notebook(handle), ttl, &fields)
-            .await
+        let life = millis(ttl);
+        let fields = [
+            ("principal", principal.as_str()),
+            ("ttl", &life),
+            (keys::PEER, peer),
+        ];
+        let (key, set) = (self.keys.notebook(handle), [self.keys.peer_notebooks(peer)]);
+        let args = vec![handle.into(), life.as_str().into(), most(peer_max)];
+        // At the same time: one for which there was no room is taken away again.
+        let (opened, full) = tokio::join!(
+            self.open_home("notebook_open", &key, ttl, &fields),
+            self.measured("notebook_enter", self.enter(&set, args)),
+        );
+        opened?;
+        if full? == 0 {
+            return Ok(());
+        }
+        self.remove("notebook_remove", &key).await?;
+        Err(StateError::TooManyNotebooks)
     }
 
     async fn notebook_owner(
@@ -153,10 +176,16 @@ impl NotebookStore for RedisStore {
     ) -> Result<Option<Principal>, StateError> {
         let key = self.keys.notebook(handle);
         let args = vec![millis(ttl).into(), asker.as_str().into()];
-        let owner: Option<String> = self
+        let found: Vec<String> = self
             .script("notebook_owner", &self.scripts.owner, &[&key], args)
             .await?;
-        Ok(owner.map(|owner| Principal(owner.into())))
+        let [owner, peer] = found.as_slice() else {
+            return Ok(None);
+        };
+        if !peer.is_empty() {
+            self.stay(&[self.keys.peer_notebooks(peer)], handle, ttl).await;
+        }
+        Ok(Some(Principal(owner.as_str().into())))
     }
 }
 

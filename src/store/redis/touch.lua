@@ -1,9 +1,10 @@
 -- Renews a session's life.
 -- KEYS: the session, then what must live as long as it does.
 -- ARGV: its life in milliseconds; the time of this activity.
--- Returns 1, or 0 when there is no such session: a late touch must not bring one back.
+-- Returns whom the session counts for in a list, or an empty list when there is no such session: a late touch must not bring
+-- one back.
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  return 0
+  return {}
 end
 redis.call('HSET', KEYS[1], 'lastActivity', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -12,4 +13,4 @@ for i = 2, #KEYS do
     redis.call('PEXPIRE', KEYS[i], ARGV[1])
   end
 end
-return 1
+return {redis.call('HGET', KEYS[1], 'peer') or ''}

@@ -73,7 +73,7 @@ async fn a_password_and_a_database_in_the_url_are_used() {
     store.notebook_open_for_test().await;
     let keyspace = redis.cli(&["-a", PASSWORD, "--no-auth-warning", "info", "keyspace"]);
     assert!(
-        keyspace.contains("db3:keys=1") && !keyspace.contains("db0"),
+        keyspace.contains("db3:keys=2") && !keyspace.contains("db0"),
         "{keyspace}"
     );
     let url = format!("redis://:{ESCAPED}@127.0.0.1:{}/99", redis.port());
@@ -81,16 +81,18 @@ async fn a_password_and_a_database_in_the_url_are_used() {
     assert!(error.is_settings(), "{error}");
 }
 
-trait OneKey {
+trait OpenOne {
     async fn notebook_open_for_test(&self);
 }
 
-impl OneKey for RedisStore {
+impl OpenOne for RedisStore {
     async fn notebook_open_for_test(&self) {
         use anynode::session::Principal;
         use anynode::session::notebooks::NotebookStore;
         let principal = Principal::anonymous();
-        let opened = self.notebook_open("n", &principal, Duration::from_secs(60)).await;
+        let opened = self
+            .notebook_open("n", &principal, Duration::from_secs(60), ("peer", 1000))
+            .await;
         opened.expect("Redis answers");
     }
 }
@@ -183,7 +185,8 @@ async fn a_unix_socket_will_do() {
     let url = format!("redis+unix://{}?db=1", redis.path("redis.sock").display());
     let store = connect(&url).await;
     store.notebook_open_for_test().await;
-    assert!(redis.cli(&["info", "keyspace"]).contains("db1:keys=1"));
+    // The notebook, and how many its peer has.
+    assert!(redis.cli(&["info", "keyspace"]).contains("db1:keys=2"));
     let report = store.report().await.expect("Redis answers");
     assert_eq!(report.eviction_policy.as_deref(), Some("noeviction"));
     assert_eq!(report.topology, "centralized");

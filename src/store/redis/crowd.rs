@@ -1,0 +1,95 @@
+//! How many sessions and notebooks there are, in all and of one peer: sets beside them, in slots of their own.
+//!
+//! They are bounds and no truth: a session that is not in its sets, because Redis has lost them, lives on, and is entered again
+//! when it is touched. What the sets say too much ends by itself.
+
+use std::time::Duration;
+
+use fred::error::Error as FredError;
+use fred::types::Value;
+use tracing::debug;
+
+use super::{RedisStore, millis};
+use crate::session::SessionId;
+use crate::store::{Full, SessionRoom};
+
+impl RedisStore {
+    /// Enters a session in its sets; says which is full, if one is.
+    pub(super) async fn enter_session(
+        &self,
+        id: &SessionId,
+        ttl: Duration,
+        initialized: bool,
+        room: &SessionRoom<'_>,
+    ) -> Result<Option<Full>, FredError> {
+        let keys = &self.keys;
+        let mut sets = vec![keys.sessions(), keys.peer_sessions(room.peer)];
+        let mut args = vec![id.as_str().into(), millis(ttl).into()];
+        args.extend([room.sessions_max, room.peer_max].map(most));
+        if !initialized {
+            sets.push(keys.peer_newcomers(room.peer));
+            args.push(most(room.peer_uninitialized_max));
+        }
+        Ok(match self.enter(&sets, args).await? {
+            0 => None,
+            1 => Some(Full::Sessions),
+            2 => Some(Full::OfPeer),
+            _ => Some(Full::OfPeerUninitialized),
+        })
+    }
+
+    /// Enters a member in sets that lie in one slot; says which is full, counted from 1, or 0.
+    pub(super) async fn enter(&self, sets: &[String], args: Vec<Value>) -> Result<u64, FredError> {
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        self.scripts.enter.run(&self.link, &sets, args).await?.convert()
+    }
+
+    /// Lets a session live on in its sets.
+    pub(super) async fn session_stays(&self, id: &SessionId, peer: &str, ttl: Duration) {
+        if !peer.is_empty() {
+            let sets = [self.keys.sessions(), self.keys.peer_sessions(peer)];
+            self.stay(&sets, id.as_str(), ttl).await;
+        }
+    }
+
+    /// Lets a member live on in sets that lie in one slot.
+    pub(super) async fn stay(&self, sets: &[String], member: &str, ttl: Duration) {
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let args = vec![member.into(), millis(ttl).into()];
+        if let Err(error) = self.scripts.stay.run(&self.link, &sets, args).await {
+            debug!(%error, "what lives on could not be counted: it is when it is used again");
+        }
+    }
+
+    /// Takes a session off the set of those that are not initialized.
+    pub(super) async fn leave_newcomers(&self, id: &SessionId, peer: &str) {
+        self.leave(&[self.keys.peer_newcomers(peer)], id.as_str()).await;
+    }
+
+    /// Takes a session off all its sets.
+    pub(super) async fn leave_sessions(&self, id: &SessionId, peer: &str) {
+        let keys = &self.keys;
+        let sets = [
+            keys.sessions(),
+            keys.peer_sessions(peer),
+            keys.peer_newcomers(peer),
+        ];
+        self.leave(&sets, id.as_str()).await;
+    }
+
+    async fn leave(&self, sets: &[String], member: &str) {
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        if let Err(error) = self
+            .scripts
+            .leave
+            .run(&self.link, &sets, vec![member.into()])
+            .await
+        {
+            debug!(%error, "what has ended is counted until its life would have");
+        }
+    }
+}
+
+pub(super) fn most(count: usize) -> Value {
+    count.to_string().into()
+}

@@ -1,0 +1,27 @@
+-- Enters a member in sets that are bounded, unless one of them is full.
+-- KEYS: the sets: members by when they end.
+-- ARGV: the member; its life in milliseconds; and for each set, how many there may be in it.
+-- Returns 0 when it was entered; else the place of the set that is full.
+local life = tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A number turned to text by Lua loses digits beyond the fourteenth: %.0f keeps them.
+for _, key in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now))
+end
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  -- It is there, and is counted as it is.
+  return 0
+end
+for i, key in ipairs(KEYS) do
+  if redis.call('ZCARD', key) >= tonumber(ARGV[2 + i]) then
+    return i
+  end
+end
+for _, key in ipairs(KEYS) do
+  redis.call('ZADD', key, string.format('%.0f', now + life), ARGV[1])
+  if redis.call('PTTL', key) < life then
+    redis.call('PEXPIRE', key, ARGV[2])
+  end
+end
+return 0
