@@ -31,9 +31,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Sessions;
-use crate::cluster::pulse::Pulse;
 use crate::cluster::secrets::RequestStateKeys;
+use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
@@ -76,8 +75,8 @@ pub struct Shared {
     pub sessions: Sessions,
     /// The store.
     pub store: Arc<dyn Store>,
-    /// Whether the store answers.
-    pub pulse: Arc<Pulse>,
+    /// This node among the others, and how the store does.
+    pub membership: Arc<Membership>,
     /// The keys that seal `requestState`.
     pub keys: Arc<RequestStateKeys>,
     /// Where calls and streams are found, here or on any node.
@@ -112,6 +111,12 @@ impl Shared {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// The time by the store's clock, in unix milliseconds: what other nodes may compare with theirs.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.membership.clock().now_ms()
     }
 
     /// Notes that a client's request has come.
@@ -160,7 +165,8 @@ impl Shared {
     /// What seals `requestState` now.
     #[must_use]
     pub fn request_state(&self) -> RequestState {
-        RequestState::new(self.keys.codec(), self.settings.request_state.ttl)
+        let clock = self.membership.clock().clone();
+        RequestState::new(self.keys.codec(), clock, self.settings.request_state.ttl)
     }
 
     /// The part of the store that keeps handlers' state.

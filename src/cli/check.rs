@@ -130,6 +130,15 @@ impl Findings {
             warnings
                 .push("the clocks of this machine and of the store differ: is NTP running on both?".into());
         }
+        let prefixes = &self.report.other_prefixes;
+        if !prefixes.is_empty() {
+            let all: Vec<_> = prefixes.iter().map(|prefix| format!("{prefix:?}")).collect();
+            warnings.push(format!(
+                "other nodes use this store with store.prefix {}: they and this one answer 404 for each other's sessions; give \
+                 all nodes of one service the same",
+                all.join(", ")
+            ));
+        }
         warnings
     }
 
@@ -198,6 +207,7 @@ mod tests {
                 version: Some("7.4.0".into()),
                 eviction_policy: Some(policy.into()),
                 clock_ms: Some(0),
+                other_prefixes: vec![],
                 topology: "cluster",
             },
             round_trip: Duration::from_micros(1234),
@@ -237,6 +247,15 @@ mod tests {
         let json = findings("allkeys-lru", 0).to_json(&[]);
         assert_eq!(json["store"]["evictionPolicy"], "allkeys-lru");
         assert_eq!(json["warnings"].as_array().map(Vec::len), Some(1));
+    }
+
+    /// M14: Nodes with another `store.prefix` on the same Redis are warned of.
+    #[test]
+    fn nodes_of_another_prefix_are_warned_of() {
+        let mut findings = findings("noeviction", 0);
+        findings.report.other_prefixes = vec![String::new(), "b:".into()];
+        let warnings = findings.warnings().concat();
+        assert!(warnings.contains(r#"store.prefix "", "b:""#), "{warnings}");
     }
 
     #[test]

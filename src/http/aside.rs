@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, legacy};
-use crate::cluster::{Live, unix_ms};
+use crate::cluster::Live;
 use crate::config::ReplyForm;
 use crate::session::{Connection, Peer, Reach, SessionPeer};
 use crate::store::streams::{CallRecord, StreamId};
@@ -56,7 +56,7 @@ pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
         node: shared.node.clone(),
         request: String::new(),
         method: "outside".to_owned(),
-        started_ms: unix_ms(),
+        started_ms: shared.now_ms(),
         body: None,
         cancelled: false,
     };

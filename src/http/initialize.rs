@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 use super::mcp::{Came, SESSION_HEADER, note, permit};
 use super::{Shared, answer};
 use crate::causes::causes;
-use crate::cluster::unix_ms;
 use crate::config::ReplyForm;
 use crate::protocol::classify::check_client_size;
 use crate::protocol::era::{Era, Revision};
@@ -118,7 +117,7 @@ pub(super) fn new_record(
     transport: TransportKind,
     principal: Principal,
 ) -> SessionRecord {
-    let now_ms = unix_ms();
+    let now_ms = shared.now_ms();
     SessionRecord {
         revision: introduction.revision,
         transport,

@@ -16,7 +16,7 @@ use super::aside::{ToClient, beside_reply, outside};
 use super::mcp::{Came, SESSION_HEADER, note, permit, reply_times, version_header};
 use super::noted::Noted;
 use super::{Shared, answer, body};
-use crate::cluster::{Live, unix_ms};
+use crate::cluster::{Live, SessionError};
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
 use crate::protocol::era::{Era, Revision};
@@ -163,9 +163,35 @@ pub(super) async fn response(
 
 /// `DELETE`: ends the session everywhere, for good.
 pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal> {
-    let live = session(shared, came).await?;
+    let live = match session(shared, came).await {
+        Ok(live) => live,
+        // It may be there, of a version that this node cannot read: to end it, nobody need.
+        Err(refusal @ (Refusal::NewerVersion | Refusal::SessionNotFound)) => {
+            let id = named_session(came)?;
+            note(Era::Legacy, "DELETE", Some(&id.tag()));
+            return match shared.sessions.end_unread(&id, &came.principal).await {
+                Err(SessionError::NotFound) => Err(refusal),
+                ended => Ok(ended?),
+            };
+        }
+        Err(refusal) => return Err(refusal),
+    };
     note(Era::Legacy, "DELETE", Some(&live.tag));
     Ok(shared.sessions.end(&live.id).await?)
+}
+
+/// The id of the session that a request names.
+fn named_session(came: &Came) -> Result<SessionId, Refusal> {
+    let value = came
+        .parts
+        .headers
+        .get(&SESSION_HEADER)
+        .ok_or(Refusal::NoSession)?;
+    value
+        .to_str()
+        .ok()
+        .and_then(SessionId::parse)
+        .ok_or(Refusal::SessionNotFound)
 }
 
 /// The session that a request names.
@@ -173,16 +199,7 @@ pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, R
     if version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
         return Err(Refusal::UnknownVersionHeader);
     }
-    let value = came
-        .parts
-        .headers
-        .get(&SESSION_HEADER)
-        .ok_or(Refusal::NoSession)?;
-    let id = value
-        .to_str()
-        .ok()
-        .and_then(SessionId::parse)
-        .ok_or(Refusal::SessionNotFound)?;
+    let id = named_session(came)?;
     let live = shared.sessions.find(&id, &came.principal).await?;
     of_transport(live, TransportKind::Streamable)
 }
@@ -230,9 +247,9 @@ impl Run {
 
     /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
     /// the first may be there already.
-    pub(super) fn again(name: StreamId, cancel: CancellationToken) -> Self {
+    pub(super) fn again(name: StreamId, cancel: CancellationToken, now_ms: u64) -> Self {
         Self {
-            first_request: unix_ms(),
+            first_request: now_ms,
             ..Self::first(name, Peer::Unknown, cancel)
         }
     }

@@ -42,8 +42,6 @@ const CLIENT_KEY_CHARS_MIN: usize = 32;
 const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is back.
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long after an outage of the store nobody is thought dead: as long as recovery waits.
-const LEASES_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
     let span = span(&shared);
@@ -298,7 +296,7 @@ async fn why_lost(shared: &Shared, live: &Live) -> Result<Option<&'static str>, 
     }
     let living = shared.store.living(std::slice::from_ref(&holder.node)).await?;
     // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
-    let gone = living.is_empty() && shared.pulse.steady_for() >= LEASES_BACK_WITHIN;
+    let gone = living.is_empty() && shared.membership.can_judge();
     Ok(gone.then_some("the node that carried it is gone"))
 }
 

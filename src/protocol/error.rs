@@ -83,6 +83,12 @@ pub enum Refusal {
     /// The store answers, and refuses: it is full, say.
     #[error("{0}: try again in {RETRY_AFTER_SECONDS} s")]
     StoreRefused(&'static str),
+    /// What the request is about was written by a newer version of the server.
+    #[error(
+        "this session belongs to a newer version of the server than this node runs: try again in \
+         {RETRY_AFTER_SECONDS} s, another node will take it"
+    )]
+    NewerVersion,
     /// This node is shutting down.
     #[error("this node is shutting down: send the request again, another node will take it")]
     ShuttingDown,
@@ -150,7 +156,7 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidParams(_) => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::StoreUnreachable | Self::StoreRefused(_) | Self::ShuttingDown => {
+            Self::StoreUnreachable | Self::StoreRefused(_) | Self::NewerVersion | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -182,6 +188,7 @@ impl Refusal {
             | Self::TooMany(_)
             | Self::StoreUnreachable
             | Self::StoreRefused(_)
+            | Self::NewerVersion
             | Self::ShuttingDown
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
@@ -209,6 +216,7 @@ impl Refusal {
             Self::TooMany(_) => "too_many",
             Self::StoreUnreachable => "store_unreachable",
             Self::StoreRefused(_) => "store_refused",
+            Self::NewerVersion => "newer_version",
             Self::ShuttingDown => "shutting_down",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
@@ -224,9 +232,11 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TooMany(_) | Self::StoreUnreachable | Self::StoreRefused(_) | Self::ShuttingDown => {
-                Some(RETRY_AFTER_SECONDS)
-            }
+            Self::TooMany(_)
+            | Self::StoreUnreachable
+            | Self::StoreRefused(_)
+            | Self::NewerVersion
+            | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }

@@ -20,6 +20,7 @@
 pub mod calls;
 pub mod changes;
 pub mod claims;
+pub mod lives;
 pub mod nodes;
 pub mod notebooks;
 pub mod retries;
@@ -58,7 +59,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 46] = [
+    let cases: [Case; 48] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -96,6 +97,8 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(calls::keeps_first_answers(store)),
         |store| Box::pin(claims::lets_one_claim(store)),
         |store| Box::pin(claims::silences_the_former_node(store)),
+        |store| Box::pin(lives::keeps_a_lease_to_one_life(store)),
+        |store| Box::pin(lives::knows_a_call_of_a_former_life(store)),
         |store| Box::pin(retries::appends_each_step_once(store)),
         |store| Box::pin(retries::begins_no_call_that_was_claimed(store)),
         |store| Box::pin(retries::keeps_mail_until_it_is_taken(store)),

@@ -22,7 +22,7 @@ use self::shelf::Shelf;
 use self::state::{Notebook, Pairs, Secret};
 use super::streams::Topic;
 use super::{Heard, Store, StoreError, StoreReport};
-use crate::session::{NodeId, SessionId};
+use crate::session::{Clock, Life, NodeId, SessionId};
 
 /// The store of a node that runs alone. Clones share what they keep.
 #[derive(Debug, Clone, Default)]
@@ -35,19 +35,35 @@ struct Inner {
     sessions: Shelf<SessionId, Session>,
     notebooks: Shelf<Arc<str>, Notebook>,
     tasks: Shelf<Arc<str>, Pairs>,
-    // When each lease ends, or ended: a dead node stays until it is forgotten, or long enough.
-    leases: BTreeMap<NodeId, Instant>,
+    // A dead node stays until it is forgotten, or long enough.
+    leases: BTreeMap<NodeId, HeldLease>,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
     secrets_end: Option<Instant>,
     listeners: BTreeMap<NodeId, broadcast::Sender<Heard>>,
     changes: BTreeMap<Topic, u64>,
     changes_end: Option<Instant>,
+    clock: Clock,
+}
+
+/// A lease: whose it is, and when it ends or ended.
+#[derive(Debug)]
+struct HeldLease {
+    life: Life,
+    address: String,
+    ends: Instant,
 }
 
 impl Inner {
     fn lease_lives(&self, node: &NodeId) -> bool {
-        self.leases.get(node).is_some_and(|end| *end > Instant::now())
+        self.leases
+            .get(node)
+            .is_some_and(|lease| lease.ends > Instant::now())
+    }
+
+    /// In which life a node acts.
+    fn life_of(&self, node: &NodeId) -> Option<Life> {
+        self.leases.get(node).map(|lease| lease.life.clone())
     }
 
     fn counts_changes(&self) -> bool {

@@ -26,7 +26,7 @@ use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::tasks::{Place, RunTasks};
 use crate::session::{
-    Announcer, Caller, Connection, NodeId, Notebooks, Peer, Principal, Reach, RequestState, Session,
+    Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, Reach, RequestState, Session,
     SessionId, SessionPeer, State, StateError, Tasks,
 };
 
@@ -204,6 +204,7 @@ impl Client {
             announcer: Announcer::new(Arc::new(Unheard)),
             request_state: RequestState::new(
                 Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),
+                Clock::of_this_machine(),
                 Duration::from_secs(60),
             ),
         };

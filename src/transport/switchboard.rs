@@ -213,7 +213,7 @@ impl Ears for Switchboard {
             Bell::Topic { topic } => self.listeners.spread.changed(topic),
             Bell::Task { task } => self.tasks.heard(&task),
             // Sessions take care of these.
-            Bell::Session { .. } | Bell::Acknowledged { .. } => {}
+            Bell::Session { .. } | Bell::Acknowledged { .. } | Bell::Left { .. } => {}
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use crate::causes::causes;
+use crate::cluster::Membership;
 use crate::cluster::ring::Bell;
 use crate::session::state::{Home, StateStore};
 use crate::session::tasks::{Place, RunTasks, disown};
@@ -20,7 +21,7 @@ use crate::supervisor::Supervisor;
 /// The tasks of this node.
 #[derive(Debug)]
 pub struct TaskBoard {
-    node: NodeId,
+    membership: Arc<Membership>,
     store: Arc<dyn Store>,
     permits: Arc<Semaphore>,
     supervisor: Supervisor,
@@ -46,9 +47,14 @@ impl Drop for Entered {
 impl TaskBoard {
     /// A board without tasks, for `tasks_max` at once.
     #[must_use]
-    pub fn new(node: NodeId, store: Arc<dyn Store>, tasks_max: usize, supervisor: Supervisor) -> Self {
+    pub fn new(
+        membership: Arc<Membership>,
+        store: Arc<dyn Store>,
+        tasks_max: usize,
+        supervisor: Supervisor,
+    ) -> Self {
         Self {
-            node,
+            membership,
             store,
             permits: Arc::new(Semaphore::new(tasks_max)),
             supervisor,
@@ -62,7 +68,7 @@ impl TaskBoard {
         if let Some(changed) = lock(&self.running).get(id) {
             return changed.notify_one();
         }
-        let (state, node) = (self.state(id), self.node.clone());
+        let (state, node) = (self.state(id), self.node().clone());
         self.supervisor.spawn("disown-task", async move {
             if let Err(error) = disown(&state, &node).await {
                 debug!(error = %causes(&error), "could not look at a task that this node was rung for");
@@ -81,7 +87,7 @@ impl TaskBoard {
 #[async_trait]
 impl RunTasks for TaskBoard {
     fn node(&self) -> &NodeId {
-        &self.node
+        self.membership.node()
     }
 
     async fn open(&self, id: &str, ttl: Duration) -> Result<State, StateError> {
@@ -118,7 +124,7 @@ impl RunTasks for TaskBoard {
     }
 
     async fn ring(&self, node: &NodeId, id: &str) {
-        if *node == self.node {
+        if node == self.node() {
             return self.heard(id);
         }
         let bell = Bell::Task { task: id.to_owned() };
@@ -132,7 +138,7 @@ impl RunTasks for TaskBoard {
 
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
         let living = self.store.living(std::slice::from_ref(node)).await?;
-        Ok(!living.is_empty())
+        Ok(!living.is_empty() || !self.membership.can_judge())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::broadcast::Receiver;
 
 use super::calls::{answers, begin, call, step};
-use super::nodes::{lease, next};
+use super::nodes::{lease, next, renew};
 use super::{LONG, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::streams::{Answered, Appended, Attached, Begun, Read, StreamId, Topic};
@@ -102,10 +102,7 @@ pub async fn knows_who_died(store: Arc<dyn Store>) {
     let [brief, ended, alive] = ["brief", "ended", "alive"].map(node);
     let dead = async || -> BTreeSet<_> { store.dead().await.expect("dead must work").into_iter().collect() };
     for (node, life) in [(&brief, SHORT), (&ended, LONG), (&alive, LONG)] {
-        store
-            .lease_renew(&lease(node), life)
-            .await
-            .expect("lease_renew must work");
+        renew(&store, &lease(node), life).await;
     }
     store.lease_end(&ended).await.expect("lease_end must work");
     store
@@ -117,10 +114,7 @@ pub async fn knows_who_died(store: Arc<dyn Store>) {
         dead().await == BTreeSet::from([brief.clone(), ended.clone()])
     })
     .await;
-    store
-        .lease_renew(&lease(&brief), LONG)
-        .await
-        .expect("lease_renew must work");
+    renew(&store, &lease(&brief), LONG).await;
     for node in [&brief, &ended, &node("never")] {
         store.forget(node).await.expect("forget must work");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::log::{Log, after};
-use crate::session::NodeId;
+use crate::session::{Life, NodeId};
 use crate::store::streams::{
     ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, Inbox,
     SESSION_STREAMS_MAX, Step, StreamId,
@@ -15,11 +15,19 @@ use crate::store::streams::{
 #[derive(Debug)]
 struct Call {
     record: CallRecord,
+    // In which life its node runs it.
+    life: Option<Life>,
     answered: HashSet<u64>,
     waiting: Vec<(u64, String)>,
     claimed: bool,
     // The last event of the last run: the run, which of its events that is, and its number in the stream.
     wrote: Option<(String, u64, u64)>,
+}
+
+impl Call {
+    fn is_of(&self, node: &NodeId, life: Option<&Life>) -> bool {
+        self.record.node == *node && self.life.as_ref() == life
+    }
 }
 
 /// What a session keeps over time. It ends with the session.
@@ -74,9 +82,15 @@ impl Streams {
         }
     }
 
-    pub(super) fn begin(&mut self, call: &CallRecord, holder: Option<&Holder>, ttl: Duration) -> Begun {
+    pub(super) fn begin(
+        &mut self,
+        call: &CallRecord,
+        life: Option<Life>,
+        holder: Option<&Holder>,
+        ttl: Duration,
+    ) -> Begun {
         if let Some(known) = self.calls.get(&call.name) {
-            return match known.record.node == call.node {
+            return match known.is_of(&call.node, life.as_ref()) {
                 true => Begun::Begun,
                 false => Begun::Gone,
             };
@@ -98,6 +112,7 @@ impl Streams {
             call.name.clone(),
             Call {
                 record: call.clone(),
+                life,
                 answered: HashSet::new(),
                 waiting: Vec::new(),
                 claimed: false,
@@ -107,9 +122,9 @@ impl Streams {
         Begun::Begun
     }
 
-    /// Whether this call is in flight, and `node`'s.
-    pub(super) fn runs(&self, node: &NodeId, call: &StreamId) -> bool {
-        self.calls.get(call).is_some_and(|call| call.record.node == *node)
+    /// Whether this call is in flight, and `node`'s in that life.
+    pub(super) fn runs(&self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> bool {
+        self.calls.get(call).is_some_and(|call| call.is_of(node, life))
     }
 
     /// Takes a call off, and says to which stream it wrote.
@@ -136,8 +151,14 @@ impl Streams {
         Some(call.record.node.clone())
     }
 
-    pub(super) fn inbox(&mut self, call: &StreamId, by: &NodeId, ttl: Duration) -> Inbox {
-        let Some(call) = self.calls.get(call).filter(|call| call.record.node == *by) else {
+    pub(super) fn inbox(
+        &mut self,
+        call: &StreamId,
+        by: &NodeId,
+        life: Option<&Life>,
+        ttl: Duration,
+    ) -> Inbox {
+        let Some(call) = self.calls.get(call).filter(|call| call.is_of(by, life)) else {
             return Inbox::Gone;
         };
         let mail = Inbox::Mail {
@@ -195,12 +216,19 @@ impl Streams {
             .map(|(name, _)| name)
     }
 
-    pub(super) fn claim(&mut self, call: &StreamId, from: &NodeId, to: &NodeId) -> Option<CallRecord> {
+    pub(super) fn claim(
+        &mut self,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+        life: Option<Life>,
+    ) -> Option<CallRecord> {
         let call = self.calls.get_mut(call)?;
         if call.record.node != *from {
             return None;
         }
         call.record.node = to.clone();
+        call.life = life;
         call.claimed = true;
         Some(call.record.clone())
     }

@@ -9,7 +9,7 @@ use super::MemoryStore;
 use super::calls::Streams;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::session::{NodeId, Principal, SessionId, SessionRecord};
 use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
 #[derive(Debug)]
@@ -55,6 +55,14 @@ impl SessionStore for MemoryStore {
             session.holders.insert(node.clone());
         }
         Ok(Some(session.record.clone()))
+    }
+
+    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
+        let inner = self.lock();
+        Ok(inner
+            .sessions
+            .get(id)
+            .map(|session| session.record.principal.clone()))
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {

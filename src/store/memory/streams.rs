@@ -41,8 +41,9 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let mut inner = self.lock();
+        let life = inner.life_of(&call.node);
         let streams = inner.streams(session);
-        Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, holder, ttl)))
+        Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, life, holder, ttl)))
     }
 
     async fn append(
@@ -55,9 +56,9 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let left = inner.sessions.left(session);
+        let (left, life) = (inner.sessions.left(session), inner.life_of(by));
         let streams = inner.streams(session).filter(|streams| match step {
-            Some(step) => streams.runs(by, step.call),
+            Some(step) => streams.runs(by, life.as_ref(), step.call),
             None => stream.stands(),
         });
         let Some(streams) = streams else {
@@ -90,7 +91,9 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let streams = inner.streams(session).filter(|streams| streams.runs(by, call));
+        let life = inner.life_of(by);
+        let runs = |streams: &&mut Streams| streams.runs(by, life.as_ref(), call);
+        let streams = inner.streams(session).filter(runs);
         let Some(streams) = streams else {
             return Ok(Appended::Gone);
         };
@@ -193,8 +196,9 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Inbox, StoreError> {
         let mut inner = self.lock();
+        let life = inner.life_of(by);
         let streams = inner.streams(session);
-        Ok(streams.map_or(Inbox::Gone, |streams| streams.inbox(call, by, ttl)))
+        Ok(streams.map_or(Inbox::Gone, |streams| streams.inbox(call, by, life.as_ref(), ttl)))
     }
 
     async fn answers_taken(
@@ -238,9 +242,10 @@ impl StreamStore for MemoryStore {
         to: &NodeId,
     ) -> Result<Option<CallRecord>, StoreError> {
         let mut inner = self.lock();
+        let life = inner.life_of(to);
         Ok(inner
             .streams(session)
-            .and_then(|streams| streams.claim(call, from, to)))
+            .and_then(|streams| streams.claim(call, from, to, life)))
     }
 
     async fn dead(&self) -> Result<Vec<NodeId>, StoreError> {

@@ -2,14 +2,18 @@
 -- ARGV: the call; its life in milliseconds; its record; the request's id; its stream; who carries that from now on, or an
 -- empty text; the most streams; the request's text, if another node may run it again.
 -- Returns `begun`; or `cancelled` when the client has cancelled the request already; or `gone`, also when another node has
--- claimed the call since an earlier try, or it has ended.
+-- claimed the call since an earlier try, or it has ended; or `other` when another life of the node has claimed it.
 local call, ttl, record, request, stream, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', session) == 0 then
   return 'gone'
 end
 local known = record_of(call)
 if known then
-  return known.node == cjson.decode(record).node and 'begun' or 'gone'
+  local new = cjson.decode(record)
+  if is_of(known, new.node .. '/' .. new.life) then
+    return 'begun'
+  end
+  return known.node == new.node and 'other' or 'gone'
 end
 if redis.call('HEXISTS', calls, 'ended:' .. call) == 1 or redis.call('HEXISTS', log, 'done') == 1 then
   return 'gone'

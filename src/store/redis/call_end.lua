@@ -1,12 +1,13 @@
 -- Takes a call off, ends its stream if it has one of its own, and rings whoever carries it. Before it stands log.lua.
--- ARGV: the call; its log's life in milliseconds; the node that ends it; the most events and bytes; what the channel of a
+-- ARGV: the call; its log's life in milliseconds; the node that ends it and its life; the most events and bytes; what the channel of a
 -- node starts with; what the ring
 -- starts with; the last event, if there is one.
--- Returns `at`, the number of the newest event and who carries the stream; or `gone`.
+-- Returns `at`, the number of the newest event and who carries the stream; or `gone`, and the node
+-- that has the call, if there is one.
 local call, ttl, by = ARGV[1], ARGV[2], ARGV[3]
 local record = redis.call('EXISTS', session) == 1 and record_of(call)
-if not record or record.node ~= by then
-  return {'gone'}
+if not record or not is_of(record, by) then
+  return {'gone', record and record.node or ''}
 end
 
 for number in string.gmatch(redis.call('HGET', calls, 'waiting:' .. call) or '', '%d+') do

@@ -19,10 +19,18 @@ use crate::store::streams::{
     stream_bell_start,
 };
 
+/// The version of a call's record. A node that finds a higher one leaves the call to nodes that know it.
+const VERSION: u32 = 1;
+
 /// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
 #[derive(Serialize, Deserialize)]
 struct Written {
+    #[serde(default = "unnumbered")]
+    v: u32,
     node: String,
+    /// In which life the node runs it.
+    #[serde(default)]
+    life: String,
     stream: String,
     method: String,
     started: u64,
@@ -33,9 +41,23 @@ struct Written {
     claimed: bool,
 }
 
-fn write(call: &CallRecord, node: &NodeId, claimed: bool) -> Result<String, StoreError> {
+/// The version of records that do not say theirs.
+const fn unnumbered() -> u32 {
+    VERSION
+}
+
+/// What any version of a record says.
+#[derive(Deserialize)]
+struct Numbered {
+    #[serde(default = "unnumbered")]
+    v: u32,
+}
+
+fn write(call: &CallRecord, node: &NodeId, life: String, claimed: bool) -> Result<String, StoreError> {
     let written = Written {
+        v: VERSION,
         node: node.as_str().into(),
+        life,
         stream: call.stream.as_str().into(),
         method: call.method.clone(),
         started: call.started_ms,
@@ -53,7 +75,12 @@ fn read(
     stop: Option<&str>,
 ) -> Result<CallRecord, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("a call's record: {what}"));
-    let written: Written = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
+    let unreadable = |error: serde_json::Error| corrupt(&error.to_string());
+    let Numbered { v } = serde_json::from_str(text).map_err(unreadable)?;
+    if v > VERSION {
+        return Err(StoreError::Newer("a call"));
+    }
+    let written: Written = serde_json::from_str(text).map_err(unreadable)?;
     Ok(CallRecord {
         name: name.clone(),
         stream: StreamId::parse(&written.stream).ok_or_else(|| corrupt("stream"))?,
@@ -75,7 +102,7 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let (record, holder) = (
-            write(call, &call.node, false)?,
+            write(call, &call.node, self.life_of(&call.node), false)?,
             holder.map_or_else(String::new, keys::holder),
         );
         let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
@@ -103,6 +130,8 @@ impl RedisStore {
             "begun" => return Ok(Begun::Begun),
             "cancelled" => Begun::Cancelled,
             "gone" => Begun::Gone,
+            // It is rightly named among the calls of that node.
+            "other" => return Ok(Begun::Gone),
             _ => return Err(unexpected("call_begin", &[begun])),
         };
         self.strike(&call.node, session, &call.name).await;
@@ -119,22 +148,22 @@ impl RedisStore {
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell_start(session));
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
-        let args = [
-            call.as_str(),
-            &life,
-            by.as_str(),
-            &events,
-            &bytes,
-            &channel,
-            &bell,
-        ];
+        let acting = self.acting(by);
+        let args = [call.as_str(), &life, &acting, &events, &bytes, &channel, &bell];
         let args = args.into_iter().chain(data).map(Value::from).collect();
         let keys = self.log_keys(session, call);
         let answer: Vec<String> = self
             .script("call_end", &self.scripts.call_end, &keys.each(), args)
             .await?;
-        // Whatever came of it, the call is not `by`'s any longer.
-        self.strike(by, session, call).await;
+        // Whatever came of it, the call is not `by`'s any longer; but it may be that of another life of the node.
+        match answer.as_slice() {
+            [gone, node] if gone == "gone" && node == by.as_str() => return Ok(Appended::Gone),
+            [gone, _] if gone == "gone" => {
+                self.strike(by, session, call).await;
+                return Ok(Appended::Gone);
+            }
+            _ => self.strike(by, session, call).await,
+        }
         super::streams::appended("call_end", &answer)
     }
 
@@ -178,7 +207,9 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<Inbox, StoreError> {
         let keys = self.log_keys(session, call);
-        let args = [call.as_str(), by.as_str(), &millis(ttl)].map(Value::from).into();
+        let args = [call.as_str(), &self.acting(by), &millis(ttl)]
+            .map(Value::from)
+            .into();
         let read: Vec<String> = self
             .script("inbox", &self.scripts.inbox, &keys.each(), args)
             .await?;
@@ -267,12 +298,19 @@ impl RedisStore {
         let read = text
             .as_deref()
             .map(|text| read(call, text, body, stop.as_deref()));
-        let read = read.transpose()?;
+        let read = match read.transpose() {
+            Err(error @ StoreError::Corrupt(_)) => {
+                // Nobody can answer it: nobody need come upon it again.
+                self.strike(from, session, call).await;
+                return Err(error);
+            }
+            read => read?,
+        };
         let (Some(text), Some(mut record)) = (text, read.filter(|record| record.node == *from)) else {
             self.strike(from, session, call).await;
             return Ok(None);
         };
-        let claimed = write(&record, to, true)?;
+        let claimed = write(&record, to, self.life_of(to), true)?;
         self.enroll(to, session, call, Duration::ZERO).await?;
         let keys = self.call_keys(session);
         let args = [call.as_str(), &text, &claimed].map(Value::from).into();

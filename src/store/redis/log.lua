@@ -94,10 +94,10 @@ local function append(data, most_events, most_bytes)
   return head
 end
 
--- Rings the node of a holder, unless it is `by`.
+-- Rings the node of a holder, unless it is `by`: a node, or a node and its life.
 local function ring(holder, by, channel, bell)
   local node = holder and string.match(holder, '^[^/]*')
-  if node and node ~= by then
+  if node and node ~= string.match(by, '^[^/]*') then
     redis.call('PUBLISH', channel .. node, bell)
   end
 end
@@ -106,4 +106,9 @@ end
 local function record_of(call)
   local record = redis.call('HGET', calls, call)
   return record and cjson.decode(record)
+end
+
+-- Whether a call is one of `by`, a node and its life: what another life of the node runs is not.
+local function is_of(record, by)
+  return record.node .. '/' .. (record.life or '') == by
 end

@@ -8,10 +8,11 @@ use fred::error::{Error as FredError, ErrorKind};
 use fred::types::Value;
 use fred::types::config::Server;
 use futures::future::join_all;
+use tracing::warn;
 
 use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::session::{NodeId, Principal, SessionId, SessionRecord};
 use crate::store::streams::StreamId;
 use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
@@ -49,14 +50,38 @@ impl SessionStore for RedisStore {
         let work = async {
             let answer = match holder {
                 Some(node) => {
-                    let args = [keys::held(node).into()].into_iter().chain(fields).collect();
+                    let held = [keys::held(node).into(), self.life_of(node).into()];
+                    let args = held.into_iter().chain(fields).collect();
                     self.scripts.load.run(&self.link, &[&key], args).await?
                 }
                 None => self.read_fields(&key, fields).await?,
             };
             answer.convert()
         };
-        record::read(self.measured("session_load", work).await?)
+        match record::read(self.measured("session_load", work).await?) {
+            // Nobody can use it, so it counts as ended.
+            Err(StoreError::Corrupt(why)) => {
+                if self.unreadable.is_first(&key) {
+                    warn!(
+                        session = id.tag(),
+                        why, "a session's record cannot be read: it counts as ended"
+                    );
+                }
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
+        let key = self.keys.session(id);
+        let args = vec![key.as_str().into(), "v".into(), "principal".into()];
+        let work = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
+        let read: (Option<String>, Option<String>) = self.measured("session_principal", work).await?;
+        Ok(match read {
+            (None, None) => None,
+            (_, principal) => Some(Principal(principal.unwrap_or_default().into())),
+        })
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {

@@ -37,12 +37,13 @@ impl StreamStore for RedisStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
+        let by = self.acting(by);
         let events = STREAM_EVENTS_MAX.to_string();
         let (bytes, streams) = (STREAM_BYTES_MAX.to_string(), SESSION_STREAMS_MAX.to_string());
         let args = [
             stream.as_str(),
             &life,
-            by.as_str(),
+            &by,
             data,
             kind(stream),
             &events,
