@@ -7,6 +7,7 @@ pub mod carrier;
 pub mod handler;
 pub mod hub;
 pub mod logged;
+pub mod loss;
 pub mod notify;
 pub mod peer;
 mod refusal;

@@ -21,6 +21,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::seldom;
 
 mod lookup;
+mod states;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
@@ -364,7 +365,10 @@ impl Inner {
             }
             Changed::Full => Err(SessionError::Full),
             Changed::Gone => {
-                self.note_gone(&live.id);
+                if let Some(slot) = self.registry.existing(&live.id) {
+                    slot.note_gone();
+                    self.retire_gone(&live.id, &slot).await;
+                }
                 Err(SessionError::NotFound)
             }
         }

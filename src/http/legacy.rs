@@ -50,8 +50,7 @@ pub(super) async fn request(
     let mut run = Run::first(noted.name.clone(), came.peer, cancel.clone());
     let log = match shared.settings.call.reply {
         ReplyForm::Json => {
-            let record = noted.record(shared, Some(StreamId::standalone()));
-            run.out = Some(beside_reply(shared, &live, record));
+            run.out = Some(beside_reply(shared, &live, &noted));
             None
         }
         ReplyForm::Auto | ReplyForm::Sse => {
@@ -70,7 +69,7 @@ pub(super) async fn request(
         Some(log) => flight.logged(log),
         None => flight,
     };
-    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+    answer::reply(flight.reply(reply_times(shared)).await)
 }
 
 /// A batch of 2025-03-26: each message stands alone, the responses come together.
@@ -98,10 +97,7 @@ pub(super) async fn batch(
                         let noted = Noted::of(Bytes::new(), &request, None);
                         let name = noted.name.clone();
                         let out = match form {
-                            ReplyForm::Json => {
-                                let record = noted.record(shared, Some(StreamId::standalone()));
-                                beside_reply(shared, &live, record)
-                            }
+                            ReplyForm::Json => beside_reply(shared, &live, &noted),
                             ReplyForm::Auto | ReplyForm::Sse => out.clone(),
                         };
                         let run = Run::first(name, came.peer.clone(), cancel.child_token()).to(out);
@@ -124,12 +120,16 @@ pub(super) async fn batch(
         }
     }
     drop(out);
+    if running.is_empty() {
+        // Notifications and responses only (2025-03-26, Transports, "Sending Messages to the Server").
+        return Ok(answer::empty(StatusCode::ACCEPTED));
+    }
     let running = RunningCall {
         call: Box::pin(join(running)),
         messages: Some(messages),
     };
     let flight = Flight::new(running, cancel, true, shared.work.clone());
-    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+    answer::reply(flight.reply(reply_times(shared)).await)
 }
 
 /// A notification. Outside a session only modern clients send any, and none that this server needs.
@@ -308,7 +308,7 @@ pub(super) async fn notice(
                     "notifications/cancelled needs params.requestId",
                 ))?;
             let request = parse_id(cancelled.request_id)?;
-            return Ok(shared.board.cancel(live, &request).await?);
+            return shared.board.cancel(live, &request).await;
         }
         "notifications/initialized" if !live.record.initialized => {
             shared.sessions.change(live, &Change::Initialized).await?;
@@ -351,7 +351,7 @@ pub(super) async fn give_answer(
         tracing::debug!(session = live.tag, "a client's error names no request");
         return Ok(());
     };
-    Ok(shared.board.answer(live, &id, response.outcome).await?)
+    shared.board.answer(live, &id, response.outcome).await
 }
 
 /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
@@ -404,7 +404,7 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
 }
 
 pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: Peer, connection: Connection) -> Caller {
-    let state = State::new(shared.states(), Home::Session(live.id.clone()));
+    let state = State::new(shared.sessions.states(), Home::Session(live.id.clone()));
     let who = live.who();
     let reach = Arc::new(ToClient {
         shared: Arc::clone(shared),

@@ -86,7 +86,7 @@ pub(super) async fn request(
     let flight = Flight::new(running, cancel, false, shared.work.clone()).of_kind(kind);
     let reply = flight.reply(times).await;
     let lasts = kind == StreamKind::Listen && matches!(reply, Reply::Stream(_));
-    let response = answer::reply(reply);
+    let response = answer::reply(reply)?;
     Ok(if lasts {
         answer::lasting(response)
     } else {

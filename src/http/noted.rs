@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rmcp::model::RequestId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -24,6 +25,8 @@ pub(super) struct Noted {
     tool: Option<String>,
     body: Bytes,
     started_ms: u64,
+    /// When that was.
+    pub(super) began: Instant,
 }
 
 impl Noted {
@@ -40,6 +43,7 @@ impl Noted {
             tool,
             body,
             started_ms: unix_ms(),
+            began: Instant::now(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Noted {
             body: self.body,
         };
         Log {
+            began: self.began,
             replay: Some(replay),
             ..log_of(shared, live, record)
         }
@@ -79,6 +84,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         board: Arc::clone(&shared.board),
         live: Arc::clone(live),
         record,
+        began: Instant::now(),
         replay: None,
         ttl: shared.settings.session.ttl,
         patience: shared.settings.store.outage_grace,

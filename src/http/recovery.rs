@@ -211,7 +211,8 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
             data: lost(record),
         };
         let last = record.stream == record.name;
-        shared.board.hub.offer(session, &record.stream, event, last);
+        let (hub, connection) = (&shared.board.hub, holder.connection);
+        hub.offer(session, &record.stream, connection, event, last);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
-use super::attach::{attach, check_resumable, oldest_undelivered};
+use super::attach::{attach, check_resumable};
 use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
 use super::noted::Noted;
 use super::source::Source;
@@ -29,7 +29,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
-use crate::store::streams::{Appended, Begun, StreamId};
+use crate::store::streams::{Appended, Begun, StreamId, stream_bell};
 use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
@@ -121,16 +121,7 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     if let Some(after) = resumed {
         check_resumable(shared, &live, &stream, after).await?;
     }
-    let connection = shared.board.hub.number();
-    let delivered = attach(shared, &live, &stream, connection).await?;
-    let carried = shared
-        .board
-        .hub
-        .carry(Arc::clone(&live), stream.clone(), connection);
-    let after = match resumed {
-        Some(after) => after,
-        None => oldest_undelivered(shared, &live, &stream, delivered).await?,
-    };
+    let (carried, delivered) = attach(shared, &live, &stream).await?;
     // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
     let tell = match opened {
         Opened::Found => Tell::Changes,
@@ -140,14 +131,12 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
         debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
     }
     let terms = Terms {
-        node: shared.node.clone(),
         kind: StreamKind::Sse,
-        after,
+        after: resumed.unwrap_or(delivered),
         has_id: resumed.is_some(),
         prime: false,
         note_delivered: true,
         keep_alive: shared.settings.call.keep_alive,
-        sessions: shared.sessions.clone(),
         draining: shared.leaving.clone(),
         deadline: shared.deadline.clone(),
     };
@@ -155,7 +144,7 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     if client.try_send(endpoint(&live.id)).is_err() {
         return Err(Refusal::Internal);
     }
-    let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
+    let carrier = Carrier::new(Arc::clone(&shared.board), stream, carried, terms, client);
     shared.work.spawn("carry", carrier.run());
     Ok(answer::lasting(answer::stream(socket)))
 }
@@ -271,7 +260,15 @@ async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result
 /// A session whose stream nobody carries can be given no answer.
 async fn check_stream(shared: &Shared, live: &Live) -> Result<(), Refusal> {
     let until = Instant::now() + STREAM_BACK_WITHIN;
+    let mut asked = false;
     while let Some(reason) = why_lost(shared, live).await? {
+        if !std::mem::replace(&mut asked, true) {
+            // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
+            shared
+                .store
+                .ring_all(&stream_bell(&live.id, &StreamId::sse()))
+                .await?;
+        }
         if Instant::now() >= until {
             // A store that came back empty knows neither the stream nor its session.
             shared.sessions.confirm(&live.id).await?;
@@ -338,7 +335,7 @@ async fn answer_on_stream(
             .work
             .spawn("call", log.follow(running, cancel).in_current_span()),
         Begun::Cancelled => debug!(session = live.tag, "a request was cancelled before it began"),
-        Begun::Gone => return Err(Refusal::SessionNotFound),
+        Begun::Gone => return Err(shared.board.gone(live).await),
     }
     Ok(())
 }

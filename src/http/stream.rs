@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::mpsc;
 
-use super::attach::{attach, check_resumable, oldest_undelivered};
+use super::attach::{Resumable, attach, check_resumable};
 use super::body::accepts;
 use super::mcp::{Came, note};
 use super::{Shared, answer, legacy};
@@ -42,36 +42,29 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         }
     };
     // A request that is refused takes the stream from nobody.
-    if let Some(after) = after {
-        check_resumable(shared, &live, &stream, after).await?;
+    if let Some(after) = after
+        && check_resumable(shared, &live, &stream, after).await? == Resumable::Nothing
+    {
+        // Clients take a stream without events for one that broke, and come back at once.
+        return Ok(answer::empty(StatusCode::NO_CONTENT));
     }
-    let connection = shared.board.hub.number();
-    let delivered = attach(shared, &live, &stream, connection).await?;
-    let carried = shared
-        .board
-        .hub
-        .carry(Arc::clone(&live), stream.clone(), connection);
-    let from = match after {
-        Some(after) => after,
-        None => oldest_undelivered(shared, &live, &stream, delivered).await?,
-    };
+    let (carried, delivered) = attach(shared, &live, &stream).await?;
     let standalone = stream.as_str() == StreamId::STANDALONE;
     if standalone && let Err(error) = shared.board.sync(&live, Tell::Changes).await {
         tracing::debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
     }
     let terms = Terms {
-        node: shared.node.clone(),
         kind: if standalone {
             StreamKind::Standalone
         } else {
             StreamKind::Reply
         },
-        after: from,
+        // One that names no event goes on after what was delivered.
+        after: after.unwrap_or(delivered),
         has_id: after.is_some(),
         prime: after.is_none() && live.revision() >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
-        sessions: shared.sessions.clone(),
         // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.
         draining: if standalone {
             shared.leaving.clone()
@@ -81,7 +74,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         deadline: shared.deadline.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
-    let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
+    let carrier = Carrier::new(Arc::clone(&shared.board), stream, carried, terms, client);
     shared.work.spawn("carry", carrier.run());
     Ok(answer::lasting(answer::stream(socket)))
 }

@@ -61,6 +61,13 @@ impl Inner {
             drop(listener.send(Heard::Message(message.into())));
         }
     }
+
+    /// Sends a message to all nodes that listen.
+    fn ring_all(&self, message: &str) {
+        for node in self.listeners.keys() {
+            self.ring(node, message);
+        }
+    }
 }
 
 impl MemoryStore {

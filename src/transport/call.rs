@@ -18,7 +18,7 @@ use rmcp::{ErrorData, Peer, RoleServer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls, InFlight};
+use super::calls::{ANSWERS_WAITING_MAX, Answers, Calls, InFlight, OpenRequests};
 use super::handler::Handler;
 use super::peer::{self, LogGate, Open, Wire, WireSettings};
 use super::reply::{Finished, later, outbound};
@@ -256,7 +256,7 @@ struct Voice {
     /// Keeps the peer open; `None` of one that calls share, which reaches nobody.
     open: Option<Open>,
     /// Where its client's answers go; `None` likewise.
-    answers: Option<mpsc::Sender<Answer>>,
+    answers: Option<Answers>,
     /// What it sends; `None` likewise, and if that goes elsewhere.
     messages: Option<mpsc::Receiver<Bytes>>,
 }
@@ -278,8 +278,13 @@ impl Voice {
                 (out, Some(messages))
             }
         };
-        let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
-        let wire = Wire::new(wire(runner, call, Arc::clone(name)), out, answers_in);
+        let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let settings = wire(runner, call, Arc::clone(name));
+        let answers = Answers {
+            sender,
+            open: settings.open.clone(),
+        };
+        let wire = Wire::new(settings, out, answers_in);
         let open = peer::open(peer_info(&call.caller), wire);
         Self {
             peer: open.peer().clone(),
@@ -300,6 +305,7 @@ fn wire(runner: &Runner, call: &Call, name: Arc<str>) -> WireSettings {
         answer_timeout: runner.times.answer_timeout,
         announcer: call.caller.announcer.clone(),
         listeners: Arc::clone(&runner.listeners),
+        open: OpenRequests::default(),
     }
 }
 
@@ -325,11 +331,15 @@ async fn bounded(
 ) -> End {
     let stopped = async {
         let Some(session_ended) = session_ended else {
-            return cancel.cancelled().await;
+            cancel.cancelled().await;
+            return End::Cancelled;
         };
         tokio::select! {
-            () = cancel.cancelled() => {}
-            () = session_ended.cancelled() => cancel.cancel(),
+            () = cancel.cancelled() => End::Cancelled,
+            () = session_ended.cancelled() => {
+                cancel.cancel();
+                End::SessionEnded
+            }
         }
     };
     tokio::select! {
@@ -337,16 +347,17 @@ async fn bounded(
         caught = &mut request => match caught {
             // A handler that heard its token may still return something, but nobody hears what it says.
             _ if cancel.is_cancelled() => End::Cancelled,
+            _ if session_ended.is_some_and(CancellationToken::is_cancelled) => End::SessionEnded,
             Ok(Ok(result)) => End::Result(Box::new(result)),
             Ok(Err(error)) => End::Error(error),
             Err(_panic) => End::Panicked,
         },
-        () = stopped => {
+        end = stopped => {
             // The handler has been told, and may put things in order.
             if tokio::time::timeout(CANCEL_GRACE, &mut request).await.is_err() {
                 tracing::debug!("a cancelled handler did not stop by itself");
             }
-            End::Cancelled
+            end
         }
         () = later(timeout) => {
             cancel.cancel();
@@ -377,6 +388,7 @@ pub async fn initialize(
         answer_timeout: Duration::ZERO,
         announcer: caller.announcer.clone(),
         listeners: Arc::default(),
+        open: OpenRequests::default(),
     };
     let peer = peer::open(params.clone(), Wire::new(wire, outbound, answers));
     let cancel = CancellationToken::new();
@@ -399,7 +411,7 @@ pub async fn initialize(
             _ => Err(internal()),
         },
         End::Error(error) => Err(error),
-        End::Panicked | End::TimedOut(_) | End::Cancelled => Err(internal()),
+        End::Panicked | End::TimedOut(_) | End::Cancelled | End::SessionEnded => Err(internal()),
     }
 }
 

@@ -12,8 +12,9 @@ use tracing::Instrument as _;
 
 use super::call::RunningCall;
 use super::carrier::SOCKET_EVENTS_MAX;
-use super::logged::Log;
+use super::logged::{Log, Start};
 use crate::config::ReplyForm;
+use crate::protocol::error::Refusal;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -29,6 +30,9 @@ const STREAM_QUEUE_EVENTS_MAX: usize = 64;
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// What a stream says that ends without a response: of a call that was cancelled.
+pub(super) const NOTHING: Bytes = Bytes::from_static(b": nothing more will come\n\n");
 
 /// How a call ended.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub enum Reply {
     Json(Finished),
     /// Server-sent events; the stream ends after the response.
     Stream(mpsc::Receiver<Bytes>),
+    /// A refusal: the call's session proved to be gone.
+    Refused(Refusal),
 }
 
 /// Whether and when a reply turns into a stream, and what keeps it open.
@@ -200,8 +206,10 @@ impl Flight {
                     client.write(event(&message)).await;
                 }
             }
-            if let Some(body) = finished.body {
-                client.write(event(&body)).await;
+            match finished.body {
+                Some(body) => client.write(event(&body)).await,
+                // A reply of no bytes is taken for one that broke.
+                None => client.write(NOTHING).await,
             }
             client.flush().await;
             drop(opened);
@@ -251,9 +259,12 @@ impl Flight {
         let (begun, has_begun) = oneshot::channel();
         let run = log.run(call, messages, first, self.cancel.clone(), client, begun);
         self.supervisor.spawn("logged-call", run.in_current_span());
-        // An error says that it ended at once: so does the stream.
-        let _ended = has_begun.await;
-        Reply::Stream(socket)
+        match has_begun.await {
+            Ok(Start::Nothing) => Reply::Json(Finished::nothing()),
+            Ok(Start::Refused(refusal)) => Reply::Refused(refusal),
+            // An error says that it ended at once: so does the stream.
+            Ok(Start::Stream) | Err(_) => Reply::Stream(socket),
+        }
     }
 }
 

@@ -8,9 +8,9 @@ use tokio::sync::broadcast::Receiver;
 
 use super::calls::{answers, begin, call, step};
 use super::nodes::{lease, next};
-use super::{LONG, SHORT, eventually, holder, node, record, session, stream};
+use super::{LONG, NEW, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
-use crate::store::streams::{Answered, Appended, Attached, Begun, Read, StreamId, Topic};
+use crate::store::streams::{Answered, Appended, Attached, Begun, Cancelled, Over, Read, StreamId, Topic};
 use crate::store::{Created, Ended, Heard, Store};
 
 /// Asserts that the next messages are these, in any order: rings may overtake each other.
@@ -46,7 +46,7 @@ pub async fn rings_for_streams(store: Arc<dyn Store>) {
     };
     let attach = async |name, connection| {
         let attached = store
-            .attach(&id, &stream("call1"), &holder(name, connection), LONG)
+            .attach(&id, &stream("call1"), &holder(name, connection), Over::Any, LONG)
             .await;
         assert!(
             matches!(attached, Ok(Attached::Attached { .. })),
@@ -186,7 +186,8 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     }
     let answered = store.answer(&id, &name, 1, "x").await;
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
-    store.cancel(&id, "9", LONG).await.expect("cancel must work");
+    let noted = store.cancel(&id, "9", LONG).await;
+    assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     store
         .note_seen(&id, "{\"tools\":1}")
         .await
@@ -261,7 +262,7 @@ pub async fn begins_empty(store: Arc<dyn Store>) {
 async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     let (me, name) = (node("me"), stream("call1"));
     let begun = store
-        .call_begin(id, &call("call1", &me), Some(&holder("me", 1)), LONG)
+        .call_begin(id, &call("call1", &me), NEW, Some(&holder("me", 1)), LONG)
         .await;
     assert_eq!(
         begun.expect("call_begin must work"),
@@ -281,7 +282,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
             Appended::Gone,
             "call_end: no session"
         );
-        let attached = store.attach(id, &stream, &holder("me", 1), LONG).await;
+        let attached = store.attach(id, &stream, &holder("me", 1), Over::Any, LONG).await;
         assert_eq!(
             attached.expect("attach must work"),
             Attached::Gone,
@@ -301,13 +302,13 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         assert_eq!(page, Read::Gone, "read: no session");
     }
     let answered = store.answer(id, &name, 1, "x").await.expect("answer must work");
-    assert_eq!(answered, Answered::Unwanted, "answer: no session");
+    assert_eq!(answered, Answered::Gone, "answer: no session");
     let waiting = answers(store, id, &name, &me).await;
     assert_eq!(waiting, None, "inbox: no session");
     let taken = store.answers_taken(id, &name, &[1]).await;
     taken.expect("answers_taken must work");
     let cancelled = store.cancel(id, "1", LONG).await.expect("cancel must work");
-    assert_eq!(cancelled, None, "cancel: no session");
+    assert_eq!(cancelled, Cancelled::Gone, "cancel: no session");
     let claimed = store
         .claim(id, &name, &me, &node("b"))
         .await

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::log::{Log, after};
 use crate::session::NodeId;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, Inbox,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX, CallRecord, Holder, Inbox,
     SESSION_STREAMS_MAX, Step, StreamId,
 };
 
@@ -27,9 +27,8 @@ struct Call {
 pub(super) struct Streams {
     logs: HashMap<StreamId, Log>,
     calls: HashMap<StreamId, Call>,
-    requests: HashMap<String, StreamId>,
-    // Until when each cancellation is noted.
-    cancelled: HashMap<String, Instant>,
+    // Since when each cancellation is noted, and until when.
+    cancelled: HashMap<String, (Instant, Instant)>,
     made: u64,
     // Calls that were claimed and have ended: their former node may not know yet.
     ended: HashSet<StreamId>,
@@ -74,18 +73,25 @@ impl Streams {
         }
     }
 
-    pub(super) fn begin(&mut self, call: &CallRecord, holder: Option<&Holder>, ttl: Duration) -> Begun {
+    pub(super) fn begin(
+        &mut self,
+        call: &CallRecord,
+        age: Duration,
+        holder: Option<&Holder>,
+        ttl: Duration,
+    ) -> Begun {
         if let Some(known) = self.calls.get(&call.name) {
-            return match known.record.node == call.node {
-                true => Begun::Begun,
-                false => Begun::Gone,
+            return match (known.record.node == call.node, known.record.cancelled) {
+                (true, false) => Begun::Begun,
+                (true, true) => Begun::Cancelled,
+                (false, _) => Begun::Gone,
             };
         }
         if self.ended.contains(&call.name) || self.log(&call.stream).is_some_and(|log| log.done) {
             return Begun::Gone;
         }
-        let noted = self.cancelled.remove(&call.request);
-        if noted.is_some_and(|ends| ends > Instant::now()) {
+        // The note stays: several calls may have had that id when it was cancelled.
+        if self.cancelled(&call.request).is_some_and(|noted| noted < age) {
             return Begun::Cancelled;
         }
         self.make(&call.stream, ttl);
@@ -93,7 +99,6 @@ impl Streams {
             log.keep(ttl);
             log.holder = holder.cloned().or(log.holder.take());
         }
-        self.requests.insert(call.request.clone(), call.name.clone());
         self.calls.insert(
             call.name.clone(),
             Call {
@@ -112,28 +117,53 @@ impl Streams {
         self.calls.get(call).is_some_and(|call| call.record.node == *node)
     }
 
+    /// Whether the client has cancelled this call: what it sends is for nobody.
+    pub(super) fn is_cancelled(&self, call: &StreamId) -> bool {
+        self.calls.get(call).is_some_and(|call| call.record.cancelled)
+    }
+
+    /// How long ago the client has cancelled a request last, if that is noted still.
+    pub(super) fn cancelled(&self, request: &str) -> Option<Duration> {
+        let (noted, ends) = self.cancelled.get(request)?;
+        (*ends > Instant::now()).then(|| noted.elapsed())
+    }
+
+    /// The client was started again: what there was of its former life is over. Returns the calls that were in flight.
+    pub(super) fn begin_anew(&mut self) -> Vec<(NodeId, StreamId)> {
+        self.cancelled.clear();
+        if let Some(log) = self.log(&StreamId::sse()) {
+            log.begin_anew();
+        }
+        let stopped = self.calls.iter_mut().map(|(name, call)| {
+            call.record.cancelled = true;
+            (call.record.node.clone(), name.clone())
+        });
+        stopped.collect()
+    }
+
     /// Takes a call off, and says to which stream it wrote.
     pub(super) fn finish(&mut self, call: &StreamId) -> Option<StreamId> {
         let finished = self.calls.remove(call)?;
         if finished.claimed {
             self.ended.insert(call.clone());
         }
-        let request = &finished.record.request;
-        if self.requests.get(request) == Some(call) {
-            self.requests.remove(request);
-        }
         Some(finished.record.stream)
     }
 
     /// Keeps an answer if it is wanted, and says which node wants it.
-    pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Option<NodeId> {
-        let call = self.calls.get_mut(call)?;
-        let full = call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX;
-        if full || !call.answered.insert(number) {
-            return None;
+    pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
+        let Some(call) = self.calls.get_mut(call) else {
+            return Answered::Unwanted;
+        };
+        if call.answered.contains(&number) {
+            return Answered::Unwanted;
         }
+        if call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX {
+            return Answered::Full;
+        }
+        call.answered.insert(number);
         call.waiting.push((number, response.to_owned()));
-        Some(call.record.node.clone())
+        Answered::Kept(call.record.node.clone())
     }
 
     pub(super) fn inbox(&mut self, call: &StreamId, by: &NodeId, ttl: Duration) -> Inbox {
@@ -169,23 +199,24 @@ impl Streams {
         }
     }
 
-    pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Option<(NodeId, StreamId)> {
-        let known = self.requests.get(request);
-        if let Some((name, call)) = known.and_then(|name| Some((name, self.calls.get_mut(name)?))) {
-            call.record.cancelled = true;
-            return Some((call.record.node.clone(), name.clone()));
-        }
-        self.cancelled.insert(request.to_owned(), after(ttl));
+    pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Vec<(NodeId, StreamId)> {
         let now = Instant::now();
-        self.cancelled.retain(|_, ends| *ends > now);
+        self.cancelled.insert(request.to_owned(), (now, after(ttl)));
+        self.cancelled.retain(|_, (_, ends)| *ends > now);
         while self.cancelled.len() > CANCELS_NOTED_MAX {
-            let first = self.cancelled.iter().min_by_key(|(_, ends)| **ends);
+            let first = self.cancelled.iter().min_by_key(|(_, (_, ends))| *ends);
             let Some(first) = first.map(|(request, _)| request.clone()) else {
                 break;
             };
             self.cancelled.remove(&first);
         }
-        None
+        let calls = self.calls.iter_mut();
+        let same = calls.filter(|(_, call)| !request.is_empty() && call.record.request == request);
+        let stopped = same.map(|(name, call)| {
+            call.record.cancelled = true;
+            (call.record.node.clone(), name.clone())
+        });
+        stopped.collect()
     }
 
     pub(super) fn calls_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a StreamId> {

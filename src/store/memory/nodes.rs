@@ -44,10 +44,7 @@ impl NodeStore for MemoryStore {
     }
 
     async fn ring_all(&self, message: &str) -> Result<(), StoreError> {
-        let inner = self.lock();
-        for listener in inner.listeners.values() {
-            drop(listener.send(Heard::Message(message.into())));
-        }
+        self.lock().ring_all(message);
         Ok(())
     }
 

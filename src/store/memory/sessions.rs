@@ -9,7 +9,8 @@ use super::MemoryStore;
 use super::calls::Streams;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::session::{Introduction, NodeId, SessionId, SessionRecord};
+use crate::store::streams::answer_bell;
 use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
 #[derive(Debug)]
@@ -73,10 +74,14 @@ impl SessionStore for MemoryStore {
         let Some(session) = inner.sessions.get_mut(id) else {
             return Ok(Changed::Gone);
         };
+        let mut stopped = Vec::new();
         let subscriptions = &mut session.record.subscriptions;
         match change {
             Change::Initialized => session.record.initialized = true,
             Change::Introduced(introduction) => {
+                if session.record.client_info != Introduction::missing().client_info {
+                    stopped = session.streams.begin_anew();
+                }
                 session.record.revision = introduction.revision;
                 session.record.client_info = introduction.client_info.clone();
                 session.record.capabilities = introduction.capabilities.clone();
@@ -95,6 +100,9 @@ impl SessionStore for MemoryStore {
         if !ttl.is_zero() {
             session.streams.keep(ttl);
             inner.sessions.renew(id, ttl);
+        }
+        for (node, call) in &stopped {
+            inner.ring(node, &answer_bell(id, call));
         }
         Ok(Changed::Changed(holders))
     }

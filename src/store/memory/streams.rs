@@ -10,8 +10,8 @@ use super::{Inner, MemoryStore};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Holder, Inbox, Read, Step, StreamId, StreamStore,
-    TOPICS_MAX, Topic, answer_bell, stream_bell,
+    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Holder, Inbox, Over, Read, Step, StreamId,
+    StreamStore, TOPICS_MAX, Topic, answer_bell, stream_bell,
 };
 
 impl Inner {
@@ -37,12 +37,13 @@ impl StreamStore for MemoryStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
+        age: Duration,
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let mut inner = self.lock();
         let streams = inner.streams(session);
-        Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, holder, ttl)))
+        Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, age, holder, ttl)))
     }
 
     async fn append(
@@ -57,7 +58,7 @@ impl StreamStore for MemoryStore {
         let mut inner = self.lock();
         let left = inner.sessions.left(session);
         let streams = inner.streams(session).filter(|streams| match step {
-            Some(step) => streams.runs(by, step.call),
+            Some(step) => streams.runs(by, step.call) && !streams.is_cancelled(step.call),
             None => stream.stands(),
         });
         let Some(streams) = streams else {
@@ -94,6 +95,7 @@ impl StreamStore for MemoryStore {
         let Some(streams) = streams else {
             return Ok(Appended::Gone);
         };
+        let data = data.filter(|_| !streams.is_cancelled(call));
         let stream = streams.finish(call).unwrap_or_else(|| call.clone());
         let Some(log) = streams.log(&stream) else {
             return Ok(Appended::Gone);
@@ -115,6 +117,7 @@ impl StreamStore for MemoryStore {
         session: &SessionId,
         stream: &StreamId,
         holder: &Holder,
+        over: Over<'_>,
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
         let mut inner = self.lock();
@@ -129,8 +132,19 @@ impl StreamStore for MemoryStore {
         let Some(log) = streams.log_or_make(stream, ttl) else {
             return Ok(Attached::NoStream);
         };
+        if let Over::Only(from) = over {
+            let other = log.holder.as_ref().filter(|now| *now != holder);
+            if let Some(other) = other.filter(|now| Some(*now) != from) {
+                return Ok(Attached::Held(other.clone()));
+            }
+            if log.done {
+                return Ok(Attached::NoStream);
+            }
+        }
         log.keep(ttl);
         let previous = log.holder.replace(holder.clone());
+        // Others may wait to carry it: the connection that did until now, and those that were not first just now.
+        log.standby |= over != Over::Any || previous.as_ref().is_some_and(|before| before != holder);
         let delivered = log.delivered();
         inner.ring_holder(previous.as_ref(), &holder.node, session, stream);
         Ok(Attached::Attached { previous, delivered })
@@ -142,8 +156,12 @@ impl StreamStore for MemoryStore {
         stream: &StreamId,
         holder: &Holder,
     ) -> Result<(), StoreError> {
-        if let Some(log) = self.lock().log(session, stream) {
-            log.holder.take_if(|now| now == holder);
+        let mut inner = self.lock();
+        if let Some(log) = inner.log(session, stream)
+            && log.holder.take_if(|now| now == holder).is_some()
+            && std::mem::take(&mut log.standby)
+        {
+            inner.ring_all(&stream_bell(session, stream));
         }
         Ok(())
     }
@@ -175,14 +193,14 @@ impl StreamStore for MemoryStore {
         response: &str,
     ) -> Result<Answered, StoreError> {
         let mut inner = self.lock();
-        let wanted = inner
-            .streams(session)
-            .and_then(|streams| streams.answer(call, number, response));
-        let Some(node) = wanted else {
-            return Ok(Answered::Unwanted);
+        let Some(streams) = inner.streams(session) else {
+            return Ok(Answered::Gone);
         };
-        inner.ring(&node, &answer_bell(session, call));
-        Ok(Answered::Kept(node))
+        let answered = streams.answer(call, number, response);
+        if let Answered::Kept(node) = &answered {
+            inner.ring(node, &answer_bell(session, call));
+        }
+        Ok(answered)
     }
 
     async fn inbox(
@@ -214,11 +232,19 @@ impl StreamStore for MemoryStore {
         session: &SessionId,
         request: &str,
         ttl: Duration,
-    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+    ) -> Result<Cancelled, StoreError> {
+        let mut inner = self.lock();
+        let streams = inner.streams(session);
+        Ok(streams.map_or(Cancelled::Gone, |streams| {
+            Cancelled::Noted(streams.cancel(request, ttl))
+        }))
+    }
+
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
         let mut inner = self.lock();
         Ok(inner
             .streams(session)
-            .and_then(|streams| streams.cancel(request, ttl)))
+            .and_then(|streams| streams.cancelled(request)))
     }
 
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {

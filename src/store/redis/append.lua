@@ -9,9 +9,10 @@ if redis.call('EXISTS', session) == 0 then
   return {'gone'}
 end
 if call then
-  -- A node that was thought dead, and whose call another has claimed, must not write any longer.
+  -- A node that was thought dead, and whose call another has claimed, must not write any longer. Nor has anybody a use for what
+  -- a call sends that was cancelled: its client may have used its id again.
   local record = record_of(call)
-  if not record or record.node ~= by then
+  if not record or record.node ~= by or redis.call('HEXISTS', calls, 'stop:' .. call) == 1 then
     return {'gone'}
   end
 end

@@ -1,7 +1,7 @@
 -- Takes a call off, ends its stream if it has one of its own, and rings whoever carries it. Before it stands log.lua.
 -- ARGV: the call; its log's life in milliseconds; the node that ends it; the most events and bytes; what the channel of a
 -- node starts with; what the ring
--- starts with; the last event, if there is one.
+-- starts with; the last event, if there is one. Of a call that was cancelled it is not appended.
 -- Returns `at`, the number of the newest event and who carries the stream; or `gone`.
 local call, ttl, by = ARGV[1], ARGV[2], ARGV[3]
 local record = redis.call('EXISTS', session) == 1 and record_of(call)
@@ -9,14 +9,21 @@ if not record or record.node ~= by then
   return {'gone'}
 end
 
+local data = redis.call('HEXISTS', calls, 'stop:' .. call) == 0 and ARGV[8]
 for number in string.gmatch(redis.call('HGET', calls, 'waiting:' .. call) or '', '%d+') do
   redis.call('HDEL', calls, 'reply:' .. call .. '-' .. number)
 end
 redis.call('HDEL', calls, call, 'body:' .. call, 'waiting:' .. call, 'answered:' .. call, 'wrote:' .. call,
   'stop:' .. call)
 local request = 'request:' .. record.request
-if redis.call('HGET', calls, request) == call then
-  redis.call('HDEL', calls, request)
+local same = redis.call('HGET', calls, request)
+if same then
+  local others = string.gsub(same, ',' .. call .. ',', ',')
+  if others == ',' then
+    redis.call('HDEL', calls, request)
+  else
+    redis.call('HSET', calls, request, others)
+  end
 end
 if record.claimed then
   -- Its former node may not know yet, and must not begin it anew.
@@ -29,7 +36,7 @@ if redis.call('EXISTS', log) == 0 then
   return {'gone'}
 end
 
-local number = ARGV[8] and append(ARGV[8], ARGV[4], ARGV[5]) or redis.call('HGET', log, 'head')
+local number = data and append(data, ARGV[4], ARGV[5]) or redis.call('HGET', log, 'head')
 if stream == call then
   local made = redis.call('HGET', calls, 'stream:' .. call) or text(now_ms())
   redis.call('HSET', log, 'done', 1)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fred::types::Value;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::nodes::ENDED_LEASE_STAY;
 use super::sessions::{KeySet, unexpected};
@@ -14,8 +15,8 @@ use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Holder,
-    Inbox, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled,
+    Holder, Inbox, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId, answer_bell,
     stream_bell_start,
 };
 
@@ -71,6 +72,7 @@ impl RedisStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
+        age: Duration,
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
@@ -78,7 +80,11 @@ impl RedisStore {
             write(call, &call.node, false)?,
             holder.map_or_else(String::new, keys::holder),
         );
+        let asked = Instant::now();
         let (life, streams) = (millis(ttl), SESSION_STREAMS_MAX.to_string());
+        let keys = self.log_keys(session, &call.stream);
+        self.enroll(&call.node, session, &call.name, ttl).await?;
+        let age = (age + asked.elapsed()).as_micros().to_string();
         let args = [
             call.name.as_str(),
             &life,
@@ -87,10 +93,9 @@ impl RedisStore {
             call.stream.as_str(),
             &holder,
             &streams,
+            &age,
         ];
         let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
-        let keys = self.log_keys(session, &call.stream);
-        self.enroll(&call.node, session, &call.name, ttl).await?;
         let begun: String = self
             .script(
                 "call_begin",
@@ -153,7 +158,7 @@ impl RedisStore {
         let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
         let args = [call.as_str(), &number, response, &waiting, &most, &channel, &bell];
         let keys = self.call_keys(session);
-        let node: Option<String> = self
+        let answer: Vec<String> = self
             .script(
                 "answer",
                 &self.scripts.answer,
@@ -161,12 +166,15 @@ impl RedisStore {
                 args.map(Value::from).into(),
             )
             .await?;
-        let Some(node) = node else {
-            return Ok(Answered::Unwanted);
-        };
-        match NodeId::parse(&node) {
-            Some(node) => Ok(Answered::Kept(node)),
-            None => Err(unexpected("answer", &[node])),
+        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["kept", node] => match NodeId::parse(node) {
+                Some(node) => Ok(Answered::Kept(node)),
+                None => Err(unexpected("answer", &answer)),
+            },
+            ["unwanted"] => Ok(Answered::Unwanted),
+            ["full"] => Ok(Answered::Full),
+            ["gone"] => Ok(Answered::Gone),
+            _ => Err(unexpected("answer", &answer)),
         }
     }
 
@@ -221,7 +229,7 @@ impl RedisStore {
         session: &SessionId,
         request: &str,
         ttl: Duration,
-    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+    ) -> Result<Cancelled, StoreError> {
         let keys = self.call_keys(session);
         let args = [request, &millis(ttl), &CANCELS_NOTED_MAX.to_string()];
         let found: Vec<String> = self
@@ -232,11 +240,18 @@ impl RedisStore {
                 args.map(Value::from).into(),
             )
             .await?;
-        let [node, call] = found.as_slice() else {
-            return Ok(None);
+        let named = |pair: &[String]| match pair {
+            [node, call] => Some((NodeId::parse(node)?, StreamId::parse(call)?)),
+            _ => None,
         };
-        match (NodeId::parse(node), StreamId::parse(call)) {
-            (Some(node), Some(call)) => Ok(Some((node, call))),
+        match found.split_first() {
+            Some((word, calls)) if word == "noted" => {
+                let calls: Option<Vec<_>> = calls.chunks(2).map(named).collect();
+                calls
+                    .map(Cancelled::Noted)
+                    .ok_or_else(|| unexpected("cancel", &found))
+            }
+            Some((word, _)) if word == "gone" => Ok(Cancelled::Gone),
             _ => Err(unexpected("cancel", &found)),
         }
     }

@@ -5,9 +5,13 @@
 -- They always live as long as the longest-lived log: else `end` would not find it.
 local session, calls, logs, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
-local function now_ms()
+local function now_us()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
+end
+
+local function now_ms()
+  return math.floor(now_us() / 1000)
 end
 
 -- A number as text: Lua's own way loses digits beyond the fourteenth.
@@ -34,7 +38,7 @@ end
 local function drop(stream)
   redis.call('DEL', logs .. stream)
   redis.call('HDEL', calls, 'stream:' .. stream)
-  redis.call('HDEL', session, 'attach:' .. stream)
+  redis.call('HDEL', session, 'attach:' .. stream, 'standby:' .. stream)
   return redis.call('HINCRBY', calls, 'count:streams', -1)
 end
 

@@ -11,8 +11,8 @@ use futures::future::join_all;
 
 use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{NodeId, SessionId, SessionRecord};
-use crate::store::streams::StreamId;
+use crate::session::{Introduction, NodeId, SessionId, SessionRecord};
+use crate::store::streams::{StreamId, answer_bell_start};
 use crate::store::{Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionStore, StoreError, Touched};
 
 /// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
@@ -76,13 +76,7 @@ impl SessionStore for RedisStore {
         let most = SUBSCRIPTIONS_MAX.to_string();
         let (what, pairs) = match change {
             Change::Initialized => ("set", vec!["initialized".into(), "1".into()]),
-            Change::Introduced(introduction) => {
-                let pairs = record::introduced(introduction);
-                (
-                    "set",
-                    pairs.map_err(|error| StoreError::Corrupt(error.to_string()))?,
-                )
-            }
+            Change::Introduced(introduction) => return self.introduce(id, introduction, ttl).await,
             Change::LogLevel(level) => ("set", vec!["logLevel".into(), level.as_str().into()]),
             Change::Subscribe(uri) => ("subscribe", vec![uri.into(), most.into()]),
             Change::Unsubscribe(uri) => ("unsubscribe", vec![uri.into(), most.into()]),
@@ -94,12 +88,7 @@ impl SessionStore for RedisStore {
         let answer: Vec<String> = self
             .script("session_change", &self.scripts.change, &keys.each(), args)
             .await?;
-        match answer.split_first() {
-            Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
-            Some((word, _)) if word == "full" => Ok(Changed::Full),
-            Some((word, _)) if word == "gone" => Ok(Changed::Gone),
-            _ => Err(unexpected("change", &answer)),
-        }
+        changed(&answer)
     }
 
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
@@ -151,7 +140,41 @@ impl<const N: usize> KeySet<N> {
     }
 }
 
+/// What the scripts that change a record answer.
+fn changed(answer: &[String]) -> Result<Changed, StoreError> {
+    match answer.split_first() {
+        Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
+        Some((word, _)) if word == "full" => Ok(Changed::Full),
+        Some((word, _)) if word == "gone" => Ok(Changed::Gone),
+        _ => Err(unexpected("change", answer)),
+    }
+}
+
 impl RedisStore {
+    /// Writes who the client is. What there is of a former one is over.
+    async fn introduce(
+        &self,
+        id: &SessionId,
+        introduction: &Introduction,
+        ttl: Duration,
+    ) -> Result<Changed, StoreError> {
+        let corrupt = |error: serde_json::Error| StoreError::Corrupt(error.to_string());
+        let missing = serde_json::to_string(&Introduction::missing().client_info).map_err(corrupt)?;
+        let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
+        let mut args: Vec<Value> = vec![
+            life.into(),
+            missing.into(),
+            self.keys.node_start().into(),
+            answer_bell_start(id).into(),
+        ];
+        args.extend(record::introduced(introduction).map_err(corrupt)?);
+        let keys = self.log_keys(id, &StreamId::sse());
+        let answer: Vec<String> = self
+            .script("session_introduce", &self.scripts.introduce, &keys.each(), args)
+            .await?;
+        changed(&answer)
+    }
+
     /// The session, its calls, and what the keys of its logs start with.
     fn whole(&self, id: &SessionId) -> KeySet<3> {
         let keys = &self.keys;

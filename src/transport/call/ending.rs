@@ -27,6 +27,8 @@ pub(super) enum End {
     Panicked,
     TimedOut(Duration),
     Cancelled,
+    /// Its session has ended under it.
+    SessionEnded,
 }
 
 fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
@@ -70,13 +72,16 @@ pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
                 Outcome::Timeout,
             )
         }
-        End::Cancelled => (
-            Finished {
-                body: None,
-                status: StatusCode::OK,
-            },
-            Outcome::Cancelled,
-        ),
+        End::Cancelled => (Finished::nothing(), Outcome::Cancelled),
+        End::SessionEnded => {
+            let refusal = Refusal::SessionNotFound;
+            let body = error_body(Some(&id), &refusal.to_error());
+            let finished = Finished {
+                body: Some(body.into()),
+                status: refusal.status(),
+            };
+            (finished, Outcome::Cancelled)
+        }
     }
 }
 
