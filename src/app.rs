@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,7 +17,6 @@ use crate::cluster::pulse::Pulse;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::cluster::{Sessions, unix_ms};
 use crate::config::Settings;
-use crate::http::body::Bodies;
 use crate::http::guard::Guard;
 use crate::http::{Front, Shared, recovery};
 use crate::session::NodeId;
@@ -28,11 +26,14 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::{metrics, tell_left_out};
 use crate::transport::call::Runner;
 use crate::transport::handler::Handler;
+use crate::transport::shares::Shares;
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
 
 mod alarm;
 mod connection;
+mod exchange;
+pub mod files;
 mod lasting;
 pub mod open;
 mod serve;
@@ -173,17 +174,17 @@ impl Builder {
             "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
             secret => RequestStateKeys::configured(secret)?,
         };
+        let shares = Arc::new(Shares::new(&settings));
         let tasks = TaskBoard::new(
             node.clone(),
             Arc::clone(&store),
-            settings.task.node_max,
+            Arc::clone(&shares),
             work.clone(),
         );
         let runner = Arc::new(Runner::new(handler, &settings.call));
         let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
         let shared = Arc::new(Shared {
             info: runner.handler.info(),
-            bodies: Bodies::new(settings.http.body_bytes_max),
             pulse: Arc::default(),
             keys: Arc::new(keys),
             board: Arc::new(Switchboard {
@@ -199,7 +200,7 @@ impl Builder {
             }),
             runner,
             work,
-            permits: Arc::new(Semaphore::new(settings.call.node_max)),
+            shares,
             guard: Guard::new(&settings),
             sessions,
             supervisor,

@@ -12,6 +12,7 @@ pub mod peer;
 mod refusal;
 pub mod reply;
 pub mod request;
+pub mod shares;
 pub mod silent;
 pub mod spread;
 pub mod switchboard;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{CliError, Exit, print, unix_ms};
-use crate::app::open;
+use crate::app::{files, open};
 use crate::config::{Assigned, Loaded};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
@@ -35,7 +35,8 @@ pub async fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, CliErro
     let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;
-    let findings = findings?;
+    let mut findings = findings?;
+    findings.files = files::too_low(&loaded.settings, files::raise_limit());
     print::remark(&if arguments.json {
         format!("{:#}", findings.to_json(&loaded.assigned))
     } else {
@@ -52,6 +53,8 @@ struct Findings {
     round_trip: Duration,
     /// How far the store's clock is ahead of ours.
     clock_ahead_ms: Option<i64>,
+    /// What is wrong with the limit on open files.
+    files: Option<String>,
 }
 
 async fn examine(store: &dyn Store) -> Result<Findings, CliError> {
@@ -64,6 +67,7 @@ async fn examine(store: &dyn Store) -> Result<Findings, CliError> {
         round_trip,
         clock_ahead_ms: report.clock_ms.map(|there| difference(there, here_ms)),
         report,
+        files: None,
     })
 }
 
@@ -130,6 +134,7 @@ impl Findings {
             warnings
                 .push("the clocks of this machine and of the store differ: is NTP running on both?".into());
         }
+        warnings.extend(self.files.clone());
         warnings
     }
 
@@ -200,6 +205,7 @@ mod tests {
                 clock_ms: Some(0),
                 topology: "cluster",
             },
+            files: None,
             round_trip: Duration::from_micros(1234),
             clock_ahead_ms: Some(clock_ahead_ms),
         }

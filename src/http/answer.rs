@@ -84,7 +84,7 @@ fn whole(finished: Finished) -> Response {
         };
     };
     let mut response = json(finished.status, body);
-    if finished.status == StatusCode::SERVICE_UNAVAILABLE {
+    if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&finished.status) {
         response
             .headers_mut()
             .insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());

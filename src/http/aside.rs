@@ -39,7 +39,7 @@ impl Reach for ToClient {
         let info = peer_info(&legacy::caller(
             &self.shared,
             &self.live,
-            Peer::Unknown,
+            &Peer::Unknown,
             Connection::default(),
         ));
         let open = peer::open(info, outside(&self.shared, &self.live));

@@ -8,7 +8,7 @@ use rmcp::ErrorData;
 use rmcp::model::{InitializeRequestParams, InitializeResult, ServerJsonRpcMessage, ServerResult};
 use serde_json::value::RawValue;
 
-use super::mcp::{Came, SESSION_HEADER, note, permit};
+use super::mcp::{Came, SESSION_HEADER, note, place, resource};
 use super::{Shared, answer};
 use crate::causes::causes;
 use crate::cluster::unix_ms;
@@ -29,16 +29,15 @@ pub(super) async fn initialize(
     request: Request<'_>,
 ) -> Result<Response, Refusal> {
     note(Era::Legacy, "initialize", None);
-    let _permit = permit(shared)?;
+    let _place = place(&came.peer, resource(&request.method))?;
     let params: InitializeRequestParams = parse(request.params)?;
-    let peer = came.peer;
     let mut record = new_record(
         shared,
         introduction(&params),
         TransportKind::Streamable,
         came.principal,
     );
-    let result = match negotiate(shared, params, peer, &mut record).await {
+    let result = match negotiate(shared, params, came.peer.peer(), &mut record).await {
         Ok(result) => result,
         Err(error) => {
             return Ok(answer::json(
@@ -74,7 +73,7 @@ pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
 pub(super) async fn negotiate(
     shared: &Shared,
     params: InitializeRequestParams,
-    peer: Peer,
+    peer: &Peer,
     record: &mut SessionRecord,
 ) -> Result<InitializeResult, ErrorData> {
     let measured = shared.runner.measures.begin(Era::Legacy, "initialize");
@@ -94,19 +93,19 @@ pub(super) async fn negotiate(
 }
 
 /// The caller of `initialize`, who has no session yet.
-fn newcomer(shared: &Shared, peer: Peer, record: &SessionRecord) -> Caller {
+fn newcomer(shared: &Shared, peer: &Peer, record: &SessionRecord) -> Caller {
     Caller {
         revision: record.revision,
         node: shared.node.clone(),
         restored: false,
         principal: record.principal.clone(),
-        peer,
+        peer: peer.clone(),
         client: Some(Arc::new(record.client_info.clone())),
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks: shared.notebooks(&record.principal),
         connection: Connection::default(),
-        tasks: shared.tasks(&record.principal),
+        tasks: shared.tasks(&record.principal, peer),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::{ToClient, beside_reply, outside};
-use super::mcp::{Came, SESSION_HEADER, note, permit, reply_times, version_header};
+use super::mcp::{Came, SESSION_HEADER, note, place, reply_times, resource, version_header};
 use super::noted::Noted;
 use super::{Shared, answer, body};
 use crate::cluster::{Live, unix_ms};
@@ -29,11 +29,13 @@ use crate::store::Change;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, method_label};
 use crate::transport::call::{self, Call, Places, RunningCall, Then};
+use crate::transport::calls::InFlight;
 use crate::transport::logged::Log;
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
+use crate::transport::shares::{PeerUse, Resource};
 use crate::transport::topics::Tell;
 
 /// Any other request.
@@ -114,7 +116,7 @@ pub(super) async fn batch(
             }
             Ok(Message::Notification(notification)) => {
                 // It stands alone like the others, but nothing answers it.
-                if let Err(refusal) = notice(shared, &live, came.peer.clone(), &notification).await {
+                if let Err(refusal) = notice(shared, &live, &came.peer, &notification).await {
                     metrics::refused(refusal.label());
                     tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
                 }
@@ -147,7 +149,7 @@ pub(super) async fn notification(
     }
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&notification.method), Some(&live.tag));
-    notice(shared, &live, came.peer, notification).await
+    notice(shared, &live, &came.peer, notification).await
 }
 
 /// A client's answer to a request of the server.
@@ -200,7 +202,7 @@ pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<
 pub(super) struct Run {
     name: StreamId,
     first_request: u64,
-    peer: Peer,
+    peer: Arc<PeerUse>,
     cancel: CancellationToken,
     connection: Connection,
     /// If not to its own reply.
@@ -209,7 +211,7 @@ pub(super) struct Run {
 
 impl Run {
     /// The first run of the call of that name, which counts for that peer.
-    pub(super) fn first(name: StreamId, peer: Peer, cancel: CancellationToken) -> Self {
+    pub(super) fn first(name: StreamId, peer: Arc<PeerUse>, cancel: CancellationToken) -> Self {
         Self {
             name,
             first_request: 0,
@@ -230,10 +232,10 @@ impl Run {
 
     /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
     /// the first may be there already.
-    pub(super) fn again(name: StreamId, cancel: CancellationToken) -> Self {
+    pub(super) fn again(name: StreamId, peer: Arc<PeerUse>, cancel: CancellationToken) -> Self {
         Self {
             first_request: unix_ms(),
-            ..Self::first(name, Peer::Unknown, cancel)
+            ..Self::first(name, peer, cancel)
         }
     }
 }
@@ -255,11 +257,12 @@ pub(super) async fn begin(
         let refusal = Refusal::MethodNotFound(request.method.into_owned());
         return Ok(refused(&refusal, Some(&request.id)));
     }
-    let place = permit(shared)?;
-    let max = shared.settings.call.session_max;
-    let count = shared.board.calls.begin(&live.id, max).ok_or(Refusal::TooMany(
-        "the session has as many calls in flight as it may (call.session_max)",
-    ))?;
+    let resource = resource(&request.method);
+    let place = place(&run.peer, resource)?;
+    let count = match resource {
+        Resource::Calls => Some(count(shared, &live.id)?),
+        _ => None,
+    };
     let typed = typed_request(&request.method, request.params)?;
     if let Some(level) = level_to_set(shared, &typed) {
         Box::pin(shared.sessions.change(live, &Change::LogLevel(level))).await?;
@@ -278,24 +281,33 @@ pub(super) async fn begin(
         method: method_label(&request.method),
         request: typed,
         meta: peek.meta,
-        caller: caller(shared, live, run.peer, run.connection),
+        caller: caller(shared, live, run.peer.peer(), run.connection),
         logs: LogGate::Session(Arc::clone(live)),
         parts,
         cancel: run.cancel,
         then,
         places: Places {
             node: place,
-            session: Some(count),
+            session: count,
         },
         session_ended: Some(live.ended.clone()),
     };
     Ok(call::run(Arc::clone(&shared.runner), call, run.out))
 }
 
+/// Counts a call of a session in.
+fn count(shared: &Shared, session: &SessionId) -> Result<InFlight, Refusal> {
+    let max = shared.settings.call.session_max;
+    let count = shared.board.calls.begin(session, max);
+    count.ok_or(Refusal::TooMany(
+        "the session has as many calls in flight as it may (call.session_max)",
+    ))
+}
+
 pub(super) async fn notice(
     shared: &Arc<Shared>,
     mut live: &Arc<Live>,
-    peer: Peer,
+    peer: &Arc<PeerUse>,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
     let kept;
@@ -323,9 +335,9 @@ pub(super) async fn notice(
         }
         _ => {}
     }
-    let place = permit(shared)?;
+    let place = place(peer, Resource::Light)?;
     let typed = typed_notification(&notification.method, notification.params)?;
-    let caller = caller(shared, live, peer, Connection::default());
+    let caller = caller(shared, live, peer.peer(), Connection::default());
     let handler = Arc::clone(&shared.runner.handler);
     let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
@@ -403,7 +415,7 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
     })
 }
 
-pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: Peer, connection: Connection) -> Caller {
+pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: &Peer, connection: Connection) -> Caller {
     let state = State::new(shared.states(), Home::Session(live.id.clone()));
     let who = live.who();
     let reach = Arc::new(ToClient {
@@ -415,13 +427,13 @@ pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: Peer, connect
         node: shared.node.clone(),
         restored: live.restored,
         principal: live.record.principal.clone(),
-        peer,
+        peer: peer.clone(),
         client: Some(Arc::clone(&who.client)),
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state, reach)),
         notebooks: shared.notebooks(&live.record.principal),
         connection,
-        tasks: shared.tasks(&live.record.principal),
+        tasks: shared.tasks(&live.record.principal, peer),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }

@@ -21,7 +21,7 @@ use crate::causes::causes;
 use crate::cluster::{Live, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
-use crate::session::{NodeId, SessionId};
+use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{Appended, CallRecord, Event, StreamId};
 use crate::telemetry::metrics::method_label;
@@ -254,7 +254,7 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     let parts = http::Request::new(()).into_parts().0;
     let cancel = CancellationToken::new();
     let name: StreamId = record.name.clone();
-    let run = legacy::Run::again(name, cancel.clone());
+    let run = legacy::Run::again(name, shared.shares.of(Peer::Unknown), cancel.clone());
     let log = log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
         Ok(peek) => legacy::begin(shared, parts, live, request, peek, run).await,

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
 use super::attach::{attach, check_resumable, oldest_undelivered};
-use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
+use super::mcp::{Came, Refused, finish, note, place, replayable, resource, span, version_header};
 use super::noted::Noted;
-use super::source::Source;
+use super::source::Connected;
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
 use crate::causes::causes;
@@ -28,12 +28,13 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Body, Message, Request};
-use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
+use crate::session::{Introduction, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::streams::{Appended, Begun, StreamId};
 use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
 use crate::transport::request::Peek;
+use crate::transport::shares::{PeerUse, Resource};
 use crate::transport::topics::Tell;
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
@@ -50,8 +51,8 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     let began = Instant::now();
     async move {
         let opened = async {
-            let source = Source::of(&request);
-            let came = Came::admit(&shared, request.into_parts().0, source)?;
+            let connected = Connected::of(&request)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
             let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
             let opened = async move { open(&shared, came).await };
@@ -104,6 +105,7 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     let Came { parts, principal, .. } = came;
     let (headers, uri) = (&parts.headers, &parts.uri);
     check_accept(headers)?;
+    let place = place(&came.peer, Resource::Streams)?;
     let (live, opened) = match session_id(uri) {
         None => {
             let id = shared.sessions.open(&newcomer(shared, &principal)).await?;
@@ -156,7 +158,10 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
         return Err(Refusal::Internal);
     }
     let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
-    shared.work.spawn("carry", carrier.run());
+    shared.work.spawn("carry", async move {
+        let _parted = carrier.run().await;
+        drop(place);
+    });
     Ok(answer::lasting(answer::stream(socket)))
 }
 
@@ -211,12 +216,12 @@ fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
 
 /// Takes a message. Once it has arrived it is seen through, whether or not the client still waits.
 async fn take(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
-    let source = Source::of(&request);
+    let connected = Connected::of(&request)?;
     let (parts, http_body) = request.into_parts();
-    let mut came = Came::admit(shared, parts, source)?;
+    let mut came = Came::admit(shared, parts, &connected)?;
     body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = shared.bodies.read(&came.parts.headers, http_body, max).await?;
+    let bytes = body::read(&came.peer, &came.parts.headers, http_body, max).await?;
     came.body = replayable(&bytes);
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
     let taken = work.see_through("message", async move { handle(&shared, came, &bytes).await });
@@ -263,7 +268,7 @@ async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result
                 taken => taken,
             }
         }
-        Message::Notification(notification) => legacy::notice(shared, &live, came.peer, &notification).await,
+        Message::Notification(notification) => legacy::notice(shared, &live, &came.peer, &notification).await,
         Message::Response(response) => legacy::give_answer(shared, &live, response).await,
     }
 }
@@ -310,7 +315,7 @@ async fn answer_on_stream(
     request: Request<'_>,
 ) -> Result<(), Refusal> {
     match request.method.as_ref() {
-        "initialize" => return introduce(shared, came.peer, live, request).await,
+        "initialize" => return introduce(shared, &came.peer, live, request).await,
         "ping" => {}
         _ if live.record.initialized || live.is_introduced() => {}
         _ => {
@@ -347,11 +352,11 @@ async fn answer_on_stream(
 /// its session by a key of its own, may introduce itself once more.
 async fn introduce(
     shared: &Arc<Shared>,
-    peer: Peer,
+    peer: &Arc<PeerUse>,
     live: &Arc<Live>,
     request: Request<'_>,
 ) -> Result<(), Refusal> {
-    let _permit = permit(shared)?;
+    let _place = place(peer, resource(&request.method))?;
     let params = initialize::parse(request.params)?;
     let mut introduction = initialize::introduction(&params);
     let mut record = SessionRecord {
@@ -360,7 +365,7 @@ async fn introduce(
         capabilities: introduction.capabilities.clone(),
         ..live.record.clone()
     };
-    let result = match initialize::negotiate(shared, params, peer, &mut record).await {
+    let result = match initialize::negotiate(shared, params, peer.peer(), &mut record).await {
         Ok(result) => result,
         Err(error) => return say_error(shared, live, &request.id, &error).await,
     };

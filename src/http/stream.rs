@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::attach::{attach, check_resumable, oldest_undelivered};
 use super::body::accepts;
-use super::mcp::{Came, note};
+use super::mcp::{Came, note, place};
 use super::{Shared, answer, legacy};
 use crate::causes::causes;
 use crate::protocol::era::{Era, Revision};
@@ -18,6 +18,7 @@ use crate::protocol::event_id::EventId;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::StreamKind;
 use crate::transport::carrier::{Carrier, SOCKET_EVENTS_MAX, Terms};
+use crate::transport::shares::Resource;
 use crate::transport::topics::Tell;
 
 /// Where a client stopped reading (2025-11-25, Transports, "Resumability and Redelivery").
@@ -26,6 +27,7 @@ pub(super) static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-even
 /// Opens or resumes a stream.
 pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     check_accept(&came.parts.headers)?;
+    let place = place(&came.peer, Resource::Streams)?;
     let live = legacy::session(shared, &came).await?;
     note(Era::Legacy, "other", Some(&live.tag));
     let resumed = came
@@ -82,7 +84,10 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
     let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
-    shared.work.spawn("carry", carrier.run());
+    shared.work.spawn("carry", async move {
+        let _parted = carrier.run().await;
+        drop(place);
+    });
     Ok(answer::lasting(answer::stream(socket)))
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::id::NodeId;
+use super::peer::Peer;
 use super::record::Principal;
 use super::state::{State, StateError, StateStore};
 use crate::causes::causes;
@@ -35,7 +36,7 @@ const QUIET_MS_MAX: u64 = 3000; // as long as a node's lease
 /// How long after a node seems dead it is looked for again. Leases end in an outage of the store too, and each node
 /// renews its own within a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(1500);
-/// When a client may try again after the store was out of reach.
+/// When a client may try again after a refusal that passes.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The part of a store that makes tasks.
@@ -57,8 +58,11 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// The state of a task.
     fn state(&self, id: &str) -> State;
 
-    /// Takes a place for a task: from now on this node says that it runs it. `None` when there is none left.
-    fn enter(&self, id: &str) -> Option<Place>;
+    /// Takes a place for a task that this peer begins: from now on this node says that it runs it.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy>;
 
     /// Runs a task's work.
     fn run(&self, work: BoxFuture<'static, ()>);
@@ -72,6 +76,11 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// Whether a node lives.
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError>;
 }
+
+/// There is no place left for another task: why, in words for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Busy(pub &'static str);
 
 /// A task's place on the node that runs it, given back when dropped.
 pub struct Place {
@@ -92,6 +101,7 @@ impl fmt::Debug for Place {
 pub struct Tasks {
     runner: Arc<dyn RunTasks>,
     principal: Principal,
+    peer: Peer,
     ttl: Duration,
 }
 
@@ -104,12 +114,13 @@ impl fmt::Debug for Tasks {
 }
 
 impl Tasks {
-    /// The tasks of `principal`, each of which lives `ttl`.
+    /// The tasks of `principal`, each of which lives `ttl`. Those that it begins count for `peer`.
     #[must_use]
-    pub fn new(runner: Arc<dyn RunTasks>, principal: Principal, ttl: Duration) -> Self {
+    pub fn new(runner: Arc<dyn RunTasks>, principal: Principal, peer: Peer, ttl: Duration) -> Self {
         Self {
             runner,
             principal,
+            peer,
             ttl,
         }
     }
@@ -118,14 +129,14 @@ impl Tasks {
     /// gives, which any node knows by then; its id is unguessable, and only this principal can use it.
     ///
     /// # Errors
-    /// As a client should see them: the node runs as many tasks as it may, or the store is out of reach.
+    /// As a client should see them: the node, or the client, runs as many tasks as it may, or the store is out of reach.
     pub async fn start<F, Fut>(&self, work: F) -> Result<CreateTaskResult, ErrorData>
     where
         F: FnOnce(Working) -> Fut + Send + 'static,
         Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
         let id = uuid::Uuid::new_v4().to_string();
-        let place = self.runner.enter(&id).ok_or_else(busy)?;
+        let place = self.runner.enter(&id, &self.peer).map_err(too_many)?;
         let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
         let state = self.runner.open(&id, self.ttl).await.map_err(unkept)?;
         state.set(RECORD, &record).await.map_err(unkept)?;
@@ -245,9 +256,10 @@ fn unknown() -> ErrorData {
     ErrorData::invalid_params("there is no such task: it has expired, or never was", None)
 }
 
-fn busy() -> ErrorData {
-    let words = "this node runs as many tasks as it may (task.node_max): try again shortly";
-    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None)
+fn too_many(busy: Busy) -> ErrorData {
+    let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS, "reason": "too_many" });
+    let words = format!("{busy}: try again shortly");
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
 }
 
 fn unkept(error: StateError) -> ErrorData {

@@ -15,13 +15,14 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls, InFlight};
 use super::handler::Handler;
 use super::peer::{self, LogGate, Open, Wire, WireSettings};
 use super::reply::{Finished, later, outbound};
+use super::shares::Share;
 use super::silent::SilentPeers;
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
@@ -154,8 +155,8 @@ pub struct Call {
 /// The places of a call among those that may run at once.
 #[derive(Debug)]
 pub struct Places {
-    /// On this node.
-    pub node: OwnedSemaphorePermit,
+    /// On this node, and in its peer's share of it.
+    pub node: Share,
     /// In its session, if it has one.
     pub session: Option<InFlight>,
 }
@@ -225,7 +226,8 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
     context.extensions.insert(call.parts);
     let call = Box::pin(async move {
         let measured = runner.measures.begin(era, method);
-        let in_flight = runner.measures.call_in_flight();
+        // A subscription is counted among the streams.
+        let in_flight = (!endless).then(|| runner.measures.call_in_flight());
         let ended = {
             let result = ask(&*runner.handler, request, context);
             let request = async {

@@ -105,6 +105,16 @@ enum Stop {
     Gone,
 }
 
+/// How a client and the connection that carried its stream have parted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Parted {
+    /// The client has all, or can come for the rest.
+    MayComeBack,
+    /// The client has gone before it was given an event id: it cannot name what it would come for.
+    ForGood,
+}
+
 impl Carrier {
     /// Carries `stream` to the client at the other end of `client`, a channel of [`SOCKET_EVENTS_MAX`].
     #[must_use]
@@ -130,7 +140,7 @@ impl Carrier {
     }
 
     /// Carries until the stream ends, the client goes, or another connection takes over.
-    pub async fn run(mut self) {
+    pub async fn run(mut self) -> Parted {
         let opened = metrics::stream_open(self.terms.kind);
         let stop = match self.carry().await {
             Ok(never) => never,
@@ -148,6 +158,10 @@ impl Carrier {
                 debug!(error = %causes(&error), "could not take a connection off its stream");
             }
         }
+        match stop == Stop::Client && !self.can_come_back() {
+            true => Parted::ForGood,
+            false => Parted::MayComeBack,
+        }
     }
 
     async fn carry(&mut self) -> Result<Stop, Stop> {
@@ -157,6 +171,7 @@ impl Carrier {
                 number: self.written,
             };
             Box::pin(self.write(format!("id: {id}\nretry: {RETRY_MS}\ndata:\n\n").into())).await?;
+            self.terms.has_id = true;
         }
         // Whatever is in the log already comes first.
         let mut look_at = Instant::now();
@@ -348,9 +363,14 @@ impl Carrier {
         sent.ok_or(Stop::Client)
     }
 
-    /// Whether the client can be sent elsewhere: it must have an event id to come back with, or need none.
+    /// Whether the client can be sent elsewhere.
     fn may_leave(&self) -> bool {
-        self.terms.has_id || self.terms.note_delivered || self.terms.prime || self.written > 0
+        self.terms.prime || self.can_come_back()
+    }
+
+    /// Whether the client has an event id to come back with, or needs none.
+    fn can_come_back(&self) -> bool {
+        self.terms.has_id || self.terms.note_delivered || self.written > 0
     }
 
     /// Gives the client of a silent call an event id, so that it can come back elsewhere for the answer: with a request

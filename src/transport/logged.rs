@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use super::aside::{question_in, refuse};
 use super::call::RunningCall;
 use super::calls::Kept;
-use super::carrier::{Carrier, Terms};
-use super::reply::{Finished, WRITE_WITHIN, event, silence};
+use super::carrier::{Carrier, Parted, Terms};
+use super::reply::{Finished, WRITE_WITHIN, event, give_up, silence};
 use super::switchboard::{Found, Switchboard};
 use crate::causes::causes;
 use crate::cluster::Live;
@@ -110,12 +110,15 @@ impl Log {
                     leave.cancel();
                     std::future::pending().await
                 };
-                let store = Arc::clone(&self.board.store);
+                let (store, abandoned) = (Arc::clone(&self.board.store), cancel.clone());
                 let carrier = Carrier::new(store, self.record.name.clone(), carried, terms, client);
                 self.board.supervisor.spawn("carry", async move {
-                    tokio::select! {
-                        () = carrier.run() => {}
-                        () = leaving => {}
+                    let parted = tokio::select! {
+                        parted = carrier.run() => parted,
+                        () = leaving => return,
+                    };
+                    if parted == Parted::ForGood {
+                        give_up(&abandoned).await;
                     }
                 });
             }

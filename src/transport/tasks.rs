@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tracing::debug;
 
+use super::shares::{Resource, Share, Shares};
 use crate::causes::causes;
 use crate::cluster::ring::Bell;
 use crate::session::state::{Home, StateStore};
-use crate::session::tasks::{Place, RunTasks, disown};
-use crate::session::{NodeId, State, StateError};
+use crate::session::tasks::{Busy, Place, RunTasks, disown};
+use crate::session::{NodeId, Peer, State, StateError};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
@@ -22,7 +23,7 @@ use crate::supervisor::Supervisor;
 pub struct TaskBoard {
     node: NodeId,
     store: Arc<dyn Store>,
-    permits: Arc<Semaphore>,
+    shares: Arc<Shares>,
     supervisor: Supervisor,
     running: Arc<Running>,
 }
@@ -34,7 +35,7 @@ type Running = Mutex<HashMap<String, Arc<Notify>>>;
 struct Entered {
     running: Arc<Running>,
     id: String,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Drop for Entered {
@@ -44,13 +45,13 @@ impl Drop for Entered {
 }
 
 impl TaskBoard {
-    /// A board without tasks, for `tasks_max` at once.
+    /// A board without tasks, which takes places for them from `shares`.
     #[must_use]
-    pub fn new(node: NodeId, store: Arc<dyn Store>, tasks_max: usize, supervisor: Supervisor) -> Self {
+    pub fn new(node: NodeId, store: Arc<dyn Store>, shares: Arc<Shares>, supervisor: Supervisor) -> Self {
         Self {
             node,
             store,
-            permits: Arc::new(Semaphore::new(tasks_max)),
+            shares,
             supervisor,
             running: Arc::default(),
         }
@@ -94,16 +95,17 @@ impl RunTasks for TaskBoard {
         State::new(store, Home::Task(id.into()))
     }
 
-    fn enter(&self, id: &str) -> Option<Place> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy> {
+        let share = self.shares.of(peer.clone()).take(Resource::Tasks, 1);
+        let share = share.map_err(Busy)?;
         let changed = Arc::new(Notify::new());
         lock(&self.running).insert(id.to_owned(), Arc::clone(&changed));
         let guard = Entered {
             running: Arc::clone(&self.running),
             id: id.to_owned(),
-            _permit: permit,
+            _share: share,
         };
-        Some(Place {
+        Ok(Place {
             changed,
             guard: Box::new(guard),
         })

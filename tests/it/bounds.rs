@@ -2,5 +2,6 @@
 
 mod idle_streams;
 mod leftovers;
+mod one_client;
 mod redis_memory;
 mod slow_readers;
