@@ -7,32 +7,33 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::causes::causes;
-use crate::cluster::lease;
-use crate::cluster::pulse::Pulse;
+use crate::cluster::membership::JoinError;
+use crate::cluster::ring::Bell;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
-use crate::cluster::{Sessions, unix_ms};
+use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
-use crate::http::body::Bodies;
 use crate::http::guard::Guard;
 use crate::http::{Front, Shared, recovery};
-use crate::session::NodeId;
+use crate::session::{Clock, NodeId};
 use crate::store::redis::ConnectError;
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{metrics, tell_left_out};
 use crate::transport::call::Runner;
 use crate::transport::handler::Handler;
+use crate::transport::shares::Shares;
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
 
 mod alarm;
 mod connection;
+mod exchange;
+pub mod files;
 mod lasting;
 pub mod open;
 mod serve;
@@ -49,6 +50,8 @@ const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
+/// How long a node that leaves may take to take itself off the sessions of which it kept copies.
+const RELEASE_WITHIN: Duration = Duration::from_millis(500);
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
 #[derive(Debug)]
@@ -99,6 +102,9 @@ pub enum AppError {
         /// The cause.
         source: io::Error,
     },
+    /// Another process has the node's name, or has taken it.
+    #[error(transparent)]
+    Name(#[from] JoinError),
     /// Something that the node cannot do without has ended.
     #[error("the node stopped because a task that it needs has ended; the log says which")]
     Broken,
@@ -167,24 +173,25 @@ impl Builder {
             None => open::store(&settings).await?,
         };
         let listener = Listener::bind(&settings).await?;
-        let node = NodeId::parse(&settings.node_id).unwrap_or_else(|| NodeId::generate(unix_ms()));
+        let node = NodeId::parse(&settings.node_id)
+            .unwrap_or_else(|| NodeId::generate(Clock::of_this_machine().now_ms()));
+        let membership = Arc::new(Membership::new(node.clone(), listener.address()));
+        membership.join(store.as_ref()).await?;
         let (supervisor, work) = (Supervisor::new(), Supervisor::new());
-        let keys = match settings.request_state.secret.as_str() {
-            "" => RequestStateKeys::shared(store.as_ref(), settings.request_state.ttl).await?,
-            secret => RequestStateKeys::configured(secret)?,
-        };
+        let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
+        let shares = Arc::new(Shares::new(&settings));
         let tasks = TaskBoard::new(
-            node.clone(),
+            Arc::clone(&membership),
             Arc::clone(&store),
-            settings.task.node_max,
+            Arc::clone(&shares),
             work.clone(),
         );
         let runner = Arc::new(Runner::new(handler, &settings.call));
-        let sessions = Sessions::new(Arc::clone(&store), node.clone(), &settings, supervisor.clone());
+        let members = Arc::clone(&membership);
+        let sessions = Sessions::new(Arc::clone(&store), members, &settings, supervisor.clone());
         let shared = Arc::new(Shared {
             info: runner.handler.info(),
-            bodies: Bodies::new(settings.http.body_bytes_max),
-            pulse: Arc::default(),
+            membership,
             keys: Arc::new(keys),
             board: Arc::new(Switchboard {
                 node: node.clone(),
@@ -199,7 +206,7 @@ impl Builder {
             }),
             runner,
             work,
-            permits: Arc::new(Semaphore::new(settings.call.node_max)),
+            shares,
             guard: Guard::new(&settings),
             sessions,
             supervisor,
@@ -212,14 +219,26 @@ impl Builder {
             settings,
             store,
         });
-        start_tasks(&shared, listener.address()).await?;
-        warn_of_eviction(shared.store.as_ref()).await;
+        start_tasks(&shared).await?;
+        warn_of_surroundings(shared.store.as_ref()).await;
         let server = Server::start(
             listener,
             Front::new(Arc::clone(&shared)),
             shared.settings.http.connections_max,
         );
         Ok(Running { shared, server })
+    }
+}
+
+/// What seals `requestState`: the settings' own key, or those that all nodes share.
+async fn request_state_keys(
+    settings: &Settings,
+    store: &dyn Store,
+    clock: &Clock,
+) -> Result<RequestStateKeys, SecretError> {
+    match settings.request_state.secret.as_str() {
+        "" => RequestStateKeys::shared(store, settings.request_state.ttl, clock.clone()).await,
+        secret => RequestStateKeys::configured(secret, clock.clone()),
     }
 }
 
@@ -233,17 +252,13 @@ async fn upkeep() {
     }
 }
 
-async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError> {
+async fn start_tasks(shared: &Arc<Shared>) -> Result<(), AppError> {
     let store = || Arc::clone(&shared.store);
     let supervisor = &shared.supervisor;
     let rings = shared.store.listen(&shared.node).await?;
-    let lease = Lease {
-        node: shared.node.clone(),
-        address: address.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_ms: unix_ms(),
-    };
-    shared.store.lease_renew(&lease, lease::LEASE_TTL).await?;
+    let membership = || Arc::clone(&shared.membership);
+    supervisor.spawn_vital("membership", membership().keep(store()));
+    supervisor.spawn_vital("stalls", membership().watch());
     supervisor.spawn_vital("metrics", upkeep());
     supervisor.spawn_vital(
         "ring",
@@ -256,8 +271,6 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
     supervisor.spawn_vital("spread", Arc::clone(&shared.board).keep_telling());
     supervisor.spawn_vital("recovery", recovery::keep(Arc::clone(shared)));
     supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
-    supervisor.spawn_vital("lease", lease::renew(store(), lease));
-    supervisor.spawn_vital("pulse", Pulse::keep(Arc::clone(&shared.pulse), store()));
     if shared.settings.request_state.secret.is_empty() {
         supervisor.spawn_vital(
             "secrets",
@@ -267,9 +280,15 @@ async fn start_tasks(shared: &Arc<Shared>, address: &str) -> Result<(), AppError
     Ok(())
 }
 
-/// A store that evicts keys when it is full ends sessions that are in use.
-async fn warn_of_eviction(store: &dyn Store) {
+/// A store that evicts keys when it is full ends sessions that are in use. Nodes of another prefix may be meant to be of this one.
+async fn warn_of_surroundings(store: &dyn Store) {
     let Ok(report) = store.report().await else { return };
+    if !report.other_prefixes.is_empty() {
+        warn!(
+            prefixes = ?report.other_prefixes,
+            "other nodes use this store with another store.prefix: they do not know this node's sessions, nor it theirs"
+        );
+    }
     if let Some(policy) = report
         .eviction_policy
         .filter(|policy| policy.starts_with("allkeys-"))
@@ -309,6 +328,26 @@ async fn send_elsewhere(shared: &Shared, most: Duration) {
     shared.leaving.cancel();
 }
 
+/// Takes this node off everything that names it, as far as that is done at once, and tells the others that it is gone.
+async fn leave(shared: &Shared) {
+    shared.sessions.release_all(RELEASE_WITHIN).await;
+    // Calls that are left behind are claimed by survivors, as those of a node that died.
+    if let Err(error) = shared.store.lease_end(&shared.node).await {
+        let error = causes(&error);
+        warn!(%error, "could not end this node's lease: it ends by itself");
+    }
+    let left = Bell::Left {
+        node: shared.node.as_str().to_owned(),
+    };
+    let told = match serde_json::to_string(&left) {
+        Ok(text) => shared.store.ring_all(&text).await,
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = told {
+        debug!(%error, "could not tell the other nodes that this one has left");
+    }
+}
+
 /// A node that listens.
 #[derive(Debug)]
 pub struct Running {
@@ -344,7 +383,7 @@ impl Running {
     /// Runs until the process is told to stop, then stops as [`stop`](Self::stop) does.
     ///
     /// # Errors
-    /// [`AppError::Broken`].
+    /// [`AppError::Broken`], [`AppError::Name`].
     pub async fn run(self) -> Result<(), AppError> {
         self.run_until(told_to_stop()).await
     }
@@ -352,7 +391,7 @@ impl Running {
     /// The same for a process that is told by `told`, which listens already.
     ///
     /// # Errors
-    /// [`AppError::Broken`].
+    /// [`AppError::Broken`], [`AppError::Name`].
     pub async fn run_until(self, told: impl Future<Output = Stop>) -> Result<(), AppError> {
         let broken = self.shared.supervisor.stopping().clone();
         tokio::select! {
@@ -361,8 +400,9 @@ impl Running {
                 Ok(())
             }
             () = broken.cancelled() => {
+                let membership = Arc::clone(&self.shared.membership);
                 self.drain(Stop::WhenCallsFinish).await;
-                Err(AppError::Broken)
+                Err(membership.displaced().map_or(AppError::Broken, AppError::Name))
             }
         }
     }
@@ -396,11 +436,7 @@ impl Running {
         let left = give_up.saturating_duration_since(Instant::now());
         shared.work.stop(left.max(TASKS_STOP_WITHIN)).await;
         shared.supervisor.stop(TASKS_STOP_WITHIN).await;
-        // Calls that are left behind are claimed by survivors, as those of a node that died.
-        if let Err(error) = shared.store.lease_end(&shared.node).await {
-            let error = causes(&error);
-            warn!(%error, "could not end this node's lease: it ends by itself");
-        }
+        leave(&shared).await;
         shared.store.close().await;
         info!(node = %shared.node, "stopped");
     }

@@ -1,21 +1,32 @@
-//! This node among others: the sessions it keeps restored, how nodes tell each other of changes, its lease.
+//! This node among others: the sessions it keeps restored, how nodes tell each other of changes, its membership.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-pub mod lease;
+use tokio::time::Instant;
+
 pub mod live;
-pub mod pulse;
+pub mod membership;
 pub mod registry;
 pub mod ring;
 pub mod secrets;
 pub mod sessions;
 
 pub use live::Live;
+pub use membership::Membership;
 pub use sessions::{SessionError, Sessions};
 
-/// The time now, in unix milliseconds.
+/// What the monotonic clock begins with, so that 0 stands for "never" and was long ago.
+const BEGINNING_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Milliseconds by the monotonic clock: ages are measured by it, because the machine's own clock may step.
 #[must_use]
-pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+pub fn monotonic_ms() -> u64 {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    let since = BEGINNING.get_or_init(Instant::now).elapsed();
+    BEGINNING_MS.saturating_add(millis(since))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

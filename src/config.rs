@@ -16,6 +16,7 @@ mod read;
 mod sources;
 mod table;
 
+pub(crate) use checks::most_of;
 pub use load::{Assigned, Loaded, load};
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{UNIX_PROXY, network};
@@ -49,8 +50,6 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Sessions.
     pub session: SessionSettings,
-    /// The event logs of calls that have ended.
-    pub stream: StreamSettings,
     /// HTTP.
     pub http: HttpSettings,
     /// HTTP+SSE.
@@ -59,6 +58,10 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Calls.
     pub call: CallSettings,
+    /// Subscriptions of clients without sessions.
+    pub listen: ListenSettings,
+    /// Streams of events.
+    pub stream: StreamSettings,
     /// MRTR `requestState`.
     pub request_state: RequestStateSettings,
     /// Notebooks.
@@ -111,13 +114,6 @@ pub struct SessionSettings {
     pub peer_uninitialized_max: usize,
 }
 
-/// `[stream]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamSettings {
-    /// How long the stream of a call can be taken up after the call has ended.
-    pub ttl: Duration,
-}
-
 /// `[http]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
@@ -131,6 +127,10 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<String>,
     /// How many connections this node keeps open at once.
     pub connections_max: usize,
+    /// How many of them one address may have.
+    pub connections_peer_max: usize,
+    /// How many bytes of bodies one peer may have on their way.
+    pub bodies_peer_bytes_max: usize,
 }
 
 /// `[sse]`
@@ -173,10 +173,32 @@ pub struct CallSettings {
     pub answer_timeout: Duration,
     /// How many calls this node runs at once.
     pub node_max: usize,
+    /// How many of them may be one peer's.
+    pub peer_max: usize,
     /// How many calls one session may have in flight on this node.
     pub session_max: usize,
     /// How often a silent stream gets a comment, so that nothing on the way closes it.
     pub keep_alive: Duration,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenSettings {
+    /// How many `subscriptions/listen` requests this node keeps open at once.
+    pub node_max: usize,
+    /// How many of them may be one peer's.
+    pub peer_max: usize,
+}
+
+/// `[stream]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// How long the stream of a call can be taken up after the call has ended.
+    pub ttl: Duration,
+    /// How many streams opened by `GET` this node carries at once.
+    pub node_max: usize,
+    /// How many of them may be one peer's.
+    pub peer_max: usize,
 }
 
 /// `[request_state]`
@@ -204,6 +226,8 @@ pub struct TaskSettings {
     pub ttl: Duration,
     /// How many tasks this node runs at once.
     pub node_max: usize,
+    /// How many of them may be one peer's.
+    pub peer_max: usize,
 }
 
 /// How logs are written.
@@ -235,6 +259,20 @@ pub struct DrainSettings {
     pub deadline: Duration,
 }
 
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 4 << 20,
+            allowed_origins: vec![],
+            allowed_hosts: vec![],
+            trusted_proxies: vec![],
+            connections_max: 20_000,
+            connections_peer_max: 16_000,
+            bodies_peer_bytes_max: 204 << 20,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         const MINUTE: u64 = 60;
@@ -262,16 +300,7 @@ impl Default for Settings {
                 peer_max: 100_000,
                 peer_uninitialized_max: 10_000, // for 60 s each: 166 a second that come to nothing
             },
-            stream: StreamSettings {
-                ttl: Duration::from_secs(5 * MINUTE),
-            },
-            http: HttpSettings {
-                body_bytes_max: 4 << 20,
-                allowed_origins: vec![],
-                allowed_hosts: vec![],
-                trusted_proxies: vec![],
-                connections_max: 20_000,
-            },
+            http: HttpSettings::default(),
             sse: SseSettings::default(),
             auth: AuthSettings::default(),
             call: CallSettings {
@@ -280,8 +309,18 @@ impl Default for Settings {
                 timeout: Duration::from_secs(10 * MINUTE),
                 answer_timeout: Duration::from_secs(5 * MINUTE),
                 node_max: 10_000,
+                peer_max: 8000,
                 session_max: 256,
                 keep_alive: Duration::from_secs(15),
+            },
+            listen: ListenSettings {
+                node_max: 10_000,
+                peer_max: 8000,
+            },
+            stream: StreamSettings {
+                ttl: Duration::from_secs(5 * MINUTE),
+                node_max: 16_000,
+                peer_max: 12_800,
             },
             request_state: RequestStateSettings {
                 secret: String::new(),
@@ -294,6 +333,7 @@ impl Default for Settings {
             task: TaskSettings {
                 ttl: Duration::from_secs(60 * MINUTE),
                 node_max: 1000,
+                peer_max: 800,
             },
             log: LogSettings {
                 level: "info".into(),
@@ -322,6 +362,8 @@ impl fmt::Debug for Settings {
             .field("sse", &self.sse)
             .field("auth", &self.auth)
             .field("call", &self.call)
+            .field("listen", &self.listen)
+            .field("stream", &self.stream)
             .field("request_state", &self.request_state)
             .field("notebook", &self.notebook)
             .field("task", &self.task)

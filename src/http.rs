@@ -16,24 +16,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::Router;
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, Bytes, HttpBody as AnyBody};
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures::FutureExt as _;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request};
-use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use rmcp::model::ServerConfig;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Sessions;
-use crate::cluster::pulse::Pulse;
 use crate::cluster::secrets::RequestStateKeys;
+use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
@@ -42,6 +40,7 @@ use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::transport::call::Runner;
+use crate::transport::shares::{PeerUse, Shares};
 use crate::transport::switchboard::Switchboard;
 use crate::transport::tasks::TaskBoard;
 
@@ -61,7 +60,7 @@ pub mod source;
 pub mod sse;
 pub mod stream;
 
-use source::Source;
+use source::{Connected, Source};
 
 /// What every request of a node shares.
 #[derive(Debug)]
@@ -76,18 +75,16 @@ pub struct Shared {
     pub sessions: Sessions,
     /// The store.
     pub store: Arc<dyn Store>,
-    /// Whether the store answers.
-    pub pulse: Arc<Pulse>,
+    /// This node among the others, and how the store does.
+    pub membership: Arc<Membership>,
     /// The keys that seal `requestState`.
     pub keys: Arc<RequestStateKeys>,
     /// Where calls and streams are found, here or on any node.
     pub board: Arc<Switchboard>,
     /// What runs calls.
     pub runner: Arc<Runner>,
-    /// The room for the bodies of requests.
-    pub bodies: body::Bodies,
-    /// A permit for each call that this node may run at once.
-    pub permits: Arc<Semaphore>,
+    /// What the node has room for, and who has taken what of it.
+    pub shares: Arc<Shares>,
     /// Who may call, and from where.
     pub guard: guard::Guard,
     /// The owner of the tasks that the node cannot do without.
@@ -114,6 +111,12 @@ impl Shared {
         self.draining.is_cancelled()
     }
 
+    /// The time by the store's clock, in unix milliseconds: what other nodes may compare with theirs.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.membership.clock().now_ms()
+    }
+
     /// Notes that a client's request has come.
     fn note_request(&self) {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -135,11 +138,11 @@ impl Shared {
         Notebooks::new(store, principal.clone(), settings.ttl).counted(peer.clone(), settings.peer_max)
     }
 
-    /// The tasks of a principal.
+    /// The tasks of a principal, begun by that peer.
     #[must_use]
-    pub fn tasks(&self, principal: &Principal) -> Tasks {
+    pub fn tasks(&self, principal: &Principal, peer: &Peer) -> Tasks {
         let runner: Arc<dyn RunTasks> = Arc::<TaskBoard>::clone(&self.board.tasks);
-        Tasks::new(runner, principal.clone(), self.settings.task.ttl)
+        Tasks::new(runner, principal.clone(), peer.clone(), self.settings.task.ttl)
     }
 
     /// Fires when clients should have replies carried on by another node; never when there can be none.
@@ -161,7 +164,8 @@ impl Shared {
     /// What seals `requestState` now.
     #[must_use]
     pub fn request_state(&self) -> RequestState {
-        RequestState::new(self.keys.codec(), self.settings.request_state.ttl)
+        let clock = self.membership.clock().clone();
+        RequestState::new(self.keys.codec(), clock, self.settings.request_state.ttl)
     }
 
     /// The part of the store that keeps handlers' state.
@@ -175,6 +179,12 @@ impl Shared {
 const MCP: &str = "/mcp";
 const SSE: &str = "/sse";
 const MESSAGES: &str = "/messages";
+/// What is answered even if the node has no room for more connections.
+const HEALTH: &str = "/health";
+const LIVEZ: &str = "/livez";
+const READYZ: &str = "/readyz";
+const METRICS: &str = "/metrics";
+const PROBES: [&str; 4] = [HEALTH, LIVEZ, READYZ, METRICS];
 
 /// What every connection of a node asks: its routes, and what goes for all of them.
 #[derive(Debug, Clone)]
@@ -198,10 +208,10 @@ impl Front {
             )
             .route(SSE, get(sse::get).fallback(sse::not_get))
             .route(MESSAGES, post(sse::post).fallback(sse::not_post))
-            .route("/health", get(health::health))
-            .route("/livez", get(health::livez))
-            .route("/readyz", get(health::readyz))
-            .route("/metrics", get(health::metrics))
+            .route(HEALTH, get(health::health))
+            .route(LIVEZ, get(health::livez))
+            .route(READYZ, get(health::readyz))
+            .route(METRICS, get(health::metrics))
             .fallback(mcp::not_found)
             .with_state(Arc::clone(&shared));
         Self {
@@ -210,35 +220,62 @@ impl Front {
         }
     }
 
-    /// Answers one request that comes from there. Not layers of the router: each is a box and a copy of the request.
+    /// Whether the connections from there are many clients', for whom a trusted proxy speaks.
+    #[must_use]
+    pub fn trusts(&self, source: Source) -> bool {
+        self.shared.guard.trusts(source)
+    }
+
+    /// What the other end of a connection uses of the node.
+    #[must_use]
+    pub fn uses(&self, source: Source) -> Arc<PeerUse> {
+        self.shared.shares.of(source.peer())
+    }
+
+    /// Answers one request that comes on that connection. Not layers of the router: each is a box and a copy of the request.
     ///
     /// # Errors
     /// Never; hyper wants to be told so.
-    pub async fn answer(self, request: Request<Incoming>, source: Source) -> Result<Response, Infallible> {
+    pub async fn answer<B>(self, request: Request<B>, connected: Connected) -> Result<Response, Infallible>
+    where
+        B: AnyBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let shared = Arc::clone(&self.shared);
+        let once = connected.full.is_some();
         // Handlers are guarded one by one; this is for a mistake of the server's own.
-        let answered = AssertUnwindSafe(self.route(request, source)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.route(request, connected))
+            .catch_unwind()
+            .await;
         let mut response = answered.unwrap_or_else(answer::panicked);
         // While the node drains, each answer asks for the end of its connection: whoever keeps it open, a client that no
-        // balancer stands before say, goes elsewhere with its next request, before the node closes it under one.
-        if shared.is_draining() {
+        // balancer stands before say, goes elsewhere with its next request, before the node closes it under one. A place that is
+        // kept back for questions after the node's health is needed for the next.
+        if once || shared.is_draining() {
             let close = HeaderValue::from_static("close");
             drop(response.headers_mut().insert(CONNECTION, close));
         }
         Ok(response)
     }
 
-    async fn route(self, mut request: Request<Incoming>, source: Source) -> Response {
+    async fn route<B>(self, mut request: Request<B>, connected: Connected) -> Response
+    where
+        B: AnyBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let path = request.uri().path();
+        if let Some(full) = connected.full
+            && !PROBES.contains(&path)
+        {
+            return answer::refusal(&full.into(), None);
+        }
         // Not health checks, which never end.
         if [MCP, SSE, MESSAGES].contains(&path) {
             self.shared.note_request();
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {
-            return mcp::answer(&self.shared, request.map(HttpBody::new), source).await;
+            return mcp::answer(&self.shared, request.map(HttpBody::new), &connected).await;
         }
-        request.extensions_mut().insert(source);
+        request.extensions_mut().insert(connected);
         match self.routes.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},

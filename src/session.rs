@@ -5,8 +5,10 @@
 
 pub mod announce;
 pub mod caller;
+pub mod clock;
 pub mod id;
 pub mod notebooks;
+pub(crate) mod once;
 pub mod peer;
 pub mod reach;
 pub mod record;
@@ -15,7 +17,8 @@ pub mod tasks;
 
 pub use announce::Announcer;
 pub use caller::{Caller, Connection, RequestState, Session};
-pub use id::{NodeId, SessionId};
+pub use clock::Clock;
+pub use id::{Life, NodeId, SessionId};
 pub use notebooks::Notebooks;
 pub use peer::Peer;
 pub use reach::{Reach, SessionPeer};

@@ -16,7 +16,7 @@ pub use self::error::{StoreError, WhyRefused};
 pub use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
 use crate::session::tasks::TaskStore;
-use crate::session::{Introduction, LogLevel, NodeId, SessionId, SessionRecord};
+use crate::session::{Introduction, Life, LogLevel, NodeId, Principal, SessionId, SessionRecord};
 
 #[cfg(feature = "store-contract")]
 pub mod contract;
@@ -139,13 +139,17 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
         room: &SessionRoom<'_>,
     ) -> Result<Created, StoreError>;
 
-    /// Reads a session; `None` when it does not exist. In the same step, when the session is initialized, names
+    /// Reads a session; `None` when it does not exist, or no version could read it. [`StoreError::Newer`] when a newer version
+    /// has written it. In the same step, when the session is initialized, names
     /// `holder` as a node that keeps a copy. Never reads handlers' state.
     async fn load(
         &self,
         id: &SessionId,
         holder: Option<&NodeId>,
     ) -> Result<Option<SessionRecord>, StoreError>;
+
+    /// Whose session it is, of whatever version its record may be; `None` when it does not exist.
+    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError>;
 
     /// Lets the session live `ttl` from now, and notes `now_ms` (unix milliseconds) as its last activity.
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError>;
@@ -169,12 +173,34 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
 pub struct Lease {
     /// The node.
     pub node: NodeId,
+    /// Which of its starts this is.
+    pub life: Life,
     /// Where it listens.
     pub address: String,
     /// The version it runs.
     pub version: String,
     /// When it started, in unix milliseconds.
     pub started_ms: u64,
+}
+
+/// Outcome of [`NodeStore::lease_renew`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Renewed {
+    /// The lease is the node's for as long as was asked.
+    Renewed {
+        /// The store's clock, in unix milliseconds.
+        clock_ms: u64,
+        /// All nodes whose lease has not ended, this one too.
+        living: Vec<NodeId>,
+    },
+    /// Another start of the node has a lease that has not ended. Nothing was changed.
+    Taken {
+        /// Where the other listens.
+        address: String,
+        /// When its lease ends, unless it is renewed.
+        ends_in: Duration,
+    },
 }
 
 /// Something heard on the ring.
@@ -191,10 +217,13 @@ pub enum Heard {
 /// Lets nodes know of each other and ring each other.
 #[async_trait]
 pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
-    /// Writes or renews a node's lease; it ends `ttl` from now.
-    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError>;
+    /// Writes or renews a node's lease, which ends `ttl` from now, unless that of another life of the node has not ended.
+    /// From then on this store acts for the node in that life: what it registers as the node's is that life's, and what is
+    /// another life's it treats as another node's.
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError>;
 
-    /// Ends a node's lease at once. Others then find it among the [`dead`](StreamStore::dead), with the calls it left.
+    /// Ends a node's lease at once, if it is that of the life for which this store acts. Others then find it among the
+    /// [`dead`](StreamStore::dead), with the calls it left.
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
 
     /// Those of `nodes` whose lease has not ended.
@@ -227,7 +256,7 @@ pub struct NewSecret {
     pub name: String,
     /// Its text: 32 random bytes or more, in hexadecimal.
     pub text: String,
-    /// The time now, in unix milliseconds.
+    /// The time now by the store's own clock, in unix milliseconds.
     pub now_ms: u64,
 }
 
@@ -266,6 +295,9 @@ pub struct StoreReport {
     pub eviction_policy: Option<String>,
     /// Its clock, in unix milliseconds.
     pub clock_ms: Option<u64>,
+    /// What other nodes on the same store put before their keys, as `store.prefix` says: nodes do not know each other's sessions
+    /// then.
+    pub other_prefixes: Vec<String>,
     /// How it is set up: `memory`, `centralized`, `cluster`, `sentinel`.
     pub topology: &'static str,
 }

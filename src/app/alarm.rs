@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_types, reason = "hyper's timers speak of std's Instant")]
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,28 @@ use tokio::time;
 /// connections share, so here one stays, and is set anew when it goes off too early: of waits of one length, once in that
 /// time, however many requests come.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Alarm(Arc<Mutex<Option<Pin<Box<time::Sleep>>>>>);
+pub(super) struct Alarm(Arc<Mutex<Set>>);
+
+#[derive(Debug, Default)]
+struct Set {
+    sleep: Option<Pin<Box<time::Sleep>>>,
+    /// How long the first wait may be.
+    first: Option<Duration>,
+}
+
+impl Alarm {
+    /// A timer whose first wait, that for the first head, is no longer than that.
+    pub(super) fn first(first: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Set {
+            sleep: None,
+            first: Some(first),
+        })))
+    }
+
+    fn set(&self) -> MutexGuard<'_, Set> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A wait.
 struct Wait {
@@ -30,9 +51,13 @@ impl rt::Timer for Alarm {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        let mut until: time::Instant = deadline.into();
+        if let Some(first) = self.set().first.take() {
+            until = until.min(time::Instant::now() + first);
+        }
         Box::pin(Wait {
             alarm: self.clone(),
-            until: deadline.into(),
+            until,
         })
     }
 
@@ -47,8 +72,10 @@ impl Future for Wait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut alarm = self.alarm.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sleep = alarm.get_or_insert_with(|| Box::pin(time::sleep_until(self.until)));
+        let mut alarm = self.alarm.set();
+        let sleep = alarm
+            .sleep
+            .get_or_insert_with(|| Box::pin(time::sleep_until(self.until)));
         // A wait that is shorter than the one before.
         if self.until < sleep.deadline() {
             sleep.as_mut().reset(self.until);
@@ -70,6 +97,15 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(75);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_wait_may_be_shorter() {
+        let (alarm, began) = (Alarm::first(LONG / 5), time::Instant::now());
+        alarm.sleep(LONG).await;
+        assert_eq!(began.elapsed().as_secs(), (LONG / 5).as_secs());
+        alarm.sleep(LONG).await;
+        assert_eq!(began.elapsed().as_secs(), (LONG / 5 + LONG).as_secs());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_ends_in_its_own_time() {

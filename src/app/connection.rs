@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::alarm::Alarm;
+use super::exchange::{Arriving, State, answered};
 use super::lasting;
 use super::stalled::Unstalled;
 use crate::causes::causes;
@@ -29,26 +30,61 @@ use crate::http::answer::Lasting;
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
 /// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
-/// How long a node that stops waits for the first request of a connection that it has accepted.
+/// How long a connection may take to send its first request's head. Only a connection that has asked may be idle for long.
+const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// The same on a connection that is there for questions after the node's health only.
+const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
+/// How long, and how much, is read on of a request that was refused before all of it had come. Closing at once would reset the
+/// connection, and clients that write all of their request before they read would not see the answer (RFC 9112, section 9.6).
+const LINGER_FOR: Duration = Duration::from_secs(5);
+const LINGER_BYTES_MAX: usize = 64 << 20; // 16 of the largest bodies by default
+const LINGER_AT_ONCE_BYTES: usize = 16 << 10;
+/// How long a node that stops waits for the first request of a connection that it has accepted, and for the end of one whose
+/// request it has refused.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// How long a write may make no headway because the client does not read: as long as a stream waits for its client. Then
 /// the connection is closed, and with it goes what waits to be written; the log keeps what the client missed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
+/// A request as it comes.
+pub(super) type Arrived = Request<Arriving<Incoming>>;
+
+/// What a connection is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Whatever its client asks.
+    Any,
+    /// Questions after the node's health. Its place is needed again soon.
+    Probes,
+}
+
 /// Serves a connection until it is closed. When `stop` fires, the request that it is at is its last.
-pub(super) fn serve<S, A, F>(stream: S, answer: A, stop: CancellationToken) -> impl Future<Output = ()> + Send
+pub(super) fn serve<S, A, F>(
+    stream: S,
+    purpose: Use,
+    answer: A,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    A: Fn(Arrived) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     let stream = Unstalled::new(stream, WRITE_WITHIN);
-    let exchange = Arc::new(Exchange::new(answer, stream.waiting()));
+    let exchange = Arc::new(Exchange::new(answer, stream.state()));
+    let first_head = match purpose {
+        Use::Any => FIRST_HEAD_WITHIN,
+        Use::Probes => PROBE_HEAD_WITHIN,
+    };
     let answers = Arc::clone(&exchange);
     // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
-    let service = service_fn(move |request| Box::pin(Arc::clone(&answers).answer(request)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        // At once, and not when the answer is first polled: hyper may read the end of the client's half before.
+        let request = request.map(|body| Arriving::new(body, Arc::clone(&answers.state)));
+        Box::pin(Arc::clone(&answers).answer(request))
+    });
     let connection = http1::Builder::new()
-        .timer(Alarm::default())
+        .timer(Alarm::first(first_head))
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     // In a box: a task keeps room for what it is made of and once more for what it waits for.
@@ -69,7 +105,19 @@ where
             }
         };
         let ended = match served {
-            Served::Ended(ended) => ended.map_err(io::Error::other),
+            Served::Ended(ended) => {
+                let refused = ended.as_ref().map_or_else(hyper::Error::is_parse, |()| true);
+                if refused && exchange.state.is_unread() {
+                    drop(exchange);
+                    let stream = Pin::into_inner(connection).into_parts().io.into_inner();
+                    let patience = match stop.is_cancelled() {
+                        true => FIRST_WITHIN,
+                        false => LINGER_FOR,
+                    };
+                    Box::pin(linger(stream, patience)).await;
+                }
+                ended.map_err(io::Error::other)
+            }
             Served::Lasting(response) => {
                 // Nothing more is answered here, and the stream may last for hours.
                 drop(exchange);
@@ -83,8 +131,24 @@ where
     }
 }
 
+/// Reads on what the client of an answered request still sends, and throws it away, until the client has seen the answer.
+async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) {
+    let read_on = async {
+        let (mut ignored, mut left) = (vec![0; LINGER_AT_ONCE_BYTES], LINGER_BYTES_MAX);
+        while let Ok(read @ 1..) = stream.read(&mut ignored).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    if timeout(patience, read_on).await.is_err() {
+        debug!("a client did not close the connection after its answer");
+    }
+}
+
 /// Whether the answer can have chunks: HTTP/1.0 knows none, and who asks for the head only gets no body.
-fn knows_chunks(request: &Request<Incoming>) -> bool {
+fn knows_chunks<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11 && request.method() != Method::HEAD
 }
 
@@ -94,8 +158,8 @@ struct Exchange<A> {
     respond: A,
     /// Whether a request has come.
     asked: AtomicBool,
-    /// Whether an answer waits for the client to read.
-    waiting: Arc<AtomicBool>,
+    /// What is known of the request that it is at.
+    state: Arc<State>,
     /// A response that hyper does not write.
     lasting: Mutex<Option<Response>>,
 }
@@ -109,11 +173,11 @@ enum Served {
 }
 
 impl<A> Exchange<A> {
-    fn new(respond: A, waiting: Arc<AtomicBool>) -> Self {
+    fn new(respond: A, state: Arc<State>) -> Self {
         Self {
             respond,
             asked: AtomicBool::new(false),
-            waiting,
+            state,
             lasting: Mutex::new(None),
         }
     }
@@ -125,7 +189,7 @@ impl<A> Exchange<A> {
                 return Poll::Ready(Served::Ended(ended));
             }
             // What was answered before goes first, and hyper still has what the client did not read.
-            if self.waiting.load(Ordering::Relaxed) {
+            if self.state.waiting.load(Ordering::Relaxed) {
                 return Poll::Pending;
             }
             match self.lasting().take() {
@@ -137,17 +201,19 @@ impl<A> Exchange<A> {
     }
 
     /// Answers a request. A response that lasts is put aside, while the connection is polled, and hyper gets none.
-    async fn answer<F>(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible>
+    async fn answer<F>(self: Arc<Self>, request: Arrived) -> Result<Response, Infallible>
     where
-        A: Fn(Request<Incoming>) -> F,
+        A: Fn(Arrived) -> F,
         F: Future<Output = Result<Response, Infallible>>,
     {
         self.asked.store(true, Ordering::Relaxed);
         let chunked = knows_chunks(&request);
         let response = (self.respond)(request).await?;
         if !chunked || response.extensions().get::<Lasting>().is_none() {
-            return Ok(response);
+            return Ok(response.map(|body| answered(&self.state, body)));
         }
+        // It ends when its client closes its half, too.
+        self.state.end();
         *self.lasting() = Some(response);
         std::future::pending().await
     }
@@ -161,7 +227,7 @@ impl<A> Exchange<A> {
 mod tests {
     use axum::body::Body;
     use futures::FutureExt as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncWriteExt as _, duplex};
     use tokio::task::yield_now;
     use tokio::time::{Instant, sleep};
     use tokio_util::task::TaskTracker;
@@ -171,7 +237,7 @@ mod tests {
 
     const LONG: usize = 1000;
 
-    async fn answer(request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(request: Arrived) -> Result<Response, Infallible> {
         Ok(match request.uri().path() {
             "/lasting" => mark_lasting(Response::new(Body::from("the stream"))),
             _ => Response::new(Body::from("x".repeat(LONG))),
@@ -186,21 +252,22 @@ mod tests {
             let mut connection = std::pin::pin!(std::future::pending());
             exchange.serve(connection.as_mut()).now_or_never().is_some()
         };
-        exchange.waiting.store(true, Ordering::Relaxed);
+        exchange.state.waiting.store(true, Ordering::Relaxed);
         assert!(!serves());
-        exchange.waiting.store(false, Ordering::Relaxed);
+        exchange.state.waiting.store(false, Ordering::Relaxed);
         assert!(serves());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_closed_that_is_silent_for_too_long() {
         let (mut client, server) = duplex(2 * LONG);
-        let served = TaskTracker::new().spawn(serve(server, answer, CancellationToken::new()));
+        let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
         let began = Instant::now();
         let pause = HEAD_WITHIN * 2 / 3;
         let mut read = vec![0; 2 * LONG];
-        for _ in 0..3 {
-            sleep(pause).await;
+        for turn in 0..4 {
+            // The first head must not take as long.
+            sleep(pause * turn.min(1)).await;
             client
                 .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
                 .await
@@ -215,10 +282,27 @@ mod tests {
         served.await.unwrap();
     }
 
+    /// F10: only a connection that has asked may be silent for long.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_closed_on_which_nothing_comes_at_first() {
+        for (purpose, patience) in [(Use::Any, FIRST_HEAD_WITHIN), (Use::Probes, PROBE_HEAD_WITHIN)] {
+            let (mut client, server) = duplex(LONG);
+            let served = serve(server, purpose, answer, CancellationToken::new());
+            let served = TaskTracker::new().spawn(served);
+            let began = Instant::now();
+            client.write_all(b"GET / HT").await.unwrap();
+            sleep(patience / 2).await;
+            client.write_all(b"TP/1.1").await.unwrap();
+            while client.read(&mut [0; LONG]).await.unwrap() > 0 {}
+            assert_eq!(began.elapsed().as_secs(), patience.as_secs());
+            served.await.unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn a_stream_comes_after_answers_that_the_client_has_not_read() {
         let (mut client, server) = duplex(LONG / 4);
-        let served = TaskTracker::new().spawn(serve(server, answer, CancellationToken::new()));
+        let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
         let first = b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n.";
         let second = b"GET /lasting HTTP/1.1\r\nhost: a\r\n\r\n";
         for request in [&first[..], &second[..]] {

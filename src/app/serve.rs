@@ -11,17 +11,19 @@ use futures::FutureExt as _;
 use listenfd::ListenFd;
 use tokio::net::unix::SocketAddr as UnixAddress;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::connection::Use;
 use super::{AppError, connection};
 use crate::causes::causes;
 use crate::config::Settings;
 use crate::http::Front;
-use crate::http::source::Source;
+use crate::http::source::{Connected, Full, Source};
+use crate::transport::shares::{PROBES_MAX, Resource, Share};
 
 /// The scheme of a Unix socket's address.
 const UNIX: &str = "unix:";
@@ -135,7 +137,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Begins to accept connections, at most `connections_max` at a time; more wait in the system's backlog.
+    /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only questions after the node's
+    /// health are answered. Yet more wait in the system's backlog.
     pub(super) fn start(listener: Listener, front: Front, connections_max: usize) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -144,6 +147,7 @@ impl Server {
             stop: stop.clone(),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(connections_max)),
+            spare: Arc::new(Semaphore::new(PROBES_MAX)),
         };
         let socket = match listener.kind {
             Kind::Tcp(tcp) => {
@@ -214,6 +218,16 @@ struct Accept {
     stop: CancellationToken,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
+    /// Places for those who ask how the node is.
+    spare: Arc<Semaphore>,
+}
+
+/// What a connection holds while it is open.
+struct Seat {
+    purpose: Use,
+    _place: OwnedSemaphorePermit,
+    /// Its part in the share of its peer; none of trusted proxies.
+    _share: Option<Share>,
 }
 
 impl Accept {
@@ -222,18 +236,68 @@ impl Accept {
     async fn each<L: AxumListener<Addr: Address>>(self, mut listener: L) {
         loop {
             let accepted = async {
-                let place = Arc::clone(&self.places).acquire_owned().await;
+                // One for whichever comes next; of which kind is known when it has come.
+                let place = self.any_place().await;
                 (place, listener.accept().await)
             };
             let (place, (stream, address)) = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = accepted => accepted,
             };
-            let (front, source) = (self.front.clone(), address.source());
-            let answer = move |request| front.clone().answer(request, source);
-            let served = connection::serve(stream, answer, self.stop.clone());
+            let Some((seat, connected)) = self.seat(place, address.source()) else {
+                debug!("a connection was closed at once: its client has too many");
+                continue;
+            };
+            let front = self.front.clone();
+            let answer = move |request| front.clone().answer(request, connected.clone());
+            let served = connection::serve(stream, seat.purpose, answer, self.stop.clone());
             // Not in a block of its own, which would keep room for the connection twice.
-            drop(self.tasks.spawn(served.map(move |()| drop(place))));
+            drop(self.tasks.spawn(served.map(move |()| drop(seat))));
         }
+    }
+
+    async fn any_place(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
+            spare = Arc::clone(&self.spare).acquire_owned() => spare.ok(),
+        }
+    }
+
+    /// What a connection from there gets: a place of its own if there is one and its peer has not too many, else one of those
+    /// that are kept back, of which no peer gets more than half. `None` if it gets none.
+    fn seat(&self, place: Option<OwnedSemaphorePermit>, source: Source) -> Option<(Seat, Connected)> {
+        drop(place);
+        let trusted = self.front.trusts(source);
+        let uses = self.front.uses(source);
+        let take = |resource| match trusted {
+            true => Ok(None),
+            false => uses.take(resource, 1).map(Some),
+        };
+        let full = match (
+            take(Resource::Connections),
+            Arc::clone(&self.places).try_acquire_owned(),
+        ) {
+            (Ok(share), Ok(place)) => {
+                let seat = Seat {
+                    purpose: Use::Any,
+                    _place: place,
+                    _share: share,
+                };
+                let full = None;
+                return Some((seat, Connected { source, uses, full }));
+            }
+            (Ok(_), Err(_)) => {
+                Full::Node("this node has as many connections as it may (http.connections_max)")
+            }
+            (Err(words), _) => Full::Peer(words),
+        };
+        let seat = Seat {
+            purpose: Use::Probes,
+            _place: Arc::clone(&self.spare).try_acquire_owned().ok()?,
+            _share: take(Resource::Probes).ok()?,
+        };
+        let full = Some(full);
+        Some((seat, Connected { source, uses, full }))
     }
 }

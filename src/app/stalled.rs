@@ -1,14 +1,21 @@
-//! A connection whose client does not read is closed: hyper itself would keep it, with what waits to be written, for ever.
+//! A connection as hyper sees it. One whose client does not read is closed: hyper itself would keep it, with what waits to be
+//! written, for ever. One whose client has closed its half after its request is not: hyper would take that for its going away.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use super::exchange::{End, State};
+
+/// How long a client that has closed its half waits for an answer of which nothing can be written before: whether it is still
+/// there cannot be told.
+const HALF_CLOSED_FOR: Duration = Duration::from_secs(30);
 
 /// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to write, it may be
 /// idle for as long as it likes.
@@ -18,7 +25,9 @@ pub(super) struct Unstalled<S> {
     limit: Duration,
     // Made when a write first waits: most connections never need one.
     waits: Option<Pin<Box<Sleep>>>,
-    waiting: Arc<AtomicBool>,
+    // Made when a client closes its half.
+    closed: Option<Pin<Box<Sleep>>>,
+    state: Arc<State>,
 }
 
 impl<S> Unstalled<S> {
@@ -27,24 +36,42 @@ impl<S> Unstalled<S> {
             inner,
             limit,
             waits: None,
-            waiting: Arc::default(),
+            closed: None,
+            state: Arc::default(),
         }
     }
 
-    /// Whether something waits to be written, for those who cannot ask the connection any longer.
-    pub(super) fn waiting(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.waiting)
+    /// What it is at, for those who cannot ask the connection any longer.
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
+    }
+
+    /// Ready when the end of what the client sends is to be taken as such.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.state.end_of_input(cx) {
+            End::Counts => Poll::Ready(()),
+            End::MayCount => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            End::WaitsForStream => Poll::Pending,
+            End::WaitsForAnswer => self
+                .closed
+                .get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_FOR)))
+                .as_mut()
+                .poll(cx),
+        }
     }
 
     /// Ends a wait that lasts too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
             if self.waits.take().is_some() {
-                self.waiting.store(false, Ordering::Relaxed);
+                self.state.waiting.store(false, Ordering::Relaxed);
             }
             return write;
         }
-        self.waiting.store(true, Ordering::Relaxed);
+        self.state.waiting.store(true, Ordering::Relaxed);
         let limit = self.limit;
         let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(waits.as_mut().poll(cx));
@@ -55,7 +82,12 @@ impl<S> Unstalled<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+        let (this, before) = (self.get_mut(), buf.remaining());
+        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        if before > 0 && buf.remaining() == before {
+            ready!(this.poll_end(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{CliError, Exit, print, unix_ms};
-use crate::app::open;
+use crate::app::{files, open};
 use crate::config::{Assigned, Loaded};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
@@ -35,7 +35,8 @@ pub async fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, CliErro
     let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;
-    let findings = findings?;
+    let mut findings = findings?;
+    findings.files = files::too_low(&loaded.settings, files::raise_limit());
     print::remark(&if arguments.json {
         format!("{:#}", findings.to_json(&loaded.assigned))
     } else {
@@ -52,6 +53,8 @@ struct Findings {
     round_trip: Duration,
     /// How far the store's clock is ahead of ours.
     clock_ahead_ms: Option<i64>,
+    /// What is wrong with the limit on open files.
+    files: Option<String>,
 }
 
 async fn examine(store: &dyn Store) -> Result<Findings, CliError> {
@@ -64,6 +67,7 @@ async fn examine(store: &dyn Store) -> Result<Findings, CliError> {
         round_trip,
         clock_ahead_ms: report.clock_ms.map(|there| difference(there, here_ms)),
         report,
+        files: None,
     })
 }
 
@@ -131,6 +135,16 @@ impl Findings {
             warnings
                 .push("the clocks of this machine and of the store differ: is NTP running on both?".into());
         }
+        let prefixes = &self.report.other_prefixes;
+        if !prefixes.is_empty() {
+            let all: Vec<_> = prefixes.iter().map(|prefix| format!("{prefix:?}")).collect();
+            warnings.push(format!(
+                "other nodes use this store with store.prefix {}: they and this one answer 404 for each other's sessions; give \
+                 all nodes of one service the same",
+                all.join(", ")
+            ));
+        }
+        warnings.extend(self.files.clone());
         warnings
     }
 
@@ -199,8 +213,10 @@ mod tests {
                 version: Some("7.4.0".into()),
                 eviction_policy: Some(policy.into()),
                 clock_ms: Some(0),
+                other_prefixes: vec![],
                 topology: "cluster",
             },
+            files: None,
             round_trip: Duration::from_micros(1234),
             clock_ahead_ms: Some(clock_ahead_ms),
         }
@@ -238,6 +254,15 @@ mod tests {
         let json = findings("allkeys-lru", 0).to_json(&[]);
         assert_eq!(json["store"]["evictionPolicy"], "allkeys-lru");
         assert_eq!(json["warnings"].as_array().map(Vec::len), Some(1));
+    }
+
+    /// M14: Nodes with another `store.prefix` on the same Redis are warned of.
+    #[test]
+    fn nodes_of_another_prefix_are_warned_of() {
+        let mut findings = findings("noeviction", 0);
+        findings.report.other_prefixes = vec![String::new(), "b:".into()];
+        let warnings = findings.warnings().concat();
+        assert!(warnings.contains(r#"store.prefix "", "b:""#), "{warnings}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::health::HealthError;
 use crate::app::AppError;
+use crate::cluster::membership::JoinError;
 use crate::config::SettingsError;
 use crate::store::redis::ConnectError;
 use crate::store::{StoreError, WhyRefused};
@@ -20,6 +21,8 @@ pub enum Exit {
     Failure = 1,
     /// The store is out of reach, or full, or takes no writes (`EX_UNAVAILABLE`).
     Unreachable = 69,
+    /// Another process has this node's name (`EX_TEMPFAIL`: it may end).
+    NameTaken = 75,
     /// Settings are wrong (`EX_CONFIG`).
     Settings = 78,
 }
@@ -77,7 +80,11 @@ impl CliError {
         match self {
             Self::Settings(_) | Self::NoSharedStore => Exit::Settings,
             Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),
-            Self::Store(error) | Self::Serve(AppError::Store(error)) => of_store(error),
+            Self::Store(error)
+            | Self::Serve(AppError::Store(error) | AppError::Name(JoinError::Store(error))) => {
+                of_store(error)
+            }
+            Self::Serve(AppError::Name(JoinError::Taken { .. })) => Exit::NameTaken,
             Self::Logs(_)
             | Self::Runtime(_)
             | Self::Misbehaved(_)
@@ -109,7 +116,7 @@ const fn of_store(error: &StoreError) -> Exit {
     match error {
         StoreError::Unreachable(_) => Exit::Unreachable,
         StoreError::Refused { why, .. } => of_refusal(*why),
-        StoreError::Corrupt(_) => Exit::Failure,
+        StoreError::Corrupt(_) | StoreError::Newer(_) => Exit::Failure,
     }
 }
 
@@ -124,6 +131,7 @@ const fn of_refusal(why: WhyRefused) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::NodeId;
 
     #[test]
     fn scripts_can_tell_a_store_that_is_away_from_settings_that_are_wrong() {
@@ -148,6 +156,11 @@ mod tests {
             CliError::from(SettingsError { problems: vec![] }).exit() as u8,
             78
         );
+        let taken = JoinError::Taken {
+            node: NodeId::generate(0),
+            address: "http://127.0.0.1:3000".into(),
+        };
+        assert_eq!(CliError::from(AppError::from(taken)).exit() as u8, 75);
         assert_eq!(CliError::NoSession.exit() as u8, 1);
     }
 }

@@ -6,7 +6,7 @@ use sd_notify::NotifyState;
 
 use super::{CliError, Exit, print};
 use crate::app::signal::told_to_stop;
-use crate::app::{App, Running};
+use crate::app::{App, Running, files};
 use crate::causes::causes;
 use crate::config::Settings;
 use crate::transport::handler::Handler;
@@ -20,6 +20,9 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
 pub async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
     let guarded = !settings.auth.tokens.is_empty();
+    if let Some(warning) = files::too_low(&settings, files::raise_limit()) {
+        tracing::warn!("{warning}");
+    }
     let mut told = pin!(told_to_stop());
     let start = App::builder().settings(settings).handler(make).spawn();
     let node = tokio::select! {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CliError, Exit, print, unix_ms};
 use crate::app::open;
-use crate::cluster::{SessionError, Sessions};
+use crate::cluster::{Membership, SessionError, Sessions};
 use crate::config::Settings;
 use crate::session::{NodeId, SessionId, SessionRecord};
 use crate::store::{SESSION_LIST_MAX, Store};
@@ -102,8 +102,9 @@ async fn answer(command: &Command, settings: &Settings, store: &Arc<dyn Store>) 
 /// and hears them acknowledge.
 async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Result<(), CliError> {
     let (node, supervisor) = (NodeId::generate(unix_ms()), Supervisor::new());
+    let membership = Arc::new(Membership::outside(node.clone()));
     let rings = store.listen(&node).await?;
-    let sessions = Sessions::new(Arc::clone(store), node, settings, supervisor.clone());
+    let sessions = Sessions::new(Arc::clone(store), membership, settings, supervisor.clone());
     supervisor.spawn_vital("ring", sessions.clone().listen(rings, Arc::new(())));
     let ended = sessions.end(id).await;
     supervisor.stop(STOP_WITHIN).await;

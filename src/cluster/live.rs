@@ -60,9 +60,9 @@ impl Who {
 }
 
 impl Live {
-    /// A session restored from `record`.
+    /// A session restored from `record`, which was touched then, by the monotonic clock.
     #[must_use]
-    pub fn new(id: SessionId, mut record: SessionRecord, restored: bool, now_ms: u64) -> Self {
+    pub fn new(id: SessionId, mut record: SessionRecord, restored: bool, touched_ms: u64) -> Self {
         Self {
             tag: id.tag(),
             id,
@@ -73,7 +73,7 @@ impl Live {
             level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
             subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
             // The load itself does not touch: the first request does.
-            touched_ms: AtomicU64::new(record.last_activity_ms.min(now_ms)),
+            touched_ms: AtomicU64::new(touched_ms),
             record,
         }
     }

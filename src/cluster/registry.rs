@@ -1,6 +1,6 @@
 //! The sessions that this node keeps restored, each loaded once however many requests want it at the same time.
 //!
-//! A copy is trusted for a while, and only as long as its slot's `epoch` is the one it was read at. Whoever hears that a session changed moves
+//! A copy is trusted for a while, by the monotonic clock, and only as long as its slot's `epoch` is the one it was read at. Whoever hears that a session changed moves
 //! the epoch on; the next request then reads the session again before it is served. A change that is heard while a
 //! load is under way moves the epoch too, so that what was read before the change is never kept as if it came after.
 
@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::live::Live;
-use super::unix_ms;
+use super::monotonic_ms;
 use crate::session::{SessionId, SessionRecord};
 use crate::telemetry::metrics::{self, Counted};
 
@@ -56,13 +56,15 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The session, if it was read not long ago and nothing was heard of a change since.
+    /// The session, if it was read not long ago, after `since_ms`, and nothing was heard of a change since.
     #[must_use]
-    pub fn fresh(&self, now_ms: u64) -> Option<&Arc<Live>> {
+    pub fn fresh(&self, now_ms: u64, since_ms: u64) -> Option<&Arc<Live>> {
         let live = self.live.get()?;
         let current = self.read_at_epoch.load(Ordering::Acquire) == self.epoch.load(Ordering::Acquire);
-        let age_ms = now_ms.saturating_sub(self.verified_ms.load(Ordering::Acquire));
-        if !current || age_ms >= VERIFY_EVERY_MS || self.retired.get().is_some() {
+        let verified_ms = self.verified_ms.load(Ordering::Acquire);
+        let age_ms = now_ms.saturating_sub(verified_ms);
+        let outdated = !current || verified_ms < since_ms || age_ms >= VERIFY_EVERY_MS;
+        if outdated || self.retired.get().is_some() {
             return None;
         }
         self.used_ms.store(now_ms, Ordering::Relaxed);
@@ -118,7 +120,7 @@ impl Slot {
 
     /// Moves the epoch on: what was read until now is not to be trusted.
     pub fn distrust(&self) {
-        self.doubt(unix_ms());
+        self.doubt(monotonic_ms());
         self.failed_ms.store(0, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
@@ -221,7 +223,7 @@ impl Registry {
             return Arc::clone(slot);
         }
         let slot = Arc::new(Slot::default());
-        slot.used_ms.store(unix_ms(), Ordering::Relaxed);
+        slot.used_ms.store(monotonic_ms(), Ordering::Relaxed);
         shard.insert(id.clone(), Arc::clone(&slot));
         slot
     }
@@ -308,6 +310,12 @@ impl Registry {
                 slot.distrust();
             }
         }
+    }
+
+    /// All sessions that this node keeps.
+    #[must_use]
+    pub fn all(&self) -> Vec<(SessionId, Arc<Slot>)> {
+        self.unused_since(u64::MAX)
     }
 
     /// The sessions that no request has used on this node since `before_ms`. Calls and streams may hold them yet.

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use super::Membership;
 use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
+use crate::store::Store;
 use crate::store::streams::Topic;
-use crate::store::{Store, StoreError};
 use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
@@ -76,6 +77,11 @@ pub enum Bell {
         /// The task.
         task: String,
     },
+    /// A node has ended its lease: nobody need wait for it any longer.
+    Left {
+        /// The node.
+        node: String,
+    },
     /// A node has stopped trusting its copy.
     Acknowledged {
         /// The number of the ring.
@@ -109,6 +115,7 @@ impl Ears for () {
 /// Rings other nodes, and collects their acknowledgements.
 pub struct Ring {
     store: Arc<dyn Store>,
+    membership: Arc<Membership>,
     node: NodeId,
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiting>>,
@@ -123,27 +130,51 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// The ring of `node`.
+    /// The ring of a member.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, node: NodeId) -> Self {
+    pub fn new(store: Arc<dyn Store>, membership: Arc<Membership>) -> Self {
         Self {
             store,
-            node,
+            node: membership.node().clone(),
+            membership,
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
         }
     }
 
-    /// Tells the nodes that keep copies of a session what happened, and waits until each has stopped trusting its
+    /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has stopped trusting its
     /// copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off the session.
     pub async fn tell(&self, holders: &[NodeId], session: &SessionId, news: News) {
-        let others: Vec<&NodeId> = holders.iter().filter(|holder| **holder != self.node).collect();
-        if others.is_empty() {
+        let others = holders.iter().filter(|holder| **holder != self.node).cloned();
+        let (mut rung, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
+        let mut dead = Vec::new();
+        if !unknown.is_empty() {
+            // They have come just now, or are gone. While it cannot be told who is dead, all may live.
+            let living = match self.membership.can_judge() {
+                true => self.store.living(&unknown).await.ok(),
+                false => None,
+            };
+            let lives = |node: &NodeId| living.as_ref().is_none_or(|living| living.contains(node));
+            let (living, gone): (Vec<_>, Vec<_>) = unknown.into_iter().partition(lives);
+            rung.extend(living);
+            dead = gone;
+        }
+        // With a session that has ended, its holders are forgotten too.
+        let released = async {
+            if news == News::Changed {
+                self.release(session, &dead).await;
+            }
+        };
+        tokio::join!(self.ring_and_wait(&rung, session, news), released);
+    }
+
+    async fn ring_and_wait(&self, rung: &[NodeId], session: &SessionId, news: News) {
+        if rung.is_empty() {
             return;
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (done, heard) = oneshot::channel();
-        let missing = others.iter().map(|node| node.as_str().to_owned()).collect();
+        let missing = rung.iter().map(|node| node.as_str().to_owned()).collect();
         self.lock().insert(
             number,
             Waiting {
@@ -158,13 +189,13 @@ impl Ring {
             number,
         };
         let all_heard = async {
-            join_all(others.into_iter().map(|node| self.send(node, &bell))).await;
+            join_all(rung.iter().map(|node| self.send(node, &bell))).await;
             heard.await
         };
         let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all_heard).await.is_ok();
         let left = self.lock().remove(&number);
         if let (false, Some(waiting)) = (in_time, left) {
-            self.take_off_the_dead(session, &waiting.missing).await;
+            self.look_after_silent(session, &waiting.missing).await;
         }
     }
 
@@ -209,31 +240,62 @@ impl Ring {
         }
     }
 
-    async fn take_off_the_dead(&self, session: &SessionId, silent: &HashSet<String>) {
+    async fn look_after_silent(&self, session: &SessionId, silent: &HashSet<String>) {
         let silent: Vec<NodeId> = silent.iter().filter_map(|name| NodeId::parse(name)).collect();
-        if let Err(error) = self.release_dead(session, &silent).await {
-            let words = "could not look after nodes that do not answer";
+        let living = match self.store.living(&silent).await {
+            Ok(living) => living,
+            Err(error) => {
+                let words = "could not look after nodes that do not answer";
+                return seldom(
+                    words,
+                    |left_out| warn!(error = %causes(&error), left_out, "{words}"),
+                );
+            }
+        };
+        for node in &living {
+            let words = "a node did not acknowledge a change in time";
             seldom(
                 words,
-                |left_out| warn!(error = %causes(&error), left_out, "{words}"),
+                |left_out| warn!(%node, session = session.tag(), left_out, "{words}"),
             );
+        }
+        if self.membership.can_judge() {
+            let dead: Vec<_> = silent.into_iter().filter(|node| !living.contains(node)).collect();
+            self.release(session, &dead).await;
         }
     }
 
-    async fn release_dead(&self, session: &SessionId, silent: &[NodeId]) -> Result<(), StoreError> {
-        let living = self.store.living(silent).await?;
-        for node in silent {
-            if living.contains(node) {
-                let words = "a node did not acknowledge a change in time";
-                seldom(
-                    words,
-                    |left_out| warn!(%node, session = session.tag(), left_out, "{words}"),
-                );
-            } else {
-                self.store.release(session, node).await?;
-            }
+    /// Takes nodes off a session that are dead. One that has come back meanwhile, and reads the session again just now, looks
+    /// once more: it may have been taken off after that.
+    async fn release(&self, session: &SessionId, dead: &[NodeId]) {
+        if dead.is_empty() {
+            return;
         }
-        Ok(())
+        let released = dead.iter().map(|node| self.store.release(session, node));
+        let failed = join_all(released).await.into_iter().find_map(Result::err);
+        let back = match failed {
+            None => self.store.living(dead).await,
+            Some(error) => Err(error),
+        };
+        let bell = |node: &NodeId| {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            debug!(%node, "a node that was thought dead is back");
+            Bell::Session {
+                news: News::Changed,
+                session: session.as_str().to_owned(),
+                from: self.node.as_str().to_owned(),
+                number,
+            }
+        };
+        match back {
+            Ok(back) => {
+                let rings = back
+                    .iter()
+                    .map(|node| async move { self.send(node, &bell(node)).await });
+                join_all(rings).await;
+            }
+            Err(error) => debug!(error = %causes(&error), "could not take nodes off that are gone"),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiting>> {

@@ -10,8 +10,8 @@ use rmcp::model::{RequestStateCodec, RequestStateError};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::unix_ms;
 use crate::causes::causes;
+use crate::session::Clock;
 use crate::store::{NewSecret, Secrets, Store, StoreError};
 
 /// How often a node looks whether the shared keys have changed.
@@ -46,6 +46,8 @@ pub struct RequestStateKeys {
     /// The keys that this node has seen: a store that was emptied forgets them, and clients still bring what they sealed.
     known: Mutex<BTreeMap<String, String>>,
     rotate_after: Duration,
+    /// Ages of keys are the store's matter: a node whose own clock is ahead must not end them for all.
+    clock: Clock,
 }
 
 impl fmt::Debug for RequestStateKeys {
@@ -59,12 +61,13 @@ impl RequestStateKeys {
     ///
     /// # Errors
     /// [`SecretError::Unusable`].
-    pub fn configured(secret: &str) -> Result<Self, SecretError> {
+    pub fn configured(secret: &str, clock: Clock) -> Result<Self, SecretError> {
         let codec = RequestStateCodec::new_with_keyring(CONFIGURED, [(CONFIGURED, secret.as_bytes())])?;
         Ok(Self {
             codec: RwLock::new(Arc::new(codec)),
             known: Mutex::default(),
             rotate_after: ROTATE_AFTER_MIN,
+            clock,
         })
     }
 
@@ -72,13 +75,14 @@ impl RequestStateKeys {
     ///
     /// # Errors
     /// [`SecretError`].
-    pub async fn shared(store: &dyn Store, ttl: Duration) -> Result<Self, SecretError> {
+    pub async fn shared(store: &dyn Store, ttl: Duration, clock: Clock) -> Result<Self, SecretError> {
         let rotate_after = ttl.max(ROTATE_AFTER_MIN);
-        let secrets = fetch(store, rotate_after).await?;
+        let secrets = fetch(store, rotate_after, clock.now_ms()).await?;
         Ok(Self {
-            codec: RwLock::new(Arc::new(codec_of(&secrets)?)),
+            codec: RwLock::new(Arc::new(codec_of(&secrets, clock.now_ms())?)),
             known: Mutex::new(secrets.all),
             rotate_after,
+            clock,
         })
     }
 
@@ -89,10 +93,11 @@ impl RequestStateKeys {
     }
 
     async fn refresh(&self, store: &dyn Store) -> Result<(), SecretError> {
-        let mut secrets = fetch(store, self.rotate_after).await?;
+        let mut secrets = fetch(store, self.rotate_after, self.clock.now_ms()).await?;
+        let now_ms = self.clock.now_ms();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        remember(&mut secrets, &known, unix_ms(), self.rotate_after);
-        let codec = Arc::new(codec_of(&secrets)?);
+        remember(&mut secrets, &known, now_ms, self.rotate_after);
+        let codec = Arc::new(codec_of(&secrets, now_ms)?);
         *known = secrets.all;
         drop(known);
         *self.codec.write().unwrap_or_else(PoisonError::into_inner) = codec;
@@ -116,22 +121,21 @@ impl RequestStateKeys {
     }
 }
 
-async fn fetch(store: &dyn Store, rotate_after: Duration) -> Result<Secrets, StoreError> {
+async fn fetch(store: &dyn Store, rotate_after: Duration, now_ms: u64) -> Result<Secrets, StoreError> {
     store
-        .secrets(&offer(), rotate_after, rotate_after * KEEP_ROTATIONS)
+        .secrets(&offer(now_ms), rotate_after, rotate_after * KEEP_ROTATIONS)
         .await
 }
 
-fn codec_of(secrets: &Secrets) -> Result<RequestStateCodec, SecretError> {
-    let active = sealing_key(secrets, unix_ms());
+fn codec_of(secrets: &Secrets, now_ms: u64) -> Result<RequestStateCodec, SecretError> {
+    let active = sealing_key(secrets, now_ms);
     Ok(RequestStateCodec::new_with_keyring(
         active,
         secrets.all.iter().map(|(name, text)| (name, text.as_bytes())),
     )?)
 }
 
-fn offer() -> NewSecret {
-    let now_ms = unix_ms();
+fn offer(now_ms: u64) -> NewSecret {
     let bytes: [u8; KEY_BYTES] = rand::rng().random();
     // The name begins with the time, so that names sort by age.
     let name = format!("{now_ms:015}-{:08x}", rand::rng().random::<u32>());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -11,17 +12,20 @@ use tracing::{debug, warn};
 use super::live::Live;
 use super::registry::{Registry, Retired, Slot};
 use super::ring::{Bell, Ears, News, Ring};
-use super::unix_ms;
+use super::{Membership, millis, monotonic_ms};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
-use crate::session::{NodeId, Peer, Principal, SessionId, SessionRecord};
+use crate::session::{Clock, NodeId, Peer, Principal, SessionId, SessionRecord};
 use crate::store::{Change, Changed, Created, Ended, Full, Heard, SessionRoom, Store, StoreError, Touched};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::telemetry::seldom;
 
 mod lookup;
+#[cfg(test)]
+mod sessions_tests;
+mod states;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
@@ -29,6 +33,8 @@ const OPEN_ATTEMPTS_MAX: usize = 3;
 const TOUCHES_A_LIFE: u32 = 20;
 /// For how long the store is not asked again when it has as many sessions as it may: what clients are told to wait.
 const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
+/// How many copies are released at once when the node leaves.
+const RELEASES_AT_ONCE: usize = 64;
 /// The longest pause between two sweeps for copies that are not used any longer.
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 
@@ -61,6 +67,7 @@ struct Inner {
     store: Arc<dyn Store>,
     registry: Registry,
     ring: Ring,
+    membership: Arc<Membership>,
     node: NodeId,
     started_ms: u64,
     settings: SessionSettings,
@@ -73,16 +80,22 @@ struct Inner {
 }
 
 impl Sessions {
-    /// The sessions in `store`, as `node` sees them.
+    /// The sessions in `store`, as this member sees them.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, node: NodeId, settings: &Settings, supervisor: Supervisor) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        membership: Arc<Membership>,
+        settings: &Settings,
+        supervisor: Supervisor,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                ring: Ring::new(Arc::clone(&store), node.clone()),
+                ring: Ring::new(Arc::clone(&store), Arc::clone(&membership)),
                 registry: Registry::new(settings.session.kept_max),
                 store,
-                node,
-                started_ms: unix_ms(),
+                node: membership.node().clone(),
+                started_ms: membership.clock().now_ms(),
+                membership,
                 settings: settings.session.clone(),
                 outage_grace: settings.store.outage_grace,
                 supervisor,
@@ -189,7 +202,7 @@ impl Sessions {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn recall(&self, id: &SessionId) -> Result<Option<Arc<Live>>, SessionError> {
-        self.inner.look_up(id, unix_ms()).await
+        self.inner.look_up(id, monotonic_ms()).await
     }
 
     /// Makes sure that a session is there, by what the store holds and not by this node's copy.
@@ -212,7 +225,7 @@ impl Sessions {
     /// # Errors
     /// [`SessionError::NotFound`], [`SessionError::Store`].
     pub async fn find(&self, id: &SessionId, principal: &Principal) -> Result<Arc<Live>, SessionError> {
-        let now_ms = unix_ms();
+        let now_ms = monotonic_ms();
         let live = self
             .inner
             .look_up(id, now_ms)
@@ -221,7 +234,7 @@ impl Sessions {
         if live.record.principal != *principal {
             return Err(SessionError::NotFound);
         }
-        let Some(ttl) = self.inner.life_left(&live.record, now_ms) else {
+        let Some(ttl) = self.inner.life_left(&live.record) else {
             self.end(id).await?;
             return Err(SessionError::NotFound);
         };
@@ -231,9 +244,8 @@ impl Sessions {
 
     /// Lets a session live on whose client asks for nothing, but listens; within its lifetime.
     pub fn renew(&self, live: &Arc<Live>) {
-        let now_ms = unix_ms();
-        if let Some(ttl) = self.inner.life_left(&live.record, now_ms) {
-            return self.touch_if_due(live, now_ms, ttl);
+        if let Some(ttl) = self.inner.life_left(&live.record) {
+            return self.touch_if_due(live, monotonic_ms(), ttl);
         }
         let (inner, id) = (Arc::clone(&self.inner), live.id.clone());
         self.inner.supervisor.spawn("end-session", async move {
@@ -246,7 +258,7 @@ impl Sessions {
     fn touch_if_due(&self, live: &Arc<Live>, now_ms: u64, ttl: Duration) {
         let interval = self.inner.settings.ttl / TOUCHES_A_LIFE;
         if live.record.initialized && live.touch_is_due(now_ms, millis(interval)) {
-            self.touch(Arc::clone(live), now_ms, ttl);
+            self.touch(Arc::clone(live), ttl);
         }
     }
 
@@ -273,6 +285,17 @@ impl Sessions {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
         self.see_through("end-session", async move { inner.end(&id).await })
             .await
+    }
+
+    /// Ends a session of that principal whose record this version cannot read.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub async fn end_unread(&self, id: &SessionId, principal: &Principal) -> Result<(), SessionError> {
+        match self.inner.store.principal(id).await? {
+            Some(owner) if owner == *principal => self.end(id).await,
+            _ => Err(SessionError::NotFound),
+        }
     }
 
     /// Runs in a task of its own what must not stop half way when a client hangs up.
@@ -313,7 +336,7 @@ impl Sessions {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let before = unix_ms().saturating_sub(millis(self.inner.settings.ttl));
+            let before = monotonic_ms().saturating_sub(millis(self.inner.settings.ttl));
             for (id, slot) in self.inner.registry.unused_since(before) {
                 if slot.is_idle() {
                     self.inner.evict(&id, &slot).await;
@@ -323,6 +346,20 @@ impl Sessions {
                     self.inner.refresh(&id).await;
                 }
             }
+        }
+    }
+
+    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and whoever
+    /// changes one later need not find out that it is gone.
+    pub async fn release_all(&self, within: Duration) {
+        let kept = self.inner.registry.all().into_iter();
+        let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });
+        let released = stream::iter(releases).buffer_unordered(RELEASES_AT_ONCE);
+        if tokio::time::timeout(within, released.collect::<()>())
+            .await
+            .is_err()
+        {
+            debug!("copies are left that this node is still named for");
         }
     }
 
@@ -340,6 +377,11 @@ impl Sessions {
                 self.look_again(id, news, from, number);
             }
             Ok(Bell::Acknowledged { number, by }) => self.inner.ring.acknowledged(number, &by),
+            Ok(Bell::Left { node }) => {
+                if let Some(node) = NodeId::parse(&node) {
+                    self.inner.membership.note_left(&node);
+                }
+            }
             Ok(bell) => ears.hear(bell),
             // A newer version may ring in ways this one does not know.
             Err(error) => debug!(error = %causes(&error), "a ring that this version does not know"),
@@ -368,8 +410,8 @@ impl Sessions {
         });
     }
 
-    fn touch(&self, live: Arc<Live>, now_ms: u64, ttl: Duration) {
-        let inner = Arc::clone(&self.inner);
+    fn touch(&self, live: Arc<Live>, ttl: Duration) {
+        let (inner, now_ms) = (Arc::clone(&self.inner), self.inner.clock().now_ms());
         self.inner.supervisor.spawn("touch", async move {
             match inner.store.touch(&live.id, now_ms, ttl).await {
                 Ok(Touched::Touched) => {}
@@ -384,9 +426,7 @@ impl Sessions {
 
 impl Inner {
     async fn change(&self, live: &Live, change: &Change) -> Result<(), SessionError> {
-        let left = self
-            .life_left(&live.record, unix_ms())
-            .ok_or(SessionError::NotFound)?;
+        let left = self.life_left(&live.record).ok_or(SessionError::NotFound)?;
         // Until its client says that it is initialized, a session's life is not renewed by anything.
         let renews = live.record.initialized || *change == Change::Initialized;
         let ttl = if renews { left } else { Duration::ZERO };
@@ -440,7 +480,7 @@ impl Inner {
         if self.registry.existing(id).is_none() {
             return;
         }
-        if let Err(error) = self.look_up(id, unix_ms()).await {
+        if let Err(error) = self.look_up(id, monotonic_ms()).await {
             debug!(session = id.tag(), error = %causes(&error), "could not read a changed session yet");
         }
     }
@@ -456,18 +496,18 @@ impl Inner {
         }
     }
 
-    /// How long the session may live from now on; `None` when its lifetime has passed.
-    fn life_left(&self, record: &SessionRecord, now_ms: u64) -> Option<Duration> {
+    fn clock(&self) -> &Clock {
+        self.membership.clock()
+    }
+
+    /// How long the session may live from now on; `None` when its lifetime has passed, by the store's clock.
+    fn life_left(&self, record: &SessionRecord) -> Option<Duration> {
         let SessionSettings { ttl, lifetime, .. } = self.settings;
         if lifetime.is_zero() {
             return Some(ttl);
         }
         let ends_ms = record.created_at_ms.saturating_add(millis(lifetime));
-        let left = Duration::from_millis(ends_ms.saturating_sub(now_ms));
+        let left = Duration::from_millis(ends_ms.saturating_sub(self.clock().now_ms()));
         (!left.is_zero()).then(|| left.min(ttl))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -17,6 +17,56 @@ pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     if is_default("stream.ttl") {
         settings.stream.ttl = settings.stream.ttl.min(settings.session.ttl);
     }
+    for Divided { node_max, peer, .. } in divided(settings) {
+        let (name, peer_max) = peer;
+        if is_default(name) {
+            *peer_max = most_of(node_max);
+        }
+    }
+}
+
+/// What a node has so many of, and how many of them one peer may take.
+struct Divided<'a> {
+    node: &'static str,
+    node_max: usize,
+    peer: (&'static str, &'a mut usize),
+}
+
+/// The share of one peer, where it is not set: four fifths, so that the last fifth is left for others.
+pub(crate) const fn most_of(node_max: usize) -> usize {
+    node_max.saturating_mul(4).div_ceil(5)
+}
+
+fn divided(settings: &mut Settings) -> [Divided<'_>; 5] {
+    let (http, call, task) = (&mut settings.http, &mut settings.call, &mut settings.task);
+    let (listen, stream) = (&mut settings.listen, &mut settings.stream);
+    [
+        Divided {
+            node: "http.connections_max",
+            node_max: http.connections_max,
+            peer: ("http.connections_peer_max", &mut http.connections_peer_max),
+        },
+        Divided {
+            node: "call.node_max",
+            node_max: call.node_max,
+            peer: ("call.peer_max", &mut call.peer_max),
+        },
+        Divided {
+            node: "listen.node_max",
+            node_max: listen.node_max,
+            peer: ("listen.peer_max", &mut listen.peer_max),
+        },
+        Divided {
+            node: "stream.node_max",
+            node_max: stream.node_max,
+            peer: ("stream.peer_max", &mut stream.peer_max),
+        },
+        Divided {
+            node: "task.node_max",
+            node_max: task.node_max,
+            peer: ("task.peer_max", &mut task.peer_max),
+        },
+    ]
 }
 
 /// What is wrong between settings. Nothing is said of settings that are wrong by themselves: they hold their
@@ -41,6 +91,13 @@ pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem
     if settings.stream.ttl > session.ttl {
         let expected = format!("expected at most session.ttl, which is {:?}", session.ttl);
         report("stream.ttl", "session.ttl", expected);
+    }
+    for Divided { node, node_max, peer } in divided(&mut settings.clone()) {
+        let (name, peer_max) = peer;
+        if *peer_max > node_max {
+            let expected = format!("expected at most {node}, which is {node_max}");
+            report(name, node, expected);
+        }
     }
     match (&settings.store.cert_file, &settings.store.key_file) {
         (Some(_), None) => report("store.key_file", "store.cert_file", needs("store.cert_file")),

@@ -211,6 +211,18 @@ fn a_default_follows_what_was_set() {
         .settings
         .session;
     assert_eq!(session.uninitialized_ttl, Duration::from_secs(5));
+    let call = |variables: &[(&str, &str)]| load(environment(variables)).unwrap().settings.call;
+    assert_eq!(call(&[("MCP_CALL__NODE_MAX", "100")]).peer_max, 80);
+    assert_eq!(call(&[("MCP_CALL__NODE_MAX", "1")]).peer_max, 1);
+    assert_eq!(call(&[("MCP_CALL__NODE_MAX", "20000")]).peer_max, 16_000);
+    let set = [("MCP_CALL__NODE_MAX", "100"), ("MCP_CALL__PEER_MAX", "100")];
+    assert_eq!(call(&set).peer_max, 100);
+    let too_many = [("MCP_CALL__NODE_MAX", "100"), ("MCP_CALL__PEER_MAX", "101")];
+    let found = lines(environment(&too_many)).concat();
+    assert!(
+        found.contains("expected at most call.node_max, which is 100"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -67,24 +67,24 @@ pub fn empty(status: StatusCode) -> Response {
 }
 
 /// The reply to a call.
-#[must_use]
-pub fn reply(reply: Reply) -> Response {
+///
+/// # Errors
+/// The refusal that the call met with.
+pub fn reply(reply: Reply) -> Result<Response, Refusal> {
     match reply {
-        Reply::Json(finished) => whole(finished),
-        Reply::Stream(events) => stream(events),
+        Reply::Json(finished) => Ok(whole(finished)),
+        Reply::Stream(events) => Ok(stream(events)),
+        Reply::Refused(refusal) => Err(refusal),
     }
 }
 
 fn whole(finished: Finished) -> Response {
     let Some(body) = finished.body else {
-        // A cancelled call has no response: a stream that ends without one says so in the protocol's own terms.
-        return match finished.status {
-            StatusCode::ACCEPTED => empty(StatusCode::ACCEPTED),
-            _ => stream(mpsc::channel(1).1),
-        };
+        // A cancelled call has no response.
+        return empty(StatusCode::ACCEPTED);
     };
     let mut response = json(finished.status, body);
-    if finished.status == StatusCode::SERVICE_UNAVAILABLE {
+    if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&finished.status) {
         response
             .headers_mut()
             .insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());

@@ -6,23 +6,29 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmcp::model::RequestId;
 use tokio::sync::mpsc::{self, Sender};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::noted::Noted;
 use super::{Shared, legacy};
-use crate::cluster::{Live, unix_ms};
+use crate::cluster::Live;
 use crate::config::ReplyForm;
 use crate::session::{Connection, Peer, Reach, SessionPeer};
 use crate::store::streams::{CallRecord, StreamId};
 use crate::transport::aside::{Aside, Unheard};
 use crate::transport::call::peer_info;
-use crate::transport::calls::ANSWERS_WAITING_MAX;
+use crate::transport::calls::{ANSWERS_WAITING_MAX, Answers, OpenRequests};
 use crate::transport::peer::{self, LogGate, Wire, WireSettings};
 use crate::transport::reply::outbound;
 
 /// Takes what a call sends whose reply is a single body to the session's standing stream.
-pub(super) fn beside_reply(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord) -> Sender<Bytes> {
+pub(super) fn beside_reply(shared: &Arc<Shared>, live: &Arc<Live>, noted: &Noted) -> Sender<Bytes> {
     let (out, messages) = outbound();
-    let aside = aside(shared, live, record, Unheard::Refused);
+    let record = noted.record(shared, Some(StreamId::standalone()));
+    let aside = Aside {
+        began: noted.began,
+        ..aside(shared, live, record, Unheard::Refused)
+    };
     shared.work.spawn("aside", aside.run(messages, pending()));
     out
 }
@@ -39,7 +45,7 @@ impl Reach for ToClient {
         let info = peer_info(&legacy::caller(
             &self.shared,
             &self.live,
-            Peer::Unknown,
+            &Peer::Unknown,
             Connection::default(),
         ));
         let open = peer::open(info, outside(&self.shared, &self.live));
@@ -56,7 +62,7 @@ pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
         node: shared.node.clone(),
         request: String::new(),
         method: "outside".to_owned(),
-        started_ms: unix_ms(),
+        started_ms: shared.now_ms(),
         body: None,
         cancelled: false,
     };
@@ -65,7 +71,12 @@ pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
         ReplyForm::Auto | ReplyForm::Sse => Unheard::Kept,
     };
     let (out, messages) = outbound();
-    let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let open = OpenRequests::default();
+    let answers = Answers {
+        sender,
+        open: open.clone(),
+    };
     let name: Arc<str> = name.as_str().into();
     let cancel = CancellationToken::new();
     let id = RequestId::String(Arc::clone(&name));
@@ -95,6 +106,7 @@ pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
         answer_timeout: shared.settings.call.answer_timeout,
         announcer: shared.announcer(),
         listeners: Arc::clone(&shared.board.listeners),
+        open,
     };
     Wire::new(settings, out, answers_in)
 }
@@ -105,6 +117,7 @@ pub(super) fn aside(shared: &Shared, live: &Arc<Live>, record: CallRecord, unhea
         board: Arc::clone(&shared.board),
         live: Arc::clone(live),
         record,
+        began: Instant::now(),
         ttl: shared.settings.session.ttl,
         unheard,
     }

@@ -9,21 +9,22 @@ use bytes::BytesMut;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ReplyForm;
 use crate::protocol::error::Refusal;
-use crate::transport::reply::later;
+use crate::transport::shares::{PeerUse, Resource, Share};
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
-/// How many bytes of bodies a node holds at once: 64 of the largest that `http.body_bytes_max` takes by default. Without
-/// it, `http.connections_max` of them would be 20 000 x 4 MiB = 78 GiB.
-pub const BODIES_BYTES_MAX: usize = 256 << 20;
+/// How long it is not looked how fast a body comes, and how fast it must come after that, on average: 16 KiB a second.
+const BODY_BEGINS_WITHIN: Duration = Duration::from_secs(5);
+const BODY_BYTES_PER_MS_MIN: usize = 16;
+/// Bodies up to this find room even when large ones take up the rest.
+const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
 /// How long the next bytes of a body may wait for room.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
-const KIB: usize = 1 << 10;
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(50);
 
 /// Checks that the body is said to be JSON.
 ///
@@ -85,20 +86,15 @@ fn range(text: &str) -> Option<(&str, &str)> {
     (!parts.any(zero)).then_some((main, sub))
 }
 
-/// The room that a node has for the bodies of requests it has not answered yet.
+/// A body, and the room that it takes until it is dropped.
 ///
 /// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes nothing from
 /// others. A body that is being read may have up to twice its bytes allocated, and what it is parsed into comes on top.
 #[derive(Debug)]
-pub struct Bodies {
-    room_kib: Arc<Semaphore>,
-}
-
-/// A body, and the room that it takes until it is dropped.
-#[derive(Debug)]
 pub struct Held {
     bytes: BytesMut,
-    room: OwnedSemaphorePermit,
+    room: Option<Share>,
+    kept_back: Option<Share>,
 }
 
 impl Deref for Held {
@@ -109,68 +105,111 @@ impl Deref for Held {
     }
 }
 
-impl Bodies {
-    /// Room for [`BODIES_BYTES_MAX`], or for one body of the largest size if that is more.
-    #[must_use]
-    pub fn new(body_bytes_max: usize) -> Self {
-        Self::with_room(body_bytes_max.max(BODIES_BYTES_MAX))
+/// Reads a body of at most `max` bytes, which counts for that peer.
+///
+/// # Errors
+/// [`Refusal::BodyTooLarge`], [`Refusal::BodyIncomplete`], [`Refusal::TooMany`].
+pub async fn read(
+    peer: &Arc<PeerUse>,
+    headers: &HeaderMap,
+    mut body: Body,
+    max: usize,
+) -> Result<Held, Refusal> {
+    let declared = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
+        return Err(Refusal::BodyTooLarge(max));
     }
-
-    fn with_room(bytes: usize) -> Self {
-        Self {
-            room_kib: Arc::new(Semaphore::new(bytes.div_ceil(KIB))),
-        }
-    }
-
-    /// Reads a body of at most `max` bytes.
-    ///
-    /// # Errors
-    /// [`Refusal::BodyTooLarge`], [`Refusal::BodyIncomplete`], [`Refusal::TooMany`].
-    pub async fn read(&self, headers: &HeaderMap, body: Body, max: usize) -> Result<Held, Refusal> {
-        let declared = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-        if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
+    let mut held = Held {
+        bytes: BytesMut::new(),
+        room: None,
+        kept_back: None,
+    };
+    let mut pace = Pace::default();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = pace.too_slow(held.bytes.len()) => return Err(Refusal::BodyIncomplete),
+        };
+        let Some(frame) = frame else { return Ok(held) };
+        let Ok(data) = frame.map_err(|_broken| Refusal::BodyIncomplete)?.into_data() else {
+            continue;
+        };
+        let size = held.bytes.len() + data.len();
+        if size > max {
             return Err(Refusal::BodyTooLarge(max));
         }
-        tokio::select! {
-            biased;
-            arrived = self.collect(body, max) => arrived,
-            () = later(BODY_ARRIVES_WITHIN) => Err(Refusal::BodyIncomplete),
+        if let Err(words) = held.make_room(peer, data.len()) {
+            held.wait_for_room(peer, data.len(), words, &mut pace).await?;
         }
+        held.bytes.extend_from_slice(&data);
+    }
+}
+
+impl Held {
+    /// Takes room for more. Of what is kept back for small bodies only when there is no other, and only for the beginning of
+    /// a body.
+    fn make_room(&mut self, peer: &Arc<PeerUse>, bytes: usize) -> Result<(), &'static str> {
+        let taken = take(&mut self.room, peer, Resource::Bodies, bytes);
+        if taken.is_ok() || self.bytes.len() + bytes > SMALL_BODY_BYTES_MAX {
+            return taken;
+        }
+        take(&mut self.kept_back, peer, Resource::SmallBodies, bytes)
     }
 
-    async fn collect(&self, mut body: Body, max: usize) -> Result<Held, Refusal> {
-        let mut held = Held {
-            bytes: BytesMut::new(),
-            room: self.more_room(0).await?,
-        };
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_broken| Refusal::BodyIncomplete)?.into_data() else {
-                continue;
-            };
-            let size = held.bytes.len() + data.len();
-            if size > max {
-                return Err(Refusal::BodyTooLarge(max));
+    async fn wait_for_room(
+        &mut self,
+        peer: &Arc<PeerUse>,
+        bytes: usize,
+        mut words: &'static str,
+        pace: &mut Pace,
+    ) -> Result<(), Refusal> {
+        let began = Instant::now();
+        while began.elapsed() < ROOM_WITHIN {
+            sleep(LOOK_FOR_ROOM_EVERY).await;
+            match self.make_room(peer, bytes) {
+                Ok(()) => {
+                    pace.pause(began.elapsed());
+                    return Ok(());
+                }
+                Err(now) => words = now,
             }
-            let more_kib = size.div_ceil(KIB) - held.bytes.len().div_ceil(KIB);
-            if more_kib > 0 {
-                held.room.merge(self.more_room(more_kib).await?);
-            }
-            held.bytes.extend_from_slice(&data);
         }
-        Ok(held)
+        Err(Refusal::TooMany(words))
+    }
+}
+
+/// Takes more of what is held already, if anything is.
+fn take(
+    held: &mut Option<Share>,
+    peer: &Arc<PeerUse>,
+    resource: Resource,
+    bytes: usize,
+) -> Result<(), &'static str> {
+    match held {
+        Some(share) => share.grow(bytes),
+        None => peer.take(resource, bytes).map(|share| *held = Some(share)),
+    }
+}
+
+/// How fast a body comes. Of one that is there at once the clock is not read.
+#[derive(Debug, Default)]
+struct Pace {
+    began: Option<Instant>,
+}
+
+impl Pace {
+    /// Waits until a body of which so many bytes have come is too slow.
+    async fn too_slow(&mut self, arrived: usize) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let worth = Duration::from_millis(u64::try_from(arrived / BODY_BYTES_PER_MS_MIN).unwrap_or(u64::MAX));
+        let patience = worth.clamp(BODY_BEGINS_WITHIN, BODY_ARRIVES_WITHIN);
+        sleep_until(began + patience).await;
     }
 
-    async fn more_room(&self, kib: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let full = || Refusal::TooMany("the requests on their way fill the room that this node has for them");
-        let kib = u32::try_from(kib).map_err(|_beyond| full())?;
-        if let Ok(room) = Arc::clone(&self.room_kib).try_acquire_many_owned(kib) {
-            return Ok(room);
-        }
-        let room = Arc::clone(&self.room_kib).acquire_many_owned(kib);
-        match timeout(ROOM_WITHIN, room).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_)) | Err(_) => Err(full()),
-        }
+    /// So long it was not the client that others waited for.
+    fn pause(&mut self, waited: Duration) {
+        self.began = self.began.map(|began| began + waited);
     }
 }
 
@@ -192,57 +231,118 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::config::Settings;
+    use crate::session::Peer;
+    use crate::transport::shares::Shares;
 
-    const MAX: usize = 64 * KIB;
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+    const MAX: usize = 4 * MIB;
 
-    async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<Held, Refusal> {
-        bodies.read(&HeaderMap::new(), body.into(), MAX).await
+    fn shares() -> Arc<Shares> {
+        Arc::new(Shares::new(&Settings::default()))
     }
 
+    fn peer(shares: &Arc<Shares>, last: u8) -> Arc<PeerUse> {
+        shares.of(Peer::at([192, 0, 2, last].into()))
+    }
+
+    async fn read(peer: &Arc<PeerUse>, body: impl Into<Body>) -> Result<Held, Refusal> {
+        super::read(peer, &HeaderMap::new(), body.into(), MAX).await
+    }
+
+    fn large() -> String {
+        "x".repeat(MAX)
+    }
+
+    async fn fill(peer: &Arc<PeerUse>) -> (Vec<Held>, Refusal) {
+        let mut held = Vec::new();
+        loop {
+            match read(peer, large()).await {
+                Ok(body) => held.push(body),
+                Err(refusal) => return (held, refusal),
+            }
+        }
+    }
+
+    /// F15: one client's bodies take up its share, those of several all but what is kept back for small ones.
     #[tokio::test(start_paused = true)]
-    async fn bodies_wait_for_room_a_while_and_are_refused() {
-        let bodies = Bodies::with_room(4 * KIB);
-        let large = || "x".repeat(3 * KIB);
-        let held = read(&bodies, large()).await.unwrap();
-        assert_eq!(held.len(), 3 * KIB);
-        let small = read(&bodies, "x".repeat(KIB)).await.unwrap();
-        assert!(matches!(read(&bodies, large()).await, Err(Refusal::TooMany(_))));
-        drop(small);
-        let waits = read(&bodies, large());
+    async fn small_bodies_find_room_and_large_ones_wait_a_while_and_are_refused() {
+        let shares = shares();
+        let (greedy, another, third) = (peer(&shares, 1), peer(&shares, 2), peer(&shares, 3));
+        let (first, refusal) = fill(&greedy).await;
+        assert_eq!(first.len(), 204 / 4);
+        assert!(
+            refusal.to_string().contains("http.bodies_peer_bytes_max"),
+            "{refusal}"
+        );
+        let (second, refusal) = fill(&another).await;
+        assert_eq!(second.len(), (256 - 204) / 4);
+        assert!(refusal.to_string().contains("this node"), "{refusal}");
+        for peer in [&greedy, &another, &third] {
+            assert!(
+                read(peer, "x".repeat(64 * KIB)).await.is_ok(),
+                "a small one finds room"
+            );
+        }
+        let waits = read(&third, large());
         let frees = async {
-            tokio::time::sleep(ROOM_WITHIN / 2).await;
-            drop(held);
+            sleep(ROOM_WITHIN / 2).await;
+            drop(first);
         };
         let (waited, ()) = tokio::join!(waits, frees);
         assert!(waited.is_ok());
-        drop(waited);
-        assert_eq!(bodies.room_kib.available_permits(), 4, "all room is given back");
+        drop((waited, second));
+        assert_eq!(fill(&third).await.0.len(), 204 / 4, "all room is given back");
     }
 
+    /// A body of which so much comes each second.
+    fn dripping(bytes: usize) -> Body {
+        let drops = futures::stream::unfold((), move |()| async move {
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Infallible>(Bytes::from(vec![b'x'; bytes])), ()))
+        });
+        Body::from_stream(drops)
+    }
+
+    /// F15: what comes too slowly is given up.
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_arrive_takes_no_room() {
-        let bodies = Bodies::with_room(4 * KIB);
+    async fn a_body_must_come_at_a_least_rate_and_within_its_time() {
+        let shares = shares();
+        let peer = peer(&shares, 1);
+        let gave_up = async |body: Body| {
+            let began = Instant::now();
+            assert_eq!(read(&peer, body).await.unwrap_err(), Refusal::BodyIncomplete);
+            began.elapsed().as_secs()
+        };
         let begun = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("4096"));
-        let stalled = Body::from_stream(begun.chain(futures::stream::pending()));
-        let stalled = bodies.read(&headers, stalled, MAX);
-        let (refused, others) = tokio::join!(stalled, read(&bodies, "x".repeat(3 * KIB)));
-        assert_eq!(refused.unwrap_err(), Refusal::BodyIncomplete);
-        assert!(others.is_ok());
+        assert_eq!(
+            gave_up(Body::from_stream(begun.chain(futures::stream::pending()))).await,
+            5
+        );
+        assert_eq!(gave_up(dripping(10 * KIB)).await, 5);
+        // As fast as it must be, and for too long.
+        assert_eq!(gave_up(dripping(20 * KIB)).await, 30);
+        assert_eq!(
+            read(&peer, dripping(MIB)).await.unwrap_err(),
+            Refusal::BodyTooLarge(MAX)
+        );
+        let drops = Body::from_stream(dripping(20 * KIB).into_data_stream().take(20));
+        assert_eq!(read(&peer, drops).await.unwrap().len(), 400 * KIB);
     }
 
     #[tokio::test]
     async fn a_body_is_read_whole_within_its_bound() {
-        let bodies = Bodies::new(MAX);
+        let shares = shares();
+        let peer = peer(&shares, 1);
         let chunks = |count| {
-            let chunk = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 700]));
+            let chunk = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 70_000]));
             Body::from_stream(futures::stream::iter(vec![chunk; count]))
         };
-        assert_eq!(read(&bodies, chunks(50)).await.unwrap().len(), 35_000);
-        let refused = read(&bodies, chunks(100)).await;
+        assert_eq!(read(&peer, chunks(50)).await.unwrap().len(), 3_500_000);
+        let refused = read(&peer, chunks(100)).await;
         assert_eq!(refused.unwrap_err(), Refusal::BodyTooLarge(MAX));
-        assert!(read(&bodies, Body::empty()).await.unwrap().is_empty());
+        assert!(read(&peer, Body::empty()).await.unwrap().is_empty());
     }
 
     fn accept(value: &'static str) -> Result<(), Refusal> {

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, Uri};
 use sha2::{Digest, Sha256};
 
 use super::body::text;
-use super::source::{Proxies, Source};
+use super::source::{Connected, Proxies, Source};
 use crate::config::Settings;
 use crate::protocol::error::Refusal;
 use crate::session::{Peer, Principal};
+use crate::transport::shares::{PeerUse, Shares};
 
 /// Names that only ever mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -69,19 +71,35 @@ impl Guard {
     /// # Errors
     /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Unauthorized`].
     pub fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Refusal> {
+        check_single(headers)?;
         self.check_host(headers, uri)?;
         self.check_origin(headers)?;
         self.authenticate(headers)
     }
 
-    /// Whom a request counts for that was let in and comes from there: the principal, where there are any.
+    /// Whom a request counts for that was let in and comes on that connection: the principal, where there are any.
     #[must_use]
-    pub fn peer(&self, principal: &Principal, headers: &HeaderMap, source: Source) -> Peer {
-        if self.tokens.is_empty() {
-            self.proxies.peer(source, headers)
-        } else {
-            Peer::Principal(principal.clone())
+    pub fn peer(
+        &self,
+        principal: &Principal,
+        headers: &HeaderMap,
+        connected: &Connected,
+        shares: &Arc<Shares>,
+    ) -> Arc<PeerUse> {
+        if !self.tokens.is_empty() {
+            return shares.of(Peer::Principal(principal.clone()));
         }
+        // Most requests count for the other end of their connection, which has been looked up once.
+        if self.trusts(connected.source) {
+            return shares.of(self.proxies.peer(connected.source, headers));
+        }
+        Arc::clone(&connected.uses)
+    }
+
+    /// Whether the connections from there are many clients'.
+    #[must_use]
+    pub fn trusts(&self, source: Source) -> bool {
+        self.proxies.trust(source)
     }
 
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
@@ -114,6 +132,7 @@ impl Guard {
         };
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         let listed = self.origins.iter().any(|entry| *entry == origin || entry == ANY);
+        // What has more than a host and a port is no origin (RFC 6454, section 7), and not for this machine to read.
         let host = origin
             .split_once("://")
             .map(|(_, authority)| without_port(authority));
@@ -145,15 +164,44 @@ fn is_loopback(host: &str) -> bool {
 
 fn without_port(authority: &str) -> &str {
     match authority.rfind(':') {
-        // The last colon of an IPv6 address without a port is inside its brackets.
-        Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
+        // The last colon of an IPv6 address without a port is inside its brackets. And what is no number is no port:
+        // `localhost:3000@evil.example` is evil.example.
+        Some(at) if is_port(authority.get(at + 1..)) => authority.get(..at).unwrap_or(authority),
         _ => authority,
     }
 }
 
+fn is_port(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Headers of which the first would count here, and maybe the last on the way.
+static SINGLE: [(HeaderName, &str); 6] = [
+    (HeaderName::from_static("mcp-session-id"), "Mcp-Session-Id"),
+    (AUTHORIZATION, "Authorization"),
+    (HOST, "Host"),
+    (ORIGIN, "Origin"),
+    (CONTENT_TYPE, "Content-Type"),
+    (
+        HeaderName::from_static("mcp-protocol-version"),
+        "MCP-Protocol-Version",
+    ),
+];
+
+fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
+    // Few requests have any header twice.
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    let doubled = SINGLE
+        .iter()
+        .find(|(header, _)| headers.get_all(header).iter().nth(1).is_some());
+    doubled.map_or(Ok(()), |(_, name)| Err(Refusal::DoubledHeader(name)))
+}
+
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 
@@ -188,6 +236,7 @@ mod tests {
             "evil.example.com",
             "evil.example.com:3000",
             "localhost.evil.com",
+            "localhost:3000@evil.example",
             "",
         ] {
             assert_eq!(
@@ -224,10 +273,34 @@ mod tests {
             "http://evil.example.com",
             "null",
             "http://localhost.evil.com",
+            // M3: what is after `@` is the host.
+            "http://localhost:3000@evil.example",
+            "http://localhost@evil.example",
+            "http://localhost:3000/path",
             "https://app.example.com:8443",
         ] {
             assert_eq!(of(bad), Err(Refusal::OriginNotAllowed), "{bad}");
         }
+    }
+
+    /// M3: of two headers the first counted.
+    #[test]
+    fn headers_that_count_once_are_refused_when_they_come_twice() {
+        let guard = guard(|_| {});
+        for (name, spelt) in &SINGLE {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("localhost"));
+            headers.append(name.clone(), HeaderValue::from_static("localhost"));
+            headers.append(name.clone(), HeaderValue::from_static("localhost"));
+            let refused = guard.admit(&headers, &Uri::from_static("/mcp"));
+            assert_eq!(refused, Err(Refusal::DoubledHeader(spelt)));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
+        for kind in ["application/json", "text/event-stream"] {
+            headers.append(http::header::ACCEPT, HeaderValue::from_static(kind));
+        }
+        assert!(guard.admit(&headers, &Uri::from_static("/mcp")).is_ok());
     }
 
     #[test]

@@ -11,9 +11,10 @@ use humantime_serde::re::humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::{Shared, answer};
+use crate::cluster::membership::Pulse;
 use crate::telemetry::metrics as recorded;
 
-/// How long the store may be away before the node says that it cannot serve.
+/// How long the store may take no writes before the node says that it cannot serve.
 fn bound(shared: &Shared) -> Duration {
     shared.settings.store.outage_grace
 }
@@ -36,17 +37,19 @@ struct Health<'a> {
 struct StoreHealth {
     kind: &'static str,
     reachable: bool,
+    writable: bool,
     latency_ms: f64,
 }
 
-/// How the node is: `ok`, `degraded` while the store is away and known sessions are served without it, `unavailable`
-/// (503) when it was away too long, `draining` (503) while the node shuts down.
-fn status(shared: &Shared) -> (&'static str, StatusCode) {
+/// How the node is: `ok`; `degraded` while the store is away or takes no writes, and known sessions are served without it, or
+/// while part of a cluster is away; `unavailable` (503) when it has taken none for too long; `draining` (503) while the node
+/// shuts down.
+fn status(shared: &Shared, pulse: Pulse) -> (&'static str, StatusCode) {
     if shared.is_draining() {
         ("draining", StatusCode::SERVICE_UNAVAILABLE)
-    } else if shared.pulse.reachable() {
+    } else if pulse.writable && pulse.answers {
         ("ok", StatusCode::OK)
-    } else if shared.pulse.away_for() < bound(shared) {
+    } else if pulse.away_for < bound(shared) {
         ("degraded", StatusCode::OK)
     } else {
         ("unavailable", StatusCode::SERVICE_UNAVAILABLE)
@@ -54,7 +57,8 @@ fn status(shared: &Shared) -> (&'static str, StatusCode) {
 }
 
 pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    let (status, code) = status(&shared);
+    let pulse = shared.membership.pulse();
+    let (status, code) = status(&shared, pulse);
     let health = Health {
         status,
         node_id: shared.node.as_str(),
@@ -64,8 +68,9 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
         uptime_seconds: shared.started.elapsed().as_secs(),
         store: StoreHealth {
             kind: shared.store.kind(),
-            reachable: shared.pulse.reachable(),
-            latency_ms: rounded_ms(shared.pulse.latency()),
+            reachable: pulse.answers,
+            writable: pulse.writable,
+            latency_ms: rounded_ms(pulse.latency),
         },
         restorations: shared.sessions.restorations(),
     };
@@ -87,7 +92,7 @@ pub(crate) async fn livez() -> StatusCode {
 
 /// Ready: balancers may send requests here.
 pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> StatusCode {
-    status(&shared).1
+    status(&shared, shared.membership.pulse()).1
 }
 
 pub(crate) async fn metrics() -> Response {

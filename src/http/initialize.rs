@@ -8,10 +8,9 @@ use rmcp::ErrorData;
 use rmcp::model::{InitializeRequestParams, InitializeResult, ServerJsonRpcMessage, ServerResult};
 use serde_json::value::RawValue;
 
-use super::mcp::{Came, SESSION_HEADER, note, permit};
+use super::mcp::{Came, SESSION_HEADER, note, place, resource};
 use super::{Shared, answer};
 use crate::causes::causes;
-use crate::cluster::unix_ms;
 use crate::config::ReplyForm;
 use crate::protocol::classify::fit_client;
 use crate::protocol::era::{Era, Revision};
@@ -29,16 +28,15 @@ pub(super) async fn initialize(
     request: Request<'_>,
 ) -> Result<Response, Refusal> {
     note(Era::Legacy, "initialize", None);
-    let _permit = permit(shared)?;
+    let _place = place(&came.peer, resource(&request.method))?;
     let params: InitializeRequestParams = parse(request.params)?;
-    let peer = came.peer;
     let mut record = new_record(
         shared,
         introduction(&params),
         TransportKind::Streamable,
         came.principal,
     );
-    let result = match negotiate(shared, params, peer.clone(), &mut record).await {
+    let result = match negotiate(shared, params, came.peer.peer(), &mut record).await {
         Ok(result) => result,
         Err(error) => {
             return Ok(answer::json(
@@ -47,7 +45,7 @@ pub(super) async fn initialize(
             ));
         }
     };
-    let id = shared.sessions.open(&record, &peer).await?;
+    let id = shared.sessions.open(&record, came.peer.peer()).await?;
     note(Era::Legacy, "initialize", Some(&id.tag()));
     let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
     let text = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
@@ -74,7 +72,7 @@ pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
 pub(super) async fn negotiate(
     shared: &Shared,
     params: InitializeRequestParams,
-    peer: Peer,
+    peer: &Peer,
     record: &mut SessionRecord,
 ) -> Result<InitializeResult, ErrorData> {
     let measured = shared.runner.measures.begin(Era::Legacy, "initialize");
@@ -94,20 +92,20 @@ pub(super) async fn negotiate(
 }
 
 /// The caller of `initialize`, who has no session yet.
-fn newcomer(shared: &Shared, peer: Peer, record: &SessionRecord) -> Caller {
-    let notebooks = shared.notebooks(&record.principal, &peer);
+fn newcomer(shared: &Shared, peer: &Peer, record: &SessionRecord) -> Caller {
+    let notebooks = shared.notebooks(&record.principal, peer);
     Caller {
         revision: record.revision,
         node: shared.node.clone(),
         restored: false,
         principal: record.principal.clone(),
-        peer,
+        peer: peer.clone(),
         client: Some(Arc::new(record.client_info.clone())),
         capabilities: Arc::new(record.capabilities.clone()),
         session: None,
         notebooks,
         connection: Connection::default(),
-        tasks: shared.tasks(&record.principal),
+        tasks: shared.tasks(&record.principal, peer),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }
@@ -119,7 +117,7 @@ pub(super) fn new_record(
     transport: TransportKind,
     principal: Principal,
 ) -> SessionRecord {
-    let now_ms = unix_ms();
+    let now_ms = shared.now_ms();
     SessionRecord {
         revision: introduction.revision,
         transport,

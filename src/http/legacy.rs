@@ -13,10 +13,10 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::{ToClient, beside_reply, outside};
-use super::mcp::{Came, SESSION_HEADER, note, permit, reply_times, version_header};
+use super::mcp::{Came, SESSION_HEADER, note, place, reply_times, resource, version_header};
 use super::noted::Noted;
 use super::{Shared, answer, body};
-use crate::cluster::{Live, unix_ms};
+use crate::cluster::{Live, SessionError};
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
 use crate::protocol::era::{Era, Revision};
@@ -29,11 +29,13 @@ use crate::store::Change;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{self, method_label};
 use crate::transport::call::{self, Call, Places, RunningCall, Then};
+use crate::transport::calls::InFlight;
 use crate::transport::logged::Log;
 use crate::transport::notify;
 use crate::transport::peer::LogGate;
 use crate::transport::reply::{Finished, Flight, join, outbound};
 use crate::transport::request::{Peek, typed_notification, typed_request};
+use crate::transport::shares::{PeerUse, Resource};
 use crate::transport::topics::Tell;
 
 /// Any other request.
@@ -50,8 +52,7 @@ pub(super) async fn request(
     let mut run = Run::first(noted.name.clone(), came.peer, cancel.clone());
     let log = match shared.settings.call.reply {
         ReplyForm::Json => {
-            let record = noted.record(shared, Some(StreamId::standalone()));
-            run.out = Some(beside_reply(shared, &live, record));
+            run.out = Some(beside_reply(shared, &live, &noted));
             None
         }
         ReplyForm::Auto | ReplyForm::Sse => {
@@ -70,7 +71,7 @@ pub(super) async fn request(
         Some(log) => flight.logged(log),
         None => flight,
     };
-    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+    answer::reply(flight.reply(reply_times(shared)).await)
 }
 
 /// A batch of 2025-03-26: each message stands alone, the responses come together.
@@ -98,10 +99,7 @@ pub(super) async fn batch(
                         let noted = Noted::of(Bytes::new(), &request, None);
                         let name = noted.name.clone();
                         let out = match form {
-                            ReplyForm::Json => {
-                                let record = noted.record(shared, Some(StreamId::standalone()));
-                                beside_reply(shared, &live, record)
-                            }
+                            ReplyForm::Json => beside_reply(shared, &live, &noted),
                             ReplyForm::Auto | ReplyForm::Sse => out.clone(),
                         };
                         let run = Run::first(name, came.peer.clone(), cancel.child_token()).to(out);
@@ -114,7 +112,7 @@ pub(super) async fn batch(
             }
             Ok(Message::Notification(notification)) => {
                 // It stands alone like the others, but nothing answers it.
-                if let Err(refusal) = notice(shared, &live, came.peer.clone(), &notification).await {
+                if let Err(refusal) = notice(shared, &live, &came.peer, &notification).await {
                     metrics::refused(refusal.label());
                     tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
                 }
@@ -124,12 +122,16 @@ pub(super) async fn batch(
         }
     }
     drop(out);
+    if running.is_empty() {
+        // Notifications and responses only (2025-03-26, Transports, "Sending Messages to the Server").
+        return Ok(answer::empty(StatusCode::ACCEPTED));
+    }
     let running = RunningCall {
         call: Box::pin(join(running)),
         messages: Some(messages),
     };
     let flight = Flight::new(running, cancel, true, shared.work.clone());
-    Ok(answer::reply(flight.reply(reply_times(shared)).await))
+    answer::reply(flight.reply(reply_times(shared)).await)
 }
 
 /// A notification. Outside a session only modern clients send any, and none that this server needs.
@@ -147,7 +149,7 @@ pub(super) async fn notification(
     }
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&notification.method), Some(&live.tag));
-    notice(shared, &live, came.peer, notification).await
+    notice(shared, &live, &came.peer, notification).await
 }
 
 /// A client's answer to a request of the server.
@@ -163,9 +165,35 @@ pub(super) async fn response(
 
 /// `DELETE`: ends the session everywhere, for good.
 pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal> {
-    let live = session(shared, came).await?;
+    let live = match session(shared, came).await {
+        Ok(live) => live,
+        // It may be there, of a version that this node cannot read: to end it, nobody need.
+        Err(refusal @ (Refusal::NewerVersion | Refusal::SessionNotFound)) => {
+            let id = named_session(came)?;
+            note(Era::Legacy, "DELETE", Some(&id.tag()));
+            return match shared.sessions.end_unread(&id, &came.principal).await {
+                Err(SessionError::NotFound) => Err(refusal),
+                ended => Ok(ended?),
+            };
+        }
+        Err(refusal) => return Err(refusal),
+    };
     note(Era::Legacy, "DELETE", Some(&live.tag));
     Ok(shared.sessions.end(&live.id).await?)
+}
+
+/// The id of the session that a request names.
+fn named_session(came: &Came) -> Result<SessionId, Refusal> {
+    let value = came
+        .parts
+        .headers
+        .get(&SESSION_HEADER)
+        .ok_or(Refusal::NoSession)?;
+    value
+        .to_str()
+        .ok()
+        .and_then(SessionId::parse)
+        .ok_or(Refusal::SessionNotFound)
 }
 
 /// The session that a request names.
@@ -173,16 +201,7 @@ pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, R
     if version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
         return Err(Refusal::UnknownVersionHeader);
     }
-    let value = came
-        .parts
-        .headers
-        .get(&SESSION_HEADER)
-        .ok_or(Refusal::NoSession)?;
-    let id = value
-        .to_str()
-        .ok()
-        .and_then(SessionId::parse)
-        .ok_or(Refusal::SessionNotFound)?;
+    let id = named_session(came)?;
     let live = shared.sessions.find(&id, &came.principal).await?;
     of_transport(live, TransportKind::Streamable)
 }
@@ -200,7 +219,7 @@ pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<
 pub(super) struct Run {
     name: StreamId,
     first_request: u64,
-    peer: Peer,
+    peer: Arc<PeerUse>,
     cancel: CancellationToken,
     connection: Connection,
     /// If not to its own reply.
@@ -209,7 +228,7 @@ pub(super) struct Run {
 
 impl Run {
     /// The first run of the call of that name, which counts for that peer.
-    pub(super) fn first(name: StreamId, peer: Peer, cancel: CancellationToken) -> Self {
+    pub(super) fn first(name: StreamId, peer: Arc<PeerUse>, cancel: CancellationToken) -> Self {
         Self {
             name,
             first_request: 0,
@@ -230,10 +249,10 @@ impl Run {
 
     /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
     /// the first may be there already.
-    pub(super) fn again(name: StreamId, cancel: CancellationToken) -> Self {
+    pub(super) fn again(name: StreamId, peer: Arc<PeerUse>, cancel: CancellationToken, now_ms: u64) -> Self {
         Self {
-            first_request: unix_ms(),
-            ..Self::first(name, Peer::Unknown, cancel)
+            first_request: now_ms,
+            ..Self::first(name, peer, cancel)
         }
     }
 }
@@ -255,11 +274,12 @@ pub(super) async fn begin(
         let refusal = Refusal::MethodNotFound(request.method.into_owned());
         return Ok(refused(&refusal, Some(&request.id)));
     }
-    let place = permit(shared)?;
-    let max = shared.settings.call.session_max;
-    let count = shared.board.calls.begin(&live.id, max).ok_or(Refusal::TooMany(
-        "the session has as many calls in flight as it may (call.session_max)",
-    ))?;
+    let resource = resource(&request.method);
+    let place = place(&run.peer, resource)?;
+    let count = match resource {
+        Resource::Calls => Some(count(shared, &live.id)?),
+        _ => None,
+    };
     let typed = typed_request(&request.method, request.params)?;
     if let Some(level) = level_to_set(shared, &typed) {
         Box::pin(shared.sessions.change(live, &Change::LogLevel(level))).await?;
@@ -278,24 +298,33 @@ pub(super) async fn begin(
         method: method_label(&request.method),
         request: typed,
         meta: peek.meta,
-        caller: caller(shared, live, run.peer, run.connection),
+        caller: caller(shared, live, run.peer.peer(), run.connection),
         logs: LogGate::Session(Arc::clone(live)),
         parts,
         cancel: run.cancel,
         then,
         places: Places {
             node: place,
-            session: Some(count),
+            session: count,
         },
         session_ended: Some(live.ended.clone()),
     };
     Ok(call::run(Arc::clone(&shared.runner), call, run.out))
 }
 
+/// Counts a call of a session in.
+fn count(shared: &Shared, session: &SessionId) -> Result<InFlight, Refusal> {
+    let max = shared.settings.call.session_max;
+    let count = shared.board.calls.begin(session, max);
+    count.ok_or(Refusal::TooMany(
+        "the session has as many calls in flight as it may (call.session_max)",
+    ))
+}
+
 pub(super) async fn notice(
     shared: &Arc<Shared>,
     mut live: &Arc<Live>,
-    peer: Peer,
+    peer: &Arc<PeerUse>,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
     let kept;
@@ -308,7 +337,7 @@ pub(super) async fn notice(
                     "notifications/cancelled needs params.requestId",
                 ))?;
             let request = parse_id(cancelled.request_id)?;
-            return Ok(shared.board.cancel(live, &request).await?);
+            return shared.board.cancel(live, &request).await;
         }
         "notifications/initialized" if !live.record.initialized => {
             shared.sessions.change(live, &Change::Initialized).await?;
@@ -323,9 +352,9 @@ pub(super) async fn notice(
         }
         _ => {}
     }
-    let place = permit(shared)?;
+    let place = place(peer, Resource::Light)?;
     let typed = typed_notification(&notification.method, notification.params)?;
-    let caller = caller(shared, live, peer, Connection::default());
+    let caller = caller(shared, live, peer.peer(), Connection::default());
     let handler = Arc::clone(&shared.runner.handler);
     let wire = outside(shared, live);
     let limit = shared.settings.call.timeout;
@@ -351,7 +380,7 @@ pub(super) async fn give_answer(
         tracing::debug!(session = live.tag, "a client's error names no request");
         return Ok(());
     };
-    Ok(shared.board.answer(live, &id, response.outcome).await?)
+    shared.board.answer(live, &id, response.outcome).await
 }
 
 /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
@@ -403,8 +432,8 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
     })
 }
 
-pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: Peer, connection: Connection) -> Caller {
-    let state = State::new(shared.states(), Home::Session(live.id.clone()));
+pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: &Peer, connection: Connection) -> Caller {
+    let state = State::new(shared.sessions.states(), Home::Session(live.id.clone()));
     let who = live.who();
     let reach = Arc::new(ToClient {
         shared: Arc::clone(shared),
@@ -415,13 +444,13 @@ pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: Peer, connect
         node: shared.node.clone(),
         restored: live.restored,
         principal: live.record.principal.clone(),
-        notebooks: shared.notebooks(&live.record.principal, &peer),
-        peer,
+        notebooks: shared.notebooks(&live.record.principal, peer),
+        peer: peer.clone(),
         client: Some(Arc::clone(&who.client)),
         capabilities: who.capabilities,
         session: Some(Session::new(live.id.clone(), who.client, state, reach)),
         connection,
-        tasks: shared.tasks(&live.record.principal),
+        tasks: shared.tasks(&live.record.principal, peer),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
     }

@@ -9,21 +9,21 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, Request as HttpRequest, StatusCode};
 use rmcp::model::RequestId;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
 
-use super::source::Source;
+use super::source::Connected;
 use super::{Shared, answer, body, initialize, legacy, modern, stream};
 use crate::protocol::classify::{Context, Signs, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::headers::VERSION_HEADER;
 use crate::protocol::message::{Body, Message, Request};
-use crate::session::{Peer, Principal};
+use crate::session::Principal;
 use crate::store::streams::REPLAY_BYTES_MAX;
 use crate::transport::reply::ReplyTimes;
 use crate::transport::request::Peek;
+use crate::transport::shares::{PeerUse, Resource, Share};
 
 /// The session's header (2025-11-25, Transports, "Session Management").
 pub(crate) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -35,16 +35,18 @@ pub(crate) struct Came {
     pub(crate) parts: Parts,
     pub(crate) principal: Principal,
     /// Whom it counts for.
-    pub(crate) peer: Peer,
+    pub(crate) peer: Arc<PeerUse>,
     /// The body, if it is small enough to be kept for another node; else empty.
     pub(crate) body: Bytes,
 }
 
 impl Came {
-    /// Lets a request in that comes from there, without its body.
-    pub(super) fn admit(shared: &Shared, parts: Parts, source: Source) -> Result<Self, Refusal> {
+    /// Lets a request in that comes on that connection, without its body.
+    pub(super) fn admit(shared: &Shared, parts: Parts, connected: &Connected) -> Result<Self, Refusal> {
         let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-        let peer = shared.guard.peer(&principal, &parts.headers, source);
+        let peer = shared
+            .guard
+            .peer(&principal, &parts.headers, connected, &shared.shares);
         Ok(Self {
             parts,
             principal,
@@ -65,16 +67,22 @@ impl From<Refusal> for Refused {
 }
 
 pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
-    let source = Source::of(&request);
-    answer(&shared, request, source).await
+    match Connected::of(&request) {
+        Ok(connected) => answer(&shared, request, &connected).await,
+        Err(refusal) => answer::refusal(&refusal, None),
+    }
 }
 
 /// The answer to a `POST`.
-pub(super) async fn answer(shared: &Arc<Shared>, request: HttpRequest<HttpBody>, source: Source) -> Response {
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    request: HttpRequest<HttpBody>,
+    connected: &Connected,
+) -> Response {
     let span = span(shared);
     let began = Instant::now();
     async move {
-        let response = serve(shared, request, source)
+        let response = serve(shared, request, connected)
             .await
             .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
         finish(began, &response);
@@ -89,8 +97,8 @@ pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpReque
     let began = Instant::now();
     async move {
         let ended = async {
-            let source = Source::of(&request);
-            let came = Came::admit(&shared, request.into_parts().0, source)?;
+            let connected = Connected::of(&request)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
             legacy::end(&shared, &came).await
         };
         let response = match ended.await {
@@ -109,8 +117,8 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     let began = Instant::now();
     async move {
         let opened = async {
-            let source = Source::of(&request);
-            let came = Came::admit(&shared, request.into_parts().0, source)?;
+            let connected = Connected::of(&request)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
             let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
             let opened = async move { stream::open(&shared, came).await };
@@ -165,13 +173,13 @@ pub(super) fn finish(began: Instant, response: &Response) {
 async fn serve(
     shared: &Arc<Shared>,
     request: HttpRequest<HttpBody>,
-    source: Source,
+    connected: &Connected,
 ) -> Result<Response, Refused> {
     let (parts, http_body) = request.into_parts();
-    let mut came = Came::admit(shared, parts, source)?;
+    let mut came = Came::admit(shared, parts, connected)?;
     body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = shared.bodies.read(&came.parts.headers, http_body, max).await?;
+    let bytes = body::read(&came.peer, &came.parts.headers, http_body, max).await?;
     came.body = replayable(&bytes);
     match Body::parse(&bytes)? {
         Body::One(Message::Request(request)) => {
@@ -238,11 +246,18 @@ fn malformed(header: Option<&str>, refusal: Refusal) -> Refusal {
     }
 }
 
-/// Takes one of the places that this node has for calls.
-pub(crate) fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, Refusal> {
-    Arc::clone(&shared.permits)
-        .try_acquire_owned()
-        .map_err(|_full| Refusal::TooMany("this node runs as many calls as it may (call.node_max)"))
+/// Takes one of what this node has so many of.
+pub(super) fn place(peer: &Arc<PeerUse>, resource: Resource) -> Result<Share, Refusal> {
+    peer.take(resource, 1).map_err(Refusal::TooMany)
+}
+
+/// What a request takes a place of. A node that has no more for calls still says that it lives, and makes sessions.
+pub(super) fn resource(method: &str) -> Resource {
+    match method {
+        "ping" | "initialize" | "server/discover" => Resource::Light,
+        "subscriptions/listen" => Resource::Listeners,
+        _ => Resource::Calls,
+    }
 }
 
 pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {

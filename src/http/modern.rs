@@ -6,7 +6,7 @@ use axum::response::Response;
 use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionsListenRequest};
 use tokio_util::sync::CancellationToken;
 
-use super::mcp::{Came, note, permit, reply_times, version_header};
+use super::mcp::{Came, note, place, reply_times, resource, version_header};
 use super::{Shared, answer, body};
 use crate::config::ReplyForm;
 use crate::protocol::classify::{check_modern, is_legacy_only};
@@ -52,7 +52,7 @@ pub(super) async fn request(
     if let ClientRequest::SubscriptionsListenRequest(listen) = &typed {
         check_listen(listen)?;
     }
-    let place = permit(shared)?;
+    let place = place(&came.peer, resource(&request.method))?;
     // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
     let mut times = reply_times(shared);
     let (cancel, kind) = match &typed {
@@ -70,7 +70,13 @@ pub(super) async fn request(
         id: request.id,
         method,
         request: typed,
-        caller: caller(shared, revision, capabilities, (came.principal, came.peer), &peek),
+        caller: caller(
+            shared,
+            revision,
+            capabilities,
+            (came.principal, came.peer.peer()),
+            &peek,
+        ),
         logs: LogGate::Request(peek.meta.log_level().map(Into::into)),
         meta: peek.meta,
         parts: came.parts,
@@ -86,7 +92,7 @@ pub(super) async fn request(
     let flight = Flight::new(running, cancel, false, shared.work.clone()).of_kind(kind);
     let reply = flight.reply(times).await;
     let lasts = kind == StreamKind::Listen && matches!(reply, Reply::Stream(_));
-    let response = answer::reply(reply);
+    let response = answer::reply(reply)?;
     Ok(if lasts {
         answer::lasting(response)
     } else {
@@ -109,7 +115,7 @@ fn caller(
     shared: &Shared,
     revision: Revision,
     capabilities: ClientCapabilities,
-    (principal, peer): (Principal, Peer),
+    (principal, peer): (Principal, &Peer),
     peek: &Peek,
 ) -> Caller {
     Caller {
@@ -121,10 +127,10 @@ fn caller(
         session: None,
         notebooks: shared.notebooks(&principal, &peer),
         connection: Connection::default(),
-        tasks: shared.tasks(&principal),
+        tasks: shared.tasks(&principal, peer),
         announcer: shared.announcer(),
         request_state: shared.request_state(),
         principal,
-        peer,
+        peer: peer.clone(),
     }
 }

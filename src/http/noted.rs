@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rmcp::model::RequestId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::cluster::{Live, unix_ms};
+use crate::cluster::Live;
 use crate::protocol::message::Request;
 use crate::store::streams::{CallRecord, StreamId};
 use crate::telemetry::metrics::method_label;
@@ -23,7 +24,8 @@ pub(super) struct Noted {
     method: Cow<'static, str>,
     tool: Option<String>,
     body: Bytes,
-    started_ms: u64,
+    /// When it began.
+    pub(super) began: Instant,
 }
 
 impl Noted {
@@ -39,19 +41,20 @@ impl Noted {
             },
             tool,
             body,
-            started_ms: unix_ms(),
+            began: Instant::now(),
         }
     }
 
     /// The call as it is registered: what it sends goes to this stream, or to one of its own.
     pub(super) fn record(&self, shared: &Shared, stream: Option<StreamId>) -> CallRecord {
+        let ago_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         CallRecord {
             stream: stream.unwrap_or_else(|| self.name.clone()),
             name: self.name.clone(),
             node: shared.node.clone(),
             request: self.id.clone().into_json_value().to_string(),
             method: self.method.to_string(),
-            started_ms: self.started_ms,
+            started_ms: shared.now_ms().saturating_sub(ago_ms),
             body: None,
             cancelled: false,
         }
@@ -67,6 +70,7 @@ impl Noted {
             body: self.body,
         };
         Log {
+            began: self.began,
             replay: Some(replay),
             ..log_of(shared, live, record)
         }
@@ -79,6 +83,7 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         board: Arc::clone(&shared.board),
         live: Arc::clone(live),
         record,
+        began: Instant::now(),
         replay: None,
         ttl: shared.settings.session.ttl,
         ended_ttl: shared.settings.stream.ttl,

@@ -21,7 +21,7 @@ use crate::causes::causes;
 use crate::cluster::{Live, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
-use crate::session::{NodeId, SessionId};
+use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{Appended, CallRecord, Event, StreamId};
 use crate::telemetry::metrics::method_label;
@@ -33,11 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a node looks for calls that are its own and that it does not run.
 const STRAYS_EVERY: Duration = Duration::from_secs(5);
-/// How long survivors wait after the store was away: leases live in it, so all have ended, and the living need a moment to
-/// renew theirs.
-const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(5);
-/// A pause between two looks that is longer than this was an outage, whether or not a look failed.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How many calls are claimed at once.
 const CLAIMS_AT_ONCE: usize = 16;
 /// How often it is tried to answer a call that was taken over.
@@ -47,35 +42,30 @@ const ANSWER_ATTEMPTS_MAX: u32 = 60;
 pub async fn keep(shared: Arc<Shared>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut looked, mut patient_until) = (Instant::now(), Instant::now());
     let (mut strays, mut strays_at) = (HashSet::new(), Instant::now() + STRAYS_EVERY);
     loop {
         ticks.tick().await;
         if shared.leaving.is_cancelled() {
             continue;
         }
-        let dead = shared.store.dead().await;
-        let paused = looked.elapsed() > PAUSE_MAX;
-        looked = Instant::now();
-        match dead {
-            Ok(_) if paused => patient_until = Instant::now() + PATIENCE_AFTER_OUTAGE,
-            Ok(dead) if Instant::now() >= patient_until => {
-                if let Err(error) = look_after(&shared, dead).await {
-                    debug!(error = %causes(&error), "could not look after nodes that died");
-                }
-                if Instant::now() >= strays_at {
-                    strays_at = Instant::now() + STRAYS_EVERY;
-                    if let Err(error) = look_after_strays(&shared, &mut strays).await {
-                        debug!(error = %causes(&error), "could not look after calls that nobody runs");
-                    }
-                }
-                // A long look is no outage.
-                looked = Instant::now();
-            }
-            Ok(_) => {}
+        let dead = match shared.store.dead().await {
+            Ok(dead) => dead,
             Err(error) => {
                 debug!(error = %causes(&error), "could not look for nodes that died");
-                patient_until = Instant::now() + PATIENCE_AFTER_OUTAGE;
+                shared.membership.doubt();
+                continue;
+            }
+        };
+        if !shared.membership.can_judge() {
+            continue;
+        }
+        if let Err(error) = look_after(&shared, dead).await {
+            debug!(error = %causes(&error), "could not look after nodes that died");
+        }
+        if Instant::now() >= strays_at {
+            strays_at = Instant::now() + STRAYS_EVERY;
+            if let Err(error) = look_after_strays(&shared, &mut strays).await {
+                debug!(error = %causes(&error), "could not look after calls that nobody runs");
             }
         }
     }
@@ -87,7 +77,7 @@ pub async fn keep(shared: Arc<Shared>) {
 /// [`StoreError`].
 pub async fn take_up_own(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let calls = shared.store.calls_of(&shared.node).await?;
-    take_over(shared, &shared.node, calls).await
+    take_over(shared, &shared.node, calls).await.map(drop)
 }
 
 async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), StoreError> {
@@ -98,27 +88,39 @@ async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), Store
         if !shared.store.living(slice::from_ref(&node)).await?.is_empty() {
             continue;
         }
-        take_over(shared, &node, calls).await?;
-        shared.store.forget(&node).await?;
+        // Calls that are left are those of a newer version: nodes of that version find them by the dead node.
+        if take_over(shared, &node, calls).await? == Taken::All {
+            shared.store.forget(&node).await?;
+        }
     }
     Ok(())
 }
 
-async fn take_over(shared: &Arc<Shared>, from: &NodeId, calls: Vec<Named>) -> Result<(), StoreError> {
-    let taken = &AtomicUsize::new(0);
+/// Whether all calls of a node have been looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    All,
+    NotAll,
+}
+
+async fn take_over(shared: &Arc<Shared>, from: &NodeId, calls: Vec<Named>) -> Result<Taken, StoreError> {
+    let claimed = &AtomicUsize::new(0);
     let claims = calls
         .into_iter()
-        .map(|(session, call)| async move { claim(shared, session, &call, from, taken).await });
-    let claimed = stream::iter(claims)
+        .map(|(session, call)| async move { claim(shared, session, &call, from, claimed).await });
+    let taken: Result<Vec<Taken>, StoreError> = stream::iter(claims)
         .buffer_unordered(CLAIMS_AT_ONCE)
         .try_collect()
         .await;
     // One line for all: a node may leave ten thousand.
-    let calls = taken.load(Ordering::Relaxed);
+    let calls = claimed.load(Ordering::Relaxed);
     if calls > 0 {
         info!(node = %from, calls, "took over calls of a lost node");
     }
-    claimed
+    match taken?.contains(&Taken::NotAll) {
+        true => Ok(Taken::NotAll),
+        false => Ok(Taken::All),
+    }
 }
 
 /// A call by its session and its name.
@@ -133,40 +135,44 @@ async fn look_after_strays(shared: &Arc<Shared>, strays: &mut HashSet<Named>) ->
         .collect();
     let before = std::mem::replace(strays, now);
     let strays = before.intersection(strays).cloned().collect();
-    take_over(shared, &shared.node, strays).await
+    take_over(shared, &shared.node, strays).await.map(drop)
 }
 
-/// Claims a call for this node, and has it answered. Counts it in `taken`.
+/// Claims a call for this node, and has it answered. Counts it in `claimed`.
 async fn claim(
     shared: &Arc<Shared>,
     session: SessionId,
     call: &StreamId,
     from: &NodeId,
-    taken: &AtomicUsize,
-) -> Result<(), StoreError> {
+    claimed: &AtomicUsize,
+) -> Result<Taken, StoreError> {
     let kept = shared.board.calls.keep(call);
     let record = match shared.store.claim(&session, call, from, &shared.node).await {
         Ok(Some(record)) => record,
-        Ok(None) => return Ok(()),
+        Ok(None) => return Ok(Taken::All),
         Err(error) if error.may_pass() => return Err(error),
-        // One that cannot be read, of another version say, does not keep the others waiting.
+        Err(error @ StoreError::Newer(_)) => {
+            debug!(session = session.tag(), %error, "a call of a lost node is left to another node");
+            return Ok(Taken::NotAll);
+        }
+        // One that cannot be read does not keep the others waiting.
         Err(error) => {
             let words = "a call of a lost node cannot be taken over";
             seldom(words, |left_out| {
                 warn!(session = session.tag(), error = %causes(&error), left_out, "{words}");
             });
-            return Ok(());
+            return Ok(Taken::All);
         }
     };
     let method = method_label(&record.method);
     debug!(session = session.tag(), node = %from, method, "took over a call");
-    taken.fetch_add(1, Ordering::Relaxed);
+    claimed.fetch_add(1, Ordering::Relaxed);
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
     work.spawn("take-over", async move {
         carry_through(&shared, &session, record).await;
         drop(kept);
     });
-    Ok(())
+    Ok(Taken::All)
 }
 
 /// Answers a call that was taken over. Nobody else will, so a store that is away is waited for.
@@ -211,7 +217,8 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
             data: lost(record),
         };
         let last = record.stream == record.name;
-        shared.board.hub.offer(session, &record.stream, event, last);
+        let (hub, connection) = (&shared.board.hub, holder.connection);
+        hub.offer(session, &record.stream, connection, event, last);
     }
     Ok(())
 }
@@ -254,7 +261,8 @@ async fn run_again(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord, b
     let parts = http::Request::new(()).into_parts().0;
     let cancel = CancellationToken::new();
     let name: StreamId = record.name.clone();
-    let run = legacy::Run::again(name, cancel.clone());
+    let peer = shared.shares.of(Peer::Unknown);
+    let run = legacy::Run::again(name, peer, cancel.clone(), shared.now_ms());
     let log = log_of(shared, live, record.clone());
     let begun = match Peek::read(request.params) {
         Ok(peek) => legacy::begin(shared, parts, live, request, peek, run).await,

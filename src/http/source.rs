@@ -1,12 +1,15 @@
 //! Where a request comes from: its connection's other end, or the client that a trusted proxy names.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Request};
 use ipnet::IpNet;
 
 use crate::config::{UNIX_PROXY, network};
+use crate::protocol::error::Refusal;
 use crate::session::Peer;
+use crate::transport::shares::PeerUse;
 
 /// Where proxies say for whom they ask. Each adds the address that it saw, on the right.
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -21,10 +24,52 @@ pub enum Source {
 }
 
 impl Source {
-    /// Where a request comes from that carries it as an extension.
+    /// Whom it counts for, unless it speaks for others.
     #[must_use]
-    pub fn of<B>(request: &Request<B>) -> Self {
-        request.extensions().get().copied().unwrap_or(Self::Unix)
+    pub fn peer(self) -> Peer {
+        match self {
+            Self::Address(address) => Peer::at(address),
+            Self::Unix => Peer::Local,
+        }
+    }
+}
+
+/// What is known of the connection that a request comes on.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// Its other end.
+    pub source: Source,
+    /// What that uses of the node.
+    pub uses: Arc<PeerUse>,
+    /// Why nothing is answered on it but questions after the node's health, if that is so.
+    pub full: Option<Full>,
+}
+
+/// Whose bound on connections is reached, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The node's.
+    Node(&'static str),
+    /// That of one peer.
+    Peer(&'static str),
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Node(words) => Self::Full(words),
+            Full::Peer(words) => Self::TooMany(words),
+        }
+    }
+}
+
+impl Connected {
+    /// That of a request that carries it as an extension.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`], when it carries none.
+    pub fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
+        request.extensions().get().cloned().ok_or(Refusal::Internal)
     }
 }
 

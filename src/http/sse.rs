@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
-use super::attach::{attach, check_resumable, oldest_undelivered};
-use super::mcp::{Came, Refused, finish, note, permit, replayable, span, version_header};
+use super::attach::{attach, check_resumable};
+use super::mcp::{Came, Refused, finish, note, place, replayable, resource, span, version_header};
 use super::noted::Noted;
-use super::source::Source;
+use super::source::Connected;
 use super::stream::{LAST_EVENT_ID, check_accept};
 use super::{Shared, answer, body, initialize, legacy};
 use crate::causes::causes;
@@ -29,11 +29,12 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
-use crate::store::streams::{Appended, Begun, StreamId};
+use crate::store::streams::{Appended, Begun, StreamId, stream_bell};
 use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
 use crate::transport::request::Peek;
+use crate::transport::shares::{PeerUse, Resource};
 use crate::transport::topics::Tell;
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
@@ -42,16 +43,14 @@ const CLIENT_KEY_CHARS_MIN: usize = 32;
 const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is back.
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long after an outage of the store nobody is thought dead: as long as recovery waits.
-const LEASES_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
     let span = span(&shared);
     let began = Instant::now();
     async move {
         let opened = async {
-            let source = Source::of(&request);
-            let came = Came::admit(&shared, request.into_parts().0, source)?;
+            let connected = Connected::of(&request)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
             let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
             let opened = async move { open(&shared, came).await };
@@ -109,12 +108,16 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     } = came;
     let (headers, uri) = (&parts.headers, &parts.uri);
     check_accept(headers)?;
+    let place = place(&peer, Resource::Streams)?;
     let (live, opened) = match session_id(uri) {
         None => {
-            let id = shared.sessions.open(&newcomer(shared, &principal), &peer).await?;
+            let id = shared
+                .sessions
+                .open(&newcomer(shared, &principal), peer.peer())
+                .await?;
             (find(shared, &id, &principal).await?, Opened::Made)
         }
-        Some(text) => take_up(shared, text, &principal, &peer).await?,
+        Some(text) => take_up(shared, text, &principal, peer.peer()).await?,
     };
     note(Era::Legacy, "other", Some(&live.tag));
     let stream = StreamId::sse();
@@ -132,10 +135,6 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
         .board
         .hub
         .carry(Arc::clone(&live), stream.clone(), connection);
-    let after = match resumed {
-        Some(after) => after,
-        None => oldest_undelivered(shared, &live, &stream, delivered).await?,
-    };
     // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
     let tell = match opened {
         Opened::Found => Tell::Changes,
@@ -145,14 +144,12 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
         debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
     }
     let terms = Terms {
-        node: shared.node.clone(),
         kind: StreamKind::Sse,
-        after,
+        after: resumed.unwrap_or(delivered),
         has_id: resumed.is_some(),
         prime: false,
         note_delivered: true,
         keep_alive: shared.settings.call.keep_alive,
-        sessions: shared.sessions.clone(),
         draining: shared.leaving.clone(),
         deadline: shared.deadline.clone(),
     };
@@ -160,8 +157,11 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     if client.try_send(endpoint(&live.id)).is_err() {
         return Err(Refusal::Internal);
     }
-    let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
-    shared.work.spawn("carry", carrier.run());
+    let carrier = Carrier::new(Arc::clone(&shared.board), stream, carried, terms, client);
+    shared.work.spawn("carry", async move {
+        let _parted = carrier.run().await;
+        drop(place);
+    });
     Ok(answer::lasting(answer::stream(socket)))
 }
 
@@ -226,12 +226,12 @@ fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
 
 /// Takes a message. Once it has arrived it is seen through, whether or not the client still waits.
 async fn take(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
-    let source = Source::of(&request);
+    let connected = Connected::of(&request)?;
     let (parts, http_body) = request.into_parts();
-    let mut came = Came::admit(shared, parts, source)?;
+    let mut came = Came::admit(shared, parts, &connected)?;
     body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
-    let bytes = shared.bodies.read(&came.parts.headers, http_body, max).await?;
+    let bytes = body::read(&came.peer, &came.parts.headers, http_body, max).await?;
     came.body = replayable(&bytes);
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
     let taken = work.see_through("message", async move { handle(&shared, came, &bytes).await });
@@ -278,7 +278,7 @@ async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result
                 taken => taken,
             }
         }
-        Message::Notification(notification) => legacy::notice(shared, &live, came.peer, &notification).await,
+        Message::Notification(notification) => legacy::notice(shared, &live, &came.peer, &notification).await,
         Message::Response(response) => legacy::give_answer(shared, &live, response).await,
     }
 }
@@ -286,7 +286,15 @@ async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result
 /// A session whose stream nobody carries can be given no answer.
 async fn check_stream(shared: &Shared, live: &Live) -> Result<(), Refusal> {
     let until = Instant::now() + STREAM_BACK_WITHIN;
+    let mut asked = false;
     while let Some(reason) = why_lost(shared, live).await? {
+        if !std::mem::replace(&mut asked, true) {
+            // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
+            shared
+                .store
+                .ring_all(&stream_bell(&live.id, &StreamId::sse()))
+                .await?;
+        }
         if Instant::now() >= until {
             // A store that came back empty knows neither the stream nor its session.
             shared.sessions.confirm(&live.id).await?;
@@ -313,7 +321,7 @@ async fn why_lost(shared: &Shared, live: &Live) -> Result<Option<&'static str>, 
     }
     let living = shared.store.living(std::slice::from_ref(&holder.node)).await?;
     // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
-    let gone = living.is_empty() && shared.pulse.steady_for() >= LEASES_BACK_WITHIN;
+    let gone = living.is_empty() && shared.membership.can_judge();
     Ok(gone.then_some("the node that carried it is gone"))
 }
 
@@ -325,7 +333,7 @@ async fn answer_on_stream(
     request: Request<'_>,
 ) -> Result<(), Refusal> {
     match request.method.as_ref() {
-        "initialize" => return introduce(shared, came.peer, live, request).await,
+        "initialize" => return introduce(shared, &came.peer, live, request).await,
         "ping" => {}
         _ if live.record.initialized || live.is_introduced() => {}
         _ => {
@@ -353,7 +361,7 @@ async fn answer_on_stream(
             .work
             .spawn("call", log.follow(running, cancel).in_current_span()),
         Begun::Cancelled => debug!(session = live.tag, "a request was cancelled before it began"),
-        Begun::Gone => return Err(Refusal::SessionNotFound),
+        Begun::Gone => return Err(shared.board.gone(live).await),
     }
     Ok(())
 }
@@ -362,11 +370,11 @@ async fn answer_on_stream(
 /// its session by a key of its own, may introduce itself once more.
 async fn introduce(
     shared: &Arc<Shared>,
-    peer: Peer,
+    peer: &Arc<PeerUse>,
     live: &Arc<Live>,
     request: Request<'_>,
 ) -> Result<(), Refusal> {
-    let _permit = permit(shared)?;
+    let _place = place(peer, resource(&request.method))?;
     let params = initialize::parse(request.params)?;
     let mut introduction = initialize::introduction(&params);
     let mut record = SessionRecord {
@@ -375,7 +383,7 @@ async fn introduce(
         capabilities: introduction.capabilities.clone(),
         ..live.record.clone()
     };
-    let result = match initialize::negotiate(shared, params, peer, &mut record).await {
+    let result = match initialize::negotiate(shared, params, peer.peer(), &mut record).await {
         Ok(result) => result,
         Err(error) => return say_error(shared, live, &request.id, &error).await,
     };

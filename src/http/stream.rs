@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::mpsc;
 
-use super::attach::{attach, check_resumable, oldest_undelivered};
+use super::attach::{Resumable, attach, check_resumable};
 use super::body::accepts;
-use super::mcp::{Came, note};
+use super::mcp::{Came, note, place};
 use super::{Shared, answer, legacy};
 use crate::causes::causes;
 use crate::protocol::era::{Era, Revision};
@@ -18,6 +18,7 @@ use crate::protocol::event_id::EventId;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::StreamKind;
 use crate::transport::carrier::{Carrier, SOCKET_EVENTS_MAX, Terms};
+use crate::transport::shares::Resource;
 use crate::transport::topics::Tell;
 
 /// Where a client stopped reading (2025-11-25, Transports, "Resumability and Redelivery").
@@ -26,6 +27,7 @@ pub(super) static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-even
 /// Opens or resumes a stream.
 pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     check_accept(&came.parts.headers)?;
+    let place = place(&came.peer, Resource::Streams)?;
     let live = legacy::session(shared, &came).await?;
     note(Era::Legacy, "other", Some(&live.tag));
     let resumed = came
@@ -42,8 +44,11 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         }
     };
     // A request that is refused takes the stream from nobody.
-    if let Some(after) = after {
-        check_resumable(shared, &live, &stream, after).await?;
+    if let Some(after) = after
+        && check_resumable(shared, &live, &stream, after).await? == Resumable::Nothing
+    {
+        // Clients take a stream without events for one that broke, and come back at once.
+        return Ok(answer::empty(StatusCode::NO_CONTENT));
     }
     let connection = shared.board.hub.number();
     let delivered = attach(shared, &live, &stream, connection).await?;
@@ -51,27 +56,22 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         .board
         .hub
         .carry(Arc::clone(&live), stream.clone(), connection);
-    let from = match after {
-        Some(after) => after,
-        None => oldest_undelivered(shared, &live, &stream, delivered).await?,
-    };
     let standalone = stream.as_str() == StreamId::STANDALONE;
     if standalone && let Err(error) = shared.board.sync(&live, Tell::Changes).await {
         tracing::debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
     }
     let terms = Terms {
-        node: shared.node.clone(),
         kind: if standalone {
             StreamKind::Standalone
         } else {
             StreamKind::Reply
         },
-        after: from,
+        // One that names no event goes on after what was delivered.
+        after: after.unwrap_or(delivered),
         has_id: after.is_some(),
         prime: after.is_none() && live.revision() >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
-        sessions: shared.sessions.clone(),
         // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.
         draining: if standalone {
             shared.leaving.clone()
@@ -81,8 +81,11 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         deadline: shared.deadline.clone(),
     };
     let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
-    let carrier = Carrier::new(Arc::clone(&shared.store), stream, carried, terms, client);
-    shared.work.spawn("carry", carrier.run());
+    let carrier = Carrier::new(Arc::clone(&shared.board), stream, carried, terms, client);
+    shared.work.spawn("carry", async move {
+        let _parted = carrier.run().await;
+        drop(place);
+    });
     Ok(answer::lasting(answer::stream(socket)))
 }
 

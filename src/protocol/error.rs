@@ -77,15 +77,27 @@ pub enum Refusal {
     /// A rate or a cap.
     #[error("too many requests: {0}. Try again in {RETRY_AFTER_SECONDS} s")]
     TooMany(&'static str),
+    /// All of what the node has so many of is taken.
+    #[error("{0}. Try again in {RETRY_AFTER_SECONDS} s")]
+    Full(&'static str),
     /// The store is out of reach.
     #[error("the session store is out of reach: try again in {RETRY_AFTER_SECONDS} s")]
     StoreUnreachable,
     /// The store answers, and refuses: it is full, say.
     #[error("{0}: try again in {RETRY_AFTER_SECONDS} s")]
     StoreRefused(&'static str),
+    /// What the request is about was written by a newer version of the server.
+    #[error(
+        "this session belongs to a newer version of the server than this node runs: try again in \
+         {RETRY_AFTER_SECONDS} s, another node will take it"
+    )]
+    NewerVersion,
     /// This node is shutting down.
     #[error("this node is shutting down: send the request again, another node will take it")]
     ShuttingDown,
+    /// A header that counts only once came twice.
+    #[error("the {0} header is given more than once: send it once")]
+    DoubledHeader(&'static str),
     /// A method that this path does not have.
     #[error("method not allowed: {0}")]
     MethodNotAllowed(&'static str),
@@ -134,6 +146,7 @@ impl Refusal {
             | Self::BatchNotAllowed
             | Self::UnknownVersionHeader
             | Self::NoSession
+            | Self::DoubledHeader(_)
             | Self::HeaderMismatch(_)
             | Self::UnsupportedVersion { .. }
             | Self::MetaIncomplete(_)
@@ -150,9 +163,11 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidParams(_) => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::StoreUnreachable | Self::StoreRefused(_) | Self::ShuttingDown => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::StoreUnreachable
+            | Self::StoreRefused(_)
+            | Self::NewerVersion
+            | Self::ShuttingDown
+            | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -161,9 +176,11 @@ impl Refusal {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotJson => ErrorCode::PARSE_ERROR,
-            Self::NotAMessage(_) | Self::BatchNotAllowed | Self::UnknownVersionHeader | Self::NoSession => {
-                ErrorCode::INVALID_REQUEST
-            }
+            Self::NotAMessage(_)
+            | Self::BatchNotAllowed
+            | Self::UnknownVersionHeader
+            | Self::NoSession
+            | Self::DoubledHeader(_) => ErrorCode::INVALID_REQUEST,
             Self::SessionNotFound => ErrorCode(CODE_SESSION_NOT_FOUND),
             Self::HeaderMismatch(_) => ErrorCode::HEADER_MISMATCH,
             Self::UnsupportedVersion { .. } => ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
@@ -180,8 +197,10 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::Unauthorized
             | Self::TooMany(_)
+            | Self::Full(_)
             | Self::StoreUnreachable
             | Self::StoreRefused(_)
+            | Self::NewerVersion
             | Self::ShuttingDown
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
@@ -207,9 +226,12 @@ impl Refusal {
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::Unauthorized => "unauthorized",
             Self::TooMany(_) => "too_many",
+            Self::Full(_) => "full",
             Self::StoreUnreachable => "store_unreachable",
             Self::StoreRefused(_) => "store_refused",
+            Self::NewerVersion => "newer_version",
             Self::ShuttingDown => "shutting_down",
+            Self::DoubledHeader(_) => "doubled_header",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::UnsupportedVersion { .. } => "unsupported_version",
@@ -224,9 +246,12 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TooMany(_) | Self::StoreUnreachable | Self::StoreRefused(_) | Self::ShuttingDown => {
-                Some(RETRY_AFTER_SECONDS)
-            }
+            Self::TooMany(_)
+            | Self::Full(_)
+            | Self::StoreUnreachable
+            | Self::StoreRefused(_)
+            | Self::NewerVersion
+            | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }
@@ -252,9 +277,53 @@ impl Refusal {
     }
 }
 
-/// A JSON-RPC error message. The id is left out when it is not known, as MCP's schema has it.
+/// How much of what a client sent an error repeats, at most: enough to know it by.
+const ECHO_BYTES_MAX: usize = 256;
+/// What stands for the rest.
+const CUT: &str = "…";
+
+/// The beginning of a text, if it is longer than an error may repeat.
+fn shorten(text: &mut String) {
+    if text.len() > ECHO_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(ECHO_BYTES_MAX - CUT.len()));
+        text.push_str(CUT);
+    }
+}
+
+fn shorten_all(data: &mut Value) {
+    match data {
+        Value::String(text) => shorten(text),
+        Value::Array(items) => items.iter_mut().for_each(shorten_all),
+        Value::Object(members) => members.values_mut().for_each(shorten_all),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// An error that is about what the client sent, and may repeat it, with the beginning of that only.
+fn shortened(error: &ErrorData) -> Cow<'_, ErrorData> {
+    let about_input = [
+        ErrorCode::PARSE_ERROR,
+        ErrorCode::INVALID_REQUEST,
+        ErrorCode::METHOD_NOT_FOUND,
+        ErrorCode::INVALID_PARAMS,
+        ErrorCode::RESOURCE_NOT_FOUND,
+        ErrorCode::HEADER_MISMATCH,
+        ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+    ];
+    if !about_input.contains(&error.code) {
+        return Cow::Borrowed(error);
+    }
+    let mut error = error.clone();
+    shorten(error.message.to_mut());
+    error.data.iter_mut().for_each(shorten_all);
+    Cow::Owned(error)
+}
+
+/// A JSON-RPC error message, which repeats little of what the client sent. The id is left out when it is not known, as MCP's
+/// schema has it.
 #[must_use]
 pub fn error_body(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
+    let error = &*shortened(error);
     let mut body = json!({ "jsonrpc": "2.0", "error": error });
     if let (Some(id), Some(object)) = (id, body.as_object_mut()) {
         object.insert("id".into(), id.clone().into_json_value());
@@ -282,6 +351,34 @@ mod tests {
         assert_eq!(value["error"]["code"], -32700);
         let body = error_body(Some(&RequestId::Number(5)), &Refusal::NotJson.to_error());
         assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["id"], 5);
+    }
+
+    /// M1: an error repeats little of what the client sent.
+    #[test]
+    fn an_error_repeats_the_beginning_of_what_was_sent() {
+        let long = "é".repeat(1 << 20);
+        for refusal in [
+            Refusal::InvalidParams(long.clone()),
+            Refusal::MethodNotFound(long.clone()),
+            Refusal::MetaIncomplete(long.clone()),
+            Refusal::HeaderMismatch(long.clone()),
+            Refusal::UnsupportedVersion {
+                requested: long.clone(),
+            },
+        ] {
+            let body = error_body(None, &refusal.to_error());
+            let value: Value = serde_json::from_slice(&body).unwrap();
+            let message = value["error"]["message"].as_str().unwrap();
+            assert!(message.len() <= ECHO_BYTES_MAX, "{message}");
+            assert!(body.len() < 4 * ECHO_BYTES_MAX, "{} bytes", body.len());
+        }
+        // A handler's own errors are cut, if they are about what the client sent.
+        let data = json!({"uri": long, "more": [long]});
+        let error = ErrorData::invalid_params(long.clone(), Some(data));
+        let body = error_body(None, &error);
+        assert!(body.len() < 4 * ECHO_BYTES_MAX, "{} bytes", body.len());
+        let own = ErrorData::internal_error("x".repeat(1000), None);
+        assert!(error_body(None, &own).len() > 1000);
     }
 
     #[test]

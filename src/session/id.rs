@@ -1,4 +1,4 @@
-//! Names of sessions and nodes. A session id is a credential: it is never logged, only its tag is.
+//! Names of sessions, of nodes and of their starts. A session id is a credential: it is never logged, only its tag is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -88,6 +88,31 @@ impl NodeId {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// One start of a node: unique among all that ever ran under its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Life(Arc<str>);
+
+impl Life {
+    /// A fresh one (UUID v4, without hyphens).
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string().into())
+    }
+
+    /// Reads a name: 1 to 32 letters and digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=32).contains(&text.len());
+        (fits && text.bytes().all(|b| b.is_ascii_alphanumeric())).then(|| Self(text.into()))
+    }
+
+    /// Its name, letters and digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -5,17 +5,19 @@
 //! which is counted from its beginning.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, CreateTaskResult, ErrorCode, GetTaskResult, InputResponses};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::id::NodeId;
+use super::once::Once;
+use super::peer::Peer;
 use super::record::Principal;
 use super::state::{State, StateError, StateStore};
 use crate::causes::causes;
@@ -24,7 +26,7 @@ use crate::protocol::error::CODE_TRANSPORT;
 mod record;
 mod working;
 
-use record::TaskRecord;
+use record::{TaskRecord, Unread};
 pub use working::{Stopped, Working};
 
 /// The key under which a task's state keeps its record.
@@ -32,10 +34,7 @@ const RECORD: &str = "record";
 /// How long nothing may be heard of a task on a node that lives, before that node is asked whether it runs it: it may be
 /// another process of the same name.
 const QUIET_MS_MAX: u64 = 3000; // as long as a node's lease
-/// How long after a node seems dead it is looked for again. Leases end in an outage of the store too, and each node
-/// renews its own within a second.
-const LOOK_AGAIN: Duration = Duration::from_millis(1500);
-/// When a client may try again after the store was out of reach.
+/// When a client may try again after a refusal that passes.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The part of a store that makes tasks.
@@ -57,8 +56,11 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// The state of a task.
     fn state(&self, id: &str) -> State;
 
-    /// Takes a place for a task: from now on this node says that it runs it. `None` when there is none left.
-    fn enter(&self, id: &str) -> Option<Place>;
+    /// Takes a place for a task that this peer begins: from now on this node says that it runs it.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy>;
 
     /// Runs a task's work.
     fn run(&self, work: BoxFuture<'static, ()>);
@@ -69,9 +71,14 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// Tells the node that runs a task to look at its record.
     async fn ring(&self, node: &NodeId, id: &str);
 
-    /// Whether a node lives.
+    /// Whether a node lives. It does as long as it cannot be told.
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError>;
 }
+
+/// There is no place left for another task: why, in words for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Busy(pub &'static str);
 
 /// A task's place on the node that runs it, given back when dropped.
 pub struct Place {
@@ -92,6 +99,7 @@ impl fmt::Debug for Place {
 pub struct Tasks {
     runner: Arc<dyn RunTasks>,
     principal: Principal,
+    peer: Peer,
     ttl: Duration,
 }
 
@@ -104,12 +112,13 @@ impl fmt::Debug for Tasks {
 }
 
 impl Tasks {
-    /// The tasks of `principal`, each of which lives `ttl`.
+    /// The tasks of `principal`, each of which lives `ttl`. Those that it begins count for `peer`.
     #[must_use]
-    pub fn new(runner: Arc<dyn RunTasks>, principal: Principal, ttl: Duration) -> Self {
+    pub fn new(runner: Arc<dyn RunTasks>, principal: Principal, peer: Peer, ttl: Duration) -> Self {
         Self {
             runner,
             principal,
+            peer,
             ttl,
         }
     }
@@ -118,14 +127,14 @@ impl Tasks {
     /// gives, which any node knows by then; its id is unguessable, and only this principal can use it.
     ///
     /// # Errors
-    /// As a client should see them: the node runs as many tasks as it may, or the store is out of reach.
+    /// As a client should see them: the node, or the client, runs as many tasks as it may, or the store is out of reach.
     pub async fn start<F, Fut>(&self, work: F) -> Result<CreateTaskResult, ErrorData>
     where
         F: FnOnce(Working) -> Fut + Send + 'static,
         Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
         let id = uuid::Uuid::new_v4().to_string();
-        let place = self.runner.enter(&id).ok_or_else(busy)?;
+        let place = self.runner.enter(&id, &self.peer).map_err(too_many)?;
         let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
         let state = self.runner.open(&id, self.ttl).await.map_err(unkept)?;
         state.set(RECORD, &record).await.map_err(unkept)?;
@@ -140,11 +149,11 @@ impl Tasks {
     /// # Errors
     /// -32602 when there is no such task, or it is another principal's.
     pub async fn get(&self, id: &str) -> Result<GetTaskResult, ErrorData> {
-        let (state, mut record) = self.find(id).await?;
-        if !record.has_ended() && self.is_lost(id, &record).await.map_err(unkept)? {
+        let (id, state, mut record) = self.find(id).await?;
+        if !record.has_ended() && self.is_lost(&id, &record).await.map_err(unkept)? {
             record = end_as_lost(&state).await.map_err(unkept)?;
         }
-        Ok(GetTaskResult::new(record.detailed(id)))
+        Ok(GetTaskResult::new(record.detailed(&id)))
     }
 
     /// Gives a task what it asked its client for: `tasks/update`. What it did not ask for is left alone.
@@ -168,26 +177,39 @@ impl Tasks {
         id: &str,
         change: impl Fn(&mut TaskRecord) + Send + Sync,
     ) -> Result<(), ErrorData> {
-        let (state, record) = self.find(id).await?;
+        let (id, state, record) = self.find(id).await?;
         if record.has_ended() {
             return Ok(());
         }
         update(&state, change).await.map_err(unkept)?;
         if let Some(node) = NodeId::parse(&record.node) {
-            self.runner.ring(&node, id).await;
+            self.runner.ring(&node, &id).await;
         }
         Ok(())
     }
 
-    async fn find(&self, id: &str) -> Result<(State, TaskRecord), ErrorData> {
+    /// The task of that id, and the id as the server wrote it: a UUID can be written in other ways, and nodes compare texts.
+    async fn find(&self, id: &str) -> Result<(String, State, TaskRecord), ErrorData> {
         // An id that no server minted never reaches the store, where it would become part of a key.
         let id = uuid::Uuid::try_parse(id)
             .map_err(|_not_ours| unknown())?
             .to_string();
         let state = self.runner.state(&id);
-        let record: Option<TaskRecord> = state.get(RECORD).await.map_err(unkept)?;
-        let record = record.filter(|record| record.principal == self.principal);
-        Ok((state, record.ok_or_else(unknown)?))
+        let kept: Option<Value> = state.get(RECORD).await.map_err(unkept)?;
+        let record = match TaskRecord::read(kept.ok_or_else(unknown)?) {
+            Ok(record) => record,
+            Err(Unread::Newer) => return Err(newer()),
+            // Nobody can use it, so it counts as ended.
+            Err(Unread::Unreadable(error)) => {
+                static TOLD: LazyLock<Once> = LazyLock::new(Once::default);
+                if TOLD.is_first(&id) {
+                    tracing::warn!(error = %causes(&error), "a task's record cannot be read: it counts as ended");
+                }
+                return Err(unknown());
+            }
+        };
+        let record = Some(record).filter(|record| record.principal == self.principal);
+        Ok((id, state, record.ok_or_else(unknown)?))
     }
 
     /// Whether nobody runs the task any longer.
@@ -199,8 +221,7 @@ impl Tasks {
             return Ok(!self.runner.runs(id));
         }
         if !self.runner.lives(&node).await? {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            return Ok(!self.runner.lives(&node).await?);
+            return Ok(true);
         }
         if now_ms().saturating_sub(record.updated_ms) > QUIET_MS_MAX {
             self.runner.ring(&node, id).await;
@@ -245,9 +266,17 @@ fn unknown() -> ErrorData {
     ErrorData::invalid_params("there is no such task: it has expired, or never was", None)
 }
 
-fn busy() -> ErrorData {
-    let words = "this node runs as many tasks as it may (task.node_max): try again shortly";
-    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None)
+fn newer() -> ErrorData {
+    let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS });
+    let words = "the task belongs to a newer version of the server than this node runs: try again shortly, another node \
+                 will take it";
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
+}
+
+fn too_many(busy: Busy) -> ErrorData {
+    let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS, "reason": "too_many" });
+    let words = format!("{busy}: try again shortly");
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
 }
 
 fn unkept(error: StateError) -> ErrorData {

@@ -19,13 +19,16 @@
 
 pub mod bounds;
 pub mod calls;
+pub mod cancels;
 pub mod changes;
 pub mod claims;
+pub mod lives;
 pub mod nodes;
 pub mod notebooks;
 pub mod retries;
 pub mod rings;
 pub mod sessions;
+pub mod standby;
 pub mod state;
 pub mod streams;
 pub mod tasks;
@@ -46,6 +49,8 @@ use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind}
 const LONG: Duration = Duration::from_secs(120);
 /// A life that ends during the suite, long enough for a busy machine to do a few things within it.
 const SHORT: Duration = Duration::from_secs(3);
+/// The age of a call that begins just now.
+const NEW: Duration = Duration::ZERO;
 /// How long to wait for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many cases run at once. What a case does within [`SHORT`] must not wait for all the others.
@@ -61,7 +66,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 49] = [
+    let cases: [Case; 56] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -98,10 +103,17 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(bounds::bounds_bytes(store)),
         |store| Box::pin(bounds::bounds_sessions(store)),
         |store| Box::pin(bounds::bounds_notebooks(store)),
-        |store| Box::pin(calls::notes_cancellations(store)),
+        |store| Box::pin(cancels::notes_cancellations(store)),
+        |store| Box::pin(cancels::cancels_all_calls_of_an_id(store)),
+        |store| Box::pin(cancels::silences_calls_that_were_cancelled(store)),
+        |store| Box::pin(cancels::begins_a_new_life(store)),
+        |store| Box::pin(standby::lets_those_that_wait_take_over(store)),
+        |store| Box::pin(standby::rings_those_that_may_wait(store)),
         |store| Box::pin(calls::keeps_first_answers(store)),
         |store| Box::pin(claims::lets_one_claim(store)),
         |store| Box::pin(claims::silences_the_former_node(store)),
+        |store| Box::pin(lives::keeps_a_lease_to_one_life(store)),
+        |store| Box::pin(lives::knows_a_call_of_a_former_life(store)),
         |store| Box::pin(retries::appends_each_step_once(store)),
         |store| Box::pin(retries::begins_no_call_that_was_claimed(store)),
         |store| Box::pin(retries::keeps_mail_until_it_is_taken(store)),

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// It answered with something this version cannot read.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
+    /// It holds something that a newer version has written: a node of that version can read it.
+    #[error("the store holds something of a newer version: {0}")]
+    Newer(&'static str),
 }
 
 /// Why a store that answers refuses what it is asked for.
@@ -93,6 +96,7 @@ impl StoreError {
             Self::Unreachable(_) => "unreachable",
             Self::Refused { why, .. } => why.label(),
             Self::Corrupt(_) => "corrupt",
+            Self::Newer(_) => "newer",
         }
     }
 
@@ -103,6 +107,7 @@ impl StoreError {
             Self::Unreachable(_) => "the store is out of reach",
             Self::Refused { why, .. } => why.words(),
             Self::Corrupt(_) => "the store holds something unreadable",
+            Self::Newer(_) => "it was written by a newer version of the server",
         }
     }
 
@@ -112,7 +117,7 @@ impl StoreError {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused { why, .. } => why.may_pass(),
-            Self::Corrupt(_) => false,
+            Self::Corrupt(_) | Self::Newer(_) => false,
         }
     }
 }
@@ -121,7 +126,7 @@ impl From<StoreError> for StateError {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unreachable(_) => Self::Unreachable(Box::new(error)),
-            StoreError::Refused { .. } | StoreError::Corrupt(_) => Self::Refused {
+            StoreError::Refused { .. } | StoreError::Corrupt(_) | StoreError::Newer(_) => Self::Refused {
                 words: error.words(),
                 source: Box::new(error),
             },

@@ -24,7 +24,7 @@ use self::shelf::Shelf;
 use self::state::{Notebook, Pairs, Secret};
 use super::streams::Topic;
 use super::{Heard, Store, StoreError, StoreReport};
-use crate::session::{NodeId, SessionId};
+use crate::session::{Clock, Life, NodeId, SessionId};
 
 /// How many entries of each kind are looked at for what has expired as often as a node renews its lease, each second: all
 /// of 100 000 sessions within 25 s.
@@ -41,8 +41,8 @@ struct Inner {
     sessions: Shelf<SessionId, Session>,
     notebooks: Shelf<Arc<str>, Notebook>,
     tasks: Shelf<Arc<str>, Pairs>,
-    // When each lease ends, or ended: a dead node stays until it is forgotten, or long enough.
-    leases: BTreeMap<NodeId, Instant>,
+    // A dead node stays until it is forgotten, or long enough.
+    leases: BTreeMap<NodeId, HeldLease>,
     crowd: Crowd,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
@@ -50,11 +50,27 @@ struct Inner {
     listeners: BTreeMap<NodeId, broadcast::Sender<Heard>>,
     changes: BTreeMap<Topic, u64>,
     changes_end: Option<Instant>,
+    clock: Clock,
+}
+
+/// A lease: whose it is, and when it ends or ended.
+#[derive(Debug)]
+struct HeldLease {
+    life: Life,
+    address: String,
+    ends: Instant,
 }
 
 impl Inner {
     fn lease_lives(&self, node: &NodeId) -> bool {
-        self.leases.get(node).is_some_and(|end| *end > Instant::now())
+        self.leases
+            .get(node)
+            .is_some_and(|lease| lease.ends > Instant::now())
+    }
+
+    /// In which life a node acts.
+    fn life_of(&self, node: &NodeId) -> Option<Life> {
+        self.leases.get(node).map(|lease| lease.life.clone())
     }
 
     fn counts_changes(&self) -> bool {
@@ -74,6 +90,13 @@ impl Inner {
         if let Some(listener) = self.listeners.get(node) {
             // It fails when nobody listens any longer, which is as well.
             drop(listener.send(Heard::Message(message.into())));
+        }
+    }
+
+    /// Sends a message to all nodes that listen.
+    fn ring_all(&self, message: &str) {
+        for node in self.listeners.keys() {
+            self.ring(node, message);
         }
     }
 }

@@ -19,6 +19,7 @@ mod streams;
 mod tls;
 mod url;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,10 +28,11 @@ use fred::clients::Client;
 use fred::error::Error as FredError;
 use fred::interfaces::ClientLike;
 use fred::types::{FromValue, Value};
-use futures::future::{join, try_join_all};
+use futures::future::{join, join_all, try_join_all};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::warn;
 
 pub use self::connect::ConnectError;
 pub use self::url::redact;
@@ -44,8 +46,12 @@ use self::scripts::{Script, Scripts};
 use super::{Store, StoreError, StoreReport};
 use crate::causes::causes;
 use crate::config::StoreSettings;
+use crate::session::once::Once;
+use crate::session::{Life, NodeId};
 use crate::telemetry::{metrics, seldom};
-use tracing::warn;
+
+/// How many prefixes of other nodes are told of.
+const OTHER_PREFIXES_MAX: usize = 16;
 
 /// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or dropped.
 #[derive(Debug)]
@@ -55,6 +61,10 @@ pub struct RedisStore {
     ring: Ring,
     scripts: Scripts,
     topology: &'static str,
+    /// In which life each node acts whose lease was renewed here.
+    lives: Mutex<BTreeMap<NodeId, Life>>,
+    /// Records that cannot be read and were told of.
+    unreadable: Once,
     // What drives the connections; they end with it.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -100,6 +110,8 @@ impl RedisStore {
             ring,
             scripts,
             topology: target.topology,
+            lives: Mutex::default(),
+            unreadable: Once::default(),
             tasks: Mutex::new(tasks),
         })
     }
@@ -114,6 +126,19 @@ impl RedisStore {
     #[must_use]
     pub fn subscription(&self) -> watch::Receiver<bool> {
         self.ring.hears()
+    }
+
+    /// In which life a node acts; empty before its first lease.
+    fn life_of(&self, node: &NodeId) -> String {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives
+            .get(node)
+            .map_or_else(String::new, |life| life.as_str().to_owned())
+    }
+
+    /// A node in its life, as scripts compare it with that of a call.
+    fn acting(&self, node: &NodeId) -> String {
+        format!("{node}/{}", self.life_of(node))
     }
 
     /// Runs a script as an operation, and reads its answer.
@@ -252,8 +277,32 @@ impl RedisStore {
             version: version(&self.link).await?,
             eviction_policy: self.eviction_policy().await?,
             clock_ms: Some(time.0 * 1000 + time.1 / 1000),
+            other_prefixes: self.other_prefixes().await?,
             topology: self.topology,
         })
+    }
+
+    /// The prefixes under which others listen on this Redis. In a cluster each server knows its own listeners only.
+    async fn other_prefixes(&self) -> Result<Vec<String>, FredError> {
+        let servers = self.link.masters().into_iter();
+        let glob = keys::any_nodes_glob();
+        let ask = |server| {
+            let args = vec!["CHANNELS".into(), glob.into()];
+            self.link.send_to(server, "PUBSUB", on_slot_of(""), args)
+        };
+        let mut channels = Vec::new();
+        for answer in join_all(servers.map(ask)).await {
+            match answer {
+                Ok(answer) => channels.extend(answer.convert::<Vec<String>>()?),
+                Err(error) if refused(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut prefixes = self.keys.other_prefixes(&channels);
+        prefixes.sort();
+        prefixes.dedup();
+        prefixes.truncate(OTHER_PREFIXES_MAX);
+        Ok(prefixes)
     }
 
     async fn eviction_policy(&self) -> Result<Option<String>, FredError> {

@@ -34,11 +34,11 @@ pub const READ_EVENTS_MAX: usize = 128;
 pub const READ_BYTES_MAX: usize = 512 << 10; // 512 KiB, so that a client that reads slowly does not hold a whole log
 /// The longest request body that is kept so that another node can run the call again, in bytes.
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
-/// The most answers to a call's requests that wait to be taken. Those beyond are not wanted.
+/// The most answers to a call's requests that wait to be taken. Those beyond are refused.
 pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
-/// The most requests of one call that are answered. Those beyond are not wanted.
+/// The most requests of one call that are answered. Answers beyond are refused.
 pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
-/// The most cancellations of one session that are noted before their call was registered; the first to end go first.
+/// The most cancellations of one session that are noted, for calls that are not registered yet; the first to end go first.
 pub const CANCELS_NOTED_MAX: usize = 256;
 /// The most topics whose changes are counted. With one more, all are counted anew.
 pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB
@@ -215,6 +215,15 @@ pub enum Appended {
     Gone,
 }
 
+/// From whom a connection takes a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over<'a> {
+    /// From any other: a client has opened it just now, and the newest counts.
+    Any,
+    /// Only if this one carries it, or nobody does: one that waits takes over where that is gone.
+    Only(Option<&'a Holder>),
+}
+
 /// Outcome of [`StreamStore::attach`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -226,7 +235,9 @@ pub enum Attached {
         /// The number of the last event that was written to any connection.
         delivered: u64,
     },
-    /// There is no such stream in this session.
+    /// This one carries it, from which it was not to be [taken](Over::Only).
+    Held(Holder),
+    /// There is no such stream in this session, or it has ended and was to be taken over.
     NoStream,
     /// The session is gone.
     Gone,
@@ -248,6 +259,8 @@ pub enum Read {
         done: bool,
         /// Who carries the stream.
         holder: Option<Holder>,
+        /// The newest event that was written to any connection, as far as that is noted.
+        delivered: u64,
     },
     /// There is no such stream, or no such session.
     Gone,
@@ -261,12 +274,26 @@ pub enum Answered {
     Kept(NodeId),
     /// There is no such call, or its request was answered before.
     Unwanted,
+    /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`], [`ANSWERS_MAX`].
+    Full,
+    /// The session is gone.
+    Gone,
+}
+
+/// Outcome of [`StreamStore::cancel`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Cancelled {
+    /// It is noted. These are the calls of that id that are registered, each with its node.
+    Noted(Vec<(NodeId, StreamId)>),
+    /// The session is gone.
+    Gone,
 }
 
 /// Keeps event logs and calls in flight. Everything of one session ends with it.
 ///
 /// Rings are JSON texts as [`Bell`](crate::cluster::ring::Bell) has them: `{"ring":"stream","session":…,"stream":…}`
-/// to the node of a holder, `{"ring":"answer","session":…,"call":…}` to the node of a call. They are made by the
+/// to the node of a holder, or to all, `{"ring":"answer","session":…,"call":…}` to the node of a call. They are made by the
 /// store, because whoever writes and whoever rings must not be told apart by a crash in between.
 #[async_trait]
 pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
@@ -274,17 +301,20 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// change. Without a holder, whoever carries the stream goes on: that is for calls that write to a standing one. Whoever
     /// begins a call ends it, even when the session is gone by then. Doing it a second time, because the answer to
     /// the first was lost, changes nothing, and gives `Gone` once another node has claimed the call or the stream of its
-    /// own has ended. A cancellation that was noted is used up.
+    /// own has ended. The call has run for `age`, as measured just before this is asked: a cancellation is meant for it only if
+    /// it was noted after the call began. Clients use ids again.
     async fn call_begin(
         &self,
         session: &SessionId,
         call: &CallRecord,
+        age: Duration,
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError>;
 
     /// Appends an event, with the bounds of a stream. `by` is the node that appends: it is not rung. What a call sends has
-    /// a step: only the node whose call it is may append it, and each step once, however often it is tried. What belongs
+    /// a step: only the node whose call it is may append it, and each step once, however often it is tried. What a call sends
+    /// that was cancelled is for nobody: it is not appended, and that is `Gone`. What belongs
     /// to no call has none, and goes to a standing stream. The standalone and the SSE stream are made by their first
     /// event, and live as long as the session, whatever `ttl` is, so that they are never numbered afresh.
     async fn append(
@@ -297,9 +327,9 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Appends a call's response if there is one, ends its stream if it has one of its own, and takes the call off, all in one step, and only
-    /// if the call is still `by`'s. The log of a stream of its own lives `ttl` from now, and nobody carries it any longer: whoever did
-    /// reads it to its end. Without a response, the number returned is
+    /// Appends a call's response, if there is one and the call was not cancelled; ends its stream, if it has one of its own;
+    /// and takes the call off. All in one step, and only if the call is still `by`'s. The log of a stream of its own lives `ttl`
+    /// from now, and nobody carries it any longer: its last carrier reads it to its end. Without a response, the number returned is
     /// that of the newest event, 0 if there is none.
     async fn call_end(
         &self,
@@ -310,17 +340,21 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes `holder` carry the stream from now on, which lives `ttl` at least. One that is done is only read: nobody carries it, and it lives no longer by that. The standalone and the SSE stream are made if need
-    /// be, and live as long as the session. The node of whoever carried it until then is rung, unless it is the same node.
+    /// Makes `holder` carry the stream from now on, `ttl` at least, if it may be taken from the one that does. One that is done is
+    /// only read: nobody carries it, and it lives no longer by that. The standalone and the SSE stream are made if need be, and
+    /// live as long as the session. The node of the former carrier is rung, unless it is the same node; and it is noted that
+    /// there is a connection that waits to carry it again.
     async fn attach(
         &self,
         session: &SessionId,
         stream: &StreamId,
         holder: &Holder,
+        over: Over<'_>,
         ttl: Duration,
     ) -> Result<Attached, StoreError>;
 
-    /// Nobody carries the stream any longer, if it was still `holder` that did.
+    /// Nobody carries the stream any longer, if it was still `holder` that did. When a connection may wait to carry it, all
+    /// nodes are rung.
     async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder)
     -> Result<(), StoreError>;
 
@@ -360,15 +394,17 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         numbers: &[u64],
     ) -> Result<(), StoreError>;
 
-    /// Notes that the client cancels a request (its id as JSON text). If its call is registered, says which node runs it:
-    /// that node finds the note in the call's [inbox](Self::inbox), and so does one that claims the call. If not, a call
-    /// that registers within `ttl` finds it.
+    /// Notes, for `ttl`, that the client cancels a request (its id as JSON text): for every call of that id that is registered,
+    /// which finds that in its [inbox](Self::inbox), as does who claims it; and for those that have begun and are not registered yet.
     async fn cancel(
         &self,
         session: &SessionId,
         request: &str,
         ttl: Duration,
-    ) -> Result<Option<(NodeId, StreamId)>, StoreError>;
+    ) -> Result<Cancelled, StoreError>;
+
+    /// How long ago the client has cancelled a request last, if that is noted still.
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError>;
 
     /// The calls that a node has in flight. There may be some that are not, or no longer: then `claim` says so.
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError>;
@@ -404,21 +440,26 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError>;
 }
 
-/// The ring to the node of a stream's holder. Neither name needs escaping in JSON.
-pub(super) fn stream_bell(session: &SessionId, stream: &StreamId) -> String {
+/// The ring to the node of a stream's holder, or to all. Neither name needs escaping in JSON.
+pub(crate) fn stream_bell(session: &SessionId, stream: &StreamId) -> String {
     format!(r#"{}{}"}}"#, stream_bell_start(session), stream.as_str())
 }
 
 /// What that ring starts with: the stream's name and `"}` follow.
-pub(super) fn stream_bell_start(session: &SessionId) -> String {
+pub(crate) fn stream_bell_start(session: &SessionId) -> String {
     let session = session.as_str();
     format!(r#"{{"ring":"stream","session":"{session}","stream":""#)
 }
 
 /// The ring to the node of a call.
 pub(super) fn answer_bell(session: &SessionId, call: &StreamId) -> String {
-    let (session, call) = (session.as_str(), call.as_str());
-    format!(r#"{{"ring":"answer","session":"{session}","call":"{call}"}}"#)
+    format!(r#"{}{}"}}"#, answer_bell_start(session), call.as_str())
+}
+
+/// What that ring starts with: the call's name and `"}` follow.
+pub(super) fn answer_bell_start(session: &SessionId) -> String {
+    let session = session.as_str();
+    format!(r#"{{"ring":"answer","session":"{session}","call":""#)
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use crate::protocol::era::{Era, Revision};
 use crate::session::announce::{Announce, Topic};
 use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
-use crate::session::tasks::{Place, RunTasks};
+use crate::session::tasks::{Busy, Place, RunTasks};
 use crate::session::{
-    Announcer, Caller, Connection, NodeId, Notebooks, Peer, Principal, Reach, RequestState, Session,
+    Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, Reach, RequestState, Session,
     SessionId, SessionPeer, State, StateError, Tasks,
 };
 
@@ -149,8 +149,8 @@ impl RunTasks for NoTasks {
         unreachable!("no tool looks at a task")
     }
 
-    fn enter(&self, _: &str) -> Option<Place> {
-        None
+    fn enter(&self, _: &str, _: &Peer) -> Result<Place, Busy> {
+        Err(Busy("no tasks here"))
     }
 
     fn run(&self, _: BoxFuture<'static, ()>) {}
@@ -211,10 +211,11 @@ impl Client {
             session,
             notebooks: Notebooks::new(store.clone(), principal.clone(), hour),
             connection: Connection::default(),
-            tasks: Tasks::new(Arc::new(NoTasks), principal, hour),
+            tasks: Tasks::new(Arc::new(NoTasks), principal, Peer::Unknown, hour),
             announcer: Announcer::new(Arc::new(Unheard)),
             request_state: RequestState::new(
                 Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),
+                Clock::of_this_machine(),
                 Duration::from_secs(60),
             ),
         };

@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::calls::Kept;
+use super::loss;
 use super::switchboard::{Found, Switchboard};
 use crate::causes::causes;
 use crate::cluster::Live;
@@ -50,6 +51,8 @@ pub struct Aside {
     pub live: Arc<Live>,
     /// The call that says them; it writes to the session's standing stream.
     pub record: CallRecord,
+    /// When the call began.
+    pub began: Instant,
     /// How long the log lives after its last event.
     pub ttl: Duration,
     /// What becomes of what nobody hears.
@@ -62,29 +65,35 @@ impl Aside {
         let mut end = pin!(end);
         // Held once other nodes know of the call, so that answers find it.
         let mut known = None;
+        let mut lost = 0;
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 message = messages.recv() => match message {
-                    Some(message) if self.say(&message, &mut known).await.is_continue() => {}
+                    Some(message) if self.say(&message, &mut known, &mut lost).await.is_continue() => {}
                     Some(_) | None => break,
                 },
                 () = &mut end => break,
-                _ = looks.tick(), if known.is_some() => {
-                    if self.board.look_after(&self.live.id, &self.record.name).await == Found::Gone {
+                _ = looks.tick(), if known.is_some() || lost > 0 => {
+                    self.tell_loss(&mut lost).await;
+                    if known.is_some()
+                        && self.board.look_after(&self.live.id, &self.record.name).await == Found::Gone
+                    {
                         known = None;
+                        self.refuse_open();
                     }
                 }
             }
         }
         messages.close();
         while let Some(message) = messages.recv().await {
-            if self.say(&message, &mut known).await.is_break() {
+            if self.say(&message, &mut known, &mut lost).await.is_break() {
                 break;
             }
         }
+        self.tell_loss(&mut lost).await;
         if known.is_some() {
             let (session, call) = (&self.live.id, &self.record.name);
             let ended = self
@@ -98,23 +107,53 @@ impl Aside {
         }
     }
 
+    /// Tells that messages are lost, before the next that is not: a gap is never silent.
+    async fn tell_loss(&self, lost: &mut u64) {
+        if *lost == 0 {
+            return;
+        }
+        let notice = loss::notice(*lost, "the session store was out of reach");
+        match self.board.say(&self.live, &notice).await {
+            Ok(_) => *lost = 0,
+            Err(error) => debug!(session = self.live.tag, error = %causes(&error), "a loss is told of later"),
+        }
+    }
+
+    /// Another node has taken this call for lost, so answers do not find it: what it has asked is not answered any longer.
+    fn refuse_open(&self) {
+        let call = &self.record.name;
+        for number in self.board.calls.open_requests(&self.live.id, call) {
+            let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
+            let why = "the client's answer cannot come any longer: this node had lost the session store";
+            refuse(&self.board, &self.live, &id, why);
+        }
+    }
+
     /// Says one message. Breaks when the session is gone.
-    async fn say(&self, message: &[u8], known: &mut Option<Kept>) -> ControlFlow<()> {
+    async fn say(&self, message: &[u8], known: &mut Option<Kept>, lost: &mut u64) -> ControlFlow<()> {
         let question = question_in(message);
+        self.tell_loss(lost).await;
+        if *lost > 0 && question.is_none() {
+            // Nor can this be said.
+            *lost += 1;
+            return ControlFlow::Continue(());
+        }
         let said = async {
             if self.unheard == Unheard::Refused && !self.is_heard(question.is_some()).await? {
                 return Ok(Fate::Unheard);
             }
             if question.is_some() && known.is_none() {
                 let kept = self.board.calls.keep(&self.record.name);
-                match self
-                    .board
-                    .store
-                    .call_begin(&self.live.id, &self.record, None, self.ttl)
-                    .await?
-                {
+                let (store, age) = (&self.board.store, self.began.elapsed());
+                let begin = store.call_begin(&self.live.id, &self.record, age, None, self.ttl);
+                match begin.await? {
                     Begun::Begun => *known = Some(kept),
-                    Begun::Cancelled | Begun::Gone => return Ok(Fate::Gone),
+                    Begun::Cancelled => return Ok(Fate::Gone),
+                    Begun::Gone => {
+                        let refusal = self.board.gone(&self.live).await;
+                        debug!(session = self.live.tag, %refusal, "a question for a session that is gone");
+                        return Ok(Fate::Gone);
+                    }
                 }
             }
             let text = String::from_utf8_lossy(message);
@@ -131,6 +170,7 @@ impl Aside {
             Ok(Fate::Gone) => "the session has ended, or the call was cancelled".into(),
             Err(error) => {
                 debug!(session = self.live.tag, error = %causes(&error), "a message beside a reply was lost");
+                *lost += u64::from(question.is_none());
                 format!("the client could not be asked: {}", error.words()).into()
             }
         };

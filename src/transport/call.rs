@@ -15,13 +15,14 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::calls::{ANSWERS_WAITING_MAX, Answer, Calls, InFlight};
+use super::calls::{ANSWERS_WAITING_MAX, Answers, Calls, InFlight, OpenRequests};
 use super::handler::Handler;
 use super::peer::{self, LogGate, Open, Wire, WireSettings};
 use super::reply::{Finished, later, outbound};
+use super::shares::Share;
 use super::silent::SilentPeers;
 use super::switchboard::Switchboard;
 use super::topics::{Listeners, Tell};
@@ -154,8 +155,8 @@ pub struct Call {
 /// The places of a call among those that may run at once.
 #[derive(Debug)]
 pub struct Places {
-    /// On this node.
-    pub node: OwnedSemaphorePermit,
+    /// On this node, and in its peer's share of it.
+    pub node: Share,
     /// In its session, if it has one.
     pub session: Option<InFlight>,
 }
@@ -225,7 +226,8 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
     context.extensions.insert(call.parts);
     let call = Box::pin(async move {
         let measured = runner.measures.begin(era, method);
-        let in_flight = runner.measures.call_in_flight();
+        // A subscription is counted among the streams.
+        let in_flight = (!endless).then(|| runner.measures.call_in_flight());
         let ended = {
             let result = ask(&*runner.handler, request, context);
             let request = async {
@@ -256,7 +258,7 @@ struct Voice {
     /// Keeps the peer open; `None` of one that calls share, which reaches nobody.
     open: Option<Open>,
     /// Where its client's answers go; `None` likewise.
-    answers: Option<mpsc::Sender<Answer>>,
+    answers: Option<Answers>,
     /// What it sends; `None` likewise, and if that goes elsewhere.
     messages: Option<mpsc::Receiver<Bytes>>,
 }
@@ -278,8 +280,13 @@ impl Voice {
                 (out, Some(messages))
             }
         };
-        let (answers, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
-        let wire = Wire::new(wire(runner, call, Arc::clone(name)), out, answers_in);
+        let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let settings = wire(runner, call, Arc::clone(name));
+        let answers = Answers {
+            sender,
+            open: settings.open.clone(),
+        };
+        let wire = Wire::new(settings, out, answers_in);
         let open = peer::open(peer_info(&call.caller), wire);
         Self {
             peer: open.peer().clone(),
@@ -300,6 +307,7 @@ fn wire(runner: &Runner, call: &Call, name: Arc<str>) -> WireSettings {
         answer_timeout: runner.times.answer_timeout,
         announcer: call.caller.announcer.clone(),
         listeners: Arc::clone(&runner.listeners),
+        open: OpenRequests::default(),
     }
 }
 
@@ -325,11 +333,15 @@ async fn bounded(
 ) -> End {
     let stopped = async {
         let Some(session_ended) = session_ended else {
-            return cancel.cancelled().await;
+            cancel.cancelled().await;
+            return End::Cancelled;
         };
         tokio::select! {
-            () = cancel.cancelled() => {}
-            () = session_ended.cancelled() => cancel.cancel(),
+            () = cancel.cancelled() => End::Cancelled,
+            () = session_ended.cancelled() => {
+                cancel.cancel();
+                End::SessionEnded
+            }
         }
     };
     tokio::select! {
@@ -337,16 +349,17 @@ async fn bounded(
         caught = &mut request => match caught {
             // A handler that heard its token may still return something, but nobody hears what it says.
             _ if cancel.is_cancelled() => End::Cancelled,
+            _ if session_ended.is_some_and(CancellationToken::is_cancelled) => End::SessionEnded,
             Ok(Ok(result)) => End::Result(Box::new(result)),
             Ok(Err(error)) => End::Error(error),
             Err(_panic) => End::Panicked,
         },
-        () = stopped => {
+        end = stopped => {
             // The handler has been told, and may put things in order.
             if tokio::time::timeout(CANCEL_GRACE, &mut request).await.is_err() {
                 tracing::debug!("a cancelled handler did not stop by itself");
             }
-            End::Cancelled
+            end
         }
         () = later(timeout) => {
             cancel.cancel();
@@ -377,6 +390,7 @@ pub async fn initialize(
         answer_timeout: Duration::ZERO,
         announcer: caller.announcer.clone(),
         listeners: Arc::default(),
+        open: OpenRequests::default(),
     };
     let peer = peer::open(params.clone(), Wire::new(wire, outbound, answers));
     let cancel = CancellationToken::new();
@@ -399,7 +413,7 @@ pub async fn initialize(
             _ => Err(internal()),
         },
         End::Error(error) => Err(error),
-        End::Panicked | End::TimedOut(_) | End::Cancelled => Err(internal()),
+        End::Panicked | End::TimedOut(_) | End::Cancelled | End::SessionEnded => Err(internal()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The calls that this node is running: what a cancellation or a client's answer must find.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use foldhash::quality::RandomState;
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::SessionId;
@@ -36,9 +36,55 @@ pub struct Answer {
 /// A result's JSON text, or an error's.
 pub type Outcome = Result<Box<RawValue>, Box<RawValue>>;
 
-#[derive(Debug)]
-struct Entry {
-    cancel: CancellationToken,
+/// The numbers of the requests that one run of a call has open at its client: an answer to any other is not its own. The run
+/// of a call that another node has claimed since goes on for a moment, and has other numbers.
+#[derive(Debug, Clone, Default)]
+pub struct OpenRequests(Arc<Mutex<BTreeSet<u64>>>);
+
+impl OpenRequests {
+    /// A request has been put.
+    pub fn open(&self, number: u64) {
+        self.lock().insert(number);
+    }
+
+    /// Nobody waits for its answer any longer.
+    pub fn close(&self, number: u64) {
+        self.lock().remove(&number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the answers to a call's requests go, and which of them are open.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// To the call.
+    pub sender: mpsc::Sender<Answer>,
+    /// What it has asked.
+    pub open: OpenRequests,
+}
+
+/// Outcome of [`Calls::answer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Handed {
+    /// The call has it.
+    Over,
+    /// No call of this node has that request open: it may be another node's.
+    NotOpen,
+    /// The call cannot take it just now.
+    Full,
+}
+
+/// A call of a session that runs here, and since when.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// When it began.
+    pub began: Instant,
+    /// What stops it.
+    pub cancel: CancellationToken,
     name: Arc<str>,
 }
 
@@ -49,7 +95,7 @@ type Key = (SessionId, RequestId);
 struct Asker {
     session: SessionId,
     /// None of a call that asks nothing.
-    answers: Option<mpsc::Sender<Answer>>,
+    answers: Option<Answers>,
     cancel: CancellationToken,
 }
 // Not SipHash, though clients choose the ids of their requests: made to collide, they are at most `call.node_max`.
@@ -58,7 +104,8 @@ type Shards<K, V> = Vec<Mutex<Shard<K, V>>>;
 
 /// All calls of sessions that this node is running.
 pub struct Calls {
-    by_request: Shards<Key, Entry>,
+    /// Several calls may have one id: clients share sessions among workers, and count anew.
+    by_request: Shards<Key, Vec<Entry>>,
     by_name: Shards<Arc<str>, Asker>,
     in_flight: Shards<SessionId, usize>,
     /// Those that are registered in the store, or may be.
@@ -98,12 +145,11 @@ impl Drop for Registered {
             .shard(&self.calls.by_name, &self.name)
             .remove(&self.name);
         let mut shard = self.calls.shard(&self.calls.by_request, &self.key);
-        // A client may have used the id again: only this call's own entry is removed.
-        if shard
-            .get(&self.key)
-            .is_some_and(|entry| Arc::ptr_eq(&entry.name, &self.name))
-        {
-            shard.remove(&self.key);
+        if let Some(entries) = shard.get_mut(&self.key) {
+            entries.retain(|entry| !Arc::ptr_eq(&entry.name, &self.name));
+            if entries.is_empty() {
+                shard.remove(&self.key);
+            }
         }
     }
 }
@@ -168,7 +214,7 @@ impl Calls {
         request: RequestId,
         name: Arc<str>,
         cancel: CancellationToken,
-        answers: Option<mpsc::Sender<Answer>>,
+        answers: Option<Answers>,
     ) -> Registered {
         let asker = Asker {
             session: session.clone(),
@@ -178,10 +224,14 @@ impl Calls {
         self.shard(&self.by_name, &name).insert(Arc::clone(&name), asker);
         let key = (session, request);
         let entry = Entry {
+            began: Instant::now(),
             cancel,
             name: Arc::clone(&name),
         };
-        self.shard(&self.by_request, &key).insert(key.clone(), entry);
+        self.shard(&self.by_request, &key)
+            .entry(key.clone())
+            .or_default()
+            .push(entry);
         Registered {
             calls: Arc::clone(self),
             key,
@@ -189,15 +239,21 @@ impl Calls {
         }
     }
 
-    /// Cancels a call. False when this node does not run it.
-    pub fn cancel(&self, session: &SessionId, request: &RequestId) -> bool {
+    /// The calls of a session that run here under that id.
+    #[must_use]
+    pub fn of_request(&self, session: &SessionId, request: &RequestId) -> Vec<Entry> {
         let key = (session.clone(), request.clone());
         let shard = self.shard(&self.by_request, &key);
-        let entry = shard.get(&key);
-        if let Some(entry) = entry {
+        shard.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Cancels all calls of that id. False when this node runs none.
+    pub fn cancel(&self, session: &SessionId, request: &RequestId) -> bool {
+        let running = self.of_request(session, request);
+        for entry in &running {
             entry.cancel.cancel();
         }
-        entry.is_some()
+        !running.is_empty()
     }
 
     /// Stops the call of that name, if this node runs it.
@@ -235,25 +291,43 @@ impl Calls {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a client's answer to the call of this session that asked. False when this node does not run it.
-    pub fn answer(&self, session: &SessionId, id: &RequestId, outcome: Outcome) -> bool {
-        let RequestId::String(id) = id else { return false };
-        let Some((name, number)) = id.rsplit_once('-') else {
-            return false;
+    /// Hands a client's answer to the call of this session that asked, if that is one of this node, and this run of it.
+    pub fn answer(&self, session: &SessionId, id: &RequestId, outcome: Outcome) -> Handed {
+        let RequestId::String(id) = id else {
+            return Handed::NotOpen;
         };
-        let Ok(number) = number.parse() else { return false };
-        let sender = match self.shard(&self.by_name, name).get(name) {
-            Some(asker) if asker.session == *session => asker.answers.clone(),
-            _ => None,
+        let Some((name, Ok(number))) = id.rsplit_once('-').map(|(name, number)| (name, number.parse()))
+        else {
+            return Handed::NotOpen;
         };
-        let Some(sender) = sender else { return false };
-        if sender.try_send(Answer { number, outcome }).is_err() {
-            tracing::debug!(
-                session = session.tag(),
-                "a client's answer came when no more could be taken"
-            );
+        let Some(answers) = self.answers_of(session, name) else {
+            return Handed::NotOpen;
+        };
+        let mut open = answers.open.lock();
+        if !open.contains(&number) {
+            return Handed::NotOpen;
         }
-        true
+        match answers.sender.try_send(Answer { number, outcome }) {
+            Ok(()) => {
+                open.remove(&number);
+                Handed::Over
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => Handed::Full,
+            Err(mpsc::error::TrySendError::Closed(_)) => Handed::NotOpen,
+        }
+    }
+
+    /// The numbers of the requests that the call of that name has open at its client.
+    #[must_use]
+    pub fn open_requests(&self, session: &SessionId, call: &StreamId) -> Vec<u64> {
+        let answers = self.answers_of(session, call.as_str());
+        answers.map_or_else(Vec::new, |answers| answers.open.lock().iter().copied().collect())
+    }
+
+    fn answers_of(&self, session: &SessionId, name: &str) -> Option<Answers> {
+        let shard = self.shard(&self.by_name, name);
+        let asker = shard.get(name).filter(|asker| asker.session == *session)?;
+        asker.answers.clone()
     }
 
     fn shard<'a, K, V, Q: Hash + ?Sized>(
@@ -277,6 +351,66 @@ fn shards<K, V>() -> Shards<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F3: the run that another node's claim has made a former one takes no answer that is not its own.
+    #[test]
+    fn an_answer_goes_only_to_the_run_that_asked_for_it() {
+        let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());
+        let (sender, mut came) = mpsc::channel(1);
+        let open = OpenRequests::default();
+        let answers = Answers {
+            sender,
+            open: open.clone(),
+        };
+        let _registered = calls.register(
+            session.clone(),
+            RequestId::Number(1),
+            "call".into(),
+            CancellationToken::new(),
+            Some(answers),
+        );
+        let answer = |session: &SessionId, id: &str| {
+            let yes = serde_json::value::to_raw_value("yes").unwrap();
+            calls.answer(session, &RequestId::String(id.into()), Ok(yes))
+        };
+        open.open(0);
+        open.open(1);
+        assert_eq!(answer(&session, "call-1700000000000"), Handed::NotOpen);
+        assert_eq!(answer(&SessionId::generate(), "call-0"), Handed::NotOpen);
+        assert_eq!(answer(&session, "call-0"), Handed::Over);
+        assert_eq!(answer(&session, "call-0"), Handed::NotOpen, "it was answered");
+        assert_eq!(answer(&session, "call-1"), Handed::Full, "it is not thrown away");
+        assert_eq!(came.try_recv().unwrap().number, 0);
+        assert_eq!(answer(&session, "call-1"), Handed::Over);
+        open.open(2);
+        drop(came);
+        assert_eq!(
+            answer(&session, "call-2"),
+            Handed::NotOpen,
+            "nobody takes it here"
+        );
+    }
+
+    /// Case late_cancel: clients use an id again while a call of that id runs.
+    #[test]
+    fn calls_of_one_id_are_all_cancelled_and_each_goes_alone() {
+        let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());
+        let begin = |name: &str| {
+            let cancel = CancellationToken::new();
+            let id = RequestId::Number(1);
+            let registered = calls.register(session.clone(), id, name.into(), cancel.clone(), None);
+            (cancel, registered)
+        };
+        let (elder, _elder) = begin("elder");
+        let (younger, registered) = begin("younger");
+        drop(registered);
+        let (third, _third) = begin("third");
+        assert!(calls.cancel(&session, &RequestId::Number(1)));
+        assert!(elder.is_cancelled() && third.is_cancelled() && !younger.is_cancelled());
+        assert!(!calls.cancel(&session, &RequestId::Number(2)));
+        drop((_elder, _third));
+        assert!(!calls.cancel(&session, &RequestId::Number(1)), "nothing is kept");
+    }
 
     #[test]
     fn a_sessions_calls_are_counted_whichever_copy_of_it_they_run_with() {

@@ -1,4 +1,5 @@
-//! Carries one stream to one client: what is in its log, then what comes, until it ends or another takes over.
+//! Carries one stream to one client: what is in its log, then what comes, until it ends. While another connection carries the
+//! stream this one waits, and takes over when that is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::hub::Carried;
+use super::loss;
+use super::reply::{NOTHING, event};
+use super::switchboard::Switchboard;
 use crate::causes::causes;
-use crate::cluster::{Live, Sessions};
+use crate::cluster::Live;
 use crate::protocol::event_id::EventId;
-use crate::session::NodeId;
-use crate::store::Store;
 use crate::store::streams::{Event, Holder, Read, Step, StreamId};
 use crate::telemetry::metrics::{self, StreamKind};
 use crate::telemetry::seldom;
@@ -42,12 +44,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub const RETRY_MS: u64 = 500;
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// An event that none follows, for who wants to know of a stream and not what is in it.
+const BEYOND_ALL: u64 = 1 << 52;
+
+mod standby;
+
+use standby::Place;
 
 /// How a stream is carried.
 #[derive(Debug)]
 pub struct Terms {
-    /// This node.
-    pub node: NodeId,
     /// What kind of stream it is, for metrics.
     pub kind: StreamKind,
     /// The last event that the client has.
@@ -60,8 +66,6 @@ pub struct Terms {
     pub note_delivered: bool,
     /// How often a silent stream gets a comment.
     pub keep_alive: Duration,
-    /// Where the session's life is renewed: an open stream is a use.
-    pub sessions: Sessions,
     /// Fires when the node drains: clients are sent elsewhere.
     pub draining: CancellationToken,
     /// Fires when the drain's deadline has come: calls that are left are handed over.
@@ -71,7 +75,7 @@ pub struct Terms {
 /// A connection at work.
 #[derive(Debug)]
 pub struct Carrier {
-    store: Arc<dyn Store>,
+    board: Arc<Switchboard>,
     stream: StreamId,
     carried: Carried,
     live: Arc<Live>,
@@ -82,6 +86,10 @@ pub struct Carrier {
     noted: u64,
     spoke: Instant,
     began: Instant,
+    /// Whether anything was written at all.
+    said: bool,
+    /// Who carried the stream on a node whose lease had ended, when that was last looked at.
+    dead: Option<Holder>,
 }
 
 /// Bytes on their way to the client, which take up room until they are with the system.
@@ -103,17 +111,27 @@ enum Stop {
     Done,
     /// The client has gone, is too slow, or is sent elsewhere.
     Client,
-    /// Another connection carries the stream now.
-    Replaced,
+    /// Too many connections wait for the stream.
+    Dismissed,
     /// The session or the stream is gone.
     Gone,
+}
+
+/// How a client and the connection that carried its stream have parted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Parted {
+    /// The client has all, or can come for the rest.
+    MayComeBack,
+    /// The client has gone before it was given an event id: it cannot name what it would come for.
+    ForGood,
 }
 
 impl Carrier {
     /// Carries `stream` to the client at the other end of `client`, a channel of [`SOCKET_EVENTS_MAX`].
     #[must_use]
     pub fn new(
-        store: Arc<dyn Store>,
+        board: Arc<Switchboard>,
         stream: StreamId,
         carried: Carried,
         terms: Terms,
@@ -125,7 +143,9 @@ impl Carrier {
             room: Arc::new(Semaphore::new(SOCKET_BYTES_MAX as usize)),
             spoke: Instant::now(),
             began: Instant::now(),
-            store,
+            said: false,
+            dead: None,
+            board,
             stream,
             live: Arc::clone(&carried.line.live),
             carried,
@@ -134,8 +154,8 @@ impl Carrier {
         }
     }
 
-    /// Carries until the stream ends, the client goes, or another connection takes over.
-    pub async fn run(mut self) {
+    /// Carries, or waits to, until the stream ends or the client goes.
+    pub async fn run(mut self) -> Parted {
         let opened = metrics::stream_open(self.terms.kind);
         let stop = match self.carry().await {
             Ok(never) => never,
@@ -146,12 +166,22 @@ impl Carrier {
             ?stop,
             "a connection stops carrying a stream"
         );
+        if stop != Stop::Client && !self.said && self.write(NOTHING).await.is_err() {
+            debug!(
+                session = self.live.tag,
+                "a client has gone before its stream ended"
+            );
+        }
         drop(opened);
-        if stop == Stop::Client {
-            let holder = self.holder();
-            if let Err(error) = self.store.detach(&self.live.id, &self.stream, &holder).await {
+        if stop == Stop::Client && !self.carried.line.waits() {
+            let (session, holder) = (&self.live.id, self.holder());
+            if let Err(error) = self.board.store.detach(session, &self.stream, &holder).await {
                 debug!(error = %causes(&error), "could not take a connection off its stream");
             }
+        }
+        match stop == Stop::Client && !self.can_come_back() {
+            true => Parted::ForGood,
+            false => Parted::MayComeBack,
         }
     }
 
@@ -162,6 +192,7 @@ impl Carrier {
                 number: self.written,
             };
             Box::pin(self.write(format!("id: {id}\nretry: {RETRY_MS}\ndata:\n\n").into())).await?;
+            self.terms.has_id = true;
         }
         // Whatever is in the log already comes first.
         let mut look_at = Instant::now();
@@ -190,7 +221,7 @@ impl Carrier {
                 }
                 () = self.client.closed() => return Err(Stop::Client),
                 () = ended.cancelled() => return Err(Stop::Gone),
-                () = draining.cancelled(), if self.may_leave() => {
+                () = draining.cancelled(), if self.may_leave() || self.carried.line.waits() => {
                     // Whatever was told before comes before.
                     if Box::pin(self.hear()).await? {
                         Box::pin(self.look()).await?;
@@ -201,7 +232,7 @@ impl Carrier {
                     }
                     return Err(Stop::Client);
                 }
-                () = deadline.cancelled(), if !pinged && !self.may_leave() => {
+                () = deadline.cancelled(), if !pinged && !self.may_leave() && !self.carried.line.waits() => {
                     pinged = true;
                     Box::pin(self.ping()).await;
                     look_at = Instant::now();
@@ -214,24 +245,27 @@ impl Carrier {
     /// Looks after the session: it lives on while its client listens. What this node keeps of it may be another copy by now,
     /// and the client of one that was not initialized may have introduced itself.
     async fn tend(&mut self) -> Result<(), Stop> {
-        match self.terms.sessions.recall(&self.live.id).await {
+        match self.board.sessions.recall(&self.live.id).await {
             Ok(Some(live)) => self.live = live,
             Ok(None) => return Err(Stop::Gone),
             Err(error) => {
                 debug!(session = self.live.tag, error = %causes(&error), "could not look after a session")
             }
         }
-        self.terms.sessions.renew(&self.live);
+        self.board.sessions.renew(&self.live);
         Ok(())
     }
 
     /// Takes what was told. True when the log must be read.
     async fn hear(&mut self) -> Result<bool, Stop> {
         let told = self.carried.line.take();
-        if told.replaced {
-            return Err(Stop::Replaced);
+        if told.dismissed {
+            return Err(Stop::Dismissed);
         }
         let mut look = told.look;
+        if self.carried.line.waits() {
+            return Ok(look);
+        }
         for (event, last) in told.events {
             if event.number != self.written + 1 {
                 // Another node has appended in between, or the log is not what it was.
@@ -249,11 +283,14 @@ impl Carrier {
         Ok(look)
     }
 
-    /// Reads the log from where the client is. Returns when to read it again though nobody rings.
+    /// Looks who carries the stream, and when it is this connection, reads the log from where the client is. Returns when to look
+    /// again though nobody rings.
     async fn look(&mut self) -> Result<Instant, Stop> {
         loop {
             let live = Arc::clone(&self.live);
-            let read = match self.store.read(&live.id, &self.stream, self.written).await {
+            let waits = self.carried.line.waits();
+            let after = if waits { BEYOND_ALL } else { self.written };
+            let read = match self.board.store.read(&live.id, &self.stream, after).await {
                 Ok(read) => read,
                 Err(error) if error.may_pass() => return Ok(Instant::now() + LOOK_AGAIN),
                 Err(error) => {
@@ -270,12 +307,21 @@ impl Carrier {
                 head,
                 done,
                 holder,
+                delivered,
             } = read
             else {
                 return Err(Stop::Gone);
             };
-            if holder.is_some_and(|holder| holder != self.holder()) {
-                return Err(Stop::Replaced);
+            let own = holder.as_ref() == Some(&self.holder());
+            if done && (waits || holder.is_some() && !own) {
+                // Another connection tells how it ended.
+                return Err(Stop::Done);
+            }
+            if !done && (waits || !own) {
+                match Box::pin(self.take_over(holder)).await? {
+                    Place::Carries => continue,
+                    Place::Waits(until) => return Ok(until),
+                }
             }
             if head < self.written {
                 // Redis has lost what was written last, as one that takes over may. New events bear these numbers again.
@@ -286,8 +332,7 @@ impl Carrier {
                 (self.written, self.noted) = (head, head);
             }
             if first > self.written + 1 && self.written < head {
-                // The log has dropped what this client has not seen: it must not believe that nothing is missing.
-                return Err(Stop::Client);
+                Box::pin(self.pass_over(first - 1, delivered)).await?;
             }
             let caught_up = events.last().map_or(self.written, |event| event.number) >= head;
             for event in events {
@@ -304,9 +349,37 @@ impl Carrier {
         }
     }
 
+    /// Goes on after event `last`: the log has dropped those before. What other connections of a standing stream were given, or was a
+    /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all.
+    async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), Stop> {
+        let seen = if self.terms.note_delivered {
+            self.written.max(delivered)
+        } else {
+            self.written
+        };
+        if last > seen {
+            let why = "its log could not hold as many as were not read";
+            let notice = loss::notice(last - seen, why);
+            let (words, lost) = (
+                "a client has missed events of its stream, and is told so",
+                last - seen,
+            );
+            seldom(words, |left_out| {
+                tracing::warn!(session = self.live.tag, lost, left_out, "{words}")
+            });
+            self.write(event(notice.as_bytes())).await?;
+            if !self.stream.stands() {
+                // A client that comes back for the rest is refused in words.
+                return Err(Stop::Client);
+            }
+        }
+        self.written = last;
+        Ok(())
+    }
+
     /// Often enough for the session to live on; of one that is not initialized, to see its end.
     fn look_every(&self) -> Duration {
-        let sessions = &self.terms.sessions;
+        let sessions = &self.board.sessions;
         if self.live.record.initialized {
             return LOOK_EVERY.min(sessions.ttl() / LOOKS_A_LIFE);
         }
@@ -341,7 +414,12 @@ impl Carrier {
             return;
         }
         let session = &self.live.id;
-        match self.store.delivered(session, &self.stream, self.written).await {
+        match self
+            .board
+            .store
+            .delivered(session, &self.stream, self.written)
+            .await
+        {
             Ok(()) => self.noted = self.written,
             Err(error) => debug!(error = %causes(&error), "could not note how far a stream was delivered"),
         }
@@ -357,12 +435,18 @@ impl Carrier {
         };
         let sent = timeout(SLOW_CLIENT, sent).await.ok().flatten();
         self.spoke = Instant::now();
+        self.said = true;
         sent.ok_or(Stop::Client)
     }
 
-    /// Whether the client can be sent elsewhere: it must have an event id to come back with, or need none.
+    /// Whether the client can be sent elsewhere.
     fn may_leave(&self) -> bool {
-        self.terms.has_id || self.terms.note_delivered || self.terms.prime || self.written > 0
+        self.terms.prime || self.can_come_back()
+    }
+
+    /// Whether the client has an event id to come back with, or needs none.
+    fn can_come_back(&self) -> bool {
+        self.terms.has_id || self.terms.note_delivered || self.written > 0
     }
 
     /// Gives the client of a silent call an event id, so that it can come back elsewhere for the answer: with a request
@@ -370,15 +454,16 @@ impl Carrier {
     async fn ping(&self) {
         let stream = self.stream.as_str();
         let ping = format!(r#"{{"jsonrpc":"2.0","id":"{stream}-ping","method":"ping"}}"#);
-        let (live, Terms { node, sessions, .. }) = (&self.live, &self.terms);
+        let (live, board) = (&self.live, &self.board);
         let step = Step {
             call: &self.stream,
             run: "ping",
             number: 1,
         };
-        let append = self
+        let (node, ttl) = (&board.node, board.sessions.ttl());
+        let append = board
             .store
-            .append(&live.id, &self.stream, &ping, node, Some(step), sessions.ttl());
+            .append(&live.id, &self.stream, &ping, node, Some(step), ttl);
         if let Err(error) = append.await {
             debug!(session = live.tag, error = %causes(&error), "a client cannot be told how to come back");
         }
@@ -386,7 +471,7 @@ impl Carrier {
 
     fn holder(&self) -> Holder {
         Holder {
-            node: self.terms.node.clone(),
+            node: self.board.node.clone(),
             connection: self.carried.line.connection,
         }
     }

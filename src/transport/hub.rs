@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rand::RngExt as _;
 use tokio::sync::Notify;
 
 use crate::cluster::Live;
@@ -16,11 +17,18 @@ const WAITING_EVENTS_MAX: usize = 64;
 /// How many bytes of events wait there.
 const WAITING_BYTES_MAX: usize = 1 << 20; // x 20,000 connections = 20 GiB, if none of them read
 
+/// Where numbers of connections begin at most: far from the end of what a number holds.
+const FIRST_NUMBER_MAX: u64 = 1 << 48; // 2^48 of 2^64: a node that starts anew begins at another
+
 type Key = (SessionId, StreamId);
 
-/// All streams that connections of this node carry.
+/// How many connections of a node wait to carry a stream that another carries; the oldest goes first.
+const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
+
+/// All streams that connections of this node carry, or wait to carry.
 pub struct Hub {
-    lines: Mutex<HashMap<Key, Arc<Line>>>,
+    /// Of each stream the connections here, the newest last.
+    lines: Mutex<HashMap<Key, Vec<Arc<Line>>>>,
     next: AtomicU64,
 }
 
@@ -34,7 +42,8 @@ impl Default for Hub {
     fn default() -> Self {
         Self {
             lines: Mutex::default(),
-            next: AtomicU64::new(1),
+            // Other numbers than those of a former life of this node, which the store may still name.
+            next: AtomicU64::new(rand::rng().random_range(1..FIRST_NUMBER_MAX)),
         }
     }
 }
@@ -48,8 +57,8 @@ pub struct Told {
     bytes: usize,
     /// Whether to read the log: an event was appended elsewhere, or did not fit.
     pub look: bool,
-    /// Whether another connection carries the stream now.
-    pub replaced: bool,
+    /// Whether too many connections wait for the stream: this one ends.
+    pub dismissed: bool,
 }
 
 /// One connection that carries a stream.
@@ -61,9 +70,26 @@ pub struct Line {
     pub live: Arc<Live>,
     told: Mutex<Told>,
     bell: Notify,
+    waits: AtomicBool,
 }
 
 impl Line {
+    /// Whether it waits while another connection carries the stream.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// From now on it waits, or carries. What it was told until now is not for its client: it is in the log.
+    pub fn set_waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Release);
+        if waits {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.events.clear();
+            told.bytes = 0;
+        }
+    }
+
     /// What has been told since this was last asked.
     #[must_use]
     pub fn take(&self) -> Told {
@@ -91,13 +117,16 @@ pub struct Carried {
 }
 
 impl Drop for Carried {
+    /// The next newest is told to look: nobody may carry the stream now.
     fn drop(&mut self) {
-        let mut lines = self.hub.lock();
-        if lines
-            .get(&self.key)
-            .is_some_and(|line| Arc::ptr_eq(line, &self.line))
-        {
-            lines.remove(&self.key);
+        let mut all = self.hub.lock();
+        let Some(lines) = all.get_mut(&self.key) else {
+            return;
+        };
+        lines.retain(|line| !Arc::ptr_eq(line, &self.line));
+        match lines.last() {
+            Some(next) => next.tell(|told| told.look = true),
+            None => drop(all.remove(&self.key)),
         }
     }
 }
@@ -109,8 +138,8 @@ impl Hub {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Puts the connection of that number on the hub. One that carried the stream until now is told that it does no
-    /// longer.
+    /// Puts the connection of that number on the hub. The others of the stream are told to look who carries it now; when too many
+    /// wait, the oldest is dismissed.
     #[must_use]
     pub fn carry(self: &Arc<Self>, live: Arc<Live>, stream: StreamId, connection: u64) -> Carried {
         let key = (live.id.clone(), stream);
@@ -119,10 +148,18 @@ impl Hub {
             live,
             told: Mutex::default(),
             bell: Notify::new(),
+            waits: AtomicBool::new(false),
         });
-        if let Some(before) = self.lock().insert(key.clone(), Arc::clone(&line)) {
-            before.tell(|told| told.replaced = true);
+        let mut all = self.lock();
+        let lines = all.entry(key.clone()).or_default();
+        for other in lines.iter() {
+            other.tell(|told| told.look = true);
         }
+        if lines.len() > WAITING_CONNECTIONS_MAX {
+            lines.remove(0).tell(|told| told.dismissed = true);
+        }
+        lines.push(Arc::clone(&line));
+        drop(all);
         Carried {
             hub: Arc::clone(self),
             key,
@@ -130,9 +167,14 @@ impl Hub {
         }
     }
 
-    /// Hands an event that was appended on this node to the connection that carries the stream here, if one does.
-    pub fn offer(&self, session: &SessionId, stream: &StreamId, event: Event, last: bool) {
-        let Some(line) = self.line(session, stream) else {
+    /// Hands an event that was appended on this node to the connection of that number, if it carries the stream here.
+    pub fn offer(&self, session: &SessionId, stream: &StreamId, connection: u64, event: Event, last: bool) {
+        let lines = self.lock();
+        let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
+            return;
+        };
+        // One that is not here yet reads the log when it is.
+        let Some(line) = lines.iter().find(|line| line.connection == connection) else {
             return;
         };
         line.tell(|told| {
@@ -146,16 +188,23 @@ impl Hub {
         });
     }
 
-    /// Tells the connection that carries the stream here to read the log.
-    pub fn ring(&self, session: &SessionId, stream: &StreamId) {
-        if let Some(line) = self.line(session, stream) {
+    /// Tells the connection that carries the stream here to read the log; or else the newest that waits, for nobody may carry it
+    /// now. False when there is none.
+    pub fn ring(&self, session: &SessionId, stream: &StreamId) -> bool {
+        let lines = self.lock();
+        let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
+            return false;
+        };
+        let carries = lines.iter().rev().find(|line| !line.waits());
+        if let Some(line) = carries.or(lines.last()) {
             line.tell(|told| told.look = true);
         }
+        true
     }
 
-    /// Tells every connection to read its log: rings may have been missed.
+    /// Tells every connection to look: rings may have been missed.
     pub fn ring_all(&self) {
-        for line in self.lock().values() {
+        for line in self.lock().values().flatten() {
             line.tell(|told| told.look = true);
         }
     }
@@ -166,21 +215,32 @@ impl Hub {
         self.line(session, stream).is_some()
     }
 
+    /// Whether the connection of that number is one of this node.
+    #[must_use]
+    pub fn has(&self, session: &SessionId, stream: &StreamId, connection: u64) -> bool {
+        let lines = self.lock();
+        let lines = lines.get(&(session.clone(), stream.clone()));
+        lines.is_some_and(|lines| lines.iter().any(|line| line.connection == connection))
+    }
+
     /// The sessions whose stream of that name is carried here.
     #[must_use]
     pub fn carrying(&self, stream: &str) -> Vec<Arc<Live>> {
-        let lines = self.lock();
-        let named = lines.iter().filter(|((_, id), _)| id.as_str() == stream);
-        named.map(|(_, line)| Arc::clone(&line.live)).collect()
+        let all = self.lock();
+        let named = all.iter().filter(|((_, id), _)| id.as_str() == stream);
+        let carried = named.filter_map(|(_, lines)| lines.iter().rev().find(|line| !line.waits()));
+        carried.map(|line| Arc::clone(&line.live)).collect()
     }
 
     /// The connection that carries the stream here, if one does.
     #[must_use]
     pub fn line(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<Line>> {
-        self.lock().get(&(session.clone(), stream.clone())).cloned()
+        let lines = self.lock();
+        let lines = lines.get(&(session.clone(), stream.clone()))?;
+        lines.iter().rev().find(|line| !line.waits()).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Line>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Arc<Line>>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,12 +15,15 @@ use tracing::{debug, warn};
 use super::aside::{question_in, refuse};
 use super::call::RunningCall;
 use super::calls::Kept;
-use super::carrier::{Carrier, Terms};
-use super::reply::{Finished, WRITE_WITHIN, event, silence};
+use super::carrier::{Carrier, Parted, Terms};
+use super::hub::Carried;
+use super::loss;
+use super::reply::{Finished, WRITE_WITHIN, event, give_up, silence};
 use super::switchboard::{Found, Switchboard};
 use crate::causes::causes;
 use crate::cluster::Live;
 use crate::protocol::era::Revision;
+use crate::protocol::error::Refusal;
 use crate::session::NodeId;
 use crate::store::StoreError;
 use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, Step};
@@ -49,6 +52,8 @@ pub struct Log {
     pub live: Arc<Live>,
     /// The call.
     pub record: CallRecord,
+    /// When it began here.
+    pub began: Instant,
     /// Its request, until the call is registered.
     pub replay: Option<Replay>,
     /// How long the log lives after its last event, while the call is in flight.
@@ -72,6 +77,17 @@ pub struct Log {
 /// The log cannot be written: what the store says of it.
 struct Lost(&'static str);
 
+/// What the client of a call gets that was to be registered.
+#[derive(Debug)]
+pub enum Start {
+    /// A stream of events.
+    Stream,
+    /// Nothing: it has cancelled the call.
+    Nothing,
+    /// A refusal: its session is gone.
+    Refused(Refusal),
+}
+
 impl Log {
     /// Registers the call, says so to `begun`, then runs it: what it sends is logged and carried to `client`.
     pub async fn run(
@@ -81,7 +97,7 @@ impl Log {
         first: Vec<Bytes>,
         cancel: CancellationToken,
         client: mpsc::Sender<Bytes>,
-        begun: oneshot::Sender<()>,
+        begun: oneshot::Sender<Start>,
     ) {
         self.kept = Some(self.board.calls.keep(&self.record.name));
         let (hub, name) = (&self.board.hub, self.record.name.clone());
@@ -92,46 +108,69 @@ impl Log {
         };
         self.record.body = self.replay.take().and_then(Replay::into_body);
         let begin = || {
-            self.board
-                .store
-                .call_begin(&self.live.id, &self.record, Some(&holder), self.ttl)
+            let (store, age) = (&self.board.store, self.began.elapsed());
+            store.call_begin(&self.live.id, &self.record, age, Some(&holder), self.ttl)
         };
         let registered = self
             .until_answered(self.patience.min(REGISTERED_WITHIN), begin)
             .await;
-        match registered {
+        let start = match registered {
             Ok(Begun::Begun) => {
-                let terms = Terms {
-                    draining: self.draining.child_token(),
-                    ..self.terms()
-                };
-                // What sends a client elsewhere also sends away one whose connection the handler lets go of.
-                let (let_go, leave) = (self.let_go.clone(), terms.draining.clone());
-                let leaving = async move {
-                    let_go.cancelled().await;
-                    leave.cancel();
-                    std::future::pending().await
-                };
-                let store = Arc::clone(&self.board.store);
-                let carrier = Carrier::new(store, self.record.name.clone(), carried, terms, client);
-                self.board.supervisor.spawn("carry", async move {
-                    tokio::select! {
-                        () = carrier.run() => {}
-                        () = leaving => {}
+                self.carry(carried, client, cancel.clone());
+                Start::Stream
+            }
+            // Whoever cancelled it wants no answer.
+            Ok(Begun::Cancelled) => {
+                cancel.cancel();
+                Start::Nothing
+            }
+            Ok(Begun::Gone) => {
+                cancel.cancel();
+                match self.board.sessions.confirm(&self.live.id).await {
+                    // Another node has claimed it since a first try, whose answer was lost: that one tells the rest.
+                    Ok(()) => {
+                        self.carry(carried, client, cancel.clone());
+                        Start::Stream
                     }
-                });
+                    Err(error) => Start::Refused(error.into()),
+                }
             }
-            // Whoever cancelled it wants no answer; a session that is gone can be given none.
-            Ok(Begun::Cancelled | Begun::Gone) => cancel.cancel(),
             // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
-            Err(Lost(_)) => {
-                begun.send(()).ok();
-                return self.without_log(call, outbound, first, client).await;
+            Err(Lost(why)) => {
+                begun.send(Start::Stream).ok();
+                return self.without_log(call, outbound, first, client, why).await;
             }
-        }
-        begun.send(()).ok();
+        };
+        begun.send(start).ok();
         let writing = Writing::new(Progress::default(), self.patience, &cancel);
         self.drive(call, outbound, first, writing).await;
+    }
+
+    /// Carries the call's stream to its client, in a task of its own. When the client has gone and cannot come back, the call is
+    /// `abandoned`.
+    fn carry(&self, carried: Carried, client: mpsc::Sender<Bytes>, abandoned: CancellationToken) {
+        let terms = Terms {
+            draining: self.draining.child_token(),
+            ..self.terms()
+        };
+        // What sends a client elsewhere also sends away one whose connection the handler lets go of.
+        let (let_go, leave) = (self.let_go.clone(), terms.draining.clone());
+        let leaving = async move {
+            let_go.cancelled().await;
+            leave.cancel();
+            std::future::pending().await
+        };
+        let board = Arc::clone(&self.board);
+        let carrier = Carrier::new(board, self.record.name.clone(), carried, terms, client);
+        self.board.supervisor.spawn("carry", async move {
+            let parted = tokio::select! {
+                parted = carrier.run() => parted,
+                () = leaving => return,
+            };
+            if parted == Parted::ForGood {
+                give_up(&abandoned).await;
+            }
+        });
     }
 
     /// Runs a call whose stream could not be registered.
@@ -141,8 +180,13 @@ impl Log {
         mut outbound: mpsc::Receiver<Bytes>,
         first: Vec<Bytes>,
         client: mpsc::Sender<Bytes>,
+        why: &'static str,
     ) {
-        let tell = async |message: &[u8]| drop(client.send_timeout(event(message), WRITE_WITHIN).await);
+        let tell = async |message: &[u8]| match question_in(message) {
+            // No other node could find the call that waits for the answer.
+            Some(question) => refuse(&self.board, &self.live, &question, why),
+            None => drop(client.send_timeout(event(message), WRITE_WITHIN).await),
+        };
         for message in first {
             tell(&message).await;
         }
@@ -158,7 +202,7 @@ impl Log {
             tell(&message).await;
         }
         if let Some(body) = finished.body {
-            tell(&body).await;
+            drop(client.send_timeout(event(&body), WRITE_WITHIN).await);
         }
         // It may have been registered all the same, without this node hearing of it.
         self.take_off().await;
@@ -172,9 +216,9 @@ impl Log {
     pub async fn announce(&mut self) -> Result<Begun, StoreError> {
         self.kept = Some(self.board.calls.keep(&self.record.name));
         self.record.body = self.replay.take().and_then(Replay::into_body);
-        self.board
-            .store
-            .call_begin(&self.live.id, &self.record, None, self.ttl)
+        let (store, age) = (&self.board.store, self.began.elapsed());
+        store
+            .call_begin(&self.live.id, &self.record, age, None, self.ttl)
             .await
     }
 
@@ -222,18 +266,31 @@ impl Log {
             done.cancel();
             finished
         };
-        let (finished, ()) = tokio::join!(run, self.write(outbound, first, writing, &done));
-        self.end(finished.body.as_deref()).await;
+        let (finished, lost) = tokio::join!(run, self.write(outbound, first, writing, &done));
+        // There is nobody to be told of the end of a session's calls.
+        let body = finished.body.filter(|_| !self.live.ended.is_cancelled());
+        let body = match body {
+            Some(body) if lost > 0 => {
+                let response = String::from_utf8_lossy(&body);
+                warn!(
+                    session = self.live.tag,
+                    lost, "messages of a call are lost: its client is told so"
+                );
+                Some(loss::instead_of(&response, &self.record.request, lost, self.patience).into())
+            }
+            body => body,
+        };
+        self.end(body.as_deref()).await;
     }
 
-    /// Writes what a call sends until it is done, and looks what came for it.
+    /// Writes what a call sends until it is done, and looks what came for it. Returns how many messages are lost.
     async fn write(
         &self,
         mut outbound: mpsc::Receiver<Bytes>,
         first: Vec<Bytes>,
         mut writing: Writing,
         done: &CancellationToken,
-    ) {
+    ) -> u64 {
         for message in first {
             self.log(&message, &mut writing).await;
         }
@@ -253,6 +310,7 @@ impl Log {
         while let Some(message) = outbound.recv().await {
             self.log(&message, &mut writing).await;
         }
+        writing.lost
     }
 
     /// Appends what a call sends. When that is of no use any longer, the call is told to stop.
@@ -291,8 +349,9 @@ impl Log {
             // The call goes on: what it answers may be told once the store is back.
             Err(Lost(why)) => {
                 writing.patience = Duration::ZERO;
-                if let Some(question) = question_in(message) {
-                    refuse(&self.board, &self.live, &question, why);
+                match question_in(message) {
+                    Some(question) => refuse(&self.board, &self.live, &question, why),
+                    None => writing.lost += 1,
                 }
             }
         }
@@ -317,10 +376,18 @@ impl Log {
                 connection: line.connection,
             });
         let begin = || {
-            let store = &self.board.store;
-            store.call_begin(&self.live.id, &self.record, holder.as_ref(), self.ttl)
+            let (store, age) = (&self.board.store, self.began.elapsed());
+            store.call_begin(&self.live.id, &self.record, age, holder.as_ref(), self.ttl)
         };
-        matches!(self.until_answered(self.patience, begin).await, Ok(Begun::Begun))
+        match self.until_answered(self.patience, begin).await {
+            Ok(Begun::Begun) => true,
+            Ok(Begun::Gone) => {
+                let refusal = self.board.gone(&self.live).await;
+                debug!(session = self.live.tag, %refusal, "a call is not this node's any longer");
+                false
+            }
+            Ok(Begun::Cancelled) | Err(Lost(_)) => false,
+        }
     }
 
     async fn end(&self, response: Option<&[u8]>) {
@@ -344,7 +411,9 @@ impl Log {
                 self.offer(number, data, holder.as_ref(), last);
             }
             // Without a response there is nothing to hand over, but the stream has ended: its carrier looks.
-            (Ok(Appended::At { .. }), None) => self.board.hub.ring(session, stream),
+            (Ok(Appended::At { .. }), None) => {
+                self.board.hub.ring(session, stream);
+            }
             (Ok(Appended::Gone), _) => {
                 debug!(
                     session = self.live.tag,
@@ -363,14 +432,13 @@ impl Log {
 
     fn offer(&self, number: u64, data: &str, holder: Option<&Holder>, last: bool) {
         // Whoever carries the stream on another node has been rung with the append.
-        if holder.is_some_and(|holder| holder.node == *self.node()) {
+        if let Some(holder) = holder.filter(|holder| holder.node == *self.node()) {
             let event = Event {
                 number,
                 data: data.to_owned(),
             };
-            self.board
-                .hub
-                .offer(&self.live.id, &self.record.stream, event, last);
+            let (hub, connection) = (&self.board.hub, holder.connection);
+            hub.offer(&self.live.id, &self.record.stream, connection, event, last);
         }
     }
 
@@ -401,14 +469,12 @@ impl Log {
 
     fn terms(&self) -> Terms {
         Terms {
-            node: self.node().clone(),
             kind: StreamKind::Reply,
             after: 0,
             has_id: false,
             prime: self.live.revision() >= Revision::V2025_11_25,
             note_delivered: false,
             keep_alive: self.keep_alive,
-            sessions: self.board.sessions.clone(),
             draining: self.draining.clone(),
             deadline: self.deadline.clone(),
         }

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::calls::Answer;
+use super::calls::{Answer, OpenRequests};
 use super::topics::{Listeners, Listening};
 use crate::cluster::Live;
 use crate::protocol::error::CODE_TRANSPORT;
@@ -71,6 +71,8 @@ pub struct WireSettings {
     pub announcer: Announcer,
     /// The open `subscriptions/listen` requests of this node.
     pub listeners: Arc<Listeners>,
+    /// Which requests are open at the client: only answers to these are let in.
+    pub open: OpenRequests,
 }
 
 /// The transport of one call's serve loop.
@@ -143,6 +145,11 @@ impl Wire {
         RequestId::Number(i64::try_from(own).unwrap_or(i64::MAX))
     }
 
+    fn close_request(&mut self, number: u64) -> Option<(Kind, Instant)> {
+        self.settings.open.close(number);
+        self.open.remove(&number)
+    }
+
     /// What a notification announces, if it is one that every client may want, and not for one subscription.
     fn announces(&self, message: &ServerJsonRpcMessage) -> Option<Topic> {
         let JsonRpcMessage::Notification(notification) = message else {
@@ -177,6 +184,7 @@ impl Wire {
                 }
                 self.open
                     .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
+                self.settings.open.open(number);
                 request.id = self.full_id(number);
                 // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session apart.
                 let token = ProgressToken(self.full_id(number));
@@ -237,7 +245,7 @@ impl Wire {
             ServerNotification::CancelledNotification(cancelled) => {
                 if let Some(RequestId::Number(number)) = cancelled.params.request_id {
                     let number = self.settings.first_request + u64::try_from(number).ok()?;
-                    self.open.remove(&number)?;
+                    self.close_request(number)?;
                     cancelled.params.request_id = Some(self.full_id(number));
                 }
                 Some(())
@@ -248,7 +256,7 @@ impl Wire {
 
     fn take_answer(&mut self, answer: Answer) -> Option<ClientJsonRpcMessage> {
         // The first answer wins: a second finds its request no longer open.
-        let (kind, _) = self.open.remove(&answer.number)?;
+        let (kind, _) = self.close_request(answer.number)?;
         let id = self.own_id(answer.number);
         Some(match answer.outcome {
             Ok(result) => match typed_result(kind, &result) {
@@ -269,7 +277,7 @@ impl Wire {
 
     /// Ends the wait for an answer that did not come, and tells the client not to bother.
     fn give_up(&mut self, number: u64) -> ClientJsonRpcMessage {
-        self.open.remove(&number);
+        self.close_request(number);
         let param =
             CancelledNotificationParam::new(Some(self.full_id(number)), Some("no answer in time".into()));
         let notification = rmcp::model::CancelledNotification::new(param);

@@ -19,6 +19,10 @@ impl From<StoreError> for Refusal {
                 tracing::debug!(%error, "the store refused");
                 Self::StoreRefused(why.words())
             }
+            StoreError::Newer(_) => {
+                tracing::debug!(%error, "another node must serve this");
+                Self::NewerVersion
+            }
             // Trying again would not help.
             StoreError::Corrupt(_) => {
                 let words = "the store did not do as asked";

@@ -1,5 +1,6 @@
 //! What a client gets: one JSON body if its call answers soon and silently, else a stream of events.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -12,8 +13,9 @@ use tracing::Instrument as _;
 
 use super::call::RunningCall;
 use super::carrier::SOCKET_EVENTS_MAX;
-use super::logged::Log;
+use super::logged::{Log, Start};
 use crate::config::ReplyForm;
+use crate::protocol::error::Refusal;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -27,8 +29,15 @@ const STREAM_QUEUE_EVENTS_MAX: usize = 64;
 /// How long one event may wait for a place in the queue of a client that does not read. Then the client counts as
 /// gone: a call must not hold its place, and its messages, for somebody who takes none of them.
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a call may go on whose client has gone, and can never come for the answer. A lost connection is no cancellation
+/// (2025-11-25, Transports, "Sending Messages to the Server"), so that the call may finish what it is at; but it must not hold
+/// its place until its time is up.
+const ABANDONED_FOR: Duration = Duration::from_secs(5);
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// What a stream says that ends without a response: of a call that was cancelled.
+pub(super) const NOTHING: Bytes = Bytes::from_static(b": nothing more will come\n\n");
 
 /// How a call ended.
 #[derive(Debug)]
@@ -66,6 +75,8 @@ pub enum Reply {
     Json(Finished),
     /// Server-sent events; the stream ends after the response.
     Stream(mpsc::Receiver<Bytes>),
+    /// A refusal: the call's session proved to be gone.
+    Refused(Refusal),
 }
 
 /// Whether and when a reply turns into a stream, and what keeps it open.
@@ -80,8 +91,8 @@ pub struct ReplyTimes {
 }
 
 impl Flight {
-    /// The reply to that call. When its client goes away the call goes on if it `survives` (legacy: a lost connection is no
-    /// cancellation), else `cancel` fires (2026-07-28).
+    /// The reply to that call. When its client goes away the call goes on for a while if it `survives` (legacy: a lost connection
+    /// is no cancellation), and to its end if the client can come back for the answer; else `cancel` fires (2026-07-28).
     #[must_use]
     pub fn new(
         running: RunningCall,
@@ -200,8 +211,10 @@ impl Flight {
                     client.write(event(&message)).await;
                 }
             }
-            if let Some(body) = finished.body {
-                client.write(event(&body)).await;
+            match finished.body {
+                Some(body) => client.write(event(&body)).await,
+                // A reply of no bytes is taken for one that broke.
+                None => client.write(NOTHING).await,
             }
             client.flush().await;
             drop(opened);
@@ -216,15 +229,19 @@ impl Flight {
         let Some(mut call) = self.call.take() else {
             return Finished::nothing();
         };
+        let mut given_up = pin!(give_up(&self.cancel));
+        let mut abandoned = false;
         loop {
             tokio::select! {
                 biased;
                 finished = &mut call => return finished,
                 turn = client.turn() => match turn {
                     Turn::Written => {}
-                    Turn::Gone if self.survives => {}
+                    // It was given no event id.
+                    Turn::Gone if self.survives => abandoned = true,
                     Turn::Gone => self.cancel.cancel(),
                 },
+                () = &mut given_up, if abandoned => abandoned = false,
                 Some(message) = next(&mut self.messages), if client.is_ready() => client.put(event(&message)),
                 () = sleep(keep_alive), if client.is_ready() => client.put(KEEP_ALIVE),
             }
@@ -251,9 +268,12 @@ impl Flight {
         let (begun, has_begun) = oneshot::channel();
         let run = log.run(call, messages, first, self.cancel.clone(), client, begun);
         self.supervisor.spawn("logged-call", run.in_current_span());
-        // An error says that it ended at once: so does the stream.
-        let _ended = has_begun.await;
-        Reply::Stream(socket)
+        match has_begun.await {
+            Ok(Start::Nothing) => Reply::Json(Finished::nothing()),
+            Ok(Start::Refused(refusal)) => Reply::Refused(refusal),
+            // An error says that it ended at once: so does the stream.
+            Ok(Start::Stream) | Err(_) => Reply::Stream(socket),
+        }
     }
 }
 
@@ -264,13 +284,14 @@ impl Drop for Flight {
         if !self.survives {
             self.cancel.cancel();
         }
-        let mut messages = self.messages.take();
+        let (mut messages, cancel) = (self.messages.take(), self.cancel.clone());
         let alone = async move {
-            let mut call = call;
+            let (mut call, mut given_up) = (call, pin!(give_up(&cancel)));
             loop {
                 tokio::select! {
                     biased;
                     finished = &mut call => return drop(finished),
+                    () = &mut given_up, if !cancel.is_cancelled() => {}
                     Some(unheard) = next(&mut messages) => drop(unheard),
                 }
             }
@@ -290,6 +311,13 @@ impl Finished {
             status: StatusCode::ACCEPTED,
         }
     }
+}
+
+/// Gives a call some time to finish whose client can never come for the answer, then cancels it.
+pub(super) async fn give_up(cancel: &CancellationToken) {
+    sleep(ABANDONED_FOR).await;
+    tracing::debug!("a call is cancelled: its client has gone, and cannot come back");
+    cancel.cancel();
 }
 
 /// Waits that long, from when it is first polled: a timer is made, and the clock read, only for whoever has to wait.
@@ -410,6 +438,31 @@ mod tests {
             left, STREAM_QUEUE_EVENTS_MAX,
             "what it could have read, and an end"
         );
+    }
+
+    /// F7: a call does not run to its timeout for a client that cannot come back.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_given_up_whose_client_can_never_come_back() {
+        for streams in [false, true] {
+            let (cancel, supervisor) = (CancellationToken::new(), Supervisor::new());
+            let stopped = cancel.clone();
+            let call = Box::pin(async move {
+                stopped.cancelled().await;
+                Finished::nothing()
+            });
+            let running = RunningCall { call, messages: None };
+            let flight = Flight::new(running, cancel.clone(), true, supervisor.clone());
+            let began = Instant::now();
+            match streams {
+                // The connection breaks before there is an answer.
+                false => drop(tokio::time::timeout(Duration::ZERO, flight.reply(TIMES)).await),
+                // It is a stream without event ids.
+                true => drop(flight.reply(TIMES).await),
+            }
+            cancel.cancelled().await;
+            assert!(began.elapsed() >= ABANDONED_FOR && began.elapsed() < ABANDONED_FOR * 2);
+            supervisor.stop(Duration::from_secs(1)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

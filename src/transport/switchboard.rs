@@ -6,21 +6,23 @@ use std::time::Duration;
 
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tracing::debug;
 
-use super::calls::Calls;
+use super::calls::{Calls, Entry, Handed};
 use super::hub::Hub;
 use super::tasks::TaskBoard;
 use super::topics::Listeners;
 use crate::causes::causes;
 use crate::cluster::ring::{Bell, Ears};
 use crate::cluster::{Live, Sessions};
+use crate::protocol::error::Refusal;
 use crate::session::{NodeId, SessionId};
-use crate::store::streams::{Answered, Appended, Event, Inbox, StreamId};
+use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 
-/// How long a cancellation waits for its call to register: far longer than the reply grace.
+/// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the reply grace.
 const CANCELLED_FOR: Duration = Duration::from_secs(60);
 
 /// Whether a call is this node's, as far as it can be told.
@@ -57,43 +59,63 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// Cancels a call of this session, wherever it runs.
+    /// Cancels the calls of this session that have begun under that id, wherever they run.
     ///
     /// # Errors
-    /// [`StoreError`], when the call does not run here and no other node could be told.
-    pub async fn cancel(&self, live: &Live, request: &RequestId) -> Result<(), StoreError> {
-        if self.calls.cancel(&live.id, request) {
-            return Ok(());
-        }
+    /// [`Refusal`]: the session is gone, or no call of that id runs here and no other node could be told.
+    pub async fn cancel(&self, live: &Live, request: &RequestId) -> Result<(), Refusal> {
+        let here = self.calls.cancel(&live.id, request);
         let request = request.clone().into_json_value().to_string();
-        let runs = self.store.cancel(&live.id, &request, CANCELLED_FOR).await?;
+        match self.store.cancel(&live.id, &request, CANCELLED_FOR).await {
+            Ok(Cancelled::Noted(_)) => {}
+            Ok(Cancelled::Gone) => return Err(self.gone(live).await),
+            Err(error) if here => {
+                debug!(session = live.tag, %error, "calls of other nodes are not cancelled");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
         let bell = Bell::Cancel {
             session: live.id.as_str().to_owned(),
             request,
         };
-        let Ok(text) = serde_json::to_string(&bell) else {
-            return Ok(());
-        };
-        match runs {
-            Some((node, _)) => self.store.ring(&node, &text).await,
-            // It has not registered: it may run anywhere, or nowhere.
-            None => self.store.ring_all(&text).await,
+        // One that is not registered may run anywhere. Nodes that run none of that id do not ask when it was.
+        match serde_json::to_string(&bell) {
+            Ok(text) => Ok(self.store.ring_all(&text).await?),
+            Err(_) => Ok(()),
         }
     }
 
-    /// Hands a client's answer to the call that asked, wherever it runs. An answer that nobody waits for is dropped: it
+    /// Cancels the calls of that id that run here, and began before the client has cancelled it: whoever tells of that may do so
+    /// when the client has used the id again already.
+    async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[Entry]) {
+        // Before it is asked: a call must not seem older than it is.
+        let asked = Instant::now();
+        match self.store.cancelled(session, request).await {
+            Ok(Some(ago)) => {
+                let elders = running.iter().filter(|call| asked - call.began > ago);
+                elders.for_each(|call| call.cancel.cancel());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                debug!(session = session.tag(), %error, "a call learns of its cancellation when it looks");
+            }
+        }
+    }
+
+    /// Hands a client's answer to the run of the call that asked, wherever that is. An answer that nobody waits for is dropped: it
     /// came twice, too late, or was made up.
     ///
     /// # Errors
-    /// [`StoreError`], when the call does not run here and the answer could not be kept for another node.
+    /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as many as it may.
     pub async fn answer(
         &self,
         live: &Live,
         id: &RequestId,
         outcome: Result<&RawValue, &RawValue>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Refusal> {
         let owned = outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
-        if self.calls.answer(&live.id, id, owned) {
+        if self.calls.answer(&live.id, id, owned) == Handed::Over {
             return Ok(());
         }
         let RequestId::String(text) = id else {
@@ -109,10 +131,24 @@ impl Switchboard {
             Ok(result) => format!(r#"{{"result":{result}}}"#),
             Err(error) => format!(r#"{{"error":{error}}}"#),
         };
-        if self.store.answer(&live.id, &call, number, &response).await? == Answered::Unwanted {
-            debug!(session = live.tag, "an answer that no call waits for");
+        match self.store.answer(&live.id, &call, number, &response).await? {
+            Answered::Kept(_) => Ok(()),
+            Answered::Unwanted => {
+                debug!(session = live.tag, "an answer that no call waits for");
+                Ok(())
+            }
+            Answered::Full => Err(Refusal::TooMany("the call has as many answers waiting as it may")),
+            Answered::Gone => Err(self.gone(live).await),
         }
-        Ok(())
+    }
+
+    /// What is told to a client whose session was found to be gone. From now on every request of it is, whatever this node
+    /// keeps of it.
+    pub async fn gone(&self, live: &Live) -> Refusal {
+        match self.sessions.confirm(&live.id).await {
+            Ok(()) => Refusal::SessionNotFound,
+            Err(error) => error.into(),
+        }
     }
 
     /// Appends a message that belongs to no call to the session's standing stream, for whoever carries it.
@@ -125,6 +161,10 @@ impl Switchboard {
             .store
             .append(&live.id, stream, message, &self.node, None, self.ttl)
             .await?;
+        if appended == Appended::Gone {
+            let refusal = self.gone(live).await;
+            debug!(session = live.tag, %refusal, "a message for a session that is gone");
+        }
         if let Appended::At {
             number,
             holder: Some(holder),
@@ -132,9 +172,29 @@ impl Switchboard {
             && holder.node == self.node
         {
             let (number, data) = (*number, message.to_owned());
-            self.hub.offer(&live.id, stream, Event { number, data }, false);
+            let event = Event { number, data };
+            self.hub.offer(&live.id, stream, holder.connection, event, false);
         }
         Ok(appended)
+    }
+
+    /// A stream is said to be carried here, and no connection of this node is of it: one of a former life may have been. It is
+    /// taken off, so that connections of other nodes that wait take over.
+    async fn let_go(&self, session: &SessionId, stream: &StreamId) {
+        let let_go = async {
+            match self.store.holder(session, stream).await? {
+                Some(holder)
+                    if holder.node == self.node && !self.hub.has(session, stream, holder.connection) =>
+                {
+                    self.store.detach(session, stream, &holder).await
+                }
+                _ => Ok(()),
+            }
+        };
+        let let_go: Result<(), StoreError> = let_go.await;
+        if let Err(error) = let_go {
+            debug!(session = session.tag(), %error, "a stream that is not carried here is not let go of yet");
+        }
     }
 
     /// Looks what came for a call of this node through other nodes, and hands it over.
@@ -159,12 +219,17 @@ impl Switchboard {
         if answers.is_empty() {
             return;
         }
-        let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
+        let mut numbers = Vec::with_capacity(answers.len());
         for (number, response) in answers {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
-            if let Some(outcome) = outcome_of(&response) {
-                self.calls.answer(session, &id, outcome);
+            let handed = outcome_of(&response).map(|outcome| self.calls.answer(session, &id, outcome));
+            // One that this run has not asked for is a former run's: nobody waits for it. One that found no room comes again.
+            if handed != Some(Handed::Full) {
+                numbers.push(number);
             }
+        }
+        if numbers.is_empty() {
+            return;
         }
         // Only now: an answer that is lost on the way here must be there the next time.
         if let Err(error) = self.store.answers_taken(session, call, &numbers).await {
@@ -189,8 +254,11 @@ impl Ears for Switchboard {
         match bell {
             Bell::Stream { session, stream } => {
                 if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
+                    && !self.hub.ring(&session, &stream)
                 {
-                    self.hub.ring(&session, &stream);
+                    let board = self.clone();
+                    self.supervisor
+                        .spawn("let-go", async move { board.let_go(&session, &stream).await });
                 }
             }
             Bell::Answer { session, call } => {
@@ -204,16 +272,22 @@ impl Ears for Switchboard {
                 }
             }
             Bell::Cancel { session, request } => {
-                if let (Some(session), Ok(request)) =
-                    (SessionId::parse(&session), serde_json::from_str(&request))
+                if let (Some(session), Ok(id)) = (SessionId::parse(&session), serde_json::from_str(&request))
                 {
-                    self.calls.cancel(&session, &request);
+                    let running = self.calls.of_request(&session, &id);
+                    if running.is_empty() {
+                        return;
+                    }
+                    let board = self.clone();
+                    self.supervisor.spawn("cancel", async move {
+                        board.cancel_elders(&session, &request, &running).await;
+                    });
                 }
             }
             Bell::Topic { topic } => self.listeners.spread.changed(topic),
             Bell::Task { task } => self.tasks.heard(&task),
             // Sessions take care of these.
-            Bell::Session { .. } | Bell::Acknowledged { .. } => {}
+            Bell::Session { .. } | Bell::Acknowledged { .. } | Bell::Left { .. } => {}
         }
     }
 

@@ -6,23 +6,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tracing::debug;
 
+use super::shares::{Resource, Share, Shares};
 use crate::causes::causes;
+use crate::cluster::Membership;
 use crate::cluster::ring::Bell;
 use crate::session::state::{Home, StateStore};
-use crate::session::tasks::{Place, RunTasks, disown};
-use crate::session::{NodeId, State, StateError};
+use crate::session::tasks::{Busy, Place, RunTasks, disown};
+use crate::session::{NodeId, Peer, State, StateError};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 /// The tasks of this node.
 #[derive(Debug)]
 pub struct TaskBoard {
-    node: NodeId,
+    membership: Arc<Membership>,
     store: Arc<dyn Store>,
-    permits: Arc<Semaphore>,
+    shares: Arc<Shares>,
     supervisor: Supervisor,
     running: Arc<Running>,
 }
@@ -34,7 +36,7 @@ type Running = Mutex<HashMap<String, Arc<Notify>>>;
 struct Entered {
     running: Arc<Running>,
     id: String,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Drop for Entered {
@@ -44,13 +46,18 @@ impl Drop for Entered {
 }
 
 impl TaskBoard {
-    /// A board without tasks, for `tasks_max` at once.
+    /// A board without tasks, which takes places for them from `shares`.
     #[must_use]
-    pub fn new(node: NodeId, store: Arc<dyn Store>, tasks_max: usize, supervisor: Supervisor) -> Self {
+    pub fn new(
+        membership: Arc<Membership>,
+        store: Arc<dyn Store>,
+        shares: Arc<Shares>,
+        supervisor: Supervisor,
+    ) -> Self {
         Self {
-            node,
+            membership,
             store,
-            permits: Arc::new(Semaphore::new(tasks_max)),
+            shares,
             supervisor,
             running: Arc::default(),
         }
@@ -62,7 +69,7 @@ impl TaskBoard {
         if let Some(changed) = lock(&self.running).get(id) {
             return changed.notify_one();
         }
-        let (state, node) = (self.state(id), self.node.clone());
+        let (state, node) = (self.state(id), self.node().clone());
         self.supervisor.spawn("disown-task", async move {
             if let Err(error) = disown(&state, &node).await {
                 debug!(error = %causes(&error), "could not look at a task that this node was rung for");
@@ -81,7 +88,7 @@ impl TaskBoard {
 #[async_trait]
 impl RunTasks for TaskBoard {
     fn node(&self) -> &NodeId {
-        &self.node
+        self.membership.node()
     }
 
     async fn open(&self, id: &str, ttl: Duration) -> Result<State, StateError> {
@@ -94,16 +101,17 @@ impl RunTasks for TaskBoard {
         State::new(store, Home::Task(id.into()))
     }
 
-    fn enter(&self, id: &str) -> Option<Place> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy> {
+        let share = self.shares.of(peer.clone()).take(Resource::Tasks, 1);
+        let share = share.map_err(Busy)?;
         let changed = Arc::new(Notify::new());
         lock(&self.running).insert(id.to_owned(), Arc::clone(&changed));
         let guard = Entered {
             running: Arc::clone(&self.running),
             id: id.to_owned(),
-            _permit: permit,
+            _share: share,
         };
-        Some(Place {
+        Ok(Place {
             changed,
             guard: Box::new(guard),
         })
@@ -118,7 +126,7 @@ impl RunTasks for TaskBoard {
     }
 
     async fn ring(&self, node: &NodeId, id: &str) {
-        if *node == self.node {
+        if node == self.node() {
             return self.heard(id);
         }
         let bell = Bell::Task { task: id.to_owned() };
@@ -132,7 +140,7 @@ impl RunTasks for TaskBoard {
 
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
         let living = self.store.living(std::slice::from_ref(node)).await?;
-        Ok(!living.is_empty())
+        Ok(!living.is_empty() || !self.membership.can_judge())
     }
 }
 

@@ -7,6 +7,7 @@ use crate::support::client::{Answer, Client};
 use crate::support::node::{Node, NodeOptions};
 use crate::support::redis::Redis;
 
+mod echoes;
 mod modern;
 mod session;
 

@@ -3,6 +3,7 @@
 mod crowds;
 mod idle_streams;
 mod leftovers;
+mod one_client;
 mod redis_memory;
 mod session_logs;
 mod slow_readers;

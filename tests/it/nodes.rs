@@ -10,6 +10,8 @@ use crate::support::client::Client;
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, NodeOptions};
 
+mod membership;
+
 /// Rounds of the test that no node ever answers for a session that another has ended.
 const STALE_ROUNDS: usize = 1000;
 

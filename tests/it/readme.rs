@@ -105,6 +105,7 @@ fn every_refusal_has_its_row() {
         Refusal::TooMany(""),
         Refusal::StoreUnreachable,
         Refusal::StoreRefused(""),
+        Refusal::NewerVersion,
         Refusal::ShuttingDown,
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),
@@ -234,6 +235,7 @@ fn exit_codes_are_those_of_the_program() {
         Exit::Ok as u8,
         Exit::Failure as u8,
         Exit::Unreachable as u8,
+        Exit::NameTaken as u8,
         Exit::Settings as u8,
         wrong_usage,
     ];

@@ -11,6 +11,7 @@ use crate::support::sse::{Event, EventStream};
 
 mod clients;
 mod everything;
+mod lives;
 mod reconnect;
 
 const REVISION: &str = "2024-11-05";

@@ -1,7 +1,9 @@
 //! How a node starts, what it says then, and how it stops.
 
 mod connections;
+mod crowded;
 mod greeting;
+mod halves;
 mod listen;
 mod logs;
 mod stop;

@@ -9,13 +9,16 @@ use crate::support::cluster::Cluster;
 use crate::support::sse::EventStream;
 
 mod asker;
+mod cancels;
 mod changes;
 mod lost;
 mod questions;
 mod recovery;
 mod replies;
 mod resumption;
+mod standby;
 mod talker;
+mod waits;
 
 fn countdown(from: u32, interval_ms: u32) -> Value {
     json!({"name": "countdown", "arguments": {"from": from, "interval_ms": interval_ms}, "_meta": {"progressToken": "p"}})
@@ -226,29 +229,6 @@ async fn what_cannot_be_resumed_from_is_named() {
                 "{body}"
             );
         }
-    }
-}
-
-#[tokio::test]
-async fn the_newest_standalone_stream_takes_over_on_any_node() {
-    for cluster in Cluster::stages().await {
-        let client = cluster.client();
-        client.session().await;
-        let at = |index: usize| client.at(&cluster.turn(index).url());
-        for round in 0..6 {
-            let mut older = at(round % 3).listen(None).await;
-            let newer = at((round + 1) % 3).listen(None).await;
-            let began = Instant::now();
-            while older.next().await.is_some() {}
-            assert!(
-                began.elapsed() < Duration::from_secs(1),
-                "the older stream stayed for {:?}",
-                began.elapsed()
-            );
-            drop(newer);
-        }
-        let wrong = at(0).header("accept", "application/json").get(None).await;
-        assert!(wrong.status() == 200 || wrong.status() == 406);
     }
 }
 

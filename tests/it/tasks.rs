@@ -9,7 +9,8 @@ use crate::support::client::Client;
 use crate::support::cluster::Cluster;
 use crate::support::process::{eventually, within};
 
-/// How soon a task of a killed node must be known as lost: its lease of 3 s, and a second look.
+/// How soon a task of a killed node must be known as lost: its lease of 3 s, and no node is thought dead by one that has
+/// run for less than 5 s.
 const LOST_WITHIN: Duration = Duration::from_secs(6);
 
 async fn cluster(env: &[(&str, &str)]) -> Cluster {
@@ -212,4 +213,30 @@ async fn a_task_that_ends_in_an_outage_is_completed_after_it() {
     })
     .await;
     assert_eq!(ended["status"], "completed", "{ended}");
+}
+
+/// F11: a task is the same however its id is written, on the node that runs it and on every other.
+#[tokio::test]
+async fn a_task_is_found_by_any_spelling_of_its_id() {
+    let cluster = cluster(&[]).await;
+    let client = client(&cluster);
+    let task = begin(&client, "slow_compute", slow(60)).await;
+    let spellings = [
+        task.to_uppercase(),
+        format!("{{{task}}}"),
+        format!("urn:uuid:{task}"),
+        task.replace('-', ""),
+    ];
+    for spelling in &spellings {
+        for node in cluster.nodes() {
+            let known = get(&client.at(&node.url()), spelling).await;
+            assert_eq!(known["status"], "working", "{spelling}: {known}");
+            assert_eq!(known["taskId"], task);
+        }
+    }
+    client
+        .request("tasks/cancel", json!({ "taskId": spellings[0] }))
+        .await
+        .ok();
+    until(&client, &task, "cancelled").await;
 }

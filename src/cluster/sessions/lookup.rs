@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Inner, SessionError, millis};
+use super::{Inner, SessionError};
 use crate::causes::causes;
 use crate::cluster::live::Live;
 use crate::cluster::registry::{Kept, Registry, Retired, Slot};
-use crate::cluster::unix_ms;
+use crate::cluster::{millis, monotonic_ms};
 use crate::session::{SessionId, SessionRecord};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{self, Restoration};
@@ -77,17 +77,30 @@ impl Inner {
         if self.registry.is_deaf() {
             return None;
         }
-        slot.fresh(now_ms).cloned()
+        let since_ms = self.membership.trusts_since_ms(now_ms)?;
+        slot.fresh(now_ms, since_ms).cloned()
     }
 
     /// Reads a session into its slot. The slot's lock is held.
     async fn load(&self, id: &SessionId, slot: &Arc<Slot>, now_ms: u64) -> Result<Loaded, SessionError> {
-        if slot.failed_just_now(unix_ms()) && slot.last_known(now_ms).is_some() {
+        if slot.failed_just_now(monotonic_ms()) && slot.last_known(now_ms).is_some() {
             return self.make_do(id, slot, StoreError::Unreachable("it was not just now".into()));
         }
         let epoch = slot.epoch();
         let began = Instant::now();
-        match self.store.load(id, Some(&self.node)).await {
+        let loaded = match self.store.load(id, Some(&self.node)).await {
+            // It cannot note that this node keeps a copy. So none is kept; but it can be read.
+            Err(error @ StoreError::Refused { .. }) if slot.is_empty() => {
+                let Ok(Some(record)) = self.store.load(id, None).await else {
+                    slot.note_failure(monotonic_ms());
+                    return self.make_do(id, slot, error);
+                };
+                drop(self.registry.retire(id, slot, Retired::NotKept));
+                return Ok(Loaded::Known(Arc::new(self.restore(id, record, now_ms))));
+            }
+            loaded => loaded,
+        };
+        match loaded {
             Ok(Some(record)) if slot.keeps_another(&record) => {
                 // A client's own key has opened another session since: what is open belongs to the one that has expired.
                 if let Some(former) = self.registry.retire(id, slot, Retired::NotKept) {
@@ -129,7 +142,7 @@ impl Inner {
             }
             Err(error) => {
                 metrics::restoration(Restoration::Failed, began.elapsed());
-                slot.note_failure(unix_ms());
+                slot.note_failure(monotonic_ms());
                 self.make_do(id, slot, error)
             }
         }
@@ -142,7 +155,7 @@ impl Inner {
             drop(self.registry.retire(id, slot, Retired::Gone));
             return Ok(Loaded::Gone);
         }
-        let now_ms = unix_ms();
+        let now_ms = monotonic_ms();
         match (slot.last_known(now_ms), &error) {
             (Some((live, since_ms)), error)
                 if error.may_pass() && now_ms.saturating_sub(since_ms) <= millis(self.outage_grace) =>
@@ -160,7 +173,8 @@ impl Inner {
     fn restore(&self, id: &SessionId, record: SessionRecord, now_ms: u64) -> Live {
         // A node that was started again under its old name restores what its former self made.
         let restored = record.node_id != self.node || record.created_at_ms < self.started_ms;
-        Live::new(id.clone(), record, restored, now_ms)
+        let idle_ms = self.clock().now_ms().saturating_sub(record.last_activity_ms);
+        Live::new(id.clone(), record, restored, now_ms.saturating_sub(idle_ms))
     }
 
     /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.

@@ -17,10 +17,29 @@ use crate::session::{NodeId, Principal};
 /// How often a client should ask after a task.
 const POLL_EVERY_MS: u64 = 500;
 
+/// The version of a task's record. A node that finds a higher one leaves the task to nodes that know it.
+const VERSION: u32 = 1;
+
+/// The version of records that do not say theirs.
+const fn unnumbered() -> u32 {
+    VERSION
+}
+
+/// Why a record cannot be read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// A newer version has written it.
+    Newer,
+    /// No version could.
+    Unreadable(serde_json::Error),
+}
+
 /// What is kept of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TaskRecord {
+    #[serde(default = "unnumbered")]
+    v: u32,
     /// Whose it is.
     pub(super) principal: Principal,
     /// The node that runs it.
@@ -45,9 +64,19 @@ struct Input {
 }
 
 impl TaskRecord {
+    /// Reads what is kept.
+    pub(super) fn read(kept: Value) -> Result<Self, Unread> {
+        let newer = kept.get("v").and_then(Value::as_u64) > Some(u64::from(VERSION));
+        match newer {
+            true => Err(Unread::Newer),
+            false => serde_json::from_value(kept).map_err(Unread::Unreadable),
+        }
+    }
+
     /// A task that has just begun.
     pub(super) fn new(principal: &Principal, node: &NodeId, now_ms: u64, ttl: Duration) -> Self {
         Self {
+            v: VERSION,
             principal: principal.clone(),
             node: node.as_str().to_owned(),
             status: TaskStatus::Working,
@@ -213,6 +242,17 @@ mod tests {
         let keys = ["a".to_owned(), "b".to_owned()];
         let answers = task.answers(keys.iter()).unwrap();
         assert_eq!(answers, [("a".into(), json!(1)), ("b".into(), json!(2))].into());
+    }
+
+    /// F16: A task of a newer version is left to the nodes of that version; unknown fields are fine.
+    #[test]
+    fn a_record_of_another_version_is_not_guessed_at() {
+        let mut kept = serde_json::to_value(task()).unwrap();
+        kept["more"] = json!(1);
+        assert_eq!(TaskRecord::read(kept.clone()).unwrap(), task());
+        kept["v"] = json!(2);
+        assert!(matches!(TaskRecord::read(kept), Err(Unread::Newer)));
+        assert!(matches!(TaskRecord::read(json!({})), Err(Unread::Unreadable(_))));
     }
 
     #[test]

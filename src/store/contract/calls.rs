@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{LONG, SHORT, WRITERS, eventually, holder, node, session, stream};
+use super::{LONG, NEW, SHORT, WRITERS, eventually, holder, node, session, stream};
 use crate::session::{NodeId, SessionId};
 use crate::store::Store;
 use crate::store::streams::{
-    ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Inbox, Read,
-    Step, StreamId,
+    ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord, Inbox, Over, Read, Step, StreamId,
 };
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
@@ -48,7 +47,7 @@ pub(super) async fn answers(
 pub(super) async fn begin(store: &Arc<dyn Store>, id: &SessionId, name: &str, runner: &NodeId) -> StreamId {
     let call = call(name, runner);
     let begun = store
-        .call_begin(id, &call, Some(&holder(runner.as_str(), 7)), LONG)
+        .call_begin(id, &call, NEW, Some(&holder(runner.as_str(), 7)), LONG)
         .await;
     let begun = begun.expect("call_begin must work");
     assert_eq!(begun, Begun::Begun, "call_begin: the session is there");
@@ -86,13 +85,6 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         at(1),
         "append: the first event"
     );
-    let request = call("call1", &me).request;
-    let found = store.cancel(&id, &request, LONG).await.expect("cancel must work");
-    assert_eq!(
-        found,
-        Some((me.clone(), name.clone())),
-        "cancel: the call is known"
-    );
     let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
     assert_eq!(
         ended.expect("call_end must work"),
@@ -129,7 +121,7 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
 
 /// The stream of a call that has ended: whoever resumes may read it, and nobody carries it.
 async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
-    let attached = store.attach(id, name, &holder("b", 1), LONG).await;
+    let attached = store.attach(id, name, &holder("b", 1), Over::Any, LONG).await;
     let attached = attached.expect("attach must work");
     let expected = Attached::Attached {
         previous: None,
@@ -198,7 +190,7 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
 pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
     let (id, me, sse) = (session(&store).await, node("me"), StreamId::sse());
     let carrier = holder("carrier", 3);
-    let attached = store.attach(&id, &sse, &carrier, LONG).await;
+    let attached = store.attach(&id, &sse, &carrier, Over::Any, LONG).await;
     assert!(
         matches!(attached, Ok(Attached::Attached { .. })),
         "attach: a standing stream is made if need be, but it gave {attached:?}"
@@ -208,7 +200,7 @@ pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
             stream: sse.clone(),
             ..call(name, &me)
         };
-        let begun = store.call_begin(&id, &shared, None, LONG).await;
+        let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
         assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
     }
     let at = |number| Appended::At {
@@ -259,67 +251,6 @@ pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
     }
 }
 
-/// A cancellation that comes before its call is found by it, once, and only while it lives.
-///
-/// # Panics
-/// When the store breaks the contract.
-pub async fn notes_cancellations(store: Arc<dyn Store>) {
-    let (id, me) = (session(&store).await, node("me"));
-    let begin_with = async |name: &str, request: &str| {
-        let call = CallRecord {
-            request: request.into(),
-            ..call(name, &me)
-        };
-        let begun = store.call_begin(&id, &call, Some(&holder("me", 1)), LONG).await;
-        begun.expect("call_begin must work")
-    };
-    let cancel = async |request: &str, ttl| {
-        let known = store.cancel(&id, request, ttl).await.expect("cancel must work");
-        assert_eq!(known, None, "cancel: no such call is registered");
-    };
-    cancel("\"1\"", LONG).await;
-    cancel("2", SHORT).await;
-    assert_eq!(
-        begin_with("a", "1").await,
-        Begun::Begun,
-        "an id is more than its digits"
-    );
-    assert_eq!(
-        begin_with("b", "\"1\"").await,
-        Begun::Cancelled,
-        "it was cancelled"
-    );
-    assert_eq!(
-        begin_with("c", "\"1\"").await,
-        Begun::Begun,
-        "the note was used up"
-    );
-    let names = in_flight(&store, &me).await;
-    assert_eq!(
-        names.len(),
-        2,
-        "call_begin: one that was cancelled is not registered"
-    );
-    let page = store.read(&id, &stream("b"), 0).await.expect("read must work");
-    assert_eq!(
-        page,
-        Read::Gone,
-        "call_begin: one that was cancelled has no stream"
-    );
-    tokio::time::sleep(SHORT).await;
-    assert_eq!(begin_with("d", "2").await, Begun::Begun, "the note has ended");
-    for n in 0..=CANCELS_NOTED_MAX {
-        let life = LONG + std::time::Duration::from_secs(n as u64);
-        cancel(&(100 + n).to_string(), life).await;
-    }
-    assert_eq!(begin_with("e", "100").await, Begun::Begun, "notes are bounded");
-    assert_eq!(
-        begin_with("f", "101").await,
-        Begun::Cancelled,
-        "as many as may be stay"
-    );
-}
-
 /// The first answer to a request wins, even once it was taken; nobody gets one twice, and there are only so many.
 ///
 /// # Panics
@@ -366,7 +297,11 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
     for number in 100..100 + ANSWERS_WAITING_MAX as u64 - 1 {
         assert_eq!(answer(number, "x").await, kept, "answer: there is room");
     }
-    assert_eq!(answer(999, "x").await, Answered::Unwanted, "answers are bounded");
+    assert_eq!(
+        answer(999, "x").await,
+        Answered::Full,
+        "answers are bounded, and who asked still waits"
+    );
     assert_eq!(take().await.len(), ANSWERS_WAITING_MAX, "inbox: all that wait");
     assert_eq!(answer(999, "x").await, kept, "answer: there is room again");
 

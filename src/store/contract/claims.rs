@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::calls::{begin, call, in_flight, step};
-use super::{LONG, holder, node, session};
+use super::{LONG, NEW, holder, node, session};
 use crate::session::NodeId;
 use crate::store::Store;
 use crate::store::streams::{Appended, Begun, CallRecord, Step, StreamId};
@@ -74,7 +74,7 @@ pub async fn silences_the_former_node_on_a_standing_stream(store: Arc<dyn Store>
         stream: sse.clone(),
         ..call("call1", &old)
     };
-    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
     assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
     let say = async |step: Option<Step<'_>>, by: &NodeId| {
         let appended = store.append(&id, &sse, "x", by, step, LONG).await;

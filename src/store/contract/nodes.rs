@@ -9,16 +9,34 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::{LONG, PATIENCE, SHORT, eventually, node};
-use crate::session::NodeId;
-use crate::store::{Heard, Lease, NewSecret, Secrets, Store};
+use crate::session::{Life, NodeId};
+use crate::store::{Heard, Lease, NewSecret, Renewed, Secrets, Store};
 
 pub(super) fn lease(node: &NodeId) -> Lease {
+    lease_of(node, "first")
+}
+
+/// The lease of a node in that life.
+pub(super) fn lease_of(node: &NodeId, life: &str) -> Lease {
     Lease {
         node: node.clone(),
+        life: Life::parse(life).expect("the suite's own lives are well-formed"),
         address: "10.0.0.1:3000".into(),
         version: "0.1.0".into(),
         started_ms: 1_700_000_000_000,
     }
+}
+
+/// Renews a lease that nobody else has.
+pub(super) async fn renew(store: &Arc<dyn Store>, lease: &Lease, ttl: Duration) {
+    let renewed = store
+        .lease_renew(lease, ttl)
+        .await
+        .expect("lease_renew must work");
+    assert!(
+        matches!(renewed, Renewed::Renewed { .. }),
+        "lease_renew: it is nobody else's, but gave {renewed:?}"
+    );
 }
 
 /// A node lives until its lease ends, by time or by word.
@@ -34,15 +52,9 @@ pub async fn knows_who_lives(store: Arc<dyn Store>) {
         living
     };
     for node in [&brief, &renewed, &ended] {
-        store
-            .lease_renew(&lease(node), SHORT)
-            .await
-            .expect("lease_renew must work");
+        renew(&store, &lease(node), SHORT).await;
     }
-    store
-        .lease_renew(&lease(&renewed), LONG)
-        .await
-        .expect("lease_renew must work");
+    renew(&store, &lease(&renewed), LONG).await;
     let expected = [brief.clone(), ended.clone(), renewed.clone()];
     assert_eq!(
         living().await,
@@ -65,10 +77,7 @@ pub async fn knows_who_lives(store: Arc<dyn Store>) {
     assert_eq!(living().await, [renewed], "a renewed lease must live on");
     let nobody = store.living(&[]).await.expect("living must work");
     assert!(nobody.is_empty(), "living: of nobody, nobody lives");
-    store
-        .lease_renew(&lease(&brief), LONG)
-        .await
-        .expect("lease_renew must work");
+    renew(&store, &lease(&brief), LONG).await;
     assert!(
         living().await.contains(&brief),
         "lease_renew: a node may come back"

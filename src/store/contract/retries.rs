@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::calls::{answers, begin, call, in_flight, step};
-use super::{LONG, holder, node, session, stream};
+use super::{LONG, NEW, holder, node, session, stream};
 use crate::store::Store;
-use crate::store::streams::{Answered, Appended, Attached, Begun, CallRecord, Inbox, Read, Step, StreamId};
+use crate::store::streams::{
+    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Inbox, Over, Read, Step, StreamId,
+};
 
 /// Each event of a run is appended once, to a stream of the call's own and to one that others write to. A run that comes
 /// after it begins anew.
@@ -19,7 +21,7 @@ pub async fn appends_each_step_once(store: Arc<dyn Store>) {
         stream: StreamId::sse(),
         ..call("call2", &me)
     };
-    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
     assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
     for (call, stream) in [(&own, &own), (&shared.name, &shared.stream)] {
         let append = async |run, number| {
@@ -72,7 +74,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
         stream: StreamId::sse(),
         ..call("call2", &old)
     };
-    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
     assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
     let claimed = store.claim(&id, &shared.name, &old, &new).await;
     assert!(matches!(claimed, Ok(Some(_))), "claim: {claimed:?}");
@@ -80,7 +82,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
         .call_end(&id, &shared.name, Some("response"), &new, LONG)
         .await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
-    let begun = store.call_begin(&id, &shared, None, LONG).await;
+    let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
     assert_eq!(
         begun.expect("call_begin must work"),
         Begun::Gone,
@@ -90,7 +92,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     let name = begin(&store, &id, "call1", &old).await;
     let again = async || {
         let (call, holder) = (call("call1", &old), holder("old", 8));
-        let again = store.call_begin(&id, &call, Some(&holder), LONG).await;
+        let again = store.call_begin(&id, &call, NEW, Some(&holder), LONG).await;
         again.expect("call_begin must work")
     };
     assert_eq!(again().await, Begun::Begun, "call_begin: a second time is well");
@@ -124,7 +126,9 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
         ),
         "call_begin: the stream stays as it was, not {page:?}"
     );
-    let attached = store.attach(&id, &stream("call1"), &holder("b", 1), LONG).await;
+    let attached = store
+        .attach(&id, &stream("call1"), &holder("b", 1), Over::Any, LONG)
+        .await;
     assert!(
         matches!(attached, Ok(Attached::Attached { .. })),
         "attach: {attached:?}"
@@ -170,7 +174,7 @@ pub async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
     let cancelled = store.cancel(&id, &request, LONG).await.expect("cancel must work");
     assert_eq!(
         cancelled,
-        Some((old.clone(), name.clone())),
+        Cancelled::Noted(vec![(old.clone(), name.clone())]),
         "cancel: the call is known"
     );
     let mail = store

@@ -7,10 +7,10 @@ use serde_json::Value;
 use tokio::sync::broadcast::Receiver;
 
 use super::calls::{answers, begin, call, step};
-use super::nodes::{lease, next};
-use super::{LONG, ROOM, SHORT, eventually, holder, node, record, session, stream};
+use super::nodes::{lease, next, renew};
+use super::{LONG, NEW, ROOM, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
-use crate::store::streams::{Answered, Appended, Attached, Begun, Read, StreamId, Topic};
+use crate::store::streams::{Answered, Appended, Attached, Begun, Cancelled, Over, Read, StreamId, Topic};
 use crate::store::{Created, Ended, Heard, Store};
 
 /// Asserts that the next messages are these, in any order: rings may overtake each other.
@@ -46,7 +46,7 @@ pub async fn rings_for_streams(store: Arc<dyn Store>) {
     };
     let attach = async |name, connection| {
         let attached = store
-            .attach(&id, &stream("call1"), &holder(name, connection), LONG)
+            .attach(&id, &stream("call1"), &holder(name, connection), Over::Any, LONG)
             .await;
         assert!(
             matches!(attached, Ok(Attached::Attached { .. })),
@@ -102,10 +102,7 @@ pub async fn knows_who_died(store: Arc<dyn Store>) {
     let [brief, ended, alive] = ["brief", "ended", "alive"].map(node);
     let dead = async || -> BTreeSet<_> { store.dead().await.expect("dead must work").into_iter().collect() };
     for (node, life) in [(&brief, SHORT), (&ended, LONG), (&alive, LONG)] {
-        store
-            .lease_renew(&lease(node), life)
-            .await
-            .expect("lease_renew must work");
+        renew(&store, &lease(node), life).await;
     }
     store.lease_end(&ended).await.expect("lease_end must work");
     store
@@ -117,10 +114,7 @@ pub async fn knows_who_died(store: Arc<dyn Store>) {
         dead().await == BTreeSet::from([brief.clone(), ended.clone()])
     })
     .await;
-    store
-        .lease_renew(&lease(&brief), LONG)
-        .await
-        .expect("lease_renew must work");
+    renew(&store, &lease(&brief), LONG).await;
     for node in [&brief, &ended, &node("never")] {
         store.forget(node).await.expect("forget must work");
     }
@@ -186,7 +180,8 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     }
     let answered = store.answer(&id, &name, 1, "x").await;
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
-    store.cancel(&id, "9", LONG).await.expect("cancel must work");
+    let noted = store.cancel(&id, "9", LONG).await;
+    assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     store
         .note_seen(&id, "{\"tools\":1}")
         .await
@@ -261,7 +256,7 @@ pub async fn begins_empty(store: Arc<dyn Store>) {
 async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     let (me, name) = (node("me"), stream("call1"));
     let begun = store
-        .call_begin(id, &call("call1", &me), Some(&holder("me", 1)), LONG)
+        .call_begin(id, &call("call1", &me), NEW, Some(&holder("me", 1)), LONG)
         .await;
     assert_eq!(
         begun.expect("call_begin must work"),
@@ -281,7 +276,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
             Appended::Gone,
             "call_end: no session"
         );
-        let attached = store.attach(id, &stream, &holder("me", 1), LONG).await;
+        let attached = store.attach(id, &stream, &holder("me", 1), Over::Any, LONG).await;
         assert_eq!(
             attached.expect("attach must work"),
             Attached::Gone,
@@ -301,13 +296,13 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         assert_eq!(page, Read::Gone, "read: no session");
     }
     let answered = store.answer(id, &name, 1, "x").await.expect("answer must work");
-    assert_eq!(answered, Answered::Unwanted, "answer: no session");
+    assert_eq!(answered, Answered::Gone, "answer: no session");
     let waiting = answers(store, id, &name, &me).await;
     assert_eq!(waiting, None, "inbox: no session");
     let taken = store.answers_taken(id, &name, &[1]).await;
     taken.expect("answers_taken must work");
     let cancelled = store.cancel(id, "1", LONG).await.expect("cancel must work");
-    assert_eq!(cancelled, None, "cancel: no session");
+    assert_eq!(cancelled, Cancelled::Gone, "cancel: no session");
     let claimed = store
         .claim(id, &name, &me, &node("b"))
         .await

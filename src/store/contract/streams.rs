@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::{LONG, ROOM, SHORT, WRITERS, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::streams::{
-    Appended, Attached, Event, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
+    Appended, Attached, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
 };
 use crate::store::{Created, Store, Touched};
 
@@ -153,7 +153,7 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     let [one, two] = [holder("a", 1), holder("a", u64::MAX)];
     let carried = async || store.holder(&id, &stream).await.expect("holder must work");
     let attach = async |holder| {
-        let attached = store.attach(&id, &stream, holder, LONG).await;
+        let attached = store.attach(&id, &stream, holder, Over::Any, LONG).await;
         attached.expect("attach must work")
     };
     let attached = |previous, delivered| Attached::Attached { previous, delivered };
@@ -195,10 +195,14 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     let (events, ..) = read(&store, &id, 0).await;
     assert_eq!(events.len(), 2, "attach and detach must leave the events alone");
 
-    let none = store.attach(&id, &super::stream("nocall"), &one, LONG).await;
+    let none = store
+        .attach(&id, &super::stream("nocall"), &one, Over::Any, LONG)
+        .await;
     let none = none.expect("attach must work");
     assert_eq!(none, Attached::NoStream, "attach: there is no such stream");
-    let gone = store.attach(&SessionId::generate(), &stream, &one, LONG).await;
+    let gone = store
+        .attach(&SessionId::generate(), &stream, &one, Over::Any, LONG)
+        .await;
     let gone = gone.expect("attach must work");
     assert_eq!(gone, Attached::Gone, "attach: there is no such session");
 }

@@ -6,15 +6,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::log::{Log, after};
-use crate::session::NodeId;
+use crate::session::{Life, NodeId};
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Begun, CANCELS_NOTED_MAX, CallRecord, ENDED_CALL_STAY, Holder, Inbox,
-    SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX, CallRecord, ENDED_CALL_STAY,
+    Holder, Inbox, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 #[derive(Debug)]
 struct Call {
     record: CallRecord,
+    // In which life its node runs it.
+    life: Option<Life>,
     answered: HashSet<u64>,
     waiting: Vec<(u64, String)>,
     claimed: bool,
@@ -22,14 +24,19 @@ struct Call {
     wrote: Option<(String, u64, u64)>,
 }
 
+impl Call {
+    fn is_of(&self, node: &NodeId, life: Option<&Life>) -> bool {
+        self.record.node == *node && self.life.as_ref() == life
+    }
+}
+
 /// What a session keeps over time. It ends with the session.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     logs: HashMap<StreamId, Log>,
     calls: HashMap<StreamId, Call>,
-    requests: HashMap<String, StreamId>,
-    // Until when each cancellation is noted.
-    cancelled: HashMap<String, Instant>,
+    // Since when each cancellation is noted, and until when.
+    cancelled: HashMap<String, (Instant, Instant)>,
     made: u64,
     // Calls that were claimed and have ended, and until when that is noted: their former node may not know yet.
     ended: HashMap<StreamId, Instant>,
@@ -131,18 +138,26 @@ impl Streams {
         Some(number)
     }
 
-    pub(super) fn begin(&mut self, call: &CallRecord, holder: Option<&Holder>, ttl: Duration) -> Begun {
+    pub(super) fn begin(
+        &mut self,
+        call: &CallRecord,
+        life: Option<Life>,
+        age: Duration,
+        holder: Option<&Holder>,
+        ttl: Duration,
+    ) -> Begun {
         if let Some(known) = self.calls.get(&call.name) {
-            return match known.record.node == call.node {
-                true => Begun::Begun,
-                false => Begun::Gone,
+            return match (known.is_of(&call.node, life.as_ref()), known.record.cancelled) {
+                (true, false) => Begun::Begun,
+                (true, true) => Begun::Cancelled,
+                (false, _) => Begun::Gone,
             };
         }
         if self.ended.contains_key(&call.name) || self.log(&call.stream).is_some_and(|log| log.done) {
             return Begun::Gone;
         }
-        let noted = self.cancelled.remove(&call.request);
-        if noted.is_some_and(|ends| ends > Instant::now()) {
+        // The note stays: several calls may have had that id when it was cancelled.
+        if self.cancelled(&call.request).is_some_and(|noted| noted < age) {
             return Begun::Cancelled;
         }
         self.make(&call.stream, ttl);
@@ -150,11 +165,11 @@ impl Streams {
             log.keep(ttl);
             log.holder = holder.cloned().or(log.holder.take());
         }
-        self.requests.insert(call.request.clone(), call.name.clone());
         self.calls.insert(
             call.name.clone(),
             Call {
                 record: call.clone(),
+                life,
                 answered: HashSet::new(),
                 waiting: Vec::new(),
                 claimed: false,
@@ -164,9 +179,33 @@ impl Streams {
         Begun::Begun
     }
 
-    /// Whether this call is in flight, and `node`'s.
-    pub(super) fn runs(&self, node: &NodeId, call: &StreamId) -> bool {
-        self.calls.get(call).is_some_and(|call| call.record.node == *node)
+    /// Whether this call is in flight, and `node`'s in that life.
+    pub(super) fn runs(&self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> bool {
+        self.calls.get(call).is_some_and(|call| call.is_of(node, life))
+    }
+
+    /// Whether the client has cancelled this call: what it sends is for nobody.
+    pub(super) fn is_cancelled(&self, call: &StreamId) -> bool {
+        self.calls.get(call).is_some_and(|call| call.record.cancelled)
+    }
+
+    /// How long ago the client has cancelled a request last, if that is noted still.
+    pub(super) fn cancelled(&self, request: &str) -> Option<Duration> {
+        let (noted, ends) = self.cancelled.get(request)?;
+        (*ends > Instant::now()).then(|| noted.elapsed())
+    }
+
+    /// The client was started again: what there was of its former life is over. Returns the calls that were in flight.
+    pub(super) fn begin_anew(&mut self) -> Vec<(NodeId, StreamId)> {
+        self.cancelled.clear();
+        if let Some(log) = self.log(&StreamId::sse()) {
+            log.begin_anew();
+        }
+        let stopped = self.calls.iter_mut().map(|(name, call)| {
+            call.record.cancelled = true;
+            (call.record.node.clone(), name.clone())
+        });
+        stopped.collect()
     }
 
     /// Takes a call off, and says to which stream it wrote.
@@ -175,26 +214,33 @@ impl Streams {
         if finished.claimed {
             self.ended.insert(call.clone(), after(ENDED_CALL_STAY));
         }
-        let request = &finished.record.request;
-        if self.requests.get(request) == Some(call) {
-            self.requests.remove(request);
-        }
         Some(finished.record.stream)
     }
 
     /// Keeps an answer if it is wanted, and says which node wants it.
-    pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Option<NodeId> {
-        let call = self.calls.get_mut(call)?;
-        let full = call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX;
-        if full || !call.answered.insert(number) {
-            return None;
+    pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
+        let Some(call) = self.calls.get_mut(call) else {
+            return Answered::Unwanted;
+        };
+        if call.answered.contains(&number) {
+            return Answered::Unwanted;
         }
+        if call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX {
+            return Answered::Full;
+        }
+        call.answered.insert(number);
         call.waiting.push((number, response.to_owned()));
-        Some(call.record.node.clone())
+        Answered::Kept(call.record.node.clone())
     }
 
-    pub(super) fn inbox(&mut self, call: &StreamId, by: &NodeId, ttl: Duration) -> Inbox {
-        let Some(call) = self.calls.get(call).filter(|call| call.record.node == *by) else {
+    pub(super) fn inbox(
+        &mut self,
+        call: &StreamId,
+        by: &NodeId,
+        life: Option<&Life>,
+        ttl: Duration,
+    ) -> Inbox {
+        let Some(call) = self.calls.get(call).filter(|call| call.is_of(by, life)) else {
             return Inbox::Gone;
         };
         let mail = Inbox::Mail {
@@ -226,23 +272,24 @@ impl Streams {
         }
     }
 
-    pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Option<(NodeId, StreamId)> {
-        let known = self.requests.get(request);
-        if let Some((name, call)) = known.and_then(|name| Some((name, self.calls.get_mut(name)?))) {
-            call.record.cancelled = true;
-            return Some((call.record.node.clone(), name.clone()));
-        }
-        self.cancelled.insert(request.to_owned(), after(ttl));
+    pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Vec<(NodeId, StreamId)> {
         let now = Instant::now();
-        self.cancelled.retain(|_, ends| *ends > now);
+        self.cancelled.insert(request.to_owned(), (now, after(ttl)));
+        self.cancelled.retain(|_, (_, ends)| *ends > now);
         while self.cancelled.len() > CANCELS_NOTED_MAX {
-            let first = self.cancelled.iter().min_by_key(|(_, ends)| **ends);
+            let first = self.cancelled.iter().min_by_key(|(_, (_, ends))| *ends);
             let Some(first) = first.map(|(request, _)| request.clone()) else {
                 break;
             };
             self.cancelled.remove(&first);
         }
-        None
+        let calls = self.calls.iter_mut();
+        let same = calls.filter(|(_, call)| !request.is_empty() && call.record.request == request);
+        let stopped = same.map(|(name, call)| {
+            call.record.cancelled = true;
+            (call.record.node.clone(), name.clone())
+        });
+        stopped.collect()
     }
 
     pub(super) fn calls_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a StreamId> {
@@ -252,12 +299,19 @@ impl Streams {
             .map(|(name, _)| name)
     }
 
-    pub(super) fn claim(&mut self, call: &StreamId, from: &NodeId, to: &NodeId) -> Option<CallRecord> {
+    pub(super) fn claim(
+        &mut self,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+        life: Option<Life>,
+    ) -> Option<CallRecord> {
         let call = self.calls.get_mut(call)?;
         if call.record.node != *from {
             return None;
         }
         call.record.node = to.clone();
+        call.life = life;
         call.claimed = true;
         Some(call.record.clone())
     }

@@ -20,6 +20,8 @@ pub(super) struct Log {
     ends: Instant,
     pub(super) done: bool,
     pub(super) holder: Option<Holder>,
+    /// Whether connections may wait to carry it.
+    pub(super) standby: bool,
     /// When it was made, compared with the others of its session.
     pub(super) made: u64,
 }
@@ -34,6 +36,7 @@ impl Log {
             ends: after(ttl),
             done: false,
             holder: None,
+            standby: false,
             made,
         }
     }
@@ -118,7 +121,15 @@ impl Log {
             head: self.head,
             done: self.done,
             holder: self.holder.clone(),
+            delivered: self.delivered,
         }
+    }
+
+    /// Drops all events: they are for nobody any longer. Those that come are numbered on.
+    pub(super) fn begin_anew(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
+        self.delivered = self.head;
     }
 
     pub(super) fn note_delivered(&mut self, number: u64) {

@@ -6,29 +6,45 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::MemoryStore;
 use super::log::after;
 use super::state::Secret;
+use super::{HeldLease, MemoryStore};
 use crate::session::NodeId;
-use crate::store::{Heard, Lease, NewSecret, NodeStore, RINGS_WAITING_MAX, Secrets, StoreError};
+use crate::store::{Heard, Lease, NewSecret, NodeStore, RINGS_WAITING_MAX, Renewed, Secrets, StoreError};
 
 /// For how long a dead node is listed that nobody forgets.
 const ENDED_LEASE_STAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl NodeStore for MemoryStore {
-    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError> {
         let (mut inner, now) = (self.lock(), Instant::now());
-        inner.leases.retain(|_, end| *end + ENDED_LEASE_STAY > now);
-        inner.leases.insert(lease.node.clone(), after(ttl));
+        inner.leases.retain(|_, held| held.ends + ENDED_LEASE_STAY > now);
+        let held = inner.leases.get(&lease.node);
+        if let Some(other) = held.filter(|held| held.life != lease.life && held.ends > now) {
+            return Ok(Renewed::Taken {
+                address: other.address.clone(),
+                ends_in: other.ends - now,
+            });
+        }
+        let renewed = HeldLease {
+            life: lease.life.clone(),
+            address: lease.address.clone(),
+            ends: after(ttl),
+        };
+        inner.leases.insert(lease.node.clone(), renewed);
         inner.tidy();
-        Ok(())
+        let living = inner.leases.keys().filter(|node| inner.lease_lives(node));
+        Ok(Renewed::Renewed {
+            clock_ms: inner.clock.now_ms(),
+            living: living.cloned().collect(),
+        })
     }
 
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError> {
         // It stays in the list: its calls may have to be found.
-        if let Some(end) = self.lock().leases.get_mut(node) {
-            *end = Instant::now().min(*end);
+        if let Some(held) = self.lock().leases.get_mut(node) {
+            held.ends = Instant::now().min(held.ends);
         }
         Ok(())
     }
@@ -45,10 +61,7 @@ impl NodeStore for MemoryStore {
     }
 
     async fn ring_all(&self, message: &str) -> Result<(), StoreError> {
-        let inner = self.lock();
-        for listener in inner.listeners.values() {
-            drop(listener.send(Heard::Message(message.into())));
-        }
+        self.lock().ring_all(message);
         Ok(())
     }
 

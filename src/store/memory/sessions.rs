@@ -10,7 +10,8 @@ use super::MemoryStore;
 use super::calls::Streams;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{NodeId, SessionId, SessionRecord};
+use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
+use crate::store::streams::answer_bell;
 use crate::store::{
     Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
 };
@@ -67,6 +68,14 @@ impl SessionStore for MemoryStore {
         Ok(Some(session.record.clone()))
     }
 
+    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
+        let inner = self.lock();
+        Ok(inner
+            .sessions
+            .get(id)
+            .map(|session| session.record.principal.clone()))
+    }
+
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
         let mut inner = self.lock();
         let Some(session) = inner.sessions.renew(id, ttl) else {
@@ -84,7 +93,7 @@ impl SessionStore for MemoryStore {
         let Some(session) = inner.sessions.get_mut(id) else {
             return Ok(Changed::Gone);
         };
-        let mut carriers = Vec::new();
+        let (mut carriers, mut stopped) = (Vec::new(), Vec::new());
         let subscriptions = &mut session.record.subscriptions;
         match change {
             Change::Initialized => {
@@ -93,6 +102,9 @@ impl SessionStore for MemoryStore {
                 carriers = session.streams.carriers();
             }
             Change::Introduced(introduction) => {
+                if session.record.client_info != Introduction::missing().client_info {
+                    stopped = session.streams.begin_anew();
+                }
                 session.record.revision = introduction.revision;
                 session.record.client_info = introduction.client_info.clone();
                 session.record.capabilities = introduction.capabilities.clone();
@@ -118,6 +130,9 @@ impl SessionStore for MemoryStore {
             inner.crowd.settles(id, &peer);
         }
         inner.ring_carriers(id, carriers);
+        for (node, call) in &stopped {
+            inner.ring(node, &answer_bell(id, call));
+        }
         Ok(Changed::Changed(holders))
     }
 

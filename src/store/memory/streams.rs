@@ -10,8 +10,8 @@ use super::{Inner, MemoryStore};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Holder, Inbox, Read, Step, StreamId, StreamStore,
-    TOPICS_MAX, Topic, answer_bell, stream_bell,
+    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Holder, Inbox, Over, Read, Step, StreamId,
+    StreamStore, TOPICS_MAX, Topic, answer_bell, stream_bell,
 };
 
 impl Inner {
@@ -44,12 +44,15 @@ impl StreamStore for MemoryStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
+        age: Duration,
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let mut inner = self.lock();
+        let life = inner.life_of(&call.node);
         let streams = inner.streams(session);
-        Ok(streams.map_or(Begun::Gone, |streams| streams.begin(call, holder, ttl)))
+        let begin = |streams: &mut Streams| streams.begin(call, life, age, holder, ttl);
+        Ok(streams.map_or(Begun::Gone, begin))
     }
 
     async fn append(
@@ -62,9 +65,9 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let left = inner.sessions.left(session);
+        let (left, life) = (inner.sessions.left(session), inner.life_of(by));
         let streams = inner.streams(session).filter(|streams| match step {
-            Some(step) => streams.runs(by, step.call),
+            Some(step) => streams.runs(by, life.as_ref(), step.call) && !streams.is_cancelled(step.call),
             None => stream.stands(),
         });
         let Some(streams) = streams else {
@@ -99,10 +102,13 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let streams = inner.streams(session).filter(|streams| streams.runs(by, call));
+        let life = inner.life_of(by);
+        let runs = |streams: &&mut Streams| streams.runs(by, life.as_ref(), call);
+        let streams = inner.streams(session).filter(runs);
         let Some(streams) = streams else {
             return Ok(Appended::Gone);
         };
+        let data = data.filter(|_| !streams.is_cancelled(call));
         let stream = streams.finish(call).unwrap_or_else(|| call.clone());
         let appended = data.map(|data| streams.append(&stream, data));
         let Some(log) = streams.log(&stream) else {
@@ -127,6 +133,7 @@ impl StreamStore for MemoryStore {
         session: &SessionId,
         stream: &StreamId,
         holder: &Holder,
+        over: Over<'_>,
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
         let mut inner = self.lock();
@@ -141,6 +148,15 @@ impl StreamStore for MemoryStore {
         let Some(log) = streams.log_or_make(stream, ttl) else {
             return Ok(Attached::NoStream);
         };
+        if let Over::Only(from) = over {
+            let other = log.holder.as_ref().filter(|now| *now != holder);
+            if let Some(other) = other.filter(|now| Some(*now) != from) {
+                return Ok(Attached::Held(other.clone()));
+            }
+            if log.done {
+                return Ok(Attached::NoStream);
+            }
+        }
         // One that is done is only read.
         let previous = match log.done {
             true => None,
@@ -149,6 +165,8 @@ impl StreamStore for MemoryStore {
                 log.holder.replace(holder.clone())
             }
         };
+        // Others may wait to carry it: the connection that did until now, and those that were not first just now.
+        log.standby |= over != Over::Any || previous.as_ref().is_some_and(|before| before != holder);
         let delivered = log.delivered();
         inner.ring_holder(previous.as_ref(), &holder.node, session, stream);
         Ok(Attached::Attached { previous, delivered })
@@ -160,8 +178,12 @@ impl StreamStore for MemoryStore {
         stream: &StreamId,
         holder: &Holder,
     ) -> Result<(), StoreError> {
-        if let Some(log) = self.lock().log(session, stream) {
-            log.holder.take_if(|now| now == holder);
+        let mut inner = self.lock();
+        if let Some(log) = inner.log(session, stream)
+            && log.holder.take_if(|now| now == holder).is_some()
+            && std::mem::take(&mut log.standby)
+        {
+            inner.ring_all(&stream_bell(session, stream));
         }
         Ok(())
     }
@@ -193,14 +215,14 @@ impl StreamStore for MemoryStore {
         response: &str,
     ) -> Result<Answered, StoreError> {
         let mut inner = self.lock();
-        let wanted = inner
-            .streams(session)
-            .and_then(|streams| streams.answer(call, number, response));
-        let Some(node) = wanted else {
-            return Ok(Answered::Unwanted);
+        let Some(streams) = inner.streams(session) else {
+            return Ok(Answered::Gone);
         };
-        inner.ring(&node, &answer_bell(session, call));
-        Ok(Answered::Kept(node))
+        let answered = streams.answer(call, number, response);
+        if let Answered::Kept(node) = &answered {
+            inner.ring(node, &answer_bell(session, call));
+        }
+        Ok(answered)
     }
 
     async fn inbox(
@@ -211,8 +233,9 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Inbox, StoreError> {
         let mut inner = self.lock();
+        let life = inner.life_of(by);
         let streams = inner.streams(session);
-        Ok(streams.map_or(Inbox::Gone, |streams| streams.inbox(call, by, ttl)))
+        Ok(streams.map_or(Inbox::Gone, |streams| streams.inbox(call, by, life.as_ref(), ttl)))
     }
 
     async fn answers_taken(
@@ -232,11 +255,19 @@ impl StreamStore for MemoryStore {
         session: &SessionId,
         request: &str,
         ttl: Duration,
-    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+    ) -> Result<Cancelled, StoreError> {
+        let mut inner = self.lock();
+        let streams = inner.streams(session);
+        Ok(streams.map_or(Cancelled::Gone, |streams| {
+            Cancelled::Noted(streams.cancel(request, ttl))
+        }))
+    }
+
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
         let mut inner = self.lock();
         Ok(inner
             .streams(session)
-            .and_then(|streams| streams.cancel(request, ttl)))
+            .and_then(|streams| streams.cancelled(request)))
     }
 
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
@@ -256,9 +287,10 @@ impl StreamStore for MemoryStore {
         to: &NodeId,
     ) -> Result<Option<CallRecord>, StoreError> {
         let mut inner = self.lock();
+        let life = inner.life_of(to);
         Ok(inner
             .streams(session)
-            .and_then(|streams| streams.claim(call, from, to)))
+            .and_then(|streams| streams.claim(call, from, to, life)))
     }
 
     async fn dead(&self) -> Result<Vec<NodeId>, StoreError> {

@@ -2,11 +2,15 @@
 -- KEYS: the session; its calls.
 -- ARGV: the call; the request's number; the answer; the most answers that may wait; the most that a call gets; what the
 -- channel of a node starts with; the ring.
--- Returns the node that runs the call; nil when the answer is not wanted.
+-- Returns `kept` and the node that runs the call; or `unwanted`, when there is no such call or it has that answer; or `full`;
+-- or `gone`.
 local calls, call, number = KEYS[2], ARGV[1], ARGV[2]
-local record = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HGET', calls, call)
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return {'gone'}
+end
+local record = redis.call('HGET', calls, call)
 if not record then
-  return false
+  return {'unwanted'}
 end
 local function count(list)
   return select(2, string.gsub(list, '%d+', ''))
@@ -14,12 +18,14 @@ end
 -- `,1,2,`: every number that was ever answered, and those that were not taken yet.
 local answered = redis.call('HGET', calls, 'answered:' .. call) or ','
 local waiting = redis.call('HGET', calls, 'waiting:' .. call) or ','
-if string.find(answered, ',' .. number .. ',', 1, true)
-  or count(waiting) >= tonumber(ARGV[4]) or count(answered) >= tonumber(ARGV[5]) then
-  return false
+if string.find(answered, ',' .. number .. ',', 1, true) then
+  return {'unwanted'}
+end
+if count(waiting) >= tonumber(ARGV[4]) or count(answered) >= tonumber(ARGV[5]) then
+  return {'full'}
 end
 redis.call('HSET', calls, 'reply:' .. call .. '-' .. number, ARGV[3],
   'answered:' .. call, answered .. number .. ',', 'waiting:' .. call, waiting .. number .. ',')
 local node = cjson.decode(record).node
 redis.call('PUBLISH', ARGV[6] .. node, ARGV[7])
-return node
+return {'kept', node}

@@ -1,5 +1,5 @@
 -- Appends an event to a stream and rings whoever carries it. Before it stands log.lua.
--- ARGV: the stream; the log's life in milliseconds; the node that appends; the event; whether the stream is made if
+-- ARGV: the stream; the log's life in milliseconds; the node that appends and its life; the event; whether the stream is made if
 -- need be (make), or is a call's (call); the most events and bytes, and the most streams and bytes of all of them; what the
 -- channel of a node starts with; the ring; and, if the event is a call's: the call, its run, and which event of that run it is.
 -- Returns `at`, the event's number and who carries the stream; or `gone`.
@@ -9,9 +9,10 @@ if redis.call('EXISTS', session) == 0 then
   return {'gone'}
 end
 if call then
-  -- A node that was thought dead, and whose call another has claimed, must not write any longer.
+  -- A node that was thought dead, and whose call another has claimed, must not write any longer. Nor has anybody a use for what
+  -- a call sends that was cancelled: its client may have used its id again.
   local record = record_of(call)
-  if not record or record.node ~= by then
+  if not record or not is_of(record, by) or redis.call('HEXISTS', calls, 'stop:' .. call) == 1 then
     return {'gone'}
   end
 end

@@ -1,34 +1,39 @@
 -- Registers a call, and makes its stream unless it is there. Before it stands log.lua; its log is that of the call's stream.
 -- ARGV: the call; its life in milliseconds; its record; the request's id; its stream; who carries that from now on, or an
--- empty text; the most streams, and bytes of all of them; after how long what has expired is swept; the request's text, if
--- another node may run it again.
--- Returns `begun`; or `cancelled` when the client has cancelled the request already; or `gone`, also when another node has
--- claimed the call since an earlier try, or it has ended.
+-- empty text; the most streams, and bytes of all of them; after how long what has expired is swept; how many microseconds the
+-- call has run; the request's text, if another node may run it again.
+-- Returns `begun`; or `cancelled` when the client has cancelled the request since it began; or `gone`, also when another node has
+-- claimed the call since an earlier try, or it has ended; or `other` when another life of the node has claimed it.
 local call, ttl, record, request, stream, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', session) == 0 then
   return 'gone'
 end
 local known = record_of(call)
 if known then
-  return known.node == cjson.decode(record).node and 'begun' or 'gone'
+  local new = cjson.decode(record)
+  if is_of(known, new.node .. '/' .. new.life) then
+    return redis.call('HEXISTS', calls, 'stop:' .. call) == 1 and 'cancelled' or 'begun'
+  end
+  return known.node == new.node and 'other' or 'gone'
 end
 if redis.call('HEXISTS', calls, 'ended:' .. call) == 1 or redis.call('HEXISTS', log, 'done') == 1 then
   return 'gone'
 end
-local note = 'cancelled:' .. request
-local noted_until = redis.call('HGET', calls, note)
-if noted_until then
-  redis.call('HDEL', calls, note)
-  if tonumber(noted_until) > now_ms() then
-    return 'cancelled'
-  end
+local noted, ends = string.match(redis.call('HGET', calls, 'cancelled:' .. request) or '', '^(%d+)/(%d+)$')
+-- The note stays: several calls may have had that id when it was cancelled.
+if noted and tonumber(ends) > now_us() and now_us() - tonumber(ARGV[10]) < tonumber(noted) then
+  return 'cancelled'
 end
 
 sweep(tonumber(ARGV[9]), ARGV[7], ARGV[8])
 make(stream, ARGV[7], ARGV[8])
-redis.call('HSET', calls, call, record, 'request:' .. request, call)
-if ARGV[10] then
-  redis.call('HSET', calls, 'body:' .. call, ARGV[10])
+redis.call('HSET', calls, call, record)
+if request ~= '' then
+  local same = redis.call('HGET', calls, 'request:' .. request) or ','
+  redis.call('HSET', calls, 'request:' .. request, same .. call .. ',')
+end
+if ARGV[11] then
+  redis.call('HSET', calls, 'body:' .. call, ARGV[11])
 end
 if holder ~= '' then
   redis.call('HSET', session, 'attach:' .. stream, holder)

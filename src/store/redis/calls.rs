@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fred::types::Value;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::nodes::ENDED_LEASE_STAY;
 use super::sessions::{KeySet, unexpected};
@@ -15,15 +16,23 @@ use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord,
+    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled,
     ENDED_CALL_STAY, Holder, Inbox, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
     answer_bell, stream_bell_start,
 };
 
+/// The version of a call's record. A node that finds a higher one leaves the call to nodes that know it.
+const VERSION: u32 = 1;
+
 /// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
 #[derive(Serialize, Deserialize)]
 struct Written {
+    #[serde(default = "unnumbered")]
+    v: u32,
     node: String,
+    /// In which life the node runs it.
+    #[serde(default)]
+    life: String,
     stream: String,
     method: String,
     started: u64,
@@ -34,9 +43,23 @@ struct Written {
     claimed: bool,
 }
 
-fn write(call: &CallRecord, node: &NodeId, claimed: bool) -> Result<String, StoreError> {
+/// The version of records that do not say theirs.
+const fn unnumbered() -> u32 {
+    VERSION
+}
+
+/// What any version of a record says.
+#[derive(Deserialize)]
+struct Numbered {
+    #[serde(default = "unnumbered")]
+    v: u32,
+}
+
+fn write(call: &CallRecord, node: &NodeId, life: String, claimed: bool) -> Result<String, StoreError> {
     let written = Written {
+        v: VERSION,
         node: node.as_str().into(),
+        life,
         stream: call.stream.as_str().into(),
         method: call.method.clone(),
         started: call.started_ms,
@@ -54,7 +77,12 @@ fn read(
     stop: Option<&str>,
 ) -> Result<CallRecord, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("a call's record: {what}"));
-    let written: Written = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
+    let unreadable = |error: serde_json::Error| corrupt(&error.to_string());
+    let Numbered { v } = serde_json::from_str(text).map_err(unreadable)?;
+    if v > VERSION {
+        return Err(StoreError::Newer("a call"));
+    }
+    let written: Written = serde_json::from_str(text).map_err(unreadable)?;
     Ok(CallRecord {
         name: name.clone(),
         stream: StreamId::parse(&written.stream).ok_or_else(|| corrupt("stream"))?,
@@ -72,15 +100,20 @@ impl RedisStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
+        age: Duration,
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let (record, holder) = (
-            write(call, &call.node, false)?,
+            write(call, &call.node, self.life_of(&call.node), false)?,
             holder.map_or_else(String::new, keys::holder),
         );
+        let asked = Instant::now();
         let (life, [streams, in_all]) = (millis(ttl), session_most());
         let swept = millis(STREAMS_SWEPT_EVERY);
+        let keys = self.log_keys(session, &call.stream);
+        self.enroll(&call.node, session, &call.name, ttl).await?;
+        let age = (age + asked.elapsed()).as_micros().to_string();
         let args = [
             call.name.as_str(),
             &life,
@@ -91,10 +124,9 @@ impl RedisStore {
             &streams,
             &in_all,
             &swept,
+            &age,
         ];
         let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
-        let keys = self.log_keys(session, &call.stream);
-        self.enroll(&call.node, session, &call.name, ttl).await?;
         let begun: String = self
             .script(
                 "call_begin",
@@ -107,6 +139,8 @@ impl RedisStore {
             "begun" => return Ok(Begun::Begun),
             "cancelled" => Begun::Cancelled,
             "gone" => Begun::Gone,
+            // It is rightly named among the calls of that node.
+            "other" => return Ok(Begun::Gone),
             _ => return Err(unexpected("call_begin", &[begun])),
         };
         self.strike(&call.node, session, &call.name).await;
@@ -124,10 +158,11 @@ impl RedisStore {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell_start(session));
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
         let ([streams, in_all], noted) = (session_most(), millis(ENDED_CALL_STAY));
+        let acting = self.acting(by);
         let args = [
             call.as_str(),
             &life,
-            by.as_str(),
+            &acting,
             &events,
             &bytes,
             &streams,
@@ -141,8 +176,15 @@ impl RedisStore {
         let answer: Vec<String> = self
             .script("call_end", &self.scripts.call_end, &keys.each(), args)
             .await?;
-        // Whatever came of it, the call is not `by`'s any longer.
-        self.strike(by, session, call).await;
+        // Whatever came of it, the call is not `by`'s any longer; but it may be that of another life of the node.
+        match answer.as_slice() {
+            [gone, node] if gone == "gone" && node == by.as_str() => return Ok(Appended::Gone),
+            [gone, _] if gone == "gone" => {
+                self.strike(by, session, call).await;
+                return Ok(Appended::Gone);
+            }
+            _ => self.strike(by, session, call).await,
+        }
         super::streams::appended("call_end", &answer)
     }
 
@@ -161,7 +203,7 @@ impl RedisStore {
         let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
         let args = [call.as_str(), &number, response, &waiting, &most, &channel, &bell];
         let keys = self.call_keys(session);
-        let node: Option<String> = self
+        let answer: Vec<String> = self
             .script(
                 "answer",
                 &self.scripts.answer,
@@ -169,12 +211,15 @@ impl RedisStore {
                 args.map(Value::from).into(),
             )
             .await?;
-        let Some(node) = node else {
-            return Ok(Answered::Unwanted);
-        };
-        match NodeId::parse(&node) {
-            Some(node) => Ok(Answered::Kept(node)),
-            None => Err(unexpected("answer", &[node])),
+        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["kept", node] => match NodeId::parse(node) {
+                Some(node) => Ok(Answered::Kept(node)),
+                None => Err(unexpected("answer", &answer)),
+            },
+            ["unwanted"] => Ok(Answered::Unwanted),
+            ["full"] => Ok(Answered::Full),
+            ["gone"] => Ok(Answered::Gone),
+            _ => Err(unexpected("answer", &answer)),
         }
     }
 
@@ -186,7 +231,9 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<Inbox, StoreError> {
         let keys = self.log_keys(session, call);
-        let args = [call.as_str(), by.as_str(), &millis(ttl)].map(Value::from).into();
+        let args = [call.as_str(), &self.acting(by), &millis(ttl)]
+            .map(Value::from)
+            .into();
         let read: Vec<String> = self
             .script("inbox", &self.scripts.inbox, &keys.each(), args)
             .await?;
@@ -229,7 +276,7 @@ impl RedisStore {
         session: &SessionId,
         request: &str,
         ttl: Duration,
-    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+    ) -> Result<Cancelled, StoreError> {
         let keys = self.call_keys(session);
         let args = [request, &millis(ttl), &CANCELS_NOTED_MAX.to_string()];
         let found: Vec<String> = self
@@ -240,11 +287,18 @@ impl RedisStore {
                 args.map(Value::from).into(),
             )
             .await?;
-        let [node, call] = found.as_slice() else {
-            return Ok(None);
+        let named = |pair: &[String]| match pair {
+            [node, call] => Some((NodeId::parse(node)?, StreamId::parse(call)?)),
+            _ => None,
         };
-        match (NodeId::parse(node), StreamId::parse(call)) {
-            (Some(node), Some(call)) => Ok(Some((node, call))),
+        match found.split_first() {
+            Some((word, calls)) if word == "noted" => {
+                let calls: Option<Vec<_>> = calls.chunks(2).map(named).collect();
+                calls
+                    .map(Cancelled::Noted)
+                    .ok_or_else(|| unexpected("cancel", &found))
+            }
+            Some((word, _)) if word == "gone" => Ok(Cancelled::Gone),
             _ => Err(unexpected("cancel", &found)),
         }
     }
@@ -275,12 +329,19 @@ impl RedisStore {
         let read = text
             .as_deref()
             .map(|text| read(call, text, body, stop.as_deref()));
-        let read = read.transpose()?;
+        let read = match read.transpose() {
+            Err(error @ StoreError::Corrupt(_)) => {
+                // Nobody can answer it: nobody need come upon it again.
+                self.strike(from, session, call).await;
+                return Err(error);
+            }
+            read => read?,
+        };
         let (Some(text), Some(mut record)) = (text, read.filter(|record| record.node == *from)) else {
             self.strike(from, session, call).await;
             return Ok(None);
         };
-        let claimed = write(&record, to, true)?;
+        let claimed = write(&record, to, self.life_of(to), true)?;
         self.enroll(to, session, call, Duration::ZERO).await?;
         let keys = self.call_keys(session);
         let args = [call.as_str(), &text, &claimed].map(Value::from).into();

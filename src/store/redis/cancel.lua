@@ -1,21 +1,25 @@
--- Notes that the client has cancelled a request: for its call, or for one that has not registered yet.
+-- Notes that the client has cancelled a request: for each call of that id that is registered, and for those that have begun
+-- and are not. When it was noted stands beside it: what begins later is another request, whose id was used again.
 -- KEYS: the session; its calls.
 -- ARGV: the request's id; the note's life in milliseconds; the most notes.
--- Returns the node that runs the call, and the call; or an empty list.
+-- Returns `noted`, and then the nodes and the registered calls by turns; or `gone`.
 local calls, request, ttl = KEYS[2], ARGV[1], tonumber(ARGV[2])
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  return {}
+  return {'gone'}
 end
-local call = redis.call('HGET', calls, 'request:' .. request)
-local record = call and redis.call('HGET', calls, call)
-if record then
-  redis.call('HSET', calls, 'stop:' .. call, 1)
-  return {cjson.decode(record).node, call}
+local answer = {'noted'}
+for call in string.gmatch(redis.call('HGET', calls, 'request:' .. request) or '', '%w+') do
+  local record = redis.call('HGET', calls, call)
+  if record then
+    redis.call('HSET', calls, 'stop:' .. call, 1)
+    answer[#answer + 1] = cjson.decode(record).node
+    answer[#answer + 1] = call
+  end
 end
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', calls, 'cancelled:' .. request, string.format('%.0f', now + ttl))
+local now_us = time[1] * 1000000 + time[2]
+redis.call('HSET', calls, 'cancelled:' .. request, string.format('%.0f/%.0f', now_us, now_us + ttl * 1000))
 if redis.call('PTTL', calls) < ttl then
   redis.call('PEXPIRE', calls, ttl)
 end
@@ -23,8 +27,8 @@ end
 local notes = {}
 for _, field in ipairs(redis.call('HKEYS', calls)) do
   if string.sub(field, 1, 10) == 'cancelled:' then
-    local ends = tonumber(redis.call('HGET', calls, field))
-    if ends <= now then
+    local ends = tonumber(string.match(redis.call('HGET', calls, field), '%d+$'))
+    if ends <= now_us then
       redis.call('HDEL', calls, field)
     else
       notes[#notes + 1] = {field = field, ends = ends}
@@ -35,4 +39,4 @@ table.sort(notes, function(a, b) return a.ends < b.ends end)
 for i = 1, #notes - tonumber(ARGV[3]) do
   redis.call('HDEL', calls, notes[i].field)
 end
-return {}
+return answer

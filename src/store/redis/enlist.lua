@@ -1,6 +1,7 @@
 -- Enters a node into the set of leases until its lease ends, and strikes out those whose lease ended long ago.
 -- KEYS: the set.
 -- ARGV: the node; the lease's life in milliseconds; for how long after their end leases stay in the set.
+-- Returns the nodes whose leases have not ended.
 -- The clock is Redis's own, so that nodes whose clocks differ agree on who lives.
 local key, life, stay = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -11,4 +12,4 @@ redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - stay))
 if redis.call('PTTL', key) < life + stay then
   redis.call('PEXPIRE', key, string.format('%.0f', life + stay))
 end
-return 1
+return redis.call('ZRANGEBYSCORE', key, string.format('(%.0f', now), '+inf')

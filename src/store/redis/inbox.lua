@@ -1,9 +1,9 @@
 -- Says what came for a call, and lets its log live on. Before it stands log.lua.
--- ARGV: the call; the node that runs it; the log's life in milliseconds.
+-- ARGV: the call; the node that runs it and its life; the log's life in milliseconds.
 -- Returns `mail`, 1 when the client has cancelled the call, and then numbers and answers by turns; or `gone`.
 local call, by, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local record = redis.call('EXISTS', session) == 1 and record_of(call)
-if not record or record.node ~= by then
+if not record or not is_of(record, by) then
   return {'gone'}
 end
 -- Only now and then: this is asked every few seconds.

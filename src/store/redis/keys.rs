@@ -93,7 +93,19 @@ impl Keys {
 
     /// Both the key of the set of leases and the channel on which all nodes are rung.
     pub(super) fn nodes(&self) -> String {
-        format!("{}nodes", self.prefix)
+        format!("{}{NODES}", self.prefix)
+    }
+
+    /// The prefixes under which other nodes listen, by the channels that there are.
+    pub(super) fn other_prefixes(&self, channels: &[String]) -> Vec<String> {
+        let of_all = channels.iter().filter_map(|channel| channel.strip_suffix(NODES));
+        // Each node has a channel of its own beside that of all: a channel of some other program's has not.
+        let has_nodes = |prefix: &str| {
+            let start = format!("{prefix}node:");
+            channels.iter().any(|channel| channel.starts_with(&start))
+        };
+        let others = of_all.filter(|prefix| **prefix != *self.prefix && has_nodes(prefix));
+        others.map(str::to_owned).collect()
     }
 
     pub(super) fn secret(&self) -> String {
@@ -144,6 +156,14 @@ impl Keys {
     }
 }
 
+/// The set of leases, and the channel on which all nodes are rung.
+const NODES: &str = "nodes";
+
+/// A glob that matches the channels of nodes under any prefix.
+pub(super) const fn any_nodes_glob() -> &'static str {
+    "*node[s:]*"
+}
+
 /// What the fields of a session's handlers' state start with.
 pub(super) const STATE: &str = "state:";
 /// What the fields of a task start with that tell how it stands.
@@ -164,6 +184,11 @@ pub(super) const SEEN: &str = "seen";
 /// The field of a session that says who carries a stream.
 pub(super) fn attach(stream: &StreamId) -> String {
     format!("attach:{}", stream.as_str())
+}
+
+/// The field of a session that says that connections may wait to carry a stream.
+pub(super) fn standby(stream: &StreamId) -> String {
+    format!("standby:{}", stream.as_str())
 }
 
 /// A connection as text.
@@ -270,6 +295,17 @@ mod tests {
         assert_eq!(keys.session_id("session:abc"), Some(id));
         assert_eq!(keys.session_id("session:"), None);
         assert_eq!(keys.session_id("other:abc"), None);
+    }
+
+    /// M14: Nodes under another prefix are told from other programs, and from nodes of this one.
+    #[test]
+    fn other_prefixes_are_those_under_which_nodes_listen() {
+        let keys = Keys::new("a:").unwrap();
+        let channels = [
+            "a:nodes", "a:node:1", "nodes", "node:2", "b:nodes", "b:node:3", "my-nodes", "x",
+        ];
+        let channels: Vec<_> = channels.map(str::to_owned).into();
+        assert_eq!(keys.other_prefixes(&channels), ["", "b:"]);
     }
 
     #[test]

@@ -6,9 +6,13 @@
 -- They always live as long as the longest-lived log: else `end` would not find it.
 local session, calls, logs, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
-local function now_ms()
+local function now_us()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
+end
+
+local function now_ms()
+  return math.floor(now_us() / 1000)
 end
 
 -- A number as text: Lua's own way loses digits beyond the fourteenth.
@@ -35,7 +39,7 @@ end
 local function drop(stream)
   redis.call('DEL', logs .. stream)
   redis.call('HDEL', calls, 'stream:' .. stream)
-  redis.call('HDEL', session, 'attach:' .. stream)
+  redis.call('HDEL', session, 'attach:' .. stream, 'standby:' .. stream)
 end
 
 -- Takes off what is noted of logs that have expired, and counts the others anew: their bytes are not known any longer when
@@ -141,10 +145,10 @@ local function append(stream, data, most_events, most_bytes, most_streams, most_
   return head
 end
 
--- Rings the node of a holder, unless it is `by`.
+-- Rings the node of a holder, unless it is `by`: a node, or a node and its life.
 local function ring(holder, by, channel, bell)
   local node = holder and string.match(holder, '^[^/]*')
-  if node and node ~= by then
+  if node and node ~= string.match(by, '^[^/]*') then
     redis.call('PUBLISH', channel .. node, bell)
   end
 end
@@ -153,4 +157,9 @@ end
 local function record_of(call)
   local record = redis.call('HGET', calls, call)
   return record and cjson.decode(record)
+end
+
+-- Whether a call is one of `by`, a node and its life: what another life of the node runs is not.
+local function is_of(record, by)
+  return record.node .. '/' .. (record.life or '') == by
 end

@@ -8,8 +8,8 @@ use crate::protocol::era::Revision;
 use crate::session::{Introduction, LogLevel, NodeId, Principal, SessionRecord, TransportKind};
 use crate::store::StoreError;
 
-/// The version of the record's shape. A node that finds another refuses to guess.
-const VERSION: &str = "1";
+/// The version of the record's shape. A node that finds a higher one leaves the session to nodes that know it.
+const VERSION: u32 = 1;
 
 /// The fields of a record, the version first. [`read`] takes their values in this order.
 pub(super) const FIELDS: [&str; 12] = [
@@ -30,7 +30,7 @@ pub(super) const FIELDS: [&str; 12] = [
 /// Fields and values by turns.
 pub(super) fn write(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Error> {
     let mut values: Vec<Value> = vec![
-        VERSION.into(),
+        VERSION.to_string().into(),
         record.revision.as_str().into(),
         record.transport.as_str().into(),
         serde_json::to_string(&record.client_info)?.into(),
@@ -60,6 +60,9 @@ pub(super) fn introduced(introduction: &Introduction) -> Result<Vec<Value>, serd
 }
 
 /// Reads the values of [`FIELDS`]; `None` when there is no such session.
+///
+/// # Errors
+/// [`StoreError::Newer`]; [`StoreError::Corrupt`] when no version could read it.
 pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>, StoreError> {
     let fields = <[Option<String>; FIELDS.len()]>::try_from(values)
         .map_err(|values| corrupt("the number of fields", &values.len().to_string()))?;
@@ -80,8 +83,10 @@ pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>,
         level,
         uris,
     ] = fields.map(Option::unwrap_or_default);
-    if v != VERSION {
-        return Err(corrupt("v", &v));
+    match v.parse::<u32>() {
+        Ok(VERSION) => {}
+        Ok(newer) if newer > VERSION => return Err(StoreError::Newer("a session")),
+        Ok(_) | Err(_) => return Err(corrupt("v", &v)),
     }
     Ok(Some(SessionRecord {
         revision: Revision::parse(&revision).ok_or_else(|| corrupt("protocolVersion", &revision))?,
@@ -148,9 +153,12 @@ mod tests {
 
     #[test]
     fn a_record_of_another_version_is_not_guessed_at() {
-        let mut values = values(&record());
-        values[0] = Some("2".into());
-        assert!(matches!(read(values), Err(StoreError::Corrupt(_))));
+        for (version, newer) in [("2", true), ("10", true), ("0", false), ("x", false), ("", false)] {
+            let mut values = values(&record());
+            values[0] = Some(version.into());
+            let read = read(values).unwrap_err();
+            assert_eq!(matches!(read, StoreError::Newer(_)), newer, "{version}: {read}");
+        }
         assert_eq!(read(vec![None; FIELDS.len()]).unwrap(), None);
     }
 }

@@ -8,11 +8,12 @@ use fred::error::{Error as FredError, ErrorKind};
 use fred::types::Value;
 use fred::types::config::Server;
 use futures::future::join_all;
+use tracing::warn;
 
 use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{NodeId, SessionId, SessionRecord};
-use crate::store::streams::{StreamId, stream_bell_start};
+use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
+use crate::store::streams::{StreamId, answer_bell_start, stream_bell_start};
 use crate::store::{
     Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
 };
@@ -62,14 +63,38 @@ impl SessionStore for RedisStore {
         let work = async {
             let answer = match holder {
                 Some(node) => {
-                    let args = [keys::held(node).into()].into_iter().chain(fields).collect();
+                    let held = [keys::held(node).into(), self.life_of(node).into()];
+                    let args = held.into_iter().chain(fields).collect();
                     self.scripts.load.run(&self.link, &[&key], args).await?
                 }
                 None => self.read_fields(&key, fields).await?,
             };
             answer.convert()
         };
-        record::read(self.measured("session_load", work).await?)
+        match record::read(self.measured("session_load", work).await?) {
+            // Nobody can use it, so it counts as ended.
+            Err(StoreError::Corrupt(why)) => {
+                if self.unreadable.is_first(&key) {
+                    warn!(
+                        session = id.tag(),
+                        why, "a session's record cannot be read: it counts as ended"
+                    );
+                }
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
+        let key = self.keys.session(id);
+        let args = vec![key.as_str().into(), "v".into(), "principal".into()];
+        let work = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
+        let read: (Option<String>, Option<String>) = self.measured("session_principal", work).await?;
+        Ok(match read {
+            (None, None) => None,
+            (_, principal) => Some(Principal(principal.unwrap_or_default().into())),
+        })
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
@@ -89,13 +114,7 @@ impl SessionStore for RedisStore {
         let most = SUBSCRIPTIONS_MAX.to_string();
         let (what, pairs) = match change {
             Change::Initialized => ("set", vec!["initialized".into(), "1".into()]),
-            Change::Introduced(introduction) => {
-                let pairs = record::introduced(introduction);
-                (
-                    "set",
-                    pairs.map_err(|error| StoreError::Corrupt(error.to_string()))?,
-                )
-            }
+            Change::Introduced(introduction) => return self.introduce(id, introduction, ttl).await,
             Change::LogLevel(level) => ("set", vec!["logLevel".into(), level.as_str().into()]),
             Change::Subscribe(uri) => ("subscribe", vec![uri.into(), most.into()]),
             Change::Unsubscribe(uri) => ("unsubscribe", vec![uri.into(), most.into()]),
@@ -176,7 +195,41 @@ impl<const N: usize> KeySet<N> {
     }
 }
 
+/// What the scripts that change a record answer.
+fn changed(answer: &[String]) -> Result<Changed, StoreError> {
+    match answer.split_first() {
+        Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
+        Some((word, _)) if word == "full" => Ok(Changed::Full),
+        Some((word, _)) if word == "gone" => Ok(Changed::Gone),
+        _ => Err(unexpected("change", answer)),
+    }
+}
+
 impl RedisStore {
+    /// Writes who the client is. What there is of a former one is over.
+    async fn introduce(
+        &self,
+        id: &SessionId,
+        introduction: &Introduction,
+        ttl: Duration,
+    ) -> Result<Changed, StoreError> {
+        let corrupt = |error: serde_json::Error| StoreError::Corrupt(error.to_string());
+        let missing = serde_json::to_string(&Introduction::missing().client_info).map_err(corrupt)?;
+        let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
+        let mut args: Vec<Value> = vec![
+            life.into(),
+            missing.into(),
+            self.keys.node_start().into(),
+            answer_bell_start(id).into(),
+        ];
+        args.extend(record::introduced(introduction).map_err(corrupt)?);
+        let keys = self.log_keys(id, &StreamId::sse());
+        let answer: Vec<String> = self
+            .script("session_introduce", &self.scripts.introduce, &keys.each(), args)
+            .await?;
+        changed(&answer)
+    }
+
     /// The session, its calls, and what the keys of its logs start with.
     fn whole(&self, id: &SessionId) -> KeySet<3> {
         let keys = &self.keys;

@@ -10,9 +10,9 @@ use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Event, Holder, Inbox, READ_BYTES_MAX, READ_EVENTS_MAX,
-    Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId,
-    StreamStore, TOPICS_MAX, Topic, stream_bell,
+    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Event, Holder, Inbox, Over, READ_BYTES_MAX,
+    READ_EVENTS_MAX, Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step,
+    StreamId, StreamStore, TOPICS_MAX, Topic, stream_bell,
 };
 
 #[async_trait]
@@ -21,10 +21,11 @@ impl StreamStore for RedisStore {
         &self,
         session: &SessionId,
         call: &CallRecord,
+        age: Duration,
         holder: Option<&Holder>,
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
-        self.begin_call(session, call, holder, ttl).await
+        self.begin_call(session, call, age, holder, ttl).await
     }
 
     async fn append(
@@ -37,12 +38,13 @@ impl StreamStore for RedisStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
+        let by = self.acting(by);
         let events = STREAM_EVENTS_MAX.to_string();
         let (bytes, [streams, in_all]) = (STREAM_BYTES_MAX.to_string(), session_most());
         let args = [
             stream.as_str(),
             &life,
-            by.as_str(),
+            &by,
             data,
             kind(stream),
             &events,
@@ -78,10 +80,15 @@ impl StreamStore for RedisStore {
         session: &SessionId,
         stream: &StreamId,
         holder: &Holder,
+        over: Over<'_>,
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
         let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
         let (connection, [streams, in_all]) = (keys::holder(holder), session_most());
+        let (over, from) = match over {
+            Over::Any => ("any", String::new()),
+            Over::Only(from) => ("only", from.map_or_else(String::new, keys::holder)),
+        };
         let args = [
             stream.as_str(),
             &life,
@@ -92,6 +99,8 @@ impl StreamStore for RedisStore {
             &in_all,
             &channel,
             &bell,
+            over,
+            &from,
         ];
         let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
         let answer: Vec<String> = self
@@ -104,6 +113,10 @@ impl StreamStore for RedisStore {
                     .parse()
                     .map_err(|_error| unexpected("attach", &answer))?,
             }),
+            ["held", by] => match keys::read_holder(by) {
+                Some(holder) => Ok(Attached::Held(holder)),
+                None => Err(unexpected("attach", &answer)),
+            },
             ["none"] => Ok(Attached::NoStream),
             ["gone"] => Ok(Attached::Gone),
             _ => Err(unexpected("attach", &answer)),
@@ -117,7 +130,14 @@ impl StreamStore for RedisStore {
         holder: &Holder,
     ) -> Result<(), StoreError> {
         let key = self.keys.session(session);
-        let args = vec![keys::attach(stream).into(), keys::holder(holder).into()];
+        let args = [
+            keys::attach(stream),
+            keys::holder(holder),
+            keys::standby(stream),
+            self.keys.nodes(),
+            stream_bell(session, stream),
+        ];
+        let args = args.map(Value::from).into();
         self.script::<u64>("detach", &self.scripts.detach, &[&key], args)
             .await
             .map(drop)
@@ -196,8 +216,21 @@ impl StreamStore for RedisStore {
         session: &SessionId,
         request: &str,
         ttl: Duration,
-    ) -> Result<Option<(NodeId, StreamId)>, StoreError> {
+    ) -> Result<Cancelled, StoreError> {
         self.note_cancel(session, request, ttl).await
+    }
+
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+        let key = self.keys.calls(session);
+        let age: Option<u64> = self
+            .script(
+                "cancelled",
+                &self.scripts.cancelled,
+                &[&key],
+                vec![request.into()],
+            )
+            .await?;
+        Ok(age.map(Duration::from_micros))
     }
 
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
@@ -314,6 +347,7 @@ fn read_page(answer: Vec<String>) -> Option<Read> {
     let mut number = || answer.next()?.parse::<u64>().ok();
     let (first, head, done, from) = (number()?, number()?, number()?, number()?);
     let holder = keys::read_holder(&answer.next()?);
+    let delivered = answer.next()?.parse().ok()?;
     let events = (from..).zip(answer);
     Some(Read::Events {
         events: events.map(|(number, data)| Event { number, data }).collect(),
@@ -321,5 +355,6 @@ fn read_page(answer: Vec<String>) -> Option<Read> {
         head,
         done: done == 1,
         holder,
+        delivered,
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rmcp::ErrorData;
 use rmcp::model::{ErrorCode, RequestId, ServerJsonRpcMessage, ServerResult};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::error;
 
 use crate::causes::causes;
@@ -19,6 +19,9 @@ use crate::transport::reply::Finished;
 const USUAL_BODY_BYTES: usize = 256;
 /// The member of an error's `data` that says when to try again: the call could not be run for want of the store.
 const RETRY_AFTER_MEMBER: &str = "retryAfterSeconds";
+/// The member that says why, and what it says when a client has as many of something as it may.
+const REASON_MEMBER: &str = "reason";
+const TOO_MANY: &str = "too_many";
 
 /// How a handler's run ended.
 pub(super) enum End {
@@ -27,6 +30,8 @@ pub(super) enum End {
     Panicked,
     TimedOut(Duration),
     Cancelled,
+    /// Its session has ended under it.
+    SessionEnded,
 }
 
 fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
@@ -70,13 +75,16 @@ pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
                 Outcome::Timeout,
             )
         }
-        End::Cancelled => (
-            Finished {
-                body: None,
-                status: StatusCode::OK,
-            },
-            Outcome::Cancelled,
-        ),
+        End::Cancelled => (Finished::nothing(), Outcome::Cancelled),
+        End::SessionEnded => {
+            let refusal = Refusal::SessionNotFound;
+            let body = error_body(Some(&id), &refusal.to_error());
+            let finished = Finished {
+                body: Some(body.into()),
+                status: refusal.status(),
+            };
+            (finished, Outcome::Cancelled)
+        }
     }
 }
 
@@ -103,12 +111,15 @@ fn failure(id: &RequestId, error: &ErrorData, era: Era) -> Finished {
 /// errors a status of their own (Transports, "Status Codes").
 fn status_of(error: &ErrorData, era: Era) -> StatusCode {
     if error.code.0 == CODE_TRANSPORT
-        && error
+        && let Some(data) = error
             .data
             .as_ref()
-            .is_some_and(|data| data.get(RETRY_AFTER_MEMBER).is_some())
+            .filter(|data| data.get(RETRY_AFTER_MEMBER).is_some())
     {
-        return StatusCode::SERVICE_UNAVAILABLE;
+        return match data.get(REASON_MEMBER).and_then(Value::as_str) {
+            Some(TOO_MANY) => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
     }
     match (era, error.code) {
         (Era::Legacy, _) => StatusCode::OK,

@@ -15,6 +15,8 @@ pub(super) struct Writing {
     pub(super) run: String,
     /// How many events.
     pub(super) steps: u64,
+    /// How many messages could not be.
+    pub(super) lost: u64,
     /// Whether any more can be.
     pub(super) open: bool,
     /// How long the store is waited for: not at all for what follows a message that was given up.
@@ -31,6 +33,7 @@ impl Writing {
             patience,
             run: Uuid::new_v4().simple().to_string(),
             steps: 0,
+            lost: 0,
             open: !cancel.is_cancelled(),
             cancel: cancel.clone(),
             told,

@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::node::{Node, NodeOptions};
 use crate::support::process::free_port;
 use crate::support::program::Program;
 use crate::support::redis::Redis;
@@ -148,4 +149,19 @@ fn an_hour_less(answer: &[u8]) -> Vec<u8> {
     let seconds: u64 = String::from_utf8_lossy(seconds).parse().expect("seconds");
     let rest = &answer[HEAD.len() + 10..];
     [HEAD, (seconds - 3600).to_string().as_bytes(), rest].concat()
+}
+
+/// M14: nodes under another prefix on the same Redis are warned of: they answer 404 for each other's sessions.
+#[tokio::test]
+async fn nodes_of_another_prefix_are_warned_of() {
+    let redis = Redis::start().await;
+    let other = NodeOptions::on(redis.url()).env("MCP_STORE__PREFIX", "other:");
+    let other = Node::start(&other).await;
+    let told = told(&text(&redis.url()).await, "warning").concat();
+    assert!(told.contains("store.prefix \"other:\""), "{told}");
+    let own = Node::start(&NodeOptions::on(redis.url())).await;
+    assert!(own.log().contains("another store.prefix"), "{}", own.log());
+    assert!(!other.log().contains("another store.prefix"), "{}", other.log());
+    let json = json(&redis.url()).await;
+    assert_eq!(json["warnings"].as_array().map(Vec::len), Some(1), "{json}");
 }

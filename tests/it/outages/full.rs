@@ -1,8 +1,18 @@
 //! Redis answers, and takes no writes: it has no room left, or is a replica, or has none.
 
-use serde_json::json;
+use std::time::Duration;
 
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::node::Node;
+use crate::support::process::{eventually, until, within};
+use crate::support::sse::EventStream;
+
+/// How long nodes are watched after Redis takes writes again: longer than they are patient.
+const WATCHED: Duration = Duration::from_secs(8);
 
 async fn give_room(cluster: &Cluster, bytes: &str) {
     let redis = cluster.redis();
@@ -74,5 +84,100 @@ async fn what_redis_refuses_is_called_by_its_name() {
         assert!(!metrics.contains("error=\"unreachable\""), "{metrics}");
         redis.command(&["CONFIG", "SET", setting, off]).await;
         client.call("increment", json!({"key": "n"})).await.ok();
+    }
+}
+
+/// The status that a node says of itself, and that `/readyz` answers.
+async fn health(node: &Node) -> (String, u16) {
+    let get = |path: &str| reqwest::get(format!("{}{path}", node.url()));
+    let health: Value = get("/health").await.expect("health").json().await.expect("JSON");
+    let ready = get("/readyz").await.expect("an answer").status().as_u16();
+    (health["status"].as_str().expect("a status").to_owned(), ready)
+}
+
+/// A call that takes long, on that node.
+async fn count(cluster: &Cluster, node: usize) -> (Value, EventStream) {
+    let client = Client::legacy(&cluster.node(node).url());
+    client.list().await.ok();
+    let count = json!({
+        "name": "countdown", "arguments": {"from": 200, "interval_ms": 100}, "_meta": {"progressToken": "p"}
+    });
+    client.stream("tools/call", count).await
+}
+
+/// The steps that a call tells, until it ends.
+async fn steps(id: Value, mut stream: EventStream) -> Vec<u64> {
+    let mut steps = Vec::new();
+    while let Some(event) = stream.next().await {
+        let Some(message) = event.message() else { continue };
+        if message["id"] == id {
+            assert!(message.get("result").is_some(), "{message}");
+            return steps;
+        }
+        steps.extend(message["params"]["data"]["left"].as_u64());
+    }
+    panic!("the stream ended without an answer after {steps:?}");
+}
+
+/// F5, findings 1: Redis can be read and not written until all leases have ended. No node takes a call from another, neither
+/// then nor when it can be written again, and all of them say how they are.
+#[tokio::test]
+async fn no_call_is_taken_from_a_living_node_though_no_lease_could_be_renewed() {
+    for (setting, on, off) in [("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")] {
+        let cluster = Cluster::with(3, &[("MCP_STORE__OUTAGE_GRACE", "4s")]).await;
+        let redis = cluster.redis();
+        // Those that were there before know who lives: they could claim at once.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let calls = [
+            count(&cluster, 0).await,
+            count(&cluster, 1).await,
+            count(&cluster, 2).await,
+        ];
+        let calls = calls.map(|(id, stream)| tokio::spawn(steps(id, stream)));
+        eventually("all calls are registered", || async {
+            (redis.keys("node-calls:*").await.len() == 3).then_some(())
+        })
+        .await;
+        redis.command(&["CONFIG", "SET", setting, on]).await;
+        for node in cluster.nodes() {
+            until("the node is degraded", async || {
+                health(node).await == ("degraded".into(), 200)
+            })
+            .await;
+        }
+        until("all leases have ended", async || {
+            redis.keys("node:*").await.is_empty()
+        })
+        .await;
+        for node in cluster.nodes() {
+            until("the node says that it cannot serve", async || {
+                health(node).await == ("unavailable".into(), 503)
+            })
+            .await;
+        }
+        redis.command(&["CONFIG", "SET", setting, off]).await;
+        let back = Instant::now();
+        for node in cluster.nodes() {
+            until("the node is well again", async || {
+                health(node).await == ("ok".into(), 200)
+            })
+            .await;
+        }
+        within(WATCHED * 2, "nodes can tell who is dead again", || async {
+            (back.elapsed() > WATCHED).then_some(())
+        })
+        .await;
+        for call in calls {
+            let steps = call.await.expect("an answer");
+            assert!(
+                steps.windows(2).all(|pair| pair[1] < pair[0]),
+                "told twice: {steps:?}"
+            );
+        }
+        assert_eq!(
+            cluster.said(&["took over call"]),
+            Vec::<String>::new(),
+            "{setting}"
+        );
     }
 }

@@ -102,6 +102,11 @@ impl Client {
         self
     }
 
+    /// The first of its servers.
+    pub(crate) fn url(&self) -> &str {
+        &self.urls[0]
+    }
+
     /// The session's id; opens it when it is not open yet.
     pub(crate) async fn session(&self) -> &str {
         self.session

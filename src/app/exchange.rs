@@ -1,0 +1,215 @@
+//! What is known of the request that a connection is at: whether all of it has come, whether it is answered, and whether its
+//! client has closed its half meanwhile.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What a stream says whose client has closed its half, to learn whether it is still there. No client sees a comment.
+const PROBE: Bytes = Bytes::from_static(b":\n\n");
+/// When it says so again: the system of a client that has gone answers the first with a reset, which the second meets.
+const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// At no request.
+    Idle,
+    /// At one whose body comes.
+    Reading,
+    /// A request has come, and its answer has not begun.
+    Answering,
+    /// A stream is written.
+    Streaming,
+}
+
+/// How the end of what a client sends is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// There is nothing to wait for.
+    Counts,
+    /// It may be that all of a request is there and that its service has not taken it yet: to be looked at again at once.
+    MayCount,
+    /// The client has asked, and may only have closed its half. It is not known whether it is still there.
+    WaitsForAnswer,
+    /// The same, while a stream is written that finds out whether the client is still there.
+    WaitsForStream,
+}
+
+/// What the two ends of hyper, its connection's and its service's, tell each other past it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    phase: AtomicU8,
+    /// Whether something of the last request has not been read.
+    unread: AtomicBool,
+    /// Whether the client has closed its half.
+    half_closed: AtomicBool,
+    /// Whether it was looked again since.
+    looked_again: AtomicBool,
+    /// Wakes the connection that has hidden this.
+    hidden: AtomicWaker,
+    /// Whether something waits for the client to read.
+    pub(super) waiting: AtomicBool,
+}
+
+impl State {
+    /// A request's head has come, and its body with it if it has none.
+    fn begin(&self, whole: bool) {
+        self.unread.store(!whole, Ordering::Relaxed);
+        self.enter(if whole { Phase::Answering } else { Phase::Reading });
+    }
+
+    fn has_arrived(&self) {
+        if self.unread.swap(false, Ordering::Relaxed) {
+            self.enter(Phase::Answering);
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The answer is with hyper: what the client closes from here on is closed.
+    pub(super) fn end(&self) {
+        self.enter(Phase::Idle);
+        // hyper does not read again by itself, because it was told that there is nothing yet.
+        if self.half_closed.load(Ordering::Relaxed) {
+            self.hidden.wake();
+        }
+    }
+
+    /// Whether the client may still be sending the body of a request that is answered already.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// How it is to be taken that the client sends no more.
+    pub(super) fn end_of_input(&self, cx: &Context<'_>) -> End {
+        let phase = self.phase.load(Ordering::Relaxed);
+        if phase == Phase::Idle as u8 {
+            return End::Counts;
+        }
+        if phase == Phase::Reading as u8 {
+            // A body that is not whole yet will never be.
+            return match self.looked_again.swap(true, Ordering::Relaxed) {
+                true => End::Counts,
+                false => End::MayCount,
+            };
+        }
+        self.half_closed.store(true, Ordering::Relaxed);
+        self.hidden.register(cx.waker());
+        match phase == Phase::Streaming as u8 {
+            true => End::WaitsForStream,
+            false => End::WaitsForAnswer,
+        }
+    }
+}
+
+/// A request's body, which tells when it has come whole.
+#[derive(Debug)]
+pub(super) struct Arriving<B> {
+    body: B,
+    state: Arc<State>,
+}
+
+impl<B: HttpBody> Arriving<B> {
+    /// The body of a request whose head has come.
+    pub(super) fn new(body: B, state: Arc<State>) -> Self {
+        state.begin(body.is_end_stream());
+        Self { body, state }
+    }
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.state.has_arrived();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Notes that a request is answered with that body.
+pub(super) fn answered(state: &Arc<State>, body: Body) -> Body {
+    if body.size_hint().exact().is_some() {
+        state.end();
+        return body;
+    }
+    state.enter(Phase::Streaming);
+    Body::new(Streaming {
+        body,
+        state: Arc::clone(state),
+        again: None,
+    })
+}
+
+/// The stream that answers a request. While nothing else is written it finds out whether a client that has closed its half is
+/// still there.
+struct Streaming {
+    body: Body,
+    state: Arc<State>,
+    /// When it probes again, once it has.
+    again: Option<Pin<Box<Sleep>>>,
+}
+
+impl Streaming {
+    fn poll_probe(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.state.half_closed.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        match &mut self.again {
+            None => self.again = Some(Box::pin(sleep(PROBE_AGAIN_AFTER))),
+            Some(again) => {
+                ready!(again.as_mut().poll(cx));
+                again.as_mut().reset(Instant::now() + PROBE_EVERY);
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl HttpBody for Streaming {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        self.poll_probe(cx).map(|()| Some(Ok(Frame::data(PROBE))))
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.state.end();
+    }
+}

@@ -1,0 +1,354 @@
+//! Whether this node is a member of the cluster, and who else is: the one truth about leases.
+//!
+//! A node renews its lease each second. That write is also the pulse of the store, because everything else depends on it:
+//! a store that can be read and not written is as good as away. How long its own lease lasts, a node knows by the monotonic
+//! clock. One whose lease may have ended is thought dead by others, who take it off what it keeps and take over its calls. So
+//! until it is renewed it trusts no copy, and because a store that took no writes has let all leases end, it thinks nobody
+//! dead for a while after.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::{millis, monotonic_ms};
+use crate::causes::causes;
+use crate::session::{Clock, Life, NodeId};
+use crate::store::{Lease, Renewed, Store, StoreError};
+
+/// How long a lease lasts after it was last renewed.
+pub const LEASE_TTL: Duration = Duration::from_secs(3);
+/// How often it is renewed: two renewals may be lost before it ends.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(1);
+/// How long renewals must have worked before anybody is thought dead: leases live in the store, so an outage ends all of them,
+/// and the living need a moment to renew theirs.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Renewals that are further apart than this were held up, whether or not one failed.
+const RENEWALS_APART_MAX: Duration = Duration::from_secs(2);
+/// How often a node that starts looks whether the lease of its name has ended, or was renewed.
+const TAKEN_LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a node looks whether it was held up: paused, or without a processor.
+const STALL_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long it may be held up and still trust its copies. Whoever changes a session waits 250 ms for it to acknowledge.
+const STALL_MS_MAX: u64 = 200; // 250 ms, less one look
+
+/// Why a node does not join the others.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Another process has the node's name.
+    #[error(
+        "another process lives under the name {node} (NODE_ID): it listens on {address}. Give each node a name of its own, \
+         leave NODE_ID unset, or stop the other first"
+    )]
+    Taken {
+        /// The name.
+        node: NodeId,
+        /// Where the other listens.
+        address: String,
+    },
+    /// The store did not take the lease.
+    #[error("the store failed while the node started")]
+    Store(#[from] StoreError),
+}
+
+/// What is known of the store, and through it of other nodes.
+#[derive(Debug)]
+struct Known {
+    /// Whether the last renewal worked.
+    renews: bool,
+    /// Whether the store answered when it was last asked for a sign of life.
+    answers: bool,
+    /// When a renewal worked last.
+    renewed: Instant,
+    /// Since when each renewal has worked.
+    steady_since: Instant,
+    /// How long the last one took.
+    latency: Duration,
+    /// Who lived then.
+    living: HashSet<NodeId>,
+    /// Where another process listens that has taken this node's name.
+    displaced_by: Option<String>,
+}
+
+/// This node's membership.
+#[derive(Debug)]
+pub struct Membership {
+    lease: Lease,
+    clock: Clock,
+    known: Mutex<Known>,
+    // What each request asks, by the monotonic clock: until when the lease is valid; when this node last looked whether it was
+    // held up; and since when what was read can be trusted.
+    valid_until_ms: AtomicU64,
+    looked_ms: AtomicU64,
+    trusted_since_ms: AtomicU64,
+}
+
+/// How the store does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// Whether it answers.
+    pub answers: bool,
+    /// Whether it takes writes: the renewal of this node's lease at least.
+    pub writable: bool,
+    /// For how long it has taken none; zero while it does.
+    pub away_for: Duration,
+    /// How long the last write took.
+    pub latency: Duration,
+}
+
+impl Membership {
+    /// The membership of a node that is about to [join](Self::join). Its lease begins only then.
+    #[must_use]
+    pub fn new(node: NodeId, address: &str) -> Self {
+        let (clock, now) = (Clock::of_this_machine(), Instant::now());
+        Self {
+            lease: Lease {
+                node,
+                life: Life::generate(),
+                address: address.to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_ms: clock.now_ms(),
+            },
+            clock,
+            known: Mutex::new(Known {
+                renews: false,
+                answers: true,
+                renewed: now,
+                steady_since: now,
+                latency: Duration::ZERO,
+                living: HashSet::new(),
+                displaced_by: None,
+            }),
+            valid_until_ms: AtomicU64::new(0),
+            looked_ms: AtomicU64::new(monotonic_ms()),
+            trusted_since_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// That of a process that never joins: one that only rings.
+    #[must_use]
+    pub fn outside(node: NodeId) -> Self {
+        Self::new(node, "")
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn node(&self) -> &NodeId {
+        &self.lease.node
+    }
+
+    /// The store's clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Takes the lease of this node's name. That of a process that was killed ends within [`LEASE_TTL`], and is waited for; one
+    /// that is renewed meanwhile is somebody else's.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub async fn join(&self, store: &dyn Store) -> Result<(), JoinError> {
+        let mut ended_in = None;
+        while let Some((address, ends_in)) = self.renew(store).await? {
+            if ended_in.is_some_and(|before| ends_in > before) {
+                let node = self.lease.node.clone();
+                return Err(JoinError::Taken { node, address });
+            }
+            if ended_in.is_none() {
+                info!(node = %self.lease.node, address, "waiting for the lease of this node's former life to end");
+            }
+            ended_in = Some(ends_in);
+            sleep(TAKEN_LOOK_EVERY.min(ends_in)).await;
+        }
+        Ok(())
+    }
+
+    /// Renews the lease for as long as the node runs. Returns when another process has taken the node's name.
+    pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>) {
+        let mut ticks = interval(LEASE_RENEWAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // An attempt that takes longer than a renewal is given up, or it would cost the next one its turn. The lease is on
+            // one server of a cluster; the sign of life is asked of each.
+            let renewal = timeout(LEASE_RENEWAL, self.renew(store.as_ref()));
+            let sign = timeout(LEASE_RENEWAL, store.ping());
+            let (renewal, sign) = tokio::join!(renewal, sign);
+            self.note_sign(matches!(sign, Ok(Ok(()))));
+            match renewal {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some((address, _)))) => {
+                    error!(
+                        node = %self.lease.node,
+                        address,
+                        "another process has taken this node's name (NODE_ID) while it was held up: this one stops"
+                    );
+                    self.known().displaced_by = Some(address);
+                    return;
+                }
+                Ok(Err(error)) => self.note_failure(Some(&error)),
+                Err(_late) => self.note_failure(None),
+            }
+        }
+    }
+
+    /// Looks for as long as the node runs whether it was held up: what was rung meanwhile may be unheard, and whoever rang does
+    /// not wait for long.
+    pub async fn watch(self: Arc<Self>) {
+        let mut ticks = interval(STALL_LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now_ms = monotonic_ms();
+            let looked_ms = self.looked_ms.swap(now_ms, Ordering::AcqRel);
+            if now_ms.saturating_sub(looked_ms) > STALL_MS_MAX {
+                self.trusted_since_ms.store(now_ms, Ordering::Release);
+            }
+        }
+    }
+
+    /// Since when what was read of a session can be trusted, in milliseconds by the monotonic clock. `None` while nothing can:
+    /// this node's lease may have ended, or it was held up just now.
+    #[must_use]
+    pub fn trusts_since_ms(&self, now_ms: u64) -> Option<u64> {
+        let valid = now_ms < self.valid_until_ms.load(Ordering::Acquire);
+        let held_up_ms = now_ms.saturating_sub(self.looked_ms.load(Ordering::Acquire));
+        (valid && held_up_ms <= STALL_MS_MAX).then(|| self.trusted_since_ms.load(Ordering::Acquire))
+    }
+
+    /// Whether this node can tell who is dead: its own renewals have worked for [`PATIENCE`].
+    #[must_use]
+    pub fn can_judge(&self) -> bool {
+        let known = self.known();
+        known.renews && self.is_valid() && known.steady_since.elapsed() >= PATIENCE
+    }
+
+    /// Somebody could not ask who lives: from now on nobody is thought dead for [`PATIENCE`].
+    pub fn doubt(&self) {
+        self.known().steady_since = Instant::now();
+    }
+
+    /// Whether a node lived when this one last renewed its lease.
+    #[must_use]
+    pub fn lives(&self, node: &NodeId) -> bool {
+        self.known().living.contains(node)
+    }
+
+    /// Notes that a node has ended its lease.
+    pub fn note_left(&self, node: &NodeId) {
+        self.known().living.remove(node);
+    }
+
+    /// How the store does.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        let known = self.known();
+        let writable = known.renews && self.is_valid();
+        Pulse {
+            answers: known.answers,
+            writable,
+            away_for: if writable {
+                Duration::ZERO
+            } else {
+                known.renewed.elapsed()
+            },
+            latency: known.latency,
+        }
+    }
+
+    /// The error to stop with, when another process has taken this node's name.
+    #[must_use]
+    pub fn displaced(&self) -> Option<JoinError> {
+        let address = self.known().displaced_by.clone()?;
+        let node = self.lease.node.clone();
+        Some(JoinError::Taken { node, address })
+    }
+
+    /// Renews the lease once. Says who has it, and for how long at least, when that is another process.
+    async fn renew(&self, store: &dyn Store) -> Result<Option<(String, Duration)>, StoreError> {
+        // Counted from before it was asked for: the store may take its time to answer.
+        let asked = Instant::now();
+        let valid_until_ms = monotonic_ms() + millis(LEASE_TTL);
+        match store.lease_renew(&self.lease, LEASE_TTL).await? {
+            Renewed::Renewed { clock_ms, living } => {
+                self.clock.set(clock_ms + millis(asked.elapsed() / 2));
+                self.note_renewal(asked, valid_until_ms, living);
+                Ok(None)
+            }
+            Renewed::Taken { address, ends_in } => Ok(Some((address, ends_in))),
+        }
+    }
+
+    fn note_renewal(&self, asked: Instant, valid_until_ms: u64, living: Vec<NodeId>) {
+        let lapsed = !self.is_valid();
+        if lapsed {
+            // Others may have thought this node dead, and have taken it off what it keeps.
+            self.trusted_since_ms.store(monotonic_ms(), Ordering::Release);
+        }
+        self.valid_until_ms.store(valid_until_ms, Ordering::Release);
+        let (mut known, now) = (self.known(), Instant::now());
+        let apart = now.duration_since(known.renewed);
+        if lapsed || !known.renews || apart > RENEWALS_APART_MAX {
+            known.steady_since = now;
+        }
+        let again = !std::mem::replace(&mut known.renews, true);
+        known.renewed = now;
+        known.latency = asked.elapsed();
+        known.living = living.into_iter().collect();
+        drop(known);
+        if again && lapsed {
+            info!(node = %self.lease.node, "this node has its lease");
+        } else if again {
+            info!("the store takes writes again: this node's lease is renewed");
+        }
+    }
+
+    fn note_failure(&self, error: Option<&StoreError>) {
+        if !std::mem::replace(&mut self.known().renews, false) {
+            return;
+        }
+        const WORDS: &str =
+            "could not renew this node's lease: serving what it knows, and taking nothing over";
+        match error {
+            Some(error) => warn!(error = %causes(error), "{WORDS}"),
+            None => warn!("the store is too slow: {WORDS}"),
+        }
+    }
+
+    fn note_sign(&self, answers: bool) {
+        let answered = std::mem::replace(&mut self.known().answers, answers);
+        match (answered, answers) {
+            (true, false) => warn!("the store does not answer: serving what this node knows"),
+            (false, true) => info!("the store answers again"),
+            _ => {}
+        }
+    }
+
+    /// As [`Self::watch`] does.
+    #[cfg(test)]
+    pub(super) fn looked_now(&self) {
+        self.looked_ms.store(monotonic_ms(), Ordering::Release);
+    }
+
+    /// As [`Self::keep`] does.
+    #[cfg(test)]
+    pub(super) async fn renewed_now(&self, store: &dyn Store) {
+        assert!(matches!(self.renew(store).await, Ok(None)));
+    }
+
+    fn is_valid(&self) -> bool {
+        monotonic_ms() < self.valid_until_ms.load(Ordering::Acquire)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod membership_tests;

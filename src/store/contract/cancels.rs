@@ -1,0 +1,294 @@
+//! What a store must do with cancellations, and with what is over. Clients use ids again: what is meant for a call must reach no
+//! other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::calls::{begin, call, in_flight, step};
+use super::{LONG, NEW, ROOM, SHORT, holder, node, record, session, stream};
+use crate::protocol::era::Revision;
+use crate::session::{Introduction, NodeId, SessionId};
+use crate::store::streams::{
+    Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled, Inbox, Over, Read,
+    StreamId,
+};
+use crate::store::{Change, Changed, Created, Store};
+
+/// The age of a call that began long before all that the case does.
+const OLD: Duration = Duration::from_secs(60);
+
+fn named(name: &str, request: &str, runner: &NodeId) -> CallRecord {
+    CallRecord {
+        request: request.into(),
+        ..call(name, runner)
+    }
+}
+
+/// A cancellation is found by calls that began before it and are registered after it, and by no other; and only while it lives.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn notes_cancellations(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let begin_with = async |name: &str, request: &str, age| {
+        let call = named(name, request, &me);
+        let begun = store
+            .call_begin(&id, &call, age, Some(&holder("me", 1)), LONG)
+            .await;
+        begun.expect("call_begin must work")
+    };
+    let cancel = async |request: &str, ttl| {
+        let known = store.cancel(&id, request, ttl).await.expect("cancel must work");
+        let none = Cancelled::Noted(vec![]);
+        assert_eq!(known, none, "cancel: no such call is registered");
+    };
+    let ago = async |request: &str| {
+        let ago = store.cancelled(&id, request).await;
+        ago.expect("cancelled must work")
+    };
+    assert_eq!(ago("\"1\"").await, None, "cancelled: nothing was");
+    cancel("\"1\"", LONG).await;
+    cancel("2", SHORT).await;
+    let first = ago("\"1\"").await;
+    assert!(
+        first.is_some_and(|ago| ago < OLD),
+        "cancelled: just now, not {first:?} ago"
+    );
+    let one = begin_with("a", "1", OLD).await;
+    assert_eq!(one, Begun::Begun, "an id is more than its digits");
+    let later = begin_with("b", "\"1\"", NEW).await;
+    assert_eq!(later, Begun::Begun, "it began after the cancellation");
+    for name in ["c", "d"] {
+        let elder = begin_with(name, "\"1\"", OLD).await;
+        assert_eq!(elder, Begun::Cancelled, "each that began before was cancelled");
+    }
+    let names = in_flight(&store, &me).await;
+    assert_eq!(
+        names.len(),
+        2,
+        "call_begin: one that was cancelled is not registered"
+    );
+    let page = store.read(&id, &stream("c"), 0).await.expect("read must work");
+    assert_eq!(
+        page,
+        Read::Gone,
+        "call_begin: one that was cancelled has no stream"
+    );
+    tokio::time::sleep(SHORT).await;
+    let ended = begin_with("e", "2", OLD).await;
+    assert_eq!(ended, Begun::Begun, "the note has ended");
+    assert_eq!(ago("2").await, None, "cancelled: the note has ended");
+    for n in 0..=CANCELS_NOTED_MAX {
+        let life = LONG + Duration::from_secs(n as u64);
+        cancel(&(100 + n).to_string(), life).await;
+    }
+    let first = begin_with("f", "100", OLD).await;
+    assert_eq!(first, Begun::Begun, "notes are bounded");
+    let second = begin_with("g", "101", OLD).await;
+    assert_eq!(second, Begun::Cancelled, "as many as may be stay");
+    let gone = store.cancel(&SessionId::generate(), "1", LONG).await;
+    assert_eq!(
+        gone.expect("cancel must work"),
+        Cancelled::Gone,
+        "cancel: no session"
+    );
+}
+
+/// All calls of an id that are registered are cancelled, also the elder of two of which the younger has ended.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
+    let (id, [me, other]) = (session(&store).await, ["me", "other"].map(node));
+    let begin = async |name: &str, runner: &NodeId| {
+        let call = named(name, "1", runner);
+        let begun = store.call_begin(&id, &call, NEW, None, LONG).await;
+        assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
+    };
+    let cancel = async || match store.cancel(&id, "1", LONG).await.expect("cancel must work") {
+        Cancelled::Noted(mut calls) => {
+            calls.sort_by(|one, two| one.1.as_str().cmp(two.1.as_str()));
+            calls
+        }
+        Cancelled::Gone => unreachable!("cancel: the session is there"),
+    };
+    begin("elder", &me).await;
+    begin("younger", &me).await;
+    begin("zother", &other).await;
+    let ended = store
+        .call_end(&id, &stream("younger"), Some("response"), &me, LONG)
+        .await;
+    assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
+    let expected = vec![(me.clone(), stream("elder")), (other.clone(), stream("zother"))];
+    assert_eq!(cancel().await, expected, "cancel: all that run");
+    for (runner, name) in expected {
+        let mail = store
+            .inbox(&id, &name, &runner, LONG)
+            .await
+            .expect("inbox must work");
+        assert!(
+            matches!(mail, Inbox::Mail { cancelled: true, .. }),
+            "inbox: each learns of it"
+        );
+        let ended = store.call_end(&id, &name, None, &runner, LONG).await;
+        assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
+    }
+    assert_eq!(cancel().await, vec![], "cancel: none is left");
+    begin("next", &me).await;
+    let mail = store
+        .inbox(&id, &stream("next"), &me, LONG)
+        .await
+        .expect("inbox must work");
+    assert!(
+        matches!(mail, Inbox::Mail { cancelled: false, .. }),
+        "call_begin: what came before is not meant for it"
+    );
+}
+
+/// What a call sends that was cancelled is for nobody, nor is its response.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let name = begin(&store, &id, "call1", &me).await;
+    let append = async |number| {
+        let appended = store
+            .append(&id, &name, "x", &me, step(&name, number), LONG)
+            .await;
+        appended.expect("append must work")
+    };
+    assert!(
+        matches!(append(1).await, Appended::At { number: 1, .. }),
+        "append: it runs"
+    );
+    let request = call("call1", &me).request;
+    let noted = store.cancel(&id, &request, LONG).await.expect("cancel must work");
+    assert_eq!(noted, Cancelled::Noted(vec![(me.clone(), name.clone())]));
+    assert_eq!(append(2).await, Appended::Gone, "append: it was cancelled");
+    let again = store.call_begin(&id, &call("call1", &me), NEW, None, LONG).await;
+    assert_eq!(
+        again.expect("call_begin must work"),
+        Begun::Cancelled,
+        "call_begin: a second time it is told"
+    );
+    let begun = begin(&store, &id, "call2", &me).await;
+    let noted = store.cancel(&id, &call("call2", &me).request, LONG).await;
+    assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
+    let ended = store.call_end(&id, &begun, Some("response"), &me, LONG).await;
+    assert!(
+        matches!(ended, Ok(Appended::At { number: 0, .. })),
+        "call_end: the response is not appended, but it gave {ended:?}"
+    );
+    let page = store.read(&id, &begun, 0).await.expect("read must work");
+    assert!(
+        matches!(
+            &page,
+            Read::Events {
+                head: 0,
+                done: true,
+                ..
+            }
+        ),
+        "call_end: the stream has ended, and is empty, not {page:?}"
+    );
+}
+
+/// A client of HTTP+SSE that introduces itself once more was started again: nothing of its former life reaches it.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn begins_a_new_life(store: Arc<dyn Store>) {
+    let (id, me, sse) = (SessionId::generate(), node("me"), StreamId::sse());
+    let mut record = record();
+    record.client_info = Introduction::missing().client_info;
+    let created = store.create(&id, &record, LONG, &ROOM).await;
+    assert!(matches!(created, Ok(Created::Created)), "create: {created:?}");
+    let introduce = async || {
+        let introduction = Introduction {
+            revision: Revision::V2024_11_05,
+            client_info: super::record().client_info,
+            ..Introduction::missing()
+        };
+        let change = Change::Introduced(Box::new(introduction));
+        let changed = store.change(&id, &change, LONG).await;
+        assert!(matches!(changed, Ok(Changed::Changed(_))), "change: {changed:?}");
+    };
+    let read = async || match store.read(&id, &sse, 0).await.expect("read must work") {
+        Read::Events {
+            events,
+            first,
+            head,
+            delivered,
+            ..
+        } => (events.len(), first, head, delivered),
+        Read::Gone => unreachable!("read: the stream is there"),
+    };
+    let begin = async |name: &str| {
+        let call = CallRecord {
+            stream: sse.clone(),
+            ..named(name, "1", &me)
+        };
+        let begun = store.call_begin(&id, &call, OLD, None, LONG).await;
+        begun.expect("call_begin must work")
+    };
+    let said = store.append(&id, &sse, "x", &me, None, LONG).await;
+    assert!(
+        matches!(said, Ok(Appended::At { number: 1, .. })),
+        "append: {said:?}"
+    );
+    introduce().await;
+    assert_eq!(
+        read().await,
+        (1, 1, 1, 0),
+        "change: the first time nothing was before"
+    );
+    assert_eq!(begin("call1").await, Begun::Begun);
+    let noted = store.cancel(&id, "7", LONG).await;
+    assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
+    introduce().await;
+    assert_eq!(
+        read().await,
+        (0, 2, 1, 1),
+        "change: the events of the former life go, and count as delivered"
+    );
+    let late = store
+        .append(&id, &sse, "x", &me, step(&stream("call1"), 1), LONG)
+        .await;
+    assert_eq!(
+        late.expect("append must work"),
+        Appended::Gone,
+        "change: calls of the former life are silent"
+    );
+    let mail = store
+        .inbox(&id, &stream("call1"), &me, LONG)
+        .await
+        .expect("inbox must work");
+    assert!(
+        matches!(mail, Inbox::Mail { cancelled: true, .. }),
+        "change: and stop"
+    );
+    let ended = store
+        .call_end(&id, &stream("call1"), Some("response"), &me, LONG)
+        .await;
+    assert!(
+        matches!(ended, Ok(Appended::At { number: 1, .. })),
+        "call_end: {ended:?}"
+    );
+    let noted = store.cancelled(&id, "7").await.expect("cancelled must work");
+    assert_eq!(noted, None, "change: cancellations of the former life are over");
+    assert_eq!(begin("call2").await, Begun::Begun, "call_begin: the new life's");
+    let attached = store.attach(&id, &sse, &holder("me", 1), Over::Any, LONG).await;
+    assert!(
+        matches!(attached, Ok(Attached::Attached { delivered: 1, .. })),
+        "attach: {attached:?}"
+    );
+    let gone = store
+        .answer(&SessionId::generate(), &stream("call2"), 1, "x")
+        .await;
+    assert_eq!(
+        gone.expect("answer must work"),
+        Answered::Gone,
+        "answer: no session"
+    );
+}

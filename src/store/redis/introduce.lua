@@ -1,0 +1,46 @@
+-- Writes who the client of a session of HTTP+SSE is, and says who keeps copies. A client that introduces itself once more was
+-- started again: its ids begin anew, so nothing of its former life may reach it. Before it stands log.lua; its log is the
+-- session's stream.
+-- ARGV: the session's life in milliseconds, 0 to leave it as it is; what stands for a client that has not introduced itself;
+-- what the channel of a node starts with; what the ring to a call's node starts with; then fields and values by turns.
+-- Returns `changed` and the fields that stand for holders; or `gone`.
+if redis.call('EXISTS', session) == 0 then
+  return {'gone'}
+end
+
+local function begin_anew()
+  for _, field in ipairs(redis.call('HKEYS', calls)) do
+    if string.match(field, '^cancelled:') or string.match(field, '^request:') then
+      redis.call('HDEL', calls, field)
+    elseif string.match(field, '^%w+$') then
+      redis.call('HSET', calls, 'stop:' .. field, 1)
+      redis.call('PUBLISH', ARGV[3] .. record_of(field).node, ARGV[4] .. field .. '"}')
+    end
+  end
+  local head = redis.call('HGET', log, 'head')
+  if head then
+    for number = tonumber(redis.call('HGET', log, 'first')), tonumber(head) do
+      redis.call('HDEL', log, text(number))
+    end
+    redis.call('HSET', log, 'first', text(head + 1), 'bytes', 0, 'delivered', head)
+  end
+end
+
+local before = redis.call('HGET', session, 'clientInfo')
+redis.call('HSET', session, unpack(ARGV, 5))
+if before ~= ARGV[2] then
+  begin_anew()
+end
+if ARGV[1] ~= '0' then
+  redis.call('PEXPIRE', session, ARGV[1])
+  keep(calls, ARGV[1])
+  keep(log, ARGV[1])
+end
+
+local answer = {'changed'}
+for _, field in ipairs(redis.call('HKEYS', session)) do
+  if string.sub(field, 1, 5) == 'held:' then
+    answer[#answer + 1] = field
+  end
+end
+return answer

@@ -1,0 +1,56 @@
+//! What a client is told of messages that it can no longer be given: a gap is never silent.
+
+use std::time::Duration;
+
+use rmcp::ErrorData;
+use rmcp::model::{ErrorCode, RequestId};
+use serde_json::{Value, json};
+
+use crate::protocol::error::{CODE_TRANSPORT, error_body};
+
+/// Says on a stream that so many of its messages are lost, as a log message, which every client understands or passes over.
+#[must_use]
+pub fn notice(lost: u64, why: &str) -> String {
+    let data =
+        json!({"message": format!("{lost} messages of this stream are lost: {why}"), "lostMessages": lost});
+    let params = json!({"level": "error", "logger": "anynode", "data": data});
+    json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}).to_string()
+}
+
+/// What answers a call of which so many messages are lost, in place of its response, which would look as if nothing were missing.
+/// `request` is the request's id as JSON text. The response is in `data`.
+#[must_use]
+pub fn instead_of(response: &str, request: &str, lost: u64, grace: Duration) -> Vec<u8> {
+    let words = format!(
+        "{lost} messages of this call are lost: the session store was away for longer than {} s (store.outage_grace). \
+         The call's own response is in `data`",
+        grace.as_secs_f64()
+    );
+    let response: Value = serde_json::from_str(response).unwrap_or_default();
+    let data = json!({"lostMessages": lost, "response": response});
+    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data));
+    let id: Option<RequestId> = serde_json::from_str(request).ok();
+    error_body(id.as_ref(), &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// M9: the client learns what is missing, and has its result all the same.
+    #[test]
+    fn an_error_names_what_is_lost_and_has_the_response() {
+        let response = r#"{"jsonrpc":"2.0","id":"a","result":{"x":1}}"#;
+        let body = instead_of(response, "\"a\"", 3, Duration::from_secs(60));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["id"], "a");
+        assert_eq!(body["error"]["code"], CODE_TRANSPORT);
+        assert_eq!(body["error"]["data"]["lostMessages"], 3);
+        assert_eq!(body["error"]["data"]["response"]["result"]["x"], 1);
+        let words = body["error"]["message"].as_str().unwrap();
+        assert!(
+            words.contains("store.outage_grace") && words.contains("60 s"),
+            "{words}"
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! Nobody waits for ever: a session that is gone, a store that is away, messages that are lost.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::countdown;
+use crate::support::client::Client;
+use crate::support::cluster::Cluster;
+use crate::support::process::{eventually, within};
+
+/// How long the store may take to register a call, and more: far less than a client may take to answer.
+const REFUSED_WITHIN: Duration = Duration::from_secs(15);
+
+async fn is_gone(client: &Client, what: Value) {
+    let answer = client.request("tools/call", what).await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert_eq!(answer.code(), -32001);
+    assert!(answer.body.contains("Session not found"), "{}", answer.body);
+}
+
+/// F12: the store has lost the session while nodes keep copies of it.
+#[tokio::test]
+async fn a_session_that_is_gone_is_404_for_whatever_asks_the_store_and_then_for_all() {
+    let cluster = Cluster::of(1).await;
+    let increment = json!({"name": "increment", "arguments": {"key": "k"}});
+    let silent = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 300}});
+    let echo = json!({"name": "echo", "arguments": {"text": "a"}});
+    for first in [&countdown(5, 20), &silent, &increment] {
+        let client = cluster.client();
+        client.list().await.ok();
+        let key = format!("session:{}", client.session().await);
+        cluster.redis().command(&["DEL", &key]).await;
+        is_gone(&client, first.clone()).await;
+        is_gone(&client, echo.clone()).await;
+    }
+    // What is no call finds it as well.
+    for what in ["cancel", "answer", "subscribe", "listen"] {
+        let client = cluster.client();
+        client.list().await.ok();
+        let key = format!("session:{}", client.session().await);
+        cluster.redis().command(&["DEL", &key]).await;
+        let status = match what {
+            "cancel" => {
+                client
+                    .notify("notifications/cancelled", json!({"requestId": 9}))
+                    .await
+                    .status
+            }
+            "answer" => client.respond(&json!("nocall-1"), json!({})).await.status,
+            "subscribe" => {
+                client
+                    .request("resources/subscribe", json!({"uri": "note://session/a"}))
+                    .await
+                    .status
+            }
+            _ => client.get(None).await.status().as_u16(),
+        };
+        assert_eq!(status, 404, "{what}");
+        is_gone(&client, echo.clone()).await;
+    }
+}
+
+/// F12: its open stream ends, and says something before.
+#[tokio::test]
+async fn a_stream_of_a_session_that_is_gone_ends() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client().revision("2025-06-18");
+    client.list().await.ok();
+    let mut stream = client.listen(None).await;
+    let key = format!("session:{}", client.session().await);
+    cluster.redis().command(&["DEL", &key]).await;
+    is_gone(&client, countdown(5, 20)).await;
+    while stream.next().await.is_some() {}
+    assert!(stream.comments() > 0, "no reply is an empty stream");
+}
+
+/// M2: what has no answer has no body, in every form of reply.
+#[tokio::test]
+async fn a_batch_without_requests_is_202() {
+    for form in ["auto", "json", "sse"] {
+        let cluster = Cluster::alone(&[("MCP_CALL__REPLY", form)]).await;
+        let client = cluster.client().revision("2025-03-26");
+        let headers = client.session_headers().await;
+        let notification = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+        let response = json!({"jsonrpc": "2.0", "id": "nocall-1", "result": {}});
+        for batch in [
+            json!([notification]),
+            json!([notification, notification]),
+            json!([response]),
+            json!([response, notification]),
+        ] {
+            let answer = client.post(&headers, &batch.to_string()).await;
+            assert_eq!(
+                (answer.status, answer.body.as_str()),
+                (202, ""),
+                "{form}: {batch}"
+            );
+        }
+        let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+        let mixed = client
+            .post(&headers, &json!([notification, ping]).to_string())
+            .await;
+        assert_eq!(mixed.status, 200, "{form}");
+        assert!(mixed.body.contains("\"result\""), "{form}: {}", mixed.body);
+    }
+}
+
+/// F4: an answer could reach any node, and none of the others could find the call.
+#[tokio::test]
+async fn a_question_is_refused_at_once_while_the_store_is_away_or_full() {
+    let cluster = Cluster::of(2).await;
+    let client = cluster.client().capabilities(json!({"elicitation": {}}));
+    client.list().await.ok();
+    client.list().await.ok();
+    let ask = json!({"name": "ask", "arguments": {"question": "?"}});
+    for full in [false, true] {
+        if full {
+            cluster
+                .redis()
+                .command(&["CONFIG", "SET", "maxmemory", "1"])
+                .await;
+        } else {
+            cluster.redis().pause();
+        }
+        let at = client.at(&cluster.node(0).url());
+        let asked = at.request("tools/call", ask.clone());
+        let answer = tokio::time::timeout(REFUSED_WITHIN, asked)
+            .await
+            .expect("an answer, not a wait");
+        let said = answer.response().to_string();
+        assert!(said.contains("the store is"), "full: {full}: {said}");
+        assert!(!answer.body.contains("elicitation/create"), "{}", answer.body);
+        if full {
+            cluster
+                .redis()
+                .command(&["CONFIG", "SET", "maxmemory", "0"])
+                .await;
+        } else {
+            cluster.redis().resume();
+            eventually("the store is back", || async {
+                let ready = reqwest::get(format!("{}/health", cluster.node(0).url())).await;
+                let health: Value = ready.ok()?.json().await.ok()?;
+                (health["status"] == "healthy").then_some(())
+            })
+            .await;
+        }
+    }
+    // Then it is put, and answered through the other node.
+    let (id, mut stream) = client.at(&cluster.node(0).url()).stream("tools/call", ask).await;
+    let question = stream.method("elicitation/create").await;
+    let yes = json!({"action": "accept", "content": {"answer": "yes"}});
+    let answered = client
+        .at(&cluster.node(1).url())
+        .respond(&question["id"], yes)
+        .await;
+    assert_eq!(answered.status, 202);
+    assert!(stream.answer_to(&id).await["result"].to_string().contains("yes"));
+}
+
+/// M9: what an outage has swallowed is named at the end of its call, which looks whole no longer.
+#[tokio::test]
+async fn a_call_that_has_lost_messages_ends_with_an_error_that_says_so() {
+    let cluster = Cluster::with(1, &[("MCP_STORE__OUTAGE_GRACE", "1s")]).await;
+    let client = cluster.client();
+    let (id, mut stream) = client.stream("tools/call", countdown(80, 100)).await;
+    stream.method("notifications/progress").await;
+    cluster.redis().pause();
+    within(Duration::from_secs(20), "the grace has passed", || async {
+        let ready = reqwest::get(format!("{}/readyz", cluster.node(0).url())).await;
+        (ready.expect("the node answers").status() == 503).then_some(())
+    })
+    .await;
+    // From the next message on that cannot be kept.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.redis().resume();
+    let answer = stream.answer_to(&id).await;
+    let error = &answer["error"];
+    assert_eq!(error["code"], -32000, "{answer}");
+    let words = error["message"].as_str().unwrap_or_default();
+    assert!(words.contains("store.outage_grace"), "{words}");
+    assert!(error["data"]["lostMessages"].as_u64() >= Some(1), "{answer}");
+    assert!(
+        error["data"]["response"]["result"]
+            .to_string()
+            .contains("counted"),
+        "{answer}"
+    );
+}
+
+/// M9: a standing stream whose log could not hold all says how many are missing, and goes on.
+#[tokio::test]
+async fn a_standing_stream_says_what_its_client_has_missed() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client();
+    let session = client.session().await.to_owned();
+    drop(client.listen(None).await);
+    let log = format!("events:{{session:{session}}}:get");
+    let event = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}).to_string();
+    let fields = [
+        "head",
+        "9",
+        "first",
+        "8",
+        "bytes",
+        "100",
+        "delivered",
+        "2",
+        "8",
+        &event,
+        "9",
+        &event,
+    ];
+    let redis = cluster.redis();
+    redis.command(&["DEL", &log]).await;
+    redis.command(&[&["HSET", &log][..], &fields].concat()).await;
+    redis.command(&["EXPIRE", &log, "600"]).await;
+    let mut stream = client.listen(None).await;
+    let notice = stream.next_message().await.expect("a notice");
+    assert_eq!(notice["method"], "notifications/message");
+    assert_eq!(notice["params"]["data"]["lostMessages"], 5, "{notice}");
+    for number in [8, 9] {
+        stream.method("notifications/tools/list_changed").await;
+        assert_eq!(stream.last_id(), Some(format!("get-{number}").as_str()));
+    }
+    // One who says where it stopped is refused in words.
+    let refused = client.get(Some("get-3")).await;
+    assert_eq!(refused.status(), 400);
+}
