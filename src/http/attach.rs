@@ -1,19 +1,23 @@
 //! What it takes to carry a stream over a new connection, be it a session's only one or one of several.
 
+use std::sync::Arc;
+
 use super::Shared;
 use crate::cluster::Live;
 use crate::protocol::error::Refusal;
 use crate::store::streams::{Attached, Holder, Over, Read, StreamId};
+use crate::transport::hub::Carried;
 
-/// Makes this connection carry the stream, for it is the newest. The one that carried it before waits from now on: its node has been
-/// rung.
-/// Returns the last event that was delivered.
+/// Makes a new connection carry the stream, for it is the newest. The one that carried it before waits from now on: its node has been
+/// rung. Returns the connection, and the last event that was delivered.
 pub(super) async fn attach(
     shared: &Shared,
-    live: &Live,
+    live: &Arc<Live>,
     stream: &StreamId,
-    connection: u64,
-) -> Result<u64, Refusal> {
+) -> Result<(Carried, u64), Refusal> {
+    let hub = &shared.board.hub;
+    let connection = hub.number();
+    let carried = hub.carry(Arc::clone(live), stream.clone(), connection);
     let holder = Holder {
         node: shared.node.clone(),
         connection,
@@ -23,7 +27,10 @@ pub(super) async fn attach(
         .attach(&live.id, stream, &holder, Over::Any, shared.settings.session.ttl)
         .await;
     match attached.map_err(Refusal::from)? {
-        Attached::Attached { delivered, .. } => Ok(delivered),
+        Attached::Attached { delivered, .. } => {
+            carried.took_over();
+            Ok((carried, delivered))
+        }
         Attached::NoStream | Attached::Held(_) => Err(no_stream(shared, live).await),
         Attached::Gone => Err(shared.board.gone(live).await),
     }

@@ -129,12 +129,7 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
     if let Some(after) = resumed {
         check_resumable(shared, &live, &stream, after).await?;
     }
-    let connection = shared.board.hub.number();
-    let delivered = attach(shared, &live, &stream, connection).await?;
-    let carried = shared
-        .board
-        .hub
-        .carry(Arc::clone(&live), stream.clone(), connection);
+    let (carried, delivered) = attach(shared, &live, &stream).await?;
     // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
     let tell = match opened {
         Opened::Found => Tell::Changes,

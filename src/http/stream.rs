@@ -50,12 +50,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         // Clients take a stream without events for one that broke, and come back at once.
         return Ok(answer::empty(StatusCode::NO_CONTENT));
     }
-    let connection = shared.board.hub.number();
-    let delivered = attach(shared, &live, &stream, connection).await?;
-    let carried = shared
-        .board
-        .hub
-        .carry(Arc::clone(&live), stream.clone(), connection);
+    let (carried, delivered) = attach(shared, &live, &stream).await?;
     let standalone = stream.as_str() == StreamId::STANDALONE;
     if standalone && let Err(error) = shared.board.sync(&live, Tell::Changes).await {
         tracing::debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");

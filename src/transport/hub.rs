@@ -116,6 +116,17 @@ pub struct Carried {
     pub line: Arc<Line>,
 }
 
+impl Carried {
+    /// The store names this connection now: the others of this node are told to look.
+    pub fn took_over(&self) {
+        let all = self.hub.lock();
+        let lines = all.get(&self.key).into_iter().flatten();
+        for other in lines.filter(|line| !Arc::ptr_eq(line, &self.line)) {
+            other.tell(|told| told.look = true);
+        }
+    }
+}
+
 impl Drop for Carried {
     /// The next newest is told to look: nobody may carry the stream now.
     fn drop(&mut self) {
@@ -138,8 +149,8 @@ impl Hub {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Puts the connection of that number on the hub. The others of the stream are told to look who carries it now; when too many
-    /// wait, the oldest is dismissed.
+    /// Puts the connection of that number on the hub, before the store names it: one that is named and is not here counts as gone.
+    /// When too many wait, the oldest is dismissed.
     #[must_use]
     pub fn carry(self: &Arc<Self>, live: Arc<Live>, stream: StreamId, connection: u64) -> Carried {
         let key = (live.id.clone(), stream);
@@ -152,9 +163,6 @@ impl Hub {
         });
         let mut all = self.lock();
         let lines = all.entry(key.clone()).or_default();
-        for other in lines.iter() {
-            other.tell(|told| told.look = true);
-        }
         if lines.len() > WAITING_CONNECTIONS_MAX {
             lines.remove(0).tell(|told| told.dismissed = true);
         }

@@ -204,6 +204,8 @@ impl Log {
         if let Some(body) = finished.body {
             drop(client.send_timeout(event(&body), WRITE_WITHIN).await);
         }
+        // Its client has all of it, and must not wait for the store.
+        drop(client);
         // It may have been registered all the same, without this node hearing of it.
         self.take_off().await;
     }
@@ -272,10 +274,10 @@ impl Log {
         let body = match body {
             Some(body) if lost > 0 => {
                 let response = String::from_utf8_lossy(&body);
-                warn!(
-                    session = self.live.tag,
-                    lost, "messages of a call are lost: its client is told so"
-                );
+                let words = "messages of a call are lost: its client is told so";
+                seldom(words, |left_out| {
+                    warn!(session = self.live.tag, lost, left_out, "{words}")
+                });
                 Some(loss::instead_of(&response, &self.record.request, lost, self.patience).into())
             }
             body => body,

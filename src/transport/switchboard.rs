@@ -70,7 +70,7 @@ impl Switchboard {
             Ok(Cancelled::Noted(_)) => {}
             Ok(Cancelled::Gone) => return Err(self.gone(live).await),
             Err(error) if here => {
-                debug!(session = live.tag, %error, "calls of other nodes are not cancelled");
+                debug!(session = live.tag, error = %causes(&error), "calls of other nodes are not cancelled");
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -98,7 +98,7 @@ impl Switchboard {
             }
             Ok(None) => {}
             Err(error) => {
-                debug!(session = session.tag(), %error, "a call learns of its cancellation when it looks");
+                debug!(session = session.tag(), error = %causes(&error), "a call learns of its cancellation when it looks");
             }
         }
     }
@@ -193,7 +193,7 @@ impl Switchboard {
         };
         let let_go: Result<(), StoreError> = let_go.await;
         if let Err(error) = let_go {
-            debug!(session = session.tag(), %error, "a stream that is not carried here is not let go of yet");
+            debug!(session = session.tag(), error = %causes(&error), "a stream that is not carried here is not let go of yet");
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Carrier, LOOK_AGAIN, Stop};
+use crate::causes::causes;
 use crate::store::streams::{Attached, Holder, Over};
 use crate::transport::topics::Tell;
 
@@ -54,7 +55,7 @@ impl Carrier {
         if self.stream.stands()
             && let Err(error) = self.board.sync(&self.live, Tell::Changes).await
         {
-            debug!(session = self.live.tag, %error, "a session is told of changes later");
+            debug!(session = self.live.tag, error = %causes(&error), "a session is told of changes later");
         }
         Ok(Place::Carries)
     }
@@ -80,7 +81,7 @@ impl Carrier {
             }
             Ok(Attached::NoStream | Attached::Gone) => Err(Stop::Gone),
             Err(error) => {
-                debug!(session = self.live.tag, %error, "a stream is not taken over yet");
+                debug!(session = self.live.tag, error = %causes(&error), "a stream is not taken over yet");
                 Ok(Some(LOOK_AGAIN))
             }
         }

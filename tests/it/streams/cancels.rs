@@ -100,7 +100,7 @@ async fn a_call_that_is_cancelled_before_its_reply_began_is_202() {
         client.session().await;
         for round in 0..4 {
             let caller = client.at(&cluster.turn(0).url());
-            let mut silent = countdown(7, 100, 100);
+            let mut silent = countdown(7, 1, 10_000);
             silent["params"]["_meta"] = json!({});
             let answer = tokio::spawn(async move { call(&caller, &silent).await });
             eventually("the call runs", || async {
