@@ -1,7 +1,7 @@
 -- Says whose notebook this is, and renews its life if it is the asker's.
 -- KEYS: the notebook.
 -- ARGV: its life in milliseconds; who asks.
--- Returns the principal, and whom the notebook counts for if it is long ago that its life was renewed; an empty list when
+-- Returns the principal, and whom the notebook counts for if it is some time ago that this was said; an empty list when
 -- there is no such notebook.
 local principal = redis.call('HGET', KEYS[1], 'principal')
 if not principal then
@@ -9,8 +9,12 @@ if not principal then
 end
 local peer = ''
 if principal == ARGV[2] then
-  -- Only once for each such part of its life: it is counted elsewhere.
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) * 19 / 20 then
+  -- Only once for each such part of its life, however often it is used: it is counted elsewhere.
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local counted = tonumber(redis.call('HGET', KEYS[1], 'counted') or '0')
+  if now - counted >= tonumber(ARGV[1]) / 20 then
+    redis.call('HSET', KEYS[1], 'counted', string.format('%.0f', now))
     peer = redis.call('HGET', KEYS[1], 'peer') or ''
   end
   redis.call('HSET', KEYS[1], 'ttl', ARGV[1])
