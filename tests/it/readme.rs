@@ -89,6 +89,7 @@ fn every_refusal_has_its_row() {
         Refusal::BatchNotAllowed,
         Refusal::UnknownVersionHeader,
         Refusal::NoSession,
+        Refusal::DoubledHeader(""),
         Refusal::SessionNotFound,
         Refusal::StreamLost {
             reconnect: String::new(),
@@ -103,6 +104,7 @@ fn every_refusal_has_its_row() {
         Refusal::OriginNotAllowed,
         Refusal::Unauthorized,
         Refusal::TooMany(""),
+        Refusal::Full(""),
         Refusal::StoreUnreachable,
         Refusal::StoreRefused(""),
         Refusal::NewerVersion,

@@ -103,15 +103,16 @@ async fn subscriptions_take_no_places_of_calls() {
     );
     let listen = || json!({"notifications": {"toolsListChanged": true}});
     let mut open = Vec::new();
-    for client in [
-        &greedy, &greedy, &greedy, &greedy, &greedy, &greedy, &greedy, &greedy, &other, &other,
-    ] {
-        open.push(client.stream("subscriptions/listen", listen()).await.1);
+    for _ in 0..8 {
+        open.push(greedy.stream("subscriptions/listen", listen()).await.1);
     }
     told(
         &greedy.request("subscriptions/listen", listen()).await,
         "listen.peer_max",
     );
+    for _ in 0..2 {
+        open.push(other.stream("subscriptions/listen", listen()).await.1);
+    }
     told(
         &other.request("subscriptions/listen", listen()).await,
         "listen.node_max",
