@@ -12,7 +12,8 @@ local function begin_anew()
   for _, field in ipairs(redis.call('HKEYS', calls)) do
     if string.match(field, '^cancelled:') or string.match(field, '^request:') then
       redis.call('HDEL', calls, field)
-    elseif string.match(field, '^%w+$') then
+    elseif string.match(field, '^%w+$') and string.sub(redis.call('HGET', calls, field), 1, 1) == '{' then
+      -- A call: what else is in this hash under a plain name is a number.
       redis.call('HSET', calls, 'stop:' .. field, 1)
       redis.call('PUBLISH', ARGV[3] .. record_of(field).node, ARGV[4] .. field .. '"}')
     end
@@ -22,6 +23,7 @@ local function begin_anew()
     for number = tonumber(redis.call('HGET', log, 'first')), tonumber(head) do
       redis.call('HDEL', log, text(number))
     end
+    redis.call('HINCRBY', calls, 'count:bytes', -tonumber(redis.call('HGET', log, 'bytes')))
     redis.call('HSET', log, 'first', text(head + 1), 'bytes', 0, 'delivered', head)
   end
 end

@@ -1,11 +1,14 @@
 //! A client that was started again, under a key of its own: nothing of its former life reaches it. And connections that wait.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Client, countdown, http, open};
 use crate::support::cluster::Cluster;
-use crate::support::process::eventually;
 
+/// Longer than a message takes from node to node.
+const SOON: Duration = Duration::from_millis(500);
 const KEY: &str = "9d1f0a77d2be4e5f9a6b8c0d1e2f3a4b5c6d7e8f";
 
 /// The client that has this key, at that node: its stream is open, and it has introduced itself.
@@ -90,11 +93,15 @@ async fn of_two_connections_of_a_session_the_newer_carries_and_the_older_waits()
         let id = client.send("ping", json!({})).await;
         newer.answer_to(&id).await;
         drop(newer);
-        let id = eventually("the older carries", || async {
-            let request = json!({"jsonrpc": "2.0", "id": 77, "method": "ping"});
-            (client.post_to(1, &request).await.status == 202).then_some(request["id"].clone())
-        })
-        .await;
-        client.stream.answer_to(&id).await;
+        // Until it is noticed that the newer has gone, messages are written to it.
+        loop {
+            let request = client.message("ping", json!({}));
+            assert_eq!(client.post_to(1, &request).await.status, 202);
+            let told = client.stream.next_within(SOON).await;
+            if let Some(event) = told {
+                assert!(event.is_some(), "the older stays open");
+                break;
+            }
+        }
     }
 }
