@@ -47,7 +47,7 @@ if stream == call then
   redis.call('PEXPIRE', log, ttl)
   -- Whoever carries it reads it to its end; and now it may go when room is needed.
   redis.call('HDEL', session, 'attach:' .. stream, 'standby:' .. stream)
-  redis.call('HDEL', calls, 'tight')
+  redis.call('HDEL', calls, 'count:tight')
 else
   keep(log, ttl)
 end

@@ -2,7 +2,7 @@
 -- KEYS: the session; its calls; what the keys of its logs start with; the log in question.
 -- A log: `<n>` = event n, `head` = the newest, `first` = the oldest kept, `bytes` of those kept, `delivered`, `done`.
 -- The calls: `stream:<stream>` = when its log was made; `count:streams` = how many of those there are, `count:bytes` = how
--- many bytes their events are, each at least; `swept` = when both were counted; `tight` = when there was no room to be had.
+-- many bytes their events are, each at least; `count:swept` = when both were counted; `count:tight` = when there was no room to be had.
 -- They always live as long as the longest-lived log: else `end` would not find it.
 local session, calls, logs, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
@@ -74,15 +74,15 @@ local function make_room(new, most, most_bytes)
     drop(old.stream)
     count, bytes = count - 1, bytes - old.bytes
   end
-  redis.call('HSET', calls, 'count:streams', count, 'count:bytes', text(bytes), 'swept', text(now))
+  redis.call('HSET', calls, 'count:streams', count, 'count:bytes', text(bytes), 'count:swept', text(now))
   return bytes
 end
 
 -- Takes off what is noted of logs that have expired, unless that was done within `every` milliseconds.
 local function sweep(every, most, most_bytes)
-  local swept = redis.call('HGET', calls, 'swept')
+  local swept = redis.call('HGET', calls, 'count:swept')
   if not swept then
-    redis.call('HSET', calls, 'swept', text(now_ms()))
+    redis.call('HSET', calls, 'count:swept', text(now_ms()))
   elseif now_ms() - tonumber(swept) >= every then
     make_room('', tonumber(most), tonumber(most_bytes))
   end
@@ -104,7 +104,7 @@ end
 -- Whether room may be had by letting other logs go. When there was none, it is not looked for again within a second,
 -- unless a call has ended since.
 local function may_make_room()
-  local tight = redis.call('HGET', calls, 'tight')
+  local tight = redis.call('HGET', calls, 'count:tight')
   return not tight or now_ms() - tonumber(tight) >= 1000
 end
 
@@ -130,7 +130,7 @@ local function append(stream, data, most_events, most_bytes, most_streams, most_
     redis.call('HSET', log, 'bytes', text(bytes))
     in_all, gone = make_room(stream, tonumber(most_streams), most_in_all), 0
     if in_all > most_in_all then
-      redis.call('HSET', calls, 'tight', text(now_ms()))
+      redis.call('HSET', calls, 'count:tight', text(now_ms()))
     end
   end
   while first < head and in_all > most_in_all do

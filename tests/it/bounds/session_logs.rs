@@ -100,7 +100,7 @@ async fn what_is_noted_of_logs_that_have_expired_is_swept() {
     let noted = [
         "HSET",
         &calls,
-        "swept",
+        "count:swept",
         "1",
         "ended:old",
         "1",
