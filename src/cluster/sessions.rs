@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::live::Live;
-use super::registry::{Registry, Retired, Slot};
+use super::registry::Registry;
 use super::ring::{Bell, Ears, News, Ring};
 use super::{Membership, millis, monotonic_ms};
 use crate::causes::causes;
@@ -213,10 +213,7 @@ impl Sessions {
         if self.inner.store.load(id, None).await?.is_some() {
             return Ok(());
         }
-        if let Some(slot) = self.inner.registry.existing(id) {
-            slot.note_gone();
-            self.inner.retire_gone(id, &slot).await;
-        }
+        self.inner.drop_gone(id).await;
         Err(SessionError::NotFound)
     }
 
@@ -444,7 +441,7 @@ impl Inner {
             }
             Changed::Full => Err(SessionError::Full),
             Changed::Gone => {
-                self.note_gone(&live.id);
+                self.drop_gone(&live.id).await;
                 Err(SessionError::NotFound)
             }
         }
@@ -482,17 +479,6 @@ impl Inner {
         }
         if let Err(error) = self.look_up(id, monotonic_ms()).await {
             debug!(session = id.tag(), error = %causes(&error), "could not read a changed session yet");
-        }
-    }
-
-    async fn retire_gone(&self, id: &SessionId, slot: &Arc<Slot>) {
-        let _loading = slot.loading.lock().await;
-        drop(self.registry.retire(id, slot, Retired::Gone));
-    }
-
-    fn note_gone(&self, id: &SessionId) {
-        if let Some(slot) = self.registry.existing(id) {
-            slot.note_gone();
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Inner, Sessions};
-use crate::session::StateError;
+use crate::cluster::registry::{Retired, Slot};
 use crate::session::state::{Expected, Home, StateStore, Swapped};
+use crate::session::{SessionId, StateError};
 
 impl Sessions {
     /// Where handlers' state is kept.
@@ -41,12 +42,28 @@ impl StateStore for Inner {
 impl Inner {
     /// A session without a home for its state does not exist: calls of it end, and the next request is told so.
     async fn note_state<T>(&self, home: &Home, outcome: Result<T, StateError>) -> Result<T, StateError> {
-        if let (Err(StateError::Gone), Home::Session(id)) = (&outcome, home)
-            && let Some(slot) = self.registry.existing(id)
-        {
+        if let (Err(StateError::Gone), Home::Session(id)) = (&outcome, home) {
+            self.drop_gone(id).await;
+        }
+        outcome
+    }
+
+    /// The session is gone: so is this node's copy of it from now on, and its calls and streams end.
+    pub(super) async fn drop_gone(&self, id: &SessionId) {
+        if let Some(slot) = self.registry.existing(id) {
             slot.note_gone();
             self.retire_gone(id, &slot).await;
         }
-        outcome
+    }
+
+    pub(super) async fn retire_gone(&self, id: &SessionId, slot: &Arc<Slot>) {
+        let _loading = slot.loading.lock().await;
+        drop(self.registry.retire(id, slot, Retired::Gone));
+    }
+
+    pub(super) fn note_gone(&self, id: &SessionId) {
+        if let Some(slot) = self.registry.existing(id) {
+            slot.note_gone();
+        }
     }
 }
