@@ -297,7 +297,7 @@ impl Default for Settings {
                 lifetime: Duration::ZERO,
                 kept_max: 100_000,
                 max: 200_000, // x 0.9 KiB = 180 MB in Redis, x 5.5 KiB = 1.1 GB at worst, without handlers' state and streams
-                peer_max: 100_000,
+                peer_max: 160_000,
                 peer_uninitialized_max: 10_000, // for 60 s each: 166 a second that come to nothing
             },
             http: HttpSettings::default(),

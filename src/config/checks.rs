@@ -25,7 +25,7 @@ pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     }
 }
 
-/// What a node has so many of, and how many of them one peer may take.
+/// What a node, or a store, has so many of, and how many of them one peer may take.
 struct Divided<'a> {
     node: &'static str,
     node_max: usize,
@@ -37,10 +37,16 @@ pub(crate) const fn most_of(node_max: usize) -> usize {
     node_max.saturating_mul(4).div_ceil(5)
 }
 
-fn divided(settings: &mut Settings) -> [Divided<'_>; 5] {
+fn divided(settings: &mut Settings) -> [Divided<'_>; 6] {
     let (http, call, task) = (&mut settings.http, &mut settings.call, &mut settings.task);
     let (listen, stream) = (&mut settings.listen, &mut settings.stream);
+    let session = &mut settings.session;
     [
+        Divided {
+            node: "session.max",
+            node_max: session.max,
+            peer: ("session.peer_max", &mut session.peer_max),
+        },
         Divided {
             node: "http.connections_max",
             node_max: http.connections_max,

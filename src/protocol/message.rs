@@ -217,6 +217,35 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_as_long_as_it_may_be_and_no_longer() {
+        let of_length = |bytes: usize| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#,
+                "x".repeat(bytes)
+            )
+        };
+        assert!(matches!(one(&of_length(ID_BYTES_MAX)), Ok(Message::Request(_))));
+        assert!(matches!(
+            one(&of_length(ID_BYTES_MAX + 1)),
+            Err(Refusal::NotAMessage(_))
+        ));
+    }
+
+    #[test]
+    fn a_batch_holds_as_many_messages_as_it_may_and_no_more() {
+        let of = |count: usize| format!("[{}]", vec![r#"{"jsonrpc":"2.0","method":"x"}"#; count].join(","));
+        let full = of(BATCH_MESSAGES_MAX);
+        assert!(
+            matches!(Body::parse(full.as_bytes()), Ok(Body::Batch(items)) if items.len() == BATCH_MESSAGES_MAX)
+        );
+        let over = of(BATCH_MESSAGES_MAX + 1);
+        assert!(matches!(
+            Body::parse(over.as_bytes()),
+            Err(Refusal::NotAMessage(_))
+        ));
+    }
+
+    #[test]
     fn what_is_not_json_is_told_from_what_is_not_a_message() {
         for text in ["", "{", "nonsense", r#"{"jsonrpc":1, oops"#, "[1,", "\u{0}"] {
             assert!(

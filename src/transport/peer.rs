@@ -374,3 +374,47 @@ fn typed_result(kind: Kind, result: &RawValue) -> Result<ClientResult, serde_jso
         Kind::Custom => ClientResult::CustomResult(CustomResult(serde_json::from_str(result.get())?)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use rmcp::model::PingRequest;
+
+    use super::*;
+    use crate::session::announce::Announce;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl Announce for Nobody {
+        async fn announce(&self, _topic: Topic) {}
+    }
+
+    #[tokio::test]
+    async fn a_call_asks_as_much_at_once_as_it_may_and_no_more() {
+        let settings = WireSettings {
+            name: "a".into(),
+            first_request: 0,
+            logs: LogGate::Request(None),
+            capabilities: Arc::default(),
+            answer_timeout: Duration::from_secs(1),
+            announcer: Announcer::new(Arc::new(Nobody)),
+            listeners: Arc::default(),
+            open: OpenRequests::default(),
+        };
+        let (outbound, _unread) = mpsc::channel(1);
+        let (_answer, answers) = mpsc::channel(1);
+        let mut wire = Wire::new(settings, outbound, answers);
+        let mut ask = |number: usize| {
+            let id = RequestId::Number(i64::try_from(number).unwrap());
+            let ping = ServerRequest::PingRequest(PingRequest::default());
+            wire.prepare(ServerJsonRpcMessage::request(ping, id)).is_some()
+        };
+        assert!((0..OPEN_REQUESTS_MAX).all(&mut ask));
+        assert!(!ask(OPEN_REQUESTS_MAX));
+        assert_eq!(wire.refused.len(), 1, "the call is told");
+    }
+}

@@ -12,6 +12,7 @@ use crate::support::client::{Client, LEGACY};
 use crate::support::node::{Node, NodeOptions};
 
 mod deploy;
+mod limits;
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/own_tools.rs");

@@ -107,6 +107,35 @@ async fn a_task_is_cancelled_from_another_node_and_gives_its_place_back() {
     assert_eq!(get(&first, &task).await["status"], "cancelled");
 }
 
+/// F7: one client takes its share of the tasks of a node, and others begin theirs.
+#[tokio::test]
+async fn one_client_gets_its_share_of_tasks() {
+    let env = [
+        ("MCP_TASK__NODE_MAX", "5"),
+        ("MCP_HTTP__TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let cluster = Cluster::of_example("everything", 1, &env).await;
+    let at = |last: u8| client(&cluster).header("x-forwarded-for", &format!("192.0.2.{last}"));
+    let (greedy, other) = (at(1), at(2));
+    for _ in 0..4 {
+        begin(&greedy, "slow_compute", slow(60)).await;
+    }
+    let told = async |client: &Client, setting: &str| {
+        let full = client.call("slow_compute", slow(60)).await;
+        assert_eq!(
+            (full.status, full.header("retry-after")),
+            (429, Some("1")),
+            "{}",
+            full.body
+        );
+        let message = full.error()["message"].as_str().unwrap_or_default();
+        assert!(message.contains(setting), "expected {setting} in {message:?}");
+    };
+    told(&greedy, "task.peer_max").await;
+    begin(&other, "slow_compute", slow(60)).await;
+    told(&other, "task.node_max").await;
+}
+
 #[tokio::test]
 async fn a_task_of_a_killed_node_fails_and_says_so_while_results_stay() {
     let cluster = cluster(&[]).await;

@@ -88,3 +88,29 @@ async fn copies_age_by_the_monotonic_clock() {
     membership.looked_now();
     assert!(matches!(find().await, Err(SessionError::NotFound)));
 }
+
+/// What is dropped to make room is read again when it is asked for.
+#[tokio::test(start_paused = true)]
+async fn a_node_keeps_so_many_sessions_and_reads_the_others_again() {
+    const KEPT_MAX: usize = 128;
+    let (store, node) = (MemoryStore::new(), NodeId::parse("a").unwrap());
+    let membership = Arc::new(Membership::new(node, ""));
+    membership.join(&store).await.unwrap();
+    let mut settings = Settings::default();
+    settings.session.kept_max = KEPT_MAX;
+    let sessions = Sessions::new(
+        Arc::new(store),
+        Arc::clone(&membership),
+        &settings,
+        Supervisor::new(),
+    );
+    let mut ids = Vec::new();
+    for _ in 0..KEPT_MAX * 4 {
+        let record = record(membership.clock().now_ms());
+        ids.push(sessions.open(&record, &Peer::Unknown).await.unwrap());
+    }
+    for id in ids.iter().chain(&ids) {
+        assert!(sessions.find(id, &Principal::anonymous()).await.is_ok());
+        assert!(sessions.kept() <= KEPT_MAX, "{} are kept", sessions.kept());
+    }
+}

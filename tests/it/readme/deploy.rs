@@ -14,12 +14,12 @@ const FILES: [&str; 9] = [
     "cfg", "conf", "json", "md", "service", "socket", "toml", "yaml", "yml",
 ];
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file below `dir`, but what is installed there.
-fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+pub(super) fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("a directory can be listed").path();
         if path.is_dir() && !path.ends_with(".venv") {
@@ -43,7 +43,7 @@ fn deployed() -> Vec<(String, String)> {
 }
 
 /// What stands between backticks.
-fn quoted(text: &str) -> BTreeSet<&str> {
+pub(super) fn quoted(text: &str) -> BTreeSet<&str> {
     let outside_of_code = text.split("```").step_by(2);
     outside_of_code
         .flat_map(|text| text.split('`').skip(1).step_by(2))
@@ -57,7 +57,7 @@ fn words<'a>(text: &'a str, begin: &str, of: impl Fn(char) -> bool) -> BTreeSet<
         .collect()
 }
 
-fn settings() -> BTreeSet<String> {
+pub(super) fn settings() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let tree = DEFAULTS_TOML.parse().expect("settings.default.toml");
     defaults(&tree, "", &mut found);
