@@ -104,6 +104,8 @@ async fn metrics_count_what_happened() {
     Client::modern(&node.url()).list().await.ok();
     client.post(&[], "not json").await;
     let standalone = client.listen(None).await;
+    let slow = json!({"name": "countdown", "arguments": {"from": 100, "interval_ms": 10_000}});
+    let (_, counting) = client.stream("tools/call", slow).await;
     let filter = json!({"notifications": {"toolsListChanged": true}});
     let (_, listening) = Client::modern(&node.url())
         .stream("subscriptions/listen", filter)
@@ -124,7 +126,7 @@ async fn metrics_count_what_happened() {
     ] {
         assert!(text.contains(line), "no line {line:?} in\n{text}");
     }
-    drop((standalone, listening));
+    drop((standalone, counting, listening));
     assert!(text.contains("anynode_build_info{"));
     assert!(text.contains("anynode_request_duration_seconds_bucket{"));
     assert!(!text.contains(client.session().await), "a session id in /metrics");

@@ -83,7 +83,7 @@ pub(crate) struct Node {
 impl Node {
     /// Starts one, on a free port unless the options name one, and waits until `GET /livez` answers 200. Fails the test with its log otherwise.
     ///
-    /// It gets no environment but `PORT`, `HOST`, `NODE_ID` (`node-<port>`), `REDIS_URL` and `options.env`.
+    /// It gets no environment but `MCP_HTTP__CONNECTIONS_MAX`, `PORT`, `HOST`, `NODE_ID` (`node-<port>`), `REDIS_URL` and `options.env`.
     pub(crate) async fn start(options: &NodeOptions) -> Self {
         Self::start_program(Path::new(env!("CARGO_BIN_EXE_mcp-server")), options).await
     }
@@ -130,6 +130,8 @@ impl Node {
             .env_clear()
             .env("RUST_BACKTRACE", "1")
             .env("HOST", "127.0.0.1")
+            // More than any test needs, and less than many machines allow: else each node warns of that.
+            .env("MCP_HTTP__CONNECTIONS_MAX", "15000")
             .env("PORT", port.to_string())
             .env("NODE_ID", &id)
             .envs(options.redis_url.iter().map(|url| ("REDIS_URL", url)))
