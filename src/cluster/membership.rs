@@ -26,6 +26,9 @@ pub const LEASE_RENEWAL: Duration = Duration::from_secs(1);
 /// How long renewals must have worked before anybody is thought dead: leases live in the store, so an outage ends all of them,
 /// and the living need a moment to renew theirs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a node that has just joined. It knows of no outage, and one may have ended just before: whoever lives renews its
+/// lease within two renewals, one of which may be given up.
+const PATIENCE_OF_NEW: Duration = Duration::from_secs(3);
 /// Renewals that are further apart than this were held up, whether or not one failed.
 const RENEWALS_APART_MAX: Duration = Duration::from_secs(2);
 /// How often a node that starts looks whether the lease of its name has ended, or was renewed.
@@ -64,8 +67,8 @@ struct Known {
     answers: bool,
     /// When a renewal worked last.
     renewed: Instant,
-    /// Since when each renewal has worked.
-    steady_since: Instant,
+    /// Until when nobody is thought dead.
+    patient_until: Instant,
     /// How long the last one took.
     latency: Duration,
     /// Who lived then.
@@ -118,7 +121,7 @@ impl Membership {
                 renews: false,
                 answers: true,
                 renewed: now,
-                steady_since: now,
+                patient_until: now,
                 latency: Duration::ZERO,
                 living: HashSet::new(),
                 displaced_by: None,
@@ -221,16 +224,17 @@ impl Membership {
         (valid && held_up_ms <= STALL_MS_MAX).then(|| self.trusted_since_ms.load(Ordering::Acquire))
     }
 
-    /// Whether this node can tell who is dead: its own renewals have worked for [`PATIENCE`].
+    /// Whether this node can tell who is dead: its own renewals have worked for [`PATIENCE`], or, when it has just joined, since
+    /// long enough.
     #[must_use]
     pub fn can_judge(&self) -> bool {
         let known = self.known();
-        known.renews && self.is_valid() && known.steady_since.elapsed() >= PATIENCE
+        known.renews && self.is_valid() && Instant::now() >= known.patient_until
     }
 
     /// Somebody could not ask who lives: from now on nobody is thought dead for [`PATIENCE`].
     pub fn doubt(&self) {
-        self.known().steady_since = Instant::now();
+        self.known().patient_until = Instant::now() + PATIENCE;
     }
 
     /// Whether a node lived when this one last renewed its lease.
@@ -285,7 +289,7 @@ impl Membership {
     }
 
     fn note_renewal(&self, asked: Instant, valid_until_ms: u64, living: Vec<NodeId>) {
-        let lapsed = !self.is_valid();
+        let (lapsed, joins) = (!self.is_valid(), self.valid_until_ms.load(Ordering::Acquire) == 0);
         if lapsed {
             // Others may have thought this node dead, and have taken it off what it keeps.
             self.trusted_since_ms.store(monotonic_ms(), Ordering::Release);
@@ -293,8 +297,10 @@ impl Membership {
         self.valid_until_ms.store(valid_until_ms, Ordering::Release);
         let (mut known, now) = (self.known(), Instant::now());
         let apart = now.duration_since(known.renewed);
-        if lapsed || !known.renews || apart > RENEWALS_APART_MAX {
-            known.steady_since = now;
+        if joins {
+            known.patient_until = now + PATIENCE_OF_NEW;
+        } else if lapsed || !known.renews || apart > RENEWALS_APART_MAX {
+            known.patient_until = now + PATIENCE;
         }
         let again = !std::mem::replace(&mut known.renews, true);
         known.renewed = now;

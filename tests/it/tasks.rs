@@ -9,8 +9,7 @@ use crate::support::client::Client;
 use crate::support::cluster::Cluster;
 use crate::support::process::{eventually, within};
 
-/// How soon a task of a killed node must be known as lost: its lease of 3 s, and no node is thought dead by one that has
-/// run for less than 5 s.
+/// How soon a task of a killed node must be known as lost: its lease of 3 s, and some for a busy machine.
 const LOST_WITHIN: Duration = Duration::from_secs(6);
 
 async fn cluster(env: &[(&str, &str)]) -> Cluster {

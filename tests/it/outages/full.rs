@@ -100,7 +100,7 @@ async fn count(cluster: &Cluster, node: usize) -> (Value, EventStream) {
     let client = Client::legacy(&cluster.node(node).url());
     client.list().await.ok();
     let count = json!({
-        "name": "countdown", "arguments": {"from": 200, "interval_ms": 100}, "_meta": {"progressToken": "p"}
+        "name": "countdown", "arguments": {"from": 100, "interval_ms": 250}, "_meta": {"progressToken": "p"}
     });
     client.stream("tools/call", count).await
 }
