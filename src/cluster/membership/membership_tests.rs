@@ -1,5 +1,6 @@
 //! Membership, by a clock that the tests move.
 
+use futures::poll;
 use tokio::time::advance;
 
 use super::*;
@@ -120,12 +121,12 @@ async fn copies_are_trusted_only_while_the_lease_they_were_read_under_lasts() {
 async fn a_node_that_was_held_up_reads_its_copies_again() {
     let (store, a) = (MemoryStore::new(), Arc::new(member("a")));
     a.join(&store).await.expect("a lease");
-    let watch = tokio::spawn(Arc::clone(&a).watch());
-    tokio::task::yield_now().await;
+    let mut watch = Box::pin(Arc::clone(&a).watch());
+    assert!(poll!(&mut watch).is_pending());
     let read_ms = monotonic_ms();
     for _ in 0..20 {
         advance(STALL_LOOK_EVERY).await;
-        tokio::task::yield_now().await;
+        assert!(poll!(&mut watch).is_pending());
         assert!(
             a.trusts_since_ms(monotonic_ms())
                 .is_some_and(|since| since <= read_ms)
@@ -134,10 +135,9 @@ async fn a_node_that_was_held_up_reads_its_copies_again() {
     // The request comes first, then the watch.
     advance(Duration::from_millis(400)).await;
     assert_eq!(a.trusts_since_ms(monotonic_ms()), None);
-    tokio::task::yield_now().await;
+    assert!(poll!(&mut watch).is_pending());
     let since_ms = a.trusts_since_ms(monotonic_ms()).expect("it looks again");
     assert!(since_ms > read_ms);
-    watch.abort();
 }
 
 /// F9: A second process of a name does not start. One that was killed is waited for.
@@ -145,15 +145,17 @@ async fn a_node_that_was_held_up_reads_its_copies_again() {
 async fn a_name_belongs_to_one_process_at_a_time() {
     let (store, first) = (MemoryStore::new(), Arc::new(member("same")));
     first.join(&store).await.expect("a lease");
-    let keep = tokio::spawn(Arc::clone(&first).keep(Arc::new(store.clone())));
-    let refused = member("same").join(&store).await.expect_err("it is taken");
+    let same = member("same");
+    let refused = tokio::select! {
+        refused = same.join(&store) => refused.expect_err("it is taken"),
+        () = Arc::clone(&first).keep(Arc::new(store.clone())) => unreachable!("nobody has taken its name"),
+    };
     let words = refused.to_string();
     assert!(
         words.contains("same (NODE_ID)") && words.contains("http://127.0.0.1:3000"),
         "{words}"
     );
 
-    keep.abort();
     let (started, second) = (Instant::now(), member("same"));
     second
         .join(&store)
