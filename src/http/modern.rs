@@ -125,7 +125,7 @@ fn caller(
         client: peek.meta.client_info().map(Arc::new),
         capabilities: Arc::new(capabilities),
         session: None,
-        notebooks: shared.notebooks(&principal, &peer),
+        notebooks: shared.notebooks(&principal, peer),
         connection: Connection::default(),
         tasks: shared.tasks(&principal, peer),
         announcer: shared.announcer(),

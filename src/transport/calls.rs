@@ -391,7 +391,7 @@ mod tests {
         );
     }
 
-    /// Case late_cancel: clients use an id again while a call of that id runs.
+    /// Case `late_cancel`: clients use an id again while a call of that id runs.
     #[test]
     fn calls_of_one_id_are_all_cancelled_and_each_goes_alone() {
         let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());

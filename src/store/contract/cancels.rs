@@ -204,26 +204,8 @@ pub async fn begins_a_new_life(store: Arc<dyn Store>) {
     record.client_info = Introduction::missing().client_info;
     let created = store.create(&id, &record, LONG, &ROOM).await;
     assert!(matches!(created, Ok(Created::Created)), "create: {created:?}");
-    let introduce = async || {
-        let introduction = Introduction {
-            revision: Revision::V2024_11_05,
-            client_info: super::record().client_info,
-            ..Introduction::missing()
-        };
-        let change = Change::Introduced(Box::new(introduction));
-        let changed = store.change(&id, &change, LONG).await;
-        assert!(matches!(changed, Ok(Changed::Changed(_))), "change: {changed:?}");
-    };
-    let read = async || match store.read(&id, &sse, 0).await.expect("read must work") {
-        Read::Events {
-            events,
-            first,
-            head,
-            delivered,
-            ..
-        } => (events.len(), first, head, delivered),
-        Read::Gone => unreachable!("read: the stream is there"),
-    };
+    let introduce = async || introduce(store.as_ref(), &id).await;
+    let read = async || standing(store.as_ref(), &id).await;
     let begin = async |name: &str| {
         let call = CallRecord {
             stream: sse.clone(),
@@ -252,29 +234,7 @@ pub async fn begins_a_new_life(store: Arc<dyn Store>) {
         (0, 2, 1, 1),
         "change: the events of the former life go, and count as delivered"
     );
-    let late = store
-        .append(&id, &sse, "x", &me, step(&stream("call1"), 1), LONG)
-        .await;
-    assert_eq!(
-        late.expect("append must work"),
-        Appended::Gone,
-        "change: calls of the former life are silent"
-    );
-    let mail = store
-        .inbox(&id, &stream("call1"), &me, LONG)
-        .await
-        .expect("inbox must work");
-    assert!(
-        matches!(mail, Inbox::Mail { cancelled: true, .. }),
-        "change: and stop"
-    );
-    let ended = store
-        .call_end(&id, &stream("call1"), Some("response"), &me, LONG)
-        .await;
-    assert!(
-        matches!(ended, Ok(Appended::At { number: 1, .. })),
-        "call_end: {ended:?}"
-    );
+    is_of_a_former_life(store.as_ref(), &id, &stream("call1"), &me).await;
     let noted = store.cancelled(&id, "7").await.expect("cancelled must work");
     assert_eq!(noted, None, "change: cancellations of the former life are over");
     assert_eq!(begin("call2").await, Begun::Begun, "call_begin: the new life's");
@@ -290,5 +250,53 @@ pub async fn begins_a_new_life(store: Arc<dyn Store>) {
         gone.expect("answer must work"),
         Answered::Gone,
         "answer: no session"
+    );
+}
+
+async fn introduce(store: &dyn Store, id: &SessionId) {
+    let introduction = Introduction {
+        revision: Revision::V2024_11_05,
+        client_info: record().client_info,
+        ..Introduction::missing()
+    };
+    let change = Change::Introduced(Box::new(introduction));
+    let changed = store.change(id, &change, LONG).await;
+    assert!(matches!(changed, Ok(Changed::Changed(_))), "change: {changed:?}");
+}
+
+/// How many events the standing stream holds, the first, the newest, and the last that was delivered.
+async fn standing(store: &dyn Store, id: &SessionId) -> (usize, u64, u64, u64) {
+    let read = store.read(id, &StreamId::sse(), 0).await;
+    match read.expect("read must work") {
+        Read::Events {
+            events,
+            first,
+            head,
+            delivered,
+            ..
+        } => (events.len(), first, head, delivered),
+        Read::Gone => unreachable!("read: the stream is there"),
+    }
+}
+
+/// A call of a former life is told to stop, and what it sends is for nobody.
+async fn is_of_a_former_life(store: &dyn Store, id: &SessionId, call: &StreamId, me: &NodeId) {
+    let late = store
+        .append(id, &StreamId::sse(), "x", me, step(call, 1), LONG)
+        .await;
+    assert_eq!(
+        late.expect("append must work"),
+        Appended::Gone,
+        "change: calls of the former life are silent"
+    );
+    let mail = store.inbox(id, call, me, LONG).await.expect("inbox must work");
+    assert!(
+        matches!(mail, Inbox::Mail { cancelled: true, .. }),
+        "change: and stop"
+    );
+    let ended = store.call_end(id, call, Some("response"), me, LONG).await;
+    assert!(
+        matches!(ended, Ok(Appended::At { number: 1, .. })),
+        "call_end: {ended:?}"
     );
 }

@@ -57,7 +57,8 @@ impl Done {
     }
 }
 
-/// A run of it, killed when dropped. It has no environment but what the test gives, and HOST=127.0.0.1.
+/// A run of it, killed when dropped. It has no environment but what the test gives, HOST=127.0.0.1 and a bound on
+/// connections.
 #[derive(Debug)]
 pub(crate) struct Program {
     process: Mutex<Process>,
@@ -90,6 +91,8 @@ impl Program {
             .env_clear()
             .env("RUST_BACKTRACE", "1")
             .env("HOST", "127.0.0.1")
+            // More than any test needs, and less than many machines allow: else it warns of that.
+            .env("MCP_HTTP__CONNECTIONS_MAX", "15000")
             .envs(env.iter().copied())
             .stdout(stdout(file("stdout")))
             .stderr(file("stderr"));
