@@ -37,13 +37,13 @@ async fn typescript_2_works_on_any_node_without_a_session() {
     typescript("ts_v2.mjs", "modern").await;
 }
 
-/// Case cancelled_call: after a cancellation it is calm, and a change is told once.
+/// Case `cancelled_call`: after a cancellation it is calm, and a change is told once.
 #[tokio::test]
 async fn typescript_1_is_calm_after_a_cancellation() {
     typescript("cancel.mjs", "v1").await;
 }
 
-/// Case cancelled_call: so is the newer line.
+/// Case `cancelled_call`: so is the newer line.
 #[tokio::test]
 async fn typescript_2_is_calm_after_a_cancellation() {
     typescript("cancel.mjs", "v2").await;

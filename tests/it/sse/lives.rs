@@ -84,7 +84,7 @@ async fn a_stream_whose_connection_is_forgotten_is_not_410() {
     }
 }
 
-/// Case cancelled_call: the older of two connections waits, and takes over when the newer goes.
+/// Case `cancelled_call`: the older of two connections waits, and takes over when the newer goes.
 #[tokio::test]
 async fn of_two_connections_of_a_session_the_newer_carries_and_the_older_waits() {
     for cluster in Cluster::stages().await {

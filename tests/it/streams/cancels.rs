@@ -41,7 +41,7 @@ async fn cancel(client: &Client, id: u32) {
     assert_eq!(noted.status, 202);
 }
 
-/// Case late_cancel: what cancels a call that is over, or never was, is not meant for the next with its id.
+/// Case `late_cancel`: what cancels a call that is over, or never was, is not meant for the next with its id.
 #[tokio::test]
 async fn a_cancellation_that_comes_too_late_swallows_no_later_call() {
     for cluster in Cluster::stages().await {
@@ -64,7 +64,7 @@ async fn a_cancellation_that_comes_too_late_swallows_no_later_call() {
     }
 }
 
-/// Case late_cancel: of two calls of one id the younger has ended; the elder is still there to be cancelled.
+/// Case `late_cancel`: of two calls of one id the younger has ended; the elder is still there to be cancelled.
 #[tokio::test]
 async fn all_calls_that_run_under_an_id_are_cancelled() {
     for cluster in Cluster::stages().await {
@@ -88,7 +88,7 @@ async fn all_calls_that_run_under_an_id_are_cancelled() {
     }
 }
 
-/// Case late_cancel, F12: a call that no store knows of yet is cancelled through any node, and its reply is no empty stream.
+/// Case `late_cancel`, F12: a call that no store knows of yet is cancelled through any node, and its reply is no empty stream.
 #[tokio::test]
 async fn a_call_that_is_cancelled_before_its_reply_began_is_202() {
     for cluster in [

@@ -46,7 +46,7 @@ async fn is_silent(stream: &mut EventStream) {
     }
 }
 
-/// Case cancelled_call: two connections of one client must not displace each other for ever, and each message goes to one.
+/// Case `cancelled_call`: two connections of one client must not displace each other for ever, and each message goes to one.
 #[tokio::test]
 async fn the_newest_standing_stream_carries_and_the_older_waits_until_it_goes() {
     for cluster in Cluster::stages().await {
@@ -70,7 +70,7 @@ async fn the_newest_standing_stream_carries_and_the_older_waits_until_it_goes() 
     }
 }
 
-/// Case cancelled_call: also when the newest goes with its node.
+/// Case `cancelled_call`: also when the newest goes with its node.
 #[tokio::test]
 async fn an_older_connection_takes_over_when_the_node_of_the_newest_dies() {
     let cluster = Cluster::with(2, &[SHORT_TTL]).await;
@@ -91,7 +91,7 @@ async fn an_older_connection_takes_over_when_the_node_of_the_newest_dies() {
     is_told(&mut older).await;
 }
 
-/// Case cancelled_call: so many may wait, and the oldest goes first.
+/// Case `cancelled_call`: so many may wait, and the oldest goes first.
 #[tokio::test]
 async fn only_so_many_connections_wait_for_a_stream() {
     let cluster = Cluster::alone(&[]).await;
@@ -139,7 +139,7 @@ async fn a_connection_that_is_forgotten_is_named_again() {
     is_told(&mut stream).await;
 }
 
-/// Case cancelled_call: who comes back for what has ended is told that there is nothing, in a way that ends it.
+/// Case `cancelled_call`: who comes back for what has ended is told that there is nothing, in a way that ends it.
 #[tokio::test]
 async fn a_stream_that_has_ended_is_resumed_with_204_when_nothing_follows() {
     for cluster in Cluster::stages().await {
