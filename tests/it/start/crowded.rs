@@ -75,11 +75,19 @@ async fn silent_connections_leave_room_for_health_and_for_other_addresses() {
     );
     // The last fifth is for others.
     answers(&ask(&node, 2, "POST /mcp").await, 415, "");
-    while ask(&node, 3, "POST /mcp").await.starts_with("HTTP/1.1 415 ") {
-        silent.push(connect(&node, 2).await);
-        assert!(silent.len() < 20, "a node has 5 places");
+    // A connection that has just been closed may still be counted: a node is full when it says so again and again.
+    let mut refusals = 0;
+    while refusals < 10 {
+        let answer = ask(&node, 3, "POST /mcp").await;
+        if answer.starts_with("HTTP/1.1 415 ") {
+            silent.push(connect(&node, 2).await);
+            assert!(silent.len() < 20, "a node has 5 places");
+            refusals = 0;
+        } else {
+            answers(&answer, 503, "http.connections_max");
+            refusals += 1;
+        }
     }
-    answers(&ask(&node, 3, "POST /mcp").await, 503, "http.connections_max");
     says_how_it_is(&node, 3).await;
     within(SILENCE_ENDS_WITHIN, "silent connections are closed", || async {
         ask(&node, 1, "POST /mcp")
