@@ -166,6 +166,10 @@ impl Carrier {
             ?stop,
             "a connection stops carrying a stream"
         );
+        if stop == Stop::Gone {
+            // Perhaps with its session, of which nobody else may ask this node any more.
+            drop(Box::pin(self.board.gone(&self.live)).await);
+        }
         if stop != Stop::Client && !self.said && self.write(NOTHING).await.is_err() {
             debug!(
                 session = self.live.tag,

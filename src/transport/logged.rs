@@ -231,11 +231,14 @@ impl Log {
             let store = &self.board.store;
             store.call_end(session, name, None, self.node(), self.ended_ttl)
         };
-        if self.until_answered(self.ttl, end).await.is_err() {
-            debug!(
+        match self.until_answered(self.ttl, end).await {
+            Ok(Appended::At { .. }) => {}
+            // Perhaps with its session, of which nobody else may ask this node any more.
+            Ok(Appended::Gone) => drop(self.board.gone(&self.live).await),
+            Err(Lost(_)) => debug!(
                 session = self.live.tag,
                 "a call that was not run may still be registered"
-            );
+            ),
         }
     }
 
