@@ -412,7 +412,7 @@ impl Sessions {
         self.inner.supervisor.spawn("touch", async move {
             match inner.store.touch(&live.id, now_ms, ttl).await {
                 Ok(Touched::Touched) => {}
-                Ok(Touched::Gone) => inner.note_gone(&live.id),
+                Ok(Touched::Gone) => inner.drop_gone(&live.id).await,
                 Err(error) => {
                     debug!(session = live.tag, error = %causes(&error), "could not touch a session")
                 }
@@ -466,7 +466,7 @@ impl Inner {
                 Ok(())
             }
             Ended::Gone => {
-                self.note_gone(id);
+                self.drop_gone(id).await;
                 Err(SessionError::NotFound)
             }
         }

@@ -134,10 +134,7 @@ impl Inner {
             }
             Ok(None) => {
                 metrics::restoration(Restoration::Missing, began.elapsed());
-                let known = self.registry.retire(id, slot, Retired::Gone);
-                if known.is_some() && !slot.was_ended() {
-                    metrics::session_expired();
-                }
+                self.forget(id, slot);
                 Ok(Loaded::Gone)
             }
             Err(error) => {
@@ -152,7 +149,7 @@ impl Inner {
     /// gone is not.
     fn make_do(&self, id: &SessionId, slot: &Arc<Slot>, error: StoreError) -> Result<Loaded, SessionError> {
         if slot.is_gone() {
-            drop(self.registry.retire(id, slot, Retired::Gone));
+            self.forget(id, slot);
             return Ok(Loaded::Gone);
         }
         let now_ms = monotonic_ms();

@@ -8,6 +8,7 @@ use super::{Inner, Sessions};
 use crate::cluster::registry::{Retired, Slot};
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::{SessionId, StateError};
+use crate::telemetry::metrics;
 
 impl Sessions {
     /// Where handlers' state is kept.
@@ -58,12 +59,14 @@ impl Inner {
 
     pub(super) async fn retire_gone(&self, id: &SessionId, slot: &Arc<Slot>) {
         let _loading = slot.loading.lock().await;
-        drop(self.registry.retire(id, slot, Retired::Gone));
+        self.forget(id, slot);
     }
 
-    pub(super) fn note_gone(&self, id: &SessionId) {
-        if let Some(slot) = self.registry.existing(id) {
-            slot.note_gone();
+    /// Drops a copy of a session that is gone. The slot's lock is held.
+    pub(super) fn forget(&self, id: &SessionId, slot: &Arc<Slot>) {
+        let known = self.registry.retire(id, slot, Retired::Gone);
+        if known.is_some() && !slot.was_ended() {
+            metrics::session_expired();
         }
     }
 }

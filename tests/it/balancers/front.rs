@@ -1,13 +1,17 @@
 //! Balancers other than the tests' own, with their configurations from `deploy/` as they are: only addresses are put in.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use serde_json::json;
 use tempfile::TempDir;
 
+use crate::support::client::Client;
 use crate::support::cluster::Cluster;
-use crate::support::process::{Process, eventually, free_port};
+use crate::support::node::Node;
+use crate::support::process::{Process, eventually, free_port, until};
 
 /// Another test may take a port between choosing and binding.
 const STARTS_MAX: usize = 5;
@@ -134,7 +138,7 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// Starts it, and waits until a node has answered through it.
+    /// Starts it, and waits until each node has answered through it.
     pub(super) async fn start(kind: Kind, spread: Spread, cluster: &Cluster) -> Self {
         Self::start_with(kind, spread, cluster, &[]).await
     }
@@ -164,12 +168,29 @@ impl Front {
             })
             .await;
             if up {
+                front.knows_all(cluster).await;
                 return front;
             }
             let log = front.log();
             assert!(log.contains("in use"), "{kind:?} ended at once. It said:\n{log}");
         }
         panic!("no port could be had for {kind:?}");
+    }
+
+    /// Waits until each node has answered through it. A balancer that finds one more node well moves sessions to it, and tests
+    /// watch where sessions go.
+    async fn knows_all(&self, cluster: &Cluster) {
+        // It goes to any node: it has no session.
+        let client = Client::modern(&self.url());
+        let mut missing: HashSet<_> = cluster.nodes().iter().map(Node::id).collect();
+        until(&format!("{:?} has let each node answer", self.kind), async || {
+            let who = client.call("whoami", json!({})).await;
+            if who.status == 200 {
+                missing.remove(who.structured()["node"].as_str().expect("a node"));
+            }
+            missing.is_empty()
+        })
+        .await;
     }
 
     /// `http://127.0.0.1:<port>`

@@ -222,6 +222,13 @@ impl Cast {
         for follower in calls.chain([&self.listener.1, &*self.sse.follower]) {
             follower.hears_that_it_is_gone().await;
         }
+        let http = http();
+        for session in &self.sse_sessions {
+            for url in self.scene.urls() {
+                let url = format!("{url}/sse?sessionId={session}");
+                assert_eq!(legacy::get(&http, &url, None).await.status(), 404);
+            }
+        }
         for client in &self.clients {
             // A node that could not ask just now serves what it knows for a second more.
             within(NOTICED_WITHIN, "a session is gone on all nodes", || async {
