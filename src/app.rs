@@ -202,6 +202,7 @@ impl Builder {
                 tasks: Arc::new(tasks),
                 listeners: Arc::clone(&runner.listeners),
                 ttl: settings.session.ttl,
+                stream_ttl: settings.stream.ttl,
                 supervisor: work.clone(),
             }),
             runner,

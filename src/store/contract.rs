@@ -66,7 +66,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 56] = [
+    let cases: [Case; 57] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -96,6 +96,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(streams::bounds_logs(store)),
         |store| Box::pin(streams::lets_the_newest_carry(store)),
         |store| Box::pin(streams::keeps_standing_streams(store)),
+        |store| Box::pin(streams::lets_uncarried_events_end(store)),
         |store| Box::pin(calls::registers_calls(store)),
         |store| Box::pin(calls::ends_calls(store)),
         |store| Box::pin(calls::lets_calls_share_a_standing_stream(store)),

@@ -298,7 +298,8 @@ pub enum Cancelled {
 #[async_trait]
 pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Registers a call and makes its stream if need be, carried by `holder` from now on; both live `ttl` after their last
-    /// change. Without a holder, whoever carries the stream goes on: that is for calls that write to a standing one. Whoever
+    /// change. Without a holder, whoever carries the stream goes on: that is for calls that write to a standing one, which is
+    /// left as it is. Whoever
     /// begins a call ends it, even when the session is gone by then. Doing it a second time, because the answer to
     /// the first was lost, changes nothing, and gives `Gone` once another node has claimed the call or the stream of its
     /// own has ended. The call has run for `age`, as measured just before this is asked: a cancellation is meant for it only if
@@ -316,7 +317,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// a step: only the node whose call it is may append it, and each step once, however often it is tried. What a call sends
     /// that was cancelled is for nobody: it is not appended, and that is `Gone`. What belongs
     /// to no call has none, and goes to a standing stream. The standalone and the SSE stream are made by their first
-    /// event, and live as long as the session, whatever `ttl` is, so that they are never numbered afresh.
+    /// event, and are never numbered afresh while the session lives. Their events live as long as it does while somebody carries
+    /// the stream, and else `ttl` after the newest.
     async fn append(
         &self,
         session: &SessionId,
@@ -328,8 +330,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Appended, StoreError>;
 
     /// Appends a call's response, if there is one and the call was not cancelled; ends its stream, if it has one of its own;
-    /// and takes the call off. All in one step, and only if the call is still `by`'s. The log of a stream of its own lives `ttl`
-    /// from now, and nobody carries it any longer: its last carrier reads it to its end. Without a response, the number returned is
+    /// and takes the call off. All in one step, and only if the call is still `by`'s. A standing stream lives on as when
+    /// something is [appended](Self::append). The log of a stream of its own lives `ttl` from now, and nobody carries it any longer: its last carrier reads it to its end. Without a response, the number returned is
     /// that of the newest event, 0 if there is none.
     async fn call_end(
         &self,
@@ -342,7 +344,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
 
     /// Makes `holder` carry the stream from now on, `ttl` at least, if it may be taken from the one that does. One that is done is
     /// only read: nobody carries it, and it lives no longer by that. The standalone and the SSE stream are made if need be, and
-    /// live as long as the session. The node of the former carrier is rung, unless it is the same node; and it is noted that
+    /// live as long as the session while they are carried. The node of the former carrier is rung, unless it is the same node; and it is noted that
     /// there is a connection that waits to carry it again.
     async fn attach(
         &self,
@@ -353,10 +355,15 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Attached, StoreError>;
 
-    /// Nobody carries the stream any longer, if it was still `holder` that did. When a connection may wait to carry it, all
-    /// nodes are rung.
-    async fn detach(&self, session: &SessionId, stream: &StreamId, holder: &Holder)
-    -> Result<(), StoreError>;
+    /// Nobody carries the stream any longer, if it was still `holder` that did. The events of a standing one live `ttl` from now.
+    /// When a connection may wait to carry it, all nodes are rung.
+    async fn detach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<(), StoreError>;
 
     /// Who carries the stream.
     async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError>;

@@ -179,7 +179,8 @@ impl Carrier {
         drop(opened);
         if stop == Stop::Client && !self.carried.line.waits() {
             let (session, holder) = (&self.live.id, self.holder());
-            if let Err(error) = self.board.store.detach(session, &self.stream, &holder).await {
+            let (board, ttl) = (&self.board, self.board.stream_ttl);
+            if let Err(error) = board.store.detach(session, &self.stream, &holder, ttl).await {
                 debug!(error = %causes(&error), "could not take a connection off its stream");
             }
         }

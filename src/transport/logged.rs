@@ -58,7 +58,7 @@ pub struct Log {
     pub replay: Option<Replay>,
     /// How long the log lives after its last event, while the call is in flight.
     pub ttl: Duration,
-    /// How long it lives once the call has ended.
+    /// How long it lives once the call has ended, or, if it is the session's own, while nobody carries it.
     pub ended_ttl: Duration,
     /// How long a store that is away is waited for before the call is given up.
     pub patience: Duration,
@@ -331,11 +331,12 @@ impl Log {
         };
         let data = String::from_utf8_lossy(message);
         let (session, stream) = (&self.live.id, &self.record.stream);
+        let ttl = if stream.stands() { self.ended_ttl } else { self.ttl };
         let append = || {
             self.until_answered(writing.patience, || {
                 self.board
                     .store
-                    .append(session, stream, &data, self.node(), Some(step), self.ttl)
+                    .append(session, stream, &data, self.node(), Some(step), ttl)
             })
         };
         let mut appended = append().await;

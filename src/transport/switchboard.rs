@@ -54,6 +54,8 @@ pub struct Switchboard {
     pub listeners: Arc<Listeners>,
     /// How long a session lives after its last use, and with it what was told.
     pub ttl: Duration,
+    /// How long the events of a stream live that nobody carries.
+    pub stream_ttl: Duration,
     /// The owner of all tasks.
     pub supervisor: Supervisor,
 }
@@ -159,7 +161,7 @@ impl Switchboard {
         let stream = &StreamId::standing(live.record.transport);
         let appended = self
             .store
-            .append(&live.id, stream, message, &self.node, None, self.ttl)
+            .append(&live.id, stream, message, &self.node, None, self.stream_ttl)
             .await?;
         if appended == Appended::Gone {
             let refusal = self.gone(live).await;
@@ -186,7 +188,7 @@ impl Switchboard {
                 Some(holder)
                     if holder.node == self.node && !self.hub.has(session, stream, holder.connection) =>
                 {
-                    self.store.detach(session, stream, &holder).await
+                    self.store.detach(session, stream, &holder, self.stream_ttl).await
                 }
                 _ => Ok(()),
             }

@@ -287,7 +287,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
             .await
             .expect("delivered must work");
         store
-            .detach(id, &stream, &holder("me", 1))
+            .detach(id, &stream, &holder("me", 1), LONG)
             .await
             .expect("detach must work");
         let held = store.holder(id, &stream).await.expect("holder must work");

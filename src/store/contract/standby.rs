@@ -81,7 +81,12 @@ pub async fn rings_those_that_may_wait(store: Arc<dyn Store>) {
             "attach: {attached:?}"
         );
     };
-    let detach = async |holder: &Holder| store.detach(&id, &get, holder).await.expect("detach must work");
+    let detach = async |holder: &Holder| {
+        store
+            .detach(&id, &get, holder, LONG)
+            .await
+            .expect("detach must work")
+    };
     let mark = async |number: u32| {
         let text = json!({"mark": number}).to_string();
         store.ring(&a, &text).await.expect("ring must work");

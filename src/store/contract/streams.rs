@@ -1,13 +1,16 @@
 //! What a store must do with event logs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::{LONG, ROOM, SHORT, WRITERS, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::streams::{
-    Appended, Attached, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
+    Appended, Attached, Begun, CallRecord, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX,
+    STREAM_EVENTS_MAX, StreamId,
 };
 use crate::store::{Created, Store, Touched};
 
@@ -179,7 +182,7 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     );
     let detach = async |holder| {
         store
-            .detach(&id, &stream, holder)
+            .detach(&id, &stream, holder, LONG)
             .await
             .expect("detach must work")
     };
@@ -207,7 +210,7 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     assert_eq!(gone, Attached::Gone, "attach: there is no such session");
 }
 
-/// A log ends when its life does. The standing ones live as long as the session, so that their numbers go on.
+/// A log ends when its life does, and with its session. The numbers of the standing ones go on as long as that lives.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -229,4 +232,95 @@ pub async fn keeps_standing_streams(store: Arc<dyn Store>) {
         2,
         "touch: a standing stream must live as long as its session"
     );
+}
+
+/// F8: the events of a standing stream that nobody carries do not live as long as its session. Their numbers do, and what was
+/// delivered is known.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn lets_uncarried_events_end(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let [one, other] = [StreamId::standalone(), StreamId::sse()];
+    tokio::join!(
+        lets_events_end(&store, &id, &one),
+        lets_events_end(&store, &id, &other)
+    );
+}
+
+async fn lets_events_end(store: &Arc<dyn Store>, id: &SessionId, stream: &StreamId) {
+    let me = node("me");
+    let touch = async || {
+        let touched = store.touch(id, 1, LONG).await.expect("touch must work");
+        assert_eq!(touched, Touched::Touched, "touch: the session is there");
+    };
+    let append = async |data: &str| {
+        let appended = store.append(id, stream, data, &me, None, SHORT).await;
+        match appended.expect("append must work") {
+            Appended::At { number, .. } => number,
+            Appended::Gone => unreachable!("append: the session is there"),
+        }
+    };
+    let kept = async |after| match store.read(id, stream, after).await.expect("read must work") {
+        Read::Events {
+            events, first, head, ..
+        } => Some((events.len(), first, head)),
+        Read::Gone => None,
+    };
+    let attach = async || {
+        let attached = store.attach(id, stream, &holder("me", 1), Over::Any, LONG).await;
+        match attached.expect("attach must work") {
+            Attached::Attached { delivered, .. } => delivered,
+            other => unreachable!("attach: the session is there: {other:?}"),
+        }
+    };
+    assert_eq!(append("1").await, 1, "append: the first event");
+    touch().await;
+    eventually("events that nobody comes for must end", async || {
+        kept(0).await.is_none()
+    })
+    .await;
+    assert_eq!(append("2").await, 2, "append: numbers go on");
+    assert_eq!(kept(0).await, Some((1, 2, 2)), "read: the first event has ended");
+
+    assert_eq!(attach().await, 0, "attach: nothing was delivered");
+    assert_eq!(append("3").await, 3, "append: somebody carries it now");
+    sleep(2 * SHORT).await;
+    touch().await;
+    assert_eq!(
+        kept(0).await,
+        Some((2, 2, 3)),
+        "attach: they live as long as the session while somebody carries them"
+    );
+    let noted = store.delivered(id, stream, 2).await;
+    noted.expect("delivered must work");
+    let detached = store.detach(id, stream, &holder("me", 1), SHORT).await;
+    detached.expect("detach must work");
+    touch().await;
+    eventually("events must end when nobody carries them", async || {
+        kept(0).await.is_none()
+    })
+    .await;
+    assert_eq!(attach().await, 2, "attach: what was delivered is known");
+    assert_eq!(kept(2).await, Some((0, 4, 3)), "read: the third event has ended");
+    let detached = store.detach(id, stream, &holder("me", 1), SHORT).await;
+    detached.expect("detach must work");
+
+    let call = CallRecord {
+        stream: stream.clone(),
+        ..super::calls::call(&format!("of{}", stream.as_str()), &me)
+    };
+    let begun = store.call_begin(id, &call, Duration::ZERO, None, LONG).await;
+    assert!(matches!(begun, Ok(Begun::Begun)), "call_begin: {begun:?}");
+    eventually("a call's stream must end", async || kept(0).await.is_none()).await;
+    let ended = store.call_end(id, &call.name, Some("4"), &me, SHORT).await;
+    assert!(
+        matches!(ended, Ok(Appended::At { number: 4, .. })),
+        "call_end: {ended:?}"
+    );
+    assert_eq!(kept(0).await, Some((1, 4, 4)), "call_end: the response is there");
+    eventually("a response that nobody comes for must end", async || {
+        kept(0).await.is_none()
+    })
+    .await;
 }

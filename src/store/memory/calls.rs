@@ -44,8 +44,14 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// The stream's log. A standing one is there after its life too, without events: it is numbered on.
     pub(super) fn log(&mut self, stream: &StreamId) -> Option<&mut Log> {
-        self.logs.get_mut(stream).filter(|log| log.lives())
+        let log = self.logs.get_mut(stream)?;
+        let lives = log.lives();
+        if !lives && stream.stands() {
+            log.expire();
+        }
+        (lives || stream.stands()).then_some(log)
     }
 
     /// The stream's log; a standing stream is made if need be.
@@ -65,11 +71,11 @@ impl Streams {
             .collect()
     }
 
-    /// Standing streams live as long as the session: else they would be numbered afresh.
+    /// Standing streams live as long as the session while they are carried.
     pub(super) fn keep(&mut self, ttl: Duration) {
         self.sweep();
         let standing = self.logs.iter_mut().filter(|(stream, _)| stream.stands());
-        for (_, log) in standing.filter(|(_, log)| log.lives()) {
+        for (_, log) in standing.filter(|(_, log)| log.holder.is_some()) {
             log.keep(ttl);
         }
     }
@@ -88,7 +94,13 @@ impl Streams {
 
     /// Forgets what has expired.
     pub(super) fn sweep(&mut self) {
-        self.logs.retain(|_, log| log.lives());
+        self.logs.retain(|stream, log| {
+            let lives = log.lives();
+            if !lives && stream.stands() {
+                log.expire();
+            }
+            lives || stream.stands()
+        });
         let now = Instant::now();
         self.ended.retain(|_, until| *until > now);
     }
@@ -160,10 +172,12 @@ impl Streams {
         if self.cancelled(&call.request).is_some_and(|noted| noted < age) {
             return Begun::Cancelled;
         }
-        self.make(&call.stream, ttl);
-        if let Some(log) = self.log(&call.stream) {
-            log.keep(ttl);
-            log.holder = holder.cloned().or(log.holder.take());
+        if call.stream == call.name {
+            self.make(&call.stream, ttl);
+            if let Some(log) = self.log(&call.stream) {
+                log.keep(ttl);
+                log.holder = holder.cloned().or(log.holder.take());
+            }
         }
         self.calls.insert(
             call.name.clone(),
@@ -247,9 +261,11 @@ impl Streams {
             answers: call.waiting.clone(),
             cancelled: call.record.cancelled,
         };
-        let stream = call.record.stream.clone();
-        if let Some(log) = self.log(&stream) {
-            log.keep(ttl);
+        if call.record.stream == call.record.name {
+            let name = call.record.name.clone();
+            if let Some(log) = self.log(&name) {
+                log.keep(ttl);
+            }
         }
         mail
     }

@@ -50,6 +50,15 @@ impl Log {
         self.ends = after(ttl);
     }
 
+    /// Lives as long as its session, which lives as long as is `left`, while it is carried, and else `ttl` from now.
+    pub(super) fn settle(&mut self, ttl: Duration, left: Duration) {
+        self.renew(if self.holder.is_some() {
+            left
+        } else {
+            ttl.min(left)
+        });
+    }
+
     /// Lives `ttl` from now at least.
     pub(super) fn keep(&mut self, ttl: Duration) {
         self.ends = self.ends.max(after(ttl));
@@ -125,10 +134,15 @@ impl Log {
         }
     }
 
-    /// Drops all events: they are for nobody any longer. Those that come are numbered on.
-    pub(super) fn begin_anew(&mut self) {
+    /// Drops all events: they have lived for long enough. Those that come are numbered on.
+    pub(super) fn expire(&mut self) {
         self.events.clear();
         self.bytes = 0;
+    }
+
+    /// Drops all events: they are for nobody any longer. Those that come are numbered on.
+    pub(super) fn begin_anew(&mut self) {
+        self.expire();
         self.delivered = self.head;
     }
 

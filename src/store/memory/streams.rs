@@ -74,7 +74,6 @@ impl StreamStore for MemoryStore {
             return Ok(Appended::Gone);
         };
         let before = step.and_then(|step| streams.wrote(step));
-        let ttl = if stream.stands() { left } else { ttl };
         let Some(log) = streams.log_or_make(stream, ttl).filter(|log| !log.done) else {
             return Ok(Appended::Gone);
         };
@@ -82,7 +81,10 @@ impl StreamStore for MemoryStore {
         if let Some(number) = before {
             return Ok(Appended::At { number, holder });
         }
-        log.renew(ttl);
+        match stream.stands() {
+            true => log.settle(ttl, left),
+            false => log.renew(ttl),
+        }
         let Some(number) = streams.append(stream, data) else {
             return Ok(Appended::Gone);
         };
@@ -102,7 +104,7 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
-        let life = inner.life_of(by);
+        let (left, life) = (inner.sessions.left(session), inner.life_of(by));
         let runs = |streams: &&mut Streams| streams.runs(by, life.as_ref(), call);
         let streams = inner.streams(session).filter(runs);
         let Some(streams) = streams else {
@@ -110,6 +112,10 @@ impl StreamStore for MemoryStore {
         };
         let data = data.filter(|_| !streams.is_cancelled(call));
         let stream = streams.finish(call).unwrap_or_else(|| call.clone());
+        // A standing one may not have been made yet, and lives on from now.
+        if let Some(log) = streams.log_or_make(&stream, ttl).filter(|_| stream.stands()) {
+            log.settle(ttl, left);
+        }
         let appended = data.map(|data| streams.append(&stream, data));
         let Some(log) = streams.log(&stream) else {
             return Ok(Appended::Gone);
@@ -121,7 +127,6 @@ impl StreamStore for MemoryStore {
             // Whoever carries it reads it to its end.
             log.holder.take()
         } else {
-            log.keep(ttl);
             log.holder.clone()
         };
         inner.ring_holder(holder.as_ref(), by, session, &stream);
@@ -177,13 +182,19 @@ impl StreamStore for MemoryStore {
         session: &SessionId,
         stream: &StreamId,
         holder: &Holder,
+        ttl: Duration,
     ) -> Result<(), StoreError> {
         let mut inner = self.lock();
+        let left = inner.sessions.left(session);
         if let Some(log) = inner.log(session, stream)
             && log.holder.take_if(|now| now == holder).is_some()
-            && std::mem::take(&mut log.standby)
         {
-            inner.ring_all(&stream_bell(session, stream));
+            if stream.stands() {
+                log.settle(ttl, left);
+            }
+            if std::mem::take(&mut log.standby) {
+                inner.ring_all(&stream_bell(session, stream));
+            }
         }
         Ok(())
     }
@@ -195,9 +206,8 @@ impl StreamStore for MemoryStore {
 
     async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError> {
         let mut inner = self.lock();
-        Ok(inner
-            .log(session, stream)
-            .map_or(Read::Gone, |log| log.read(after)))
+        let log = inner.log(session, stream).filter(|log| log.lives());
+        Ok(log.map_or(Read::Gone, |log| log.read(after)))
     }
 
     async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
 -- Appends an event to a stream and rings whoever carries it. Before it stands log.lua.
--- ARGV: the stream; the log's life in milliseconds; the node that appends and its life; the event; whether the stream is made if
+-- ARGV: the stream; the log's life in milliseconds, of a standing one while nobody carries it; the node that appends and its life; the event; whether the stream is made if
 -- need be (make), or is a call's (call); the most events and bytes, and the most streams and bytes of all of them; what the
 -- channel of a node starts with; the ring; and, if the event is a call's: the call, its run, and which event of that run it is.
 -- Returns `at`, the event's number and who carries the stream; or `gone`.
@@ -17,7 +17,6 @@ if call then
   end
 end
 if kind == 'make' then
-  ttl = redis.call('PTTL', session)
   make(stream, ARGV[8], ARGV[9])
 elseif not call or redis.call('EXISTS', log) == 0 then
   return {'gone'}
@@ -37,7 +36,11 @@ local number = append(stream, data, ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 if call then
   redis.call('HSET', calls, 'wrote:' .. call, run .. '/' .. ARGV[14] .. '/' .. text(number))
 end
-redis.call('PEXPIRE', log, ttl)
+if kind == 'make' then
+  ttl = settle(stream, holder, ttl)
+else
+  redis.call('PEXPIRE', log, ttl)
+end
 keep(calls, ttl)
 ring(holder, by, ARGV[10], ARGV[11])
 return {'at', text(number), holder or ''}

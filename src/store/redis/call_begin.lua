@@ -1,4 +1,4 @@
--- Registers a call, and makes its stream unless it is there. Before it stands log.lua; its log is that of the call's stream.
+-- Registers a call, and makes its stream, if it has one of its own, unless it is there. Before it stands log.lua; its log is that of the call's stream.
 -- ARGV: the call; its life in milliseconds; its record; the request's id; its stream; who carries that from now on, or an
 -- empty text; the most streams, and bytes of all of them; after how long what has expired is swept; how many microseconds the
 -- call has run; the request's text, if another node may run it again.
@@ -26,7 +26,10 @@ if noted and tonumber(ends) > now_us() and now_us() - tonumber(ARGV[10]) < tonum
 end
 
 sweep(tonumber(ARGV[9]), ARGV[7], ARGV[8])
-make(stream, ARGV[7], ARGV[8])
+if stream == call then
+  make(stream, ARGV[7], ARGV[8])
+  keep(log, ttl)
+end
 redis.call('HSET', calls, call, record)
 if request ~= '' then
   local same = redis.call('HGET', calls, 'request:' .. request) or ','
@@ -38,6 +41,5 @@ end
 if holder ~= '' then
   redis.call('HSET', session, 'attach:' .. stream, holder)
 end
-keep(log, ttl)
 keep(calls, ttl)
 return 'begun'

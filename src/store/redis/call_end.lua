@@ -1,5 +1,5 @@
 -- Takes a call off, ends its stream if it has one of its own, and rings whoever carries it. Before it stands log.lua.
--- ARGV: the call; its log's life in milliseconds; the node that ends it and its life; the most events and bytes, and the most
+-- ARGV: the call; its log's life in milliseconds, of a standing one while nobody carries it; the node that ends it and its life; the most events and bytes, and the most
 -- streams and bytes of all of them; what the channel of a node starts with; what the ring starts with; for how long it is
 -- noted that a claimed call has ended; the last event, if there is one. Of a call that was cancelled it is not appended.
 -- Returns `at`, the number of the newest event and who carries the stream; or `gone`, and the node
@@ -33,7 +33,9 @@ end
 -- The record knows to which stream the call writes.
 local stream = record.stream
 log = logs .. stream
-if redis.call('EXISTS', log) == 0 then
+if stands(stream) then
+  make(stream, ARGV[6], ARGV[7])
+elseif redis.call('EXISTS', log) == 0 then
   return {'gone'}
 end
 
@@ -49,7 +51,7 @@ if stream == call then
   redis.call('HDEL', session, 'attach:' .. stream, 'standby:' .. stream)
   redis.call('HDEL', calls, 'count:tight')
 else
-  keep(log, ttl)
+  ttl = settle(stream, holder, ttl)
 end
 keep(calls, ttl)
 ring(holder, by, ARGV[8], ARGV[9] .. stream .. '"}')

@@ -1,5 +1,5 @@
 -- Changes a session's record and says who keeps copies.
--- KEYS: the session, then what must live as long as it does.
+-- KEYS: the session; its calls; the logs of its standing streams, `get` and `sse`, which live as long while they are carried.
 -- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; what the ring of a stream
 -- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or the URI and how many
 -- subscriptions there may be.
@@ -40,9 +40,10 @@ else
 end
 if ARGV[1] ~= '0' then
   redis.call('PEXPIRE', key, ARGV[1])
-  for i = 2, #KEYS do
-    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then
-      redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  for i, field in ipairs({'', 'attach:get', 'attach:sse'}) do
+    local lives = field == '' or redis.call('HEXISTS', key, field) == 1
+    if lives and redis.call('PTTL', KEYS[i + 1]) < tonumber(ARGV[1]) then
+      redis.call('PEXPIRE', KEYS[i + 1], ARGV[1])
     end
   end
 end

@@ -26,6 +26,10 @@ local function begin_anew()
     redis.call('HINCRBY', calls, 'count:bytes', -tonumber(redis.call('HGET', log, 'bytes')))
     redis.call('HSET', log, 'first', text(head + 1), 'bytes', 0, 'delivered', head)
   end
+  local kept = string.match(redis.call('HGET', session, 'kept:sse') or '', '^%d+')
+  if kept then
+    redis.call('HSET', session, 'kept:sse', (head or kept) .. '/' .. (head or kept))
+  end
 end
 
 local before = redis.call('HGET', session, 'clientInfo')
@@ -36,7 +40,9 @@ end
 if ARGV[1] ~= '0' then
   redis.call('PEXPIRE', session, ARGV[1])
   keep(calls, ARGV[1])
-  keep(log, ARGV[1])
+  if redis.call('HEXISTS', session, 'attach:sse') == 1 then
+    keep(log, ARGV[1])
+  end
 end
 
 local answer = {'changed'}

@@ -186,11 +186,6 @@ pub(super) fn attach(stream: &StreamId) -> String {
     format!("attach:{}", stream.as_str())
 }
 
-/// The field of a session that says that connections may wait to carry a stream.
-pub(super) fn standby(stream: &StreamId) -> String {
-    format!("standby:{}", stream.as_str())
-}
-
 /// A connection as text.
 pub(super) fn holder(holder: &Holder) -> String {
     format!("{}/{}", holder.node, holder.connection)

@@ -4,6 +4,7 @@
 -- The calls: `stream:<stream>` = when its log was made; `count:streams` = how many of those there are, `count:bytes` = how
 -- many bytes their events are, each at least; `count:swept` = when both were counted; `count:tight` = when there was no room to be had.
 -- They always live as long as the longest-lived log: else `end` would not find it.
+-- The session: `kept:<stream>` = the newest event of a standing stream and the last that was delivered, for when its log has ended.
 local session, calls, logs, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function now_us()
@@ -88,14 +89,33 @@ local function sweep(every, most, most_bytes)
   end
 end
 
--- Makes the log, unless it is there.
+-- Whether a stream is its session's, and not a call's.
+local function stands(stream)
+  return stream == 'get' or stream == 'sse'
+end
+
+-- Lets the log of a standing stream live as long as its session while it is carried, and else `ttl` from now. It is never
+-- numbered afresh. Returns its life.
+local function settle(stream, holder, ttl)
+  local life = redis.call('PTTL', session)
+  if not holder then
+    local head, delivered = unpack(redis.call('HMGET', log, 'head', 'delivered'))
+    redis.call('HSET', session, 'kept:' .. stream, head .. '/' .. delivered)
+    life = math.min(life, tonumber(ttl))
+  end
+  redis.call('PEXPIRE', log, life)
+  return life
+end
+
+-- Makes the log, unless it is there. That of a standing stream goes on from the numbers that were kept.
 local function make(stream, most, most_bytes)
   if redis.call('EXISTS', log) == 1 then
     return
   end
   local known = redis.call('HEXISTS', calls, 'stream:' .. stream)
   redis.call('HSET', calls, 'stream:' .. stream, text(now_ms()))
-  redis.call('HSET', log, 'head', 0, 'first', 1, 'bytes', 0, 'delivered', 0)
+  local head, delivered = string.match(redis.call('HGET', session, 'kept:' .. stream) or '0/0', '^(%d+)/(%d+)$')
+  redis.call('HSET', log, 'head', head, 'first', text(head + 1), 'bytes', 0, 'delivered', delivered)
   if known == 0 and redis.call('HINCRBY', calls, 'count:streams', 1) > tonumber(most) then
     make_room(stream, tonumber(most), tonumber(most_bytes))
   end

@@ -86,7 +86,7 @@ impl Scripts {
             call_begin: Script::load(link, on_log!("call_begin.lua")).await?,
             call_end: Script::load(link, on_log!("call_end.lua")).await?,
             attach: Script::load(link, on_log!("attach.lua")).await?,
-            detach: Script::load(link, include_str!("detach.lua")).await?,
+            detach: Script::load(link, on_log!("detach.lua")).await?,
             stream_read: Script::load(link, include_str!("stream_read.lua")).await?,
             delivered: Script::load(link, include_str!("delivered.lua")).await?,
             answer: Script::load(link, include_str!("answer.lua")).await?,

@@ -236,7 +236,7 @@ impl RedisStore {
         KeySet([keys.session(id), keys.calls(id), keys.events_start(id)])
     }
 
-    /// The session, and what lives as long as it does: else its standing streams would be numbered afresh.
+    /// The session, its calls, and the logs of its standing streams, which live as long while they are carried.
     fn living_with(&self, id: &SessionId) -> KeySet<4> {
         let (keys, log) = (&self.keys, |stream| self.keys.events(id, stream));
         let standing = (log(StreamId::STANDALONE), log(StreamId::SSE));

@@ -128,17 +128,17 @@ impl StreamStore for RedisStore {
         session: &SessionId,
         stream: &StreamId,
         holder: &Holder,
+        ttl: Duration,
     ) -> Result<(), StoreError> {
-        let key = self.keys.session(session);
         let args = [
-            keys::attach(stream),
+            stream.as_str().to_owned(),
             keys::holder(holder),
-            keys::standby(stream),
+            millis(ttl),
             self.keys.nodes(),
             stream_bell(session, stream),
         ];
-        let args = args.map(Value::from).into();
-        self.script::<u64>("detach", &self.scripts.detach, &[&key], args)
+        let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
+        self.script::<u64>("detach", &self.scripts.detach, &keys.each(), args)
             .await
             .map(drop)
     }
