@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmcp::model::RequestId;
 use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,46 @@ pub(super) fn beside_reply(shared: &Arc<Shared>, live: &Arc<Live>, noted: &Noted
     };
     shared.work.spawn("aside", aside.run(messages, pending()));
     out
+}
+
+/// Takes what a call of a batch sends to the stream of the batch's reply, which is not logged: its questions are made known, so that
+/// their answers find it from any node.
+#[derive(Debug)]
+pub(super) struct WithinReply {
+    over: CancellationToken,
+    told: oneshot::Receiver<()>,
+}
+
+impl WithinReply {
+    /// Waits until all is told that the call has sent. It is over.
+    pub(super) async fn end(self) {
+        self.over.cancel();
+        // It fails when the node stops.
+        drop(self.told.await);
+    }
+}
+
+/// The way from a call of a batch to the stream of the batch's reply.
+pub(super) fn within_reply(
+    shared: &Arc<Shared>,
+    live: &Arc<Live>,
+    noted: &Noted,
+    reply: Sender<Bytes>,
+) -> (Sender<Bytes>, WithinReply) {
+    let (out, messages) = outbound();
+    let (over, (all_told, told)) = (CancellationToken::new(), oneshot::channel());
+    let record = noted.record(shared, Some(StreamId::standalone()));
+    let aside = Aside {
+        began: noted.began,
+        reply: Some(reply),
+        ..aside(shared, live, record, Unheard::Kept)
+    };
+    let end = over.clone().cancelled_owned();
+    shared.work.spawn("within-reply", async move {
+        aside.run(messages, end).await;
+        drop(all_told);
+    });
+    (out, WithinReply { over, told })
 }
 
 /// Reaches the client of a session outside any request.
@@ -120,5 +161,7 @@ pub(super) fn aside(shared: &Shared, live: &Arc<Live>, record: CallRecord, unhea
         began: Instant::now(),
         ttl: shared.settings.session.ttl,
         unheard,
+        reply: None,
+        patience: shared.settings.store.outage_grace,
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::aside::{ToClient, beside_reply, outside};
+use super::aside::{ToClient, WithinReply, beside_reply, outside, within_reply};
 use super::mcp::{Came, SESSION_HEADER, note, place, reply_times, resource, version_header};
 use super::noted::Noted;
 use super::{Shared, answer, body};
@@ -98,12 +98,16 @@ pub(super) async fn batch(
                     Ok(peek) => {
                         let noted = Noted::of(Bytes::new(), &request, None);
                         let name = noted.name.clone();
-                        let out = match form {
-                            ReplyForm::Json => beside_reply(shared, &live, &noted),
-                            ReplyForm::Auto | ReplyForm::Sse => out.clone(),
+                        let (out, within) = match form {
+                            ReplyForm::Json => (beside_reply(shared, &live, &noted), None),
+                            ReplyForm::Auto | ReplyForm::Sse => {
+                                let (out, within) = within_reply(shared, &live, &noted, out.clone());
+                                (out, Some(within))
+                            }
                         };
                         let run = Run::first(name, came.peer.clone(), cancel.child_token()).to(out);
-                        begin(shared, came.parts.clone(), &live, request, peek, run).await
+                        let began = begin(shared, came.parts.clone(), &live, request, peek, run).await;
+                        began.map(|began| all_told(began, within))
                     }
                     Err(refusal) => Err(refusal),
                 };
@@ -132,6 +136,20 @@ pub(super) async fn batch(
     };
     let flight = Flight::new(running, cancel, true, shared.work.clone());
     answer::reply(flight.reply(reply_times(shared)).await)
+}
+
+/// The same call, which ends when all is told that it has sent.
+fn all_told(began: RunningCall, within: Option<WithinReply>) -> RunningCall {
+    let Some(within) = within else { return began };
+    let call = async move {
+        let finished = began.call.await;
+        within.end().await;
+        finished
+    };
+    RunningCall {
+        call: Box::pin(call),
+        messages: began.messages,
+    }
 }
 
 /// A notification. Outside a session only modern clients send any, and none that this server needs.
@@ -352,7 +370,7 @@ pub(super) async fn notice(
         }
         _ => {}
     }
-    let place = place(peer, Resource::Light)?;
+    let place = place(peer, Resource::Notifications)?;
     let typed = typed_notification(&notification.method, notification.params)?;
     let caller = caller(shared, live, peer.peer(), Connection::default());
     let handler = Arc::clone(&shared.runner.handler);

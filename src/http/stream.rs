@@ -64,7 +64,8 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         // One that names no event goes on after what was delivered.
         after: after.unwrap_or(delivered),
         has_id: after.is_some(),
-        prime: after.is_none() && live.revision() >= Revision::V2025_11_25,
+        // Also one that is taken up: some clients know only what this connection has given them.
+        prime: live.revision() >= Revision::V2025_11_25,
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
         // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.

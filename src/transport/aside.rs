@@ -27,6 +27,8 @@ use crate::store::streams::{Appended, Begun, CallRecord};
 
 /// How often answers are looked for though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How soon a client is told of a loss again when the store did not take that.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// How long a question waits for a client that is about to open its stream, or opens it again.
 const STREAM_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is there.
@@ -57,6 +59,10 @@ pub struct Aside {
     pub ttl: Duration,
     /// What becomes of what nobody hears.
     pub unheard: Unheard,
+    /// Where it is said instead of the session's standing stream: in a reply whose stream is not logged.
+    pub reply: Option<mpsc::Sender<Bytes>>,
+    /// How long a store that is away is waited for, to tell of what is lost by that.
+    pub patience: Duration,
 }
 
 impl Aside {
@@ -93,13 +99,18 @@ impl Aside {
                 break;
             }
         }
+        let until = Instant::now() + self.patience;
         self.tell_loss(&mut lost).await;
+        while lost > 0 && Instant::now() < until {
+            sleep(TELL_AGAIN).await;
+            self.tell_loss(&mut lost).await;
+        }
         if known.is_some() {
             let (session, call) = (&self.live.id, &self.record.name);
             let ended = self
                 .board
                 .store
-                .call_end(session, call, None, &self.board.node, self.ttl)
+                .call_end(session, call, None, &self.board.node, self.board.stream_ttl)
                 .await;
             if let Err(error) = ended {
                 debug!(session = self.live.tag, error = %causes(&error), "a call that only asked may still be registered");
@@ -155,6 +166,10 @@ impl Aside {
                         return Ok(Fate::Gone);
                     }
                 }
+            }
+            if let Some(reply) = &self.reply {
+                let told = reply.send(Bytes::copy_from_slice(message)).await;
+                return Ok(told.map_or(Fate::Gone, |()| Fate::Told));
             }
             let text = String::from_utf8_lossy(message);
             Ok(match self.board.say(&self.live, &text).await? {

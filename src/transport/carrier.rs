@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,8 @@ const LOOKS_A_LIFE: u32 = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How soon a client should come back, in milliseconds (SSE, `retry`).
 pub const RETRY_MS: u64 = 500;
+/// The same for one of too many connections of a stream, in milliseconds: it would take the place of another.
+pub const DISMISSED_RETRY_MS: u64 = 60_000;
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 /// An event that none follows, for who wants to know of a stream and not what is in it.
@@ -88,6 +92,8 @@ pub struct Carrier {
     began: Instant,
     /// Whether anything was written at all.
     said: bool,
+    /// How many of a call's messages were lost to its client.
+    lost: u64,
     /// Who carried the stream on a node whose lease had ended, when that was last looked at.
     dead: Option<Holder>,
 }
@@ -144,6 +150,7 @@ impl Carrier {
             spoke: Instant::now(),
             began: Instant::now(),
             said: false,
+            lost: 0,
             dead: None,
             board,
             stream,
@@ -169,6 +176,11 @@ impl Carrier {
         if stop == Stop::Gone {
             // Perhaps with its session, of which nobody else may ask this node any more.
             drop(Box::pin(self.board.gone(&self.live)).await);
+        }
+        if stop == Stop::Dismissed && self.terms.kind != StreamKind::Sse {
+            // It would be the newest again at once, and dismiss another, which comes back in its turn.
+            let later = format!("retry: {DISMISSED_RETRY_MS}\n\n");
+            drop(self.write(later.into()).await);
         }
         if stop != Stop::Client && !self.said && self.write(NOTHING).await.is_err() {
             debug!(
@@ -334,7 +346,12 @@ impl Carrier {
                 seldom(words, |left_out| {
                     tracing::warn!(session = live.tag, left_out, "{words}")
                 });
-                (self.written, self.noted) = (head, head);
+                let why = "the session store has lost some of what it had taken";
+                Box::pin(self.write(event(loss::doubt(why).as_bytes()))).await?;
+                // The end of a stream is told in any case: the client waits for it.
+                let last = if done { head.saturating_sub(1) } else { head };
+                (self.written, self.noted) = (last, last);
+                continue;
             }
             if first > self.written + 1 && self.written < head {
                 Box::pin(self.pass_over(first - 1, delivered)).await?;
@@ -355,7 +372,8 @@ impl Carrier {
     }
 
     /// Goes on after event `last`: the log has dropped those before. What other connections of a standing stream were given, or was a
-    /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all.
+    /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all. A call whose
+    /// messages are lost ends with an error.
     async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), Stop> {
         let seen = if self.terms.note_delivered {
             self.written.max(delivered)
@@ -363,8 +381,7 @@ impl Carrier {
             self.written
         };
         if last > seen {
-            let why = "its log could not hold as many as were not read";
-            let notice = loss::notice(last - seen, why);
+            let notice = loss::notice(last - seen, loss::OVERFLOW);
             let (words, lost) = (
                 "a client has missed events of its stream, and is told so",
                 last - seen,
@@ -373,10 +390,7 @@ impl Carrier {
                 tracing::warn!(session = self.live.tag, lost, left_out, "{words}")
             });
             self.write(event(notice.as_bytes())).await?;
-            if !self.stream.stands() {
-                // A client that comes back for the rest is refused in words.
-                return Err(Stop::Client);
-            }
+            self.lost += lost;
         }
         self.written = last;
         Ok(())
@@ -403,7 +417,14 @@ impl Carrier {
             stream: self.stream.as_str(),
             number: event.number,
         };
-        self.write(encode(id, &event.data)).await?;
+        let bytes = match self.lost > 0 && !self.stream.stands() && is_response(&event.data) {
+            true => encode(
+                id,
+                &String::from_utf8_lossy(&loss::instead_of(&event.data, self.lost, loss::OVERFLOW)),
+            ),
+            false => encode(id, &event.data),
+        };
+        self.write(bytes).await?;
         self.written = event.number;
         Ok(())
     }
@@ -480,6 +501,16 @@ impl Carrier {
             connection: self.carried.line.connection,
         }
     }
+}
+
+/// Whether a message of a call is its response.
+fn is_response(message: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        method: Option<&'a RawValue>,
+    }
+    serde_json::from_str::<Envelope<'_>>(message).is_ok_and(|envelope| envelope.method.is_none())
 }
 
 /// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.

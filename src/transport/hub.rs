@@ -117,12 +117,17 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// The store names this connection now: the others of this node are told to look.
+    /// The store names this connection now: the others of this node are told to look. When too many wait, the oldest is dismissed.
     pub fn took_over(&self) {
-        let all = self.hub.lock();
-        let lines = all.get(&self.key).into_iter().flatten();
-        for other in lines.filter(|line| !Arc::ptr_eq(line, &self.line)) {
+        let mut all = self.hub.lock();
+        let Some(lines) = all.get_mut(&self.key) else {
+            return;
+        };
+        for other in lines.iter().filter(|line| !Arc::ptr_eq(line, &self.line)) {
             other.tell(|told| told.look = true);
+        }
+        if lines.len() > WAITING_CONNECTIONS_MAX + 1 {
+            lines.remove(0).tell(|told| told.dismissed = true);
         }
     }
 }
@@ -150,7 +155,6 @@ impl Hub {
     }
 
     /// Puts the connection of that number on the hub, before the store names it: one that is named and is not here counts as gone.
-    /// When too many wait, the oldest is dismissed.
     #[must_use]
     pub fn carry(self: &Arc<Self>, live: Arc<Live>, stream: StreamId, connection: u64) -> Carried {
         let key = (live.id.clone(), stream);
@@ -162,11 +166,7 @@ impl Hub {
             waits: AtomicBool::new(false),
         });
         let mut all = self.lock();
-        let lines = all.entry(key.clone()).or_default();
-        if lines.len() > WAITING_CONNECTIONS_MAX {
-            lines.remove(0).tell(|told| told.dismissed = true);
-        }
-        lines.push(Arc::clone(&line));
+        all.entry(key.clone()).or_default().push(Arc::clone(&line));
         drop(all);
         Carried {
             hub: Arc::clone(self),

@@ -18,7 +18,7 @@ use super::calls::Kept;
 use super::carrier::{Carrier, Parted, Terms};
 use super::hub::Carried;
 use super::loss;
-use super::reply::{Finished, WRITE_WITHIN, event, give_up, silence};
+use super::reply::{Finished, Flight, give_up, silence};
 use super::switchboard::{Found, Switchboard};
 use crate::causes::causes;
 use crate::cluster::Live;
@@ -100,6 +100,8 @@ impl Log {
         begun: oneshot::Sender<Start>,
     ) {
         self.kept = Some(self.board.calls.keep(&self.record.name));
+        let over = CancellationToken::new();
+        let _ends = over.clone().drop_guard();
         let (hub, name) = (&self.board.hub, self.record.name.clone());
         let carried = hub.carry(Arc::clone(&self.live), name, hub.number());
         let holder = Holder {
@@ -116,7 +118,7 @@ impl Log {
             .await;
         let start = match registered {
             Ok(Begun::Begun) => {
-                self.carry(carried, client, cancel.clone());
+                self.carry(carried, client, cancel.clone(), over);
                 Start::Stream
             }
             // Whoever cancelled it wants no answer.
@@ -129,7 +131,7 @@ impl Log {
                 match self.board.sessions.confirm(&self.live.id).await {
                     // Another node has claimed it since a first try, whose answer was lost: that one tells the rest.
                     Ok(()) => {
-                        self.carry(carried, client, cancel.clone());
+                        self.carry(carried, client, cancel.clone(), over);
                         Start::Stream
                     }
                     Err(error) => Start::Refused(error.into()),
@@ -138,7 +140,7 @@ impl Log {
             // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
             Err(Lost(why)) => {
                 begun.send(Start::Stream).ok();
-                return self.without_log(call, outbound, first, client, why).await;
+                return self.without_log(call, outbound, first, cancel, client, why).await;
             }
         };
         begun.send(start).ok();
@@ -147,8 +149,14 @@ impl Log {
     }
 
     /// Carries the call's stream to its client, in a task of its own. When the client has gone and cannot come back, the call is
-    /// `abandoned`.
-    fn carry(&self, carried: Carried, client: mpsc::Sender<Bytes>, abandoned: CancellationToken) {
+    /// `abandoned`, unless it is `over`.
+    fn carry(
+        &self,
+        carried: Carried,
+        client: mpsc::Sender<Bytes>,
+        abandoned: CancellationToken,
+        over: CancellationToken,
+    ) {
         let terms = Terms {
             draining: self.draining.child_token(),
             ..self.terms()
@@ -168,44 +176,35 @@ impl Log {
                 () = leaving => return,
             };
             if parted == Parted::ForGood {
-                give_up(&abandoned).await;
+                over.run_until_cancelled(give_up(&abandoned)).await;
             }
         });
     }
 
-    /// Runs a call whose stream could not be registered.
+    /// Runs a call whose stream could not be registered, for as long as its client stays: it has no event id to come back with.
     async fn without_log(
         self,
-        mut call: BoxFuture<'static, Finished>,
-        mut outbound: mpsc::Receiver<Bytes>,
+        call: BoxFuture<'static, Finished>,
+        outbound: mpsc::Receiver<Bytes>,
         first: Vec<Bytes>,
+        cancel: CancellationToken,
         client: mpsc::Sender<Bytes>,
         why: &'static str,
     ) {
-        let tell = async |message: &[u8]| match question_in(message) {
+        let running = RunningCall {
+            call,
+            messages: Some(outbound),
+        };
+        let flight = Flight::new(running, cancel, true, self.board.supervisor.clone());
+        let passes = |message: &[u8]| match question_in(message) {
             // No other node could find the call that waits for the answer.
-            Some(question) => refuse(&self.board, &self.live, &question, why),
-            None => drop(client.send_timeout(event(message), WRITE_WITHIN).await),
-        };
-        for message in first {
-            tell(&message).await;
-        }
-        let finished = loop {
-            tokio::select! {
-                biased;
-                finished = &mut call => break finished,
-                Some(message) = outbound.recv() => tell(&message).await,
+            Some(question) => {
+                refuse(&self.board, &self.live, &question, why);
+                false
             }
+            None => true,
         };
-        outbound.close();
-        while let Some(message) = outbound.recv().await {
-            tell(&message).await;
-        }
-        if let Some(body) = finished.body {
-            drop(client.send_timeout(event(&body), WRITE_WITHIN).await);
-        }
-        // Its client has all of it, and must not wait for the store.
-        drop(client);
+        flight.tell(client, self.keep_alive, first, None, passes).await;
         // It may have been registered all the same, without this node hearing of it.
         self.take_off().await;
     }
@@ -281,7 +280,7 @@ impl Log {
                 seldom(words, |left_out| {
                     warn!(session = self.live.tag, lost, left_out, "{words}")
                 });
-                Some(loss::instead_of(&response, &self.record.request, lost, self.patience).into())
+                Some(loss::instead_of(&response, lost, &loss::outage(self.patience)).into())
             }
             body => body,
         };

@@ -194,38 +194,58 @@ impl Flight {
         }
         let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
         let supervisor = self.supervisor.clone();
-        let carried = async move {
-            let opened = metrics::stream_open(self.kind);
-            let mut client = Client::new(events);
-            if let Some(message) = message {
-                client.put(event(&message));
+        let told = self.tell(events, keep_alive, message, finished, |_| true);
+        supervisor.spawn("stream", told.in_current_span());
+        Reply::Stream(stream)
+    }
+
+    /// Tells the client at the other end of `events` what came `first` and what the call sends, as far as it `passes`, and how it
+    /// ends: has `finished` already, or else runs to its end.
+    pub(super) async fn tell(
+        mut self,
+        events: mpsc::Sender<Bytes>,
+        keep_alive: Duration,
+        first: impl IntoIterator<Item = Bytes, IntoIter: Send> + Send,
+        finished: Option<Finished>,
+        passes: impl Fn(&[u8]) -> bool + Send,
+    ) {
+        let opened = metrics::stream_open(self.kind);
+        let mut client = Client::new(events);
+        for message in first {
+            if passes(&message) {
+                client.write(event(&message)).await;
             }
-            let finished = match finished {
-                Some(finished) => finished,
-                None => self.run(&mut client, keep_alive).await,
-            };
-            // What the call sent is told; what a task of it that goes on would send now is not.
-            if let Some(mut messages) = self.messages.take() {
-                messages.close();
-                while let Ok(message) = messages.try_recv() {
+        }
+        let finished = match finished {
+            Some(finished) => finished,
+            None => self.run(&mut client, keep_alive, &passes).await,
+        };
+        // What the call sent is told; what a task of it that goes on would send now is not.
+        if let Some(mut messages) = self.messages.take() {
+            messages.close();
+            while let Ok(message) = messages.try_recv() {
+                if passes(&message) {
                     client.write(event(&message)).await;
                 }
             }
-            match finished.body {
-                Some(body) => client.write(event(&body)).await,
-                // A reply of no bytes is taken for one that broke.
-                None => client.write(NOTHING).await,
-            }
-            client.flush().await;
-            drop(opened);
-        };
-        supervisor.spawn("stream", carried.in_current_span());
-        Reply::Stream(stream)
+        }
+        match finished.body {
+            Some(body) => client.write(event(&body)).await,
+            // A reply of no bytes is taken for one that broke.
+            None => client.write(NOTHING).await,
+        }
+        client.flush().await;
+        drop(opened);
     }
 
     /// Runs the call to its end. The call goes on, and with it its bounds, while an event waits to be written; only
     /// what it sends waits behind that event.
-    async fn run(&mut self, client: &mut Client, keep_alive: Duration) -> Finished {
+    async fn run(
+        &mut self,
+        client: &mut Client,
+        keep_alive: Duration,
+        passes: &(impl Fn(&[u8]) -> bool + Send),
+    ) -> Finished {
         let Some(mut call) = self.call.take() else {
             return Finished::nothing();
         };
@@ -242,7 +262,11 @@ impl Flight {
                     Turn::Gone => self.cancel.cancel(),
                 },
                 () = &mut given_up, if abandoned => abandoned = false,
-                Some(message) = next(&mut self.messages), if client.is_ready() => client.put(event(&message)),
+                Some(message) = next(&mut self.messages), if client.is_ready() => {
+                    if passes(&message) {
+                        client.put(event(&message));
+                    }
+                }
                 () = sleep(keep_alive), if client.is_ready() => client.put(KEEP_ALIVE),
             }
         }

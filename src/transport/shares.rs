@@ -13,7 +13,7 @@ use crate::session::Peer;
 
 /// How many locks the table of peers is spread over.
 const SHARDS: usize = 64;
-/// How many pings, handshakes and notifications a node answers at once. They have places of their own, because a node that runs
+/// How many pings and handshakes a node answers at once, and how many notifications its handler is at work on. They have places of their own, because a node that runs
 /// as many calls as it may must still be able to say that it lives.
 const LIGHT_MAX: usize = 1000;
 /// How many bytes of bodies a node holds at once: 64 of the largest that `http.body_bytes_max` takes by default. Without
@@ -29,8 +29,10 @@ pub const PROBES_MAX: usize = 64;
 pub enum Resource {
     /// Calls in flight.
     Calls,
-    /// Pings, handshakes and notifications, which have little to do.
+    /// Pings and handshakes, which have little to do.
     Light,
+    /// Notifications that the handler is at work on: what it does then, it decides itself.
+    Notifications,
     /// Open `subscriptions/listen` requests.
     Listeners,
     /// Streams that clients have opened by `GET`.
@@ -76,8 +78,12 @@ impl Bound {
                 "this client has as many calls in flight on this node as one client may (call.peer_max)",
             ),
             Resource::Light => Self::new(LIGHT_MAX, most_of(LIGHT_MAX)).told(
-                "this node answers as many pings, handshakes and notifications as it may",
-                "this client has as many pings, handshakes and notifications in flight as one client may",
+                "this node answers as many pings and handshakes as it may",
+                "this client has as many pings and handshakes in flight as one client may",
+            ),
+            Resource::Notifications => Self::new(LIGHT_MAX, most_of(LIGHT_MAX)).told(
+                "this node is at work on as many notifications as it may",
+                "this client has as many notifications at work as one client may",
             ),
             Resource::Listeners => Self::new(listen.node_max, listen.peer_max).told(
                 "this node has as many subscriptions open as it may (listen.node_max)",
@@ -174,6 +180,7 @@ impl Shares {
         let all = [
             Resource::Calls,
             Resource::Light,
+            Resource::Notifications,
             Resource::Listeners,
             Resource::Streams,
             Resource::Tasks,

@@ -201,6 +201,24 @@ async fn an_answer_waits_for_a_client_that_was_away() {
     }
 }
 
+/// The official clients of TypeScript come back with what the last connection has given them, and no older id.
+#[tokio::test]
+async fn a_stream_that_is_taken_up_gives_an_id_at_once() {
+    for cluster in Cluster::stages().await {
+        let client = cluster.client();
+        let silent = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 2000}});
+        let (id, mut stream) = client.stream("tools/call", silent).await;
+        for turn in 0..3 {
+            let first = stream.next().await.expect("a priming event");
+            assert_eq!(first.message(), None);
+            let last = first.id.expect("an id");
+            drop(stream);
+            stream = client.at(&cluster.turn(turn).url()).listen(Some(&last)).await;
+        }
+        stream.answer_to(&id).await;
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_resumed_from_is_named() {
     for cluster in Cluster::stages().await {

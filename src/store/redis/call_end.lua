@@ -33,10 +33,11 @@ end
 -- The record knows to which stream the call writes.
 local stream = record.stream
 log = logs .. stream
-if stands(stream) then
+if redis.call('EXISTS', log) == 0 then
+  if not stands(stream) then
+    return {'gone'}
+  end
   make(stream, ARGV[6], ARGV[7])
-elseif redis.call('EXISTS', log) == 0 then
-  return {'gone'}
 end
 
 local holder = redis.call('HGET', session, 'attach:' .. stream)

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::support::calls::gauge;
 use crate::support::client::{Answer, Client};
+use crate::support::cluster::Cluster;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::within;
 use crate::support::sse::EventStream;
@@ -182,6 +183,27 @@ async fn a_call_is_given_up_whose_client_has_gone_for_good() {
         })
         .await;
     }
+}
+
+/// F7, and what a full or absent store does to it: the call has no log from which its client could have an id.
+#[tokio::test]
+async fn a_call_without_a_log_is_given_up_whose_client_has_gone() {
+    let cluster = Cluster::of(1).await;
+    let node = cluster.node(0);
+    let client = cluster.client();
+    client.list().await.ok();
+    cluster.redis().pause();
+    let (headers, body) = client.message("tools/call", long(), Some(json!(7))).await;
+    let mut connection = send(node, &headers, &body.to_string()).await;
+    connection.read_u8().await.expect("the head of a stream");
+    assert_eq!(gauge(&node.url(), "anynode_calls_in_flight").await, 1.0);
+    connection.set_zero_linger().expect("a reset");
+    drop(connection);
+    within(GIVEN_UP_WITHIN, "the call is given up", || async {
+        (gauge(&node.url(), "anynode_calls_in_flight").await == 0.0).then_some(())
+    })
+    .await;
+    cluster.redis().resume();
 }
 
 /// Sends a request on a connection of its own.

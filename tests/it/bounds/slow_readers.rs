@@ -100,6 +100,33 @@ async fn a_client_that_does_not_read_loses_its_connection_and_no_event() {
     drop(stalled);
 }
 
+/// M9: what its log could not hold for a client that is slow, and stays, is named at the end of the call.
+#[tokio::test]
+async fn a_call_that_outruns_its_reader_ends_with_an_error_that_says_so() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client();
+    let (id, mut stream) = client
+        .stream("tools/call", large_countdown(80, 0, EVENT_BYTES))
+        .await;
+    // The call is over before its client reads on.
+    sleep(Duration::from_secs(4)).await;
+    let mut notices = 0;
+    let answer = loop {
+        let message = stream.next_message().await.expect("the answer comes");
+        notices += usize::from(message["params"]["data"]["lostMessages"].is_u64());
+        if message["id"] == id {
+            break message;
+        }
+    };
+    assert!(notices >= 1, "it is told at once");
+    let error = &answer["error"];
+    assert!(error["data"]["lostMessages"].as_u64() >= Some(1), "{answer}");
+    assert_eq!(
+        error["data"]["response"]["result"]["structuredContent"]["counted"], 80,
+        "{answer}"
+    );
+}
+
 /// Silence is not slowness: a stream with nothing to tell stays open.
 #[tokio::test]
 async fn a_stream_with_nothing_to_tell_stays_open() {

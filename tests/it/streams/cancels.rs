@@ -9,7 +9,6 @@ use crate::support::calls::gauge;
 use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
 use crate::support::process::eventually;
-use crate::support::sse::EventStream;
 
 /// `tools/call` of a countdown, with that id.
 fn countdown(id: u32, from: u32, interval_ms: u32) -> Value {
@@ -22,16 +21,6 @@ async fn call(client: &Client, message: &Value) -> Answer {
     client
         .post(&client.session_headers().await, &message.to_string())
         .await
-}
-
-async fn open(client: &Client, message: &Value) -> EventStream {
-    let headers = client.session_headers().await;
-    let mut request = reqwest::Client::new().post(format!("{}/mcp", client.url()));
-    for (name, value) in &headers {
-        request = request.header(name, value);
-    }
-    let request = request.header("accept", "application/json, text/event-stream");
-    EventStream::new(request.json(message).send().await.expect("the node answers"))
 }
 
 async fn cancel(client: &Client, id: u32) {
@@ -72,8 +61,12 @@ async fn all_calls_that_run_under_an_id_are_cancelled() {
         client.session().await;
         for round in 0..3 {
             let at = |index: usize| client.at(&cluster.turn(round + index).url());
-            let mut elder = open(&at(0), &countdown(1, 100, 100)).await;
-            let mut other = open(&at(1), &countdown(1, 100, 100)).await;
+            let mut elder = at(0)
+                .open(&client.session_headers().await, &countdown(1, 100, 100))
+                .await;
+            let mut other = at(1)
+                .open(&client.session_headers().await, &countdown(1, 100, 100))
+                .await;
             elder.method("notifications/progress").await;
             other.method("notifications/progress").await;
             call(&at(2), &countdown(1, 2, 60)).await.ok();

@@ -88,6 +88,37 @@ async fn every_question_of_a_call_finds_its_client_and_every_answer_its_call() {
     }
 }
 
+/// F3: the calls of a batch (2025-03-26) are found by answers that come through another node.
+#[tokio::test]
+async fn the_questions_of_a_batch_are_answered_through_any_node() {
+    for cluster in Inside::stages(Asker::default()).await {
+        let client = client(&cluster).await.revision("2025-03-26");
+        let client = client.capabilities(json!({"sampling": {}, "elicitation": {}, "roots": {}}));
+        let at = |index: usize| client.at(cluster.url(index));
+        let request = |id: u32, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        let batch = json!([
+            request(1, call("ask", Kind::Elicitation)),
+            request(2, call("ask", Kind::Sampling))
+        ]);
+        let headers = client.session_headers().await;
+        let mut stream = at(0).open(&headers, &batch).await;
+        for turn in 1..=2 {
+            let question = stream.next_message().await.expect("a question");
+            let kinds = Kind::ALL.into_iter();
+            let kind = kinds.clone().find(|kind| question["method"] == kind.method());
+            let answer = kind.expect("one of ours").answer("both");
+            let answered = at(turn).respond(&question["id"], answer).await;
+            assert_eq!(answered.status, 202);
+        }
+        let answers = stream.next_message().await.expect("the answers");
+        assert_eq!(answers.as_array().map(Vec::len), Some(2), "{answers}");
+        assert!(answers[0]["result"].to_string().contains("both"), "{answers}");
+        assert!(answers[1]["result"].to_string().contains("both"), "{answers}");
+        cluster.no_call_is_left().await;
+        cluster.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn the_wait_for_an_answer_ends_and_the_client_is_told_on_whichever_node_it_is() {
     let change = |settings: &mut anynode::Settings| {

@@ -136,6 +136,24 @@ async fn beside_json_replies_a_question_that_nobody_hears_is_an_error_at_once() 
     }
 }
 
+/// M9: what an outage has swallowed beside a reply is told of once Redis is back, though the call is long over.
+#[tokio::test]
+async fn beside_json_replies_what_is_lost_is_told_when_the_store_is_back() {
+    let cluster = Cluster::with(1, &[JSON[0], ("MCP_STORE__TIMEOUT", "1s")]).await;
+    let client = cluster.client();
+    client.list().await.ok();
+    let mut stream = client.listen(None).await;
+    stream.next().await.expect("a priming event");
+    cluster.redis().pause();
+    assert_single(&client.request("tools/call", countdown(3, 10)).await.ok());
+    // Longer than what it sent is tried to be kept.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.redis().resume();
+    stream
+        .message_where(|message| message["params"]["data"]["lostMessages"].as_u64() >= Some(1))
+        .await;
+}
+
 #[tokio::test]
 async fn a_call_with_a_json_reply_is_cancelled_through_any_node() {
     let cluster = Cluster::with(3, JSON).await;

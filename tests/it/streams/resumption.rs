@@ -69,6 +69,8 @@ async fn round(cluster: &Inside, client: &Client, round: usize) -> usize {
         hops += 1;
         drop(stream);
         stream = at(round + hops).listen(Some(&last)).await;
+        let first = stream.next().await.expect("a priming event");
+        assert_eq!((first.message(), number(&first)), (None, seen), "round {round}");
         live += usize::from(seen < MESSAGES);
     }
 }
@@ -124,6 +126,8 @@ async fn cannot_be_resumed(client: &Client, id: &str) {
 /// The numbers of the events that come after this one.
 async fn numbers_after(client: &Client, id: &str) -> Vec<u64> {
     let mut stream = client.listen(Some(id)).await;
+    let first = stream.next().await.expect("a priming event");
+    assert_eq!(first.id.as_deref(), Some(id));
     let mut numbers = Vec::new();
     while let Some(event) = stream.next().await {
         numbers.push(number(&event));

@@ -101,7 +101,15 @@ async fn only_so_many_connections_wait_for_a_stream() {
         all.push(client.listen(None).await);
     }
     let mut newest = all.pop().expect("six were opened");
-    while all[0].next().await.is_some() {}
+    let mut retry = None;
+    while let Some(event) = all[0].next().await {
+        retry = event.retry.or(retry);
+    }
+    assert_eq!(
+        retry,
+        Some(60_000),
+        "it must not come back at once: it would dismiss another"
+    );
     for waits in &mut all[1..] {
         is_silent(waits).await;
     }

@@ -188,6 +188,52 @@ async fn a_call_that_has_lost_messages_ends_with_an_error_that_says_so() {
     );
 }
 
+/// M2, M9: a call whose stream could not be registered, because the store is away, is not silent about its end.
+#[tokio::test]
+async fn a_call_without_a_log_that_is_cancelled_ends_its_stream_with_a_word() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client();
+    client.list().await.ok();
+    cluster.redis().pause();
+    let (id, mut stream) = client.stream("tools/call", countdown(100, 1000)).await;
+    stream.method("notifications/progress").await;
+    let cancelled = client
+        .notify("notifications/cancelled", json!({"requestId": id}))
+        .await;
+    assert_eq!(cancelled.status, 202, "{}", cancelled.body);
+    while let Some(event) = stream.next().await {
+        let message = event.message().unwrap_or_default();
+        assert!(message.get("result").is_none(), "{message}");
+    }
+    assert!(stream.comments() > 0, "no reply just breaks off");
+    cluster.redis().resume();
+}
+
+/// A Redis that takes over may lack what the former one had taken: what comes then has numbers that the client knows already.
+#[tokio::test]
+async fn what_is_told_after_the_store_has_lost_events_reaches_the_client() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client();
+    let (id, mut stream) = client.stream("tools/call", countdown(4, 700)).await;
+    // Each step is told twice: as progress, and as a log message.
+    for _ in 0..3 {
+        stream.method("notifications/progress").await;
+        stream.method("notifications/message").await;
+    }
+    let last = stream.last_id().expect("an id");
+    let (call, number) = last.rsplit_once('-').expect("<stream>-<number>");
+    assert_eq!(number, "6");
+    let log = format!("events:{{session:{}}}:{call}", client.session().await);
+    let redis = cluster.redis();
+    redis.command(&["HDEL", &log, "1", "2", "3", "4", "5", "6"]).await;
+    redis.command(&["HSET", &log, "head", "0", "bytes", "0"]).await;
+    stream
+        .message_where(|message| message.to_string().contains("may be lost"))
+        .await;
+    let answer = stream.answer_to(&id).await;
+    assert_eq!(answer["result"]["structuredContent"]["counted"], 4, "{answer}");
+}
+
 /// M9: a standing stream whose log could not hold all says how many are missing, and goes on.
 #[tokio::test]
 async fn a_standing_stream_says_what_its_client_has_missed() {

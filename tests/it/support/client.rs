@@ -210,6 +210,11 @@ impl Client {
         Answer::read(self.send_post(headers, body.to_owned()).await).await
     }
 
+    /// Sends a body that is answered by a stream.
+    pub(crate) async fn open(&self, headers: &[(String, String)], body: &Value) -> EventStream {
+        EventStream::new(self.send_post(headers, body.to_string()).await)
+    }
+
     /// The headers of a request in this session: none for a modern client.
     pub(crate) async fn session_headers(&self) -> Vec<(String, String)> {
         if self.revision == MODERN {
