@@ -151,6 +151,25 @@ async fn nodes_ask_nginx_not_to_buffer() {
 
 through_each!(events_come_at_once, tells_at_once);
 
+/// Nodes that trust the balancer know its clients apart, as it is configured in `deploy/`.
+async fn clients_count_by_themselves(kind: Kind) {
+    let env = [
+        ("MCP_HTTP__TRUSTED_PROXIES", "127.0.0.1"),
+        ("MCP_SESSION__PEER_MAX", "1"),
+    ];
+    let cluster = Cluster::with(NODES, &env).await;
+    let front = Front::start(kind, Spread::RoundRobin, &cluster).await;
+    let at = |address: &str| Client::legacy(&front.url()).from(address.parse().expect("an address"));
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        at(address).initialize().await.ok();
+        let refused = at(address).initialize().await;
+        assert_eq!(refused.status, 429, "{kind:?}: {}", refused.body);
+        assert!(refused.body.contains("session.peer_max"), "{}", refused.body);
+    }
+}
+
+through_each!(clients_are_told_apart, clients_count_by_themselves);
+
 /// A stream through this balancer says nothing but comments for a minute and a half, and then tells of a change.
 #[expect(clippy::print_stdout, reason = "how long it was is worth knowing")]
 async fn stays_open(front: &Front) {

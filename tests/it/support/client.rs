@@ -51,6 +51,14 @@ impl Client {
         }
     }
 
+    /// The same from another address of this machine.
+    #[must_use]
+    pub(crate) fn from(mut self, address: std::net::IpAddr) -> Self {
+        let http = reqwest::Client::builder().no_proxy().local_address(address);
+        self.http = http.build().expect("a client");
+        self
+    }
+
     /// A modern client of one server.
     pub(crate) fn modern(url: &str) -> Self {
         Self::legacy(url).into_modern()
