@@ -34,11 +34,15 @@ impl Inner {
             let loading = slot.loading.lock().await;
             match slot.retired() {
                 Some(Retired::Gone) => return Ok(None),
-                // Not kept, or not yet: whoever waited for it reads for itself.
-                Some(Retired::NotKept) => match self.store.load(id, None).await? {
-                    Some(record) if record.initialized => continue,
-                    record => return Ok(record.map(|record| Arc::new(self.restore(id, record, now_ms)))),
-                },
+                // Not kept, or not yet: those that waited for it read for themselves, side by side. One after the other they
+                // would wait for a silent store as often as there are of them.
+                Some(Retired::NotKept) => {
+                    drop(loading);
+                    match self.store.load(id, None).await? {
+                        Some(record) if record.initialized => continue,
+                        record => return Ok(record.map(|record| Arc::new(self.restore(id, record, now_ms)))),
+                    }
+                }
                 None => {}
             }
             if let Some(live) = self.trusted(&slot, now_ms) {

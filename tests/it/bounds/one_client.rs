@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::calls::gauge;
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, on_the_wire};
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::within;
@@ -211,15 +211,7 @@ async fn send(node: &Node, headers: &[(String, String)], body: &str) -> TcpStrea
     let mut connection = TcpStream::connect(("127.0.0.1", node.port()))
         .await
         .expect("a connection");
-    let mut head = format!(
-        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-         accept: application/json, text/event-stream\r\ncontent-length: {}\r\n",
-        body.len()
-    );
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    let request = format!("{head}\r\n{body}");
+    let request = on_the_wire(headers, body);
     connection.write_all(request.as_bytes()).await.expect("a request");
     connection
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use crate::support::client::Client;
+use crate::support::client::{Client, on_the_wire};
 use crate::support::cluster::Cluster;
 use crate::support::node::Node;
 use crate::support::process::within;
@@ -37,16 +37,7 @@ async fn begin_to_read(client: &Client, node: &Node, params: Value) -> (TcpStrea
         .expect("a small buffer");
     let address = SocketAddr::from(([127, 0, 0, 1], node.port()));
     let mut stream = socket.connect(address).await.expect("a connection");
-    let body = body.to_string();
-    let mut head = format!(
-        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-         accept: application/json, text/event-stream\r\ncontent-length: {}\r\n",
-        body.len()
-    );
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    let request = format!("{head}\r\n{body}");
+    let request = on_the_wire(&headers, &body.to_string());
     stream.write_all(request.as_bytes()).await.expect("a request");
     // The priming event is short: it ends in the first chunk that has an id.
     let mut text = Vec::new();

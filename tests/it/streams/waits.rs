@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::countdown;
@@ -156,6 +157,22 @@ async fn a_question_is_refused_at_once_while_the_store_is_away_or_full() {
         .await;
     assert_eq!(answered.status, 202);
     assert!(stream.answer_to(&id).await["result"].to_string().contains("yes"));
+}
+
+/// However many requests of a session come to a node that does not know it: a store that is silent is waited for once, and not
+/// by one after the other.
+#[tokio::test]
+async fn requests_wait_for_a_silent_store_side_by_side() {
+    let cluster = Cluster::with(2, &[("MCP_STORE__TIMEOUT", "1s")]).await;
+    let client = cluster.client().at(&cluster.node(0).url());
+    client.list().await.ok();
+    let elsewhere = client.at(&cluster.node(1).url());
+    cluster.redis().pause();
+    let pings = (0..20).map(|_| elsewhere.request("ping", json!({})));
+    let answers = tokio::time::timeout(REFUSED_WITHIN, join_all(pings)).await;
+    let answers = answers.expect("20 waits of a second would be too long");
+    assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
+    cluster.redis().resume();
 }
 
 /// M9: what an outage has swallowed is named at the end of its call, which looks whole no longer.

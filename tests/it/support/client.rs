@@ -31,6 +31,18 @@ pub(crate) struct Client {
     headers: Vec<(String, String)>,
 }
 
+/// `POST /mcp` as it is on the wire, for a connection of one's own.
+pub(crate) fn on_the_wire(headers: &[(String, String)], body: &str) -> String {
+    let mut head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\naccept: {BOTH}\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    format!("{head}\r\n{body}")
+}
+
 impl Client {
     /// A legacy client of one server, such as `http://127.0.0.1:3000`.
     pub(crate) fn legacy(url: &str) -> Self {
