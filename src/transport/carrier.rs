@@ -33,10 +33,8 @@ const SLOW_CLIENT: Duration = Duration::from_secs(10);
 /// How often the log is read though nobody rang: a lost ring delays, and never loses. Whoever was deaf for a while is rung
 /// by that alone, so it need not be often: 10,000 idle streams read 667 times a second.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// While the session's client is not initialized, its life is not renewed: its stream looks so often in this life, and right
-/// after its end. 10,000 such streams read 333 times a second.
-const NEWCOMER_LOOKS_A_LIFE: u32 = 2;
-/// How much later than its life ends a session is looked for: Redis and this node need not count the same milliseconds.
+/// How much later than the life of a session ends whose client is not initialized, and is not renewed by anything, its stream
+/// looks for it: Redis and this node need not count the same milliseconds.
 const END_MARGIN: Duration = Duration::from_millis(100);
 /// A session is looked after at least once for each such fraction of its life.
 const LOOKS_A_LIFE: u32 = 4;
@@ -404,9 +402,8 @@ impl Carrier {
         }
         let life = sessions.uninitialized_ttl();
         let ends = (self.began + life + END_MARGIN).saturating_duration_since(Instant::now());
-        let often = life / NEWCOMER_LOOKS_A_LIFE;
-        // Right after its end a session is gone, or it was initialized: then this is not asked again.
-        if ends.is_zero() { often } else { often.min(ends) }
+        // Who initializes it rings. Right after its end it is gone, or that ring was lost: then this is not asked again.
+        if ends.is_zero() { life } else { ends }
     }
 
     async fn pass_on(&mut self, event: Event) -> Result<(), Stop> {
