@@ -49,6 +49,18 @@ async fn typescript_2_is_calm_after_a_cancellation() {
     typescript("cancel.mjs", "v2").await;
 }
 
+/// The same of the clients of Python.
+#[tokio::test]
+async fn python_1_is_calm_after_a_cancellation() {
+    run(".venv/v1/bin/python", "cancel.py", "legacy").await;
+}
+
+/// And of their newer line.
+#[tokio::test]
+async fn python_2_is_calm_after_a_cancellation() {
+    run(".venv/v2/bin/python", "cancel.py", "legacy").await;
+}
+
 #[tokio::test]
 async fn python_1_works_on_any_node() {
     python("v1", "legacy").await;
