@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until, timeout};
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -19,8 +17,8 @@ use super::switchboard::Switchboard;
 use crate::causes::causes;
 use crate::cluster::Live;
 use crate::protocol::event_id::EventId;
-use crate::store::streams::{Event, Holder, Read, Step, StreamId};
-use crate::telemetry::metrics::{self, StreamKind};
+use crate::store::streams::{Holder, Read, Step, StreamId};
+use crate::telemetry::metrics::{self, Counted, StreamKind};
 use crate::telemetry::seldom;
 
 /// How many events wait in a connection's socket queue.
@@ -50,6 +48,7 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 const BEYOND_ALL: u64 = 1 << 52;
 
 mod standby;
+mod telling;
 
 use standby::Place;
 
@@ -90,22 +89,11 @@ pub struct Carrier {
     began: Instant,
     /// Whether anything was written at all.
     said: bool,
+    opened: Option<Counted>,
     /// How many of a call's messages were lost to its client.
     lost: u64,
     /// Who carried the stream on a node whose lease had ended, when that was last looked at.
     dead: Option<Holder>,
-}
-
-/// Bytes on their way to the client, which take up room until they are with the system.
-struct OnTheWay {
-    bytes: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for OnTheWay {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// Why a connection stops carrying.
@@ -148,6 +136,8 @@ impl Carrier {
             spoke: Instant::now(),
             began: Instant::now(),
             said: false,
+            // Counted from now on: its client may ask at once.
+            opened: Some(metrics::stream_open(terms.kind)),
             lost: 0,
             dead: None,
             board,
@@ -161,7 +151,6 @@ impl Carrier {
 
     /// Carries, or waits to, until the stream ends or the client goes.
     pub async fn run(mut self) -> Parted {
-        let opened = metrics::stream_open(self.terms.kind);
         let stop = match self.carry().await {
             Ok(never) => never,
             Err(stop) => stop,
@@ -186,7 +175,7 @@ impl Carrier {
                 "a client has gone before its stream ended"
             );
         }
-        drop(opened);
+        self.opened = None;
         if stop == Stop::Client && !self.carried.line.waits() {
             let (session, holder) = (&self.live.id, self.holder());
             let (board, ttl) = (&self.board, self.board.stream_ttl);
@@ -369,31 +358,6 @@ impl Carrier {
         }
     }
 
-    /// Goes on after event `last`: the log has dropped those before. What other connections of a standing stream were given, or was a
-    /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all. A call whose
-    /// messages are lost ends with an error.
-    async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), Stop> {
-        let seen = if self.terms.note_delivered {
-            self.written.max(delivered)
-        } else {
-            self.written
-        };
-        if last > seen {
-            let notice = loss::notice(last - seen, loss::OVERFLOW);
-            let (words, lost) = (
-                "a client has missed events of its stream, and is told so",
-                last - seen,
-            );
-            seldom(words, |left_out| {
-                tracing::warn!(session = self.live.tag, lost, left_out, "{words}")
-            });
-            self.write(event(notice.as_bytes())).await?;
-            self.lost += lost;
-        }
-        self.written = last;
-        Ok(())
-    }
-
     /// Often enough for the session to live on; of one that is not initialized, to see its end.
     fn look_every(&self) -> Duration {
         let sessions = &self.board.sessions;
@@ -404,62 +368,6 @@ impl Carrier {
         let ends = (self.began + life + END_MARGIN).saturating_duration_since(Instant::now());
         // Who initializes it rings. Right after its end it is gone, or that ring was lost: then this is not asked again.
         if ends.is_zero() { life } else { ends }
-    }
-
-    async fn pass_on(&mut self, event: Event) -> Result<(), Stop> {
-        if event.number <= self.written {
-            return Ok(());
-        }
-        let id = EventId {
-            stream: self.stream.as_str(),
-            number: event.number,
-        };
-        let bytes = match self.lost > 0 && !self.stream.stands() && is_response(&event.data) {
-            true => encode(
-                id,
-                &String::from_utf8_lossy(&loss::instead_of(&event.data, self.lost, loss::OVERFLOW)),
-            ),
-            false => encode(id, &event.data),
-        };
-        self.write(bytes).await?;
-        self.written = event.number;
-        Ok(())
-    }
-
-    /// Notes how far the stream was written, for a client that comes back without an event id: once all is with the system, for
-    /// what waits here may never be sent.
-    async fn note_delivered(&mut self) {
-        if !self.terms.note_delivered || self.noted == self.written {
-            return;
-        }
-        let sent = timeout(SLOW_CLIENT, self.room.acquire_many(SOCKET_BYTES_MAX)).await;
-        if !matches!(sent, Ok(Ok(_))) {
-            return;
-        }
-        let session = &self.live.id;
-        match self
-            .board
-            .store
-            .delivered(session, &self.stream, self.written)
-            .await
-        {
-            Ok(()) => self.noted = self.written,
-            Err(error) => debug!(error = %causes(&error), "could not note how far a stream was delivered"),
-        }
-    }
-
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Stop> {
-        let size = u32::try_from(bytes.len()).map_or(SOCKET_BYTES_MAX, |size| size.min(SOCKET_BYTES_MAX));
-        let room = Arc::clone(&self.room).acquire_many_owned(size);
-        let sent = async {
-            let _room = room.await.ok()?;
-            let bytes = Bytes::from_owner(OnTheWay { bytes, _room });
-            self.client.send(bytes).await.ok()
-        };
-        let sent = timeout(SLOW_CLIENT, sent).await.ok().flatten();
-        self.spoke = Instant::now();
-        self.said = true;
-        sent.ok_or(Stop::Client)
     }
 
     /// Whether the client can be sent elsewhere.
@@ -498,24 +406,4 @@ impl Carrier {
             connection: self.carried.line.connection,
         }
     }
-}
-
-/// Whether a message of a call is its response.
-fn is_response(message: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow)]
-        method: Option<&'a RawValue>,
-    }
-    serde_json::from_str::<Envelope<'_>>(message).is_ok_and(|envelope| envelope.method.is_none())
-}
-
-/// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.
-fn encode(id: EventId<'_>, data: &str) -> Bytes {
-    let head = format!("id: {id}\nevent: message\ndata: ");
-    let mut bytes = BytesMut::with_capacity(head.len() + data.len() + 2);
-    bytes.put_slice(head.as_bytes());
-    bytes.put_slice(data.as_bytes());
-    bytes.put_slice(b"\n\n");
-    bytes.freeze()
 }
