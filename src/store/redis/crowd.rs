@@ -77,7 +77,8 @@ impl RedisStore {
         self.leave(&sets, id.as_str()).await;
     }
 
-    async fn leave(&self, sets: &[String], member: &str) {
+    /// Takes a member off sets that lie in one slot.
+    pub(super) async fn leave(&self, sets: &[String], member: &str) {
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         if let Err(error) = self
             .scripts

@@ -36,20 +36,32 @@ impl SessionStore for RedisStore {
         let keys = self.whole(id);
         let keys = keys.each();
         // At the same time, so that a session takes no longer to open: one for which there was no room is ended again.
-        let (made, full) = tokio::join!(
+        let (made, entered) = tokio::join!(
             self.script::<u64>("session_create", &self.scripts.session_create, &keys, args),
             self.measured(
                 "session_enter",
                 self.enter_session(id, ttl, record.initialized, room)
             ),
         );
-        match (made? == 1, full?) {
-            (true, None) => Ok(Created::Created),
-            (true, Some(full)) => {
+        match (made, entered) {
+            (Ok(1), Ok(None)) => Ok(Created::Created),
+            (Ok(1), Ok(Some(full))) => {
                 drop(self.end(id).await?);
                 Ok(Created::Full(full))
             }
-            (false, _) => Ok(Created::Collision),
+            (Ok(1), Err(error)) => {
+                // Nobody learns its id.
+                drop(self.end(id).await?);
+                Err(error)
+            }
+            (Ok(_), entered) => entered.map(|_| Created::Collision),
+            (Err(error), entered) => {
+                // What was not made must not be counted for the whole of its life.
+                if let Ok(None) = entered {
+                    self.leave_sessions(id, room.peer).await;
+                }
+                Err(error)
+            }
         }
     }
 

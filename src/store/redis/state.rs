@@ -156,16 +156,26 @@ impl NotebookStore for RedisStore {
         let (key, set) = (self.keys.notebook(handle), [self.keys.peer_notebooks(peer)]);
         let args = vec![handle.into(), life.as_str().into(), most(peer_max)];
         // At the same time: one for which there was no room is taken away again.
-        let (opened, full) = tokio::join!(
+        let (opened, entered) = tokio::join!(
             self.open_home("notebook_open", &key, ttl, &fields),
             self.measured("notebook_enter", self.enter(&set, args)),
         );
-        opened?;
-        if full? == 0 {
-            return Ok(());
+        match (opened, entered) {
+            (Ok(()), Ok(0)) => Ok(()),
+            (Ok(()), entered) => {
+                self.remove("notebook_remove", &key).await?;
+                Err(entered.map_or_else(StateError::from, |_| StateError::TooManyNotebooks))
+            }
+            // The handle is another notebook's, which is counted under it.
+            (Err(StateError::Contended), _) => Err(StateError::Contended),
+            (Err(error), entered) => {
+                // What was not made must not be counted for the whole of its life.
+                if let Ok(0) = entered {
+                    self.leave(&set, handle).await;
+                }
+                Err(error)
+            }
         }
-        self.remove("notebook_remove", &key).await?;
-        Err(StateError::TooManyNotebooks)
     }
 
     async fn notebook_owner(
