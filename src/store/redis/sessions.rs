@@ -11,12 +11,15 @@ use futures::future::join_all;
 use tracing::warn;
 
 use super::{RedisStore, keys, millis, on_slot_of, record};
+use crate::causes::causes;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
 use crate::store::streams::{StreamId, answer_bell_start, stream_bell_start};
 use crate::store::{
     Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
+    WhyRefused,
 };
+use crate::telemetry::seldom;
 
 /// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
 const SCAN_COUNT: &str = "500";
@@ -48,6 +51,15 @@ impl SessionStore for RedisStore {
             (Ok(1), Ok(Some(full))) => {
                 drop(self.end(id).await?);
                 Ok(Created::Full(full))
+            }
+            // In a cluster the sets may be on a server that is away, and the session on one that is not.
+            (Ok(1), Err(error)) if is_away(&error) => {
+                let words = "a session could not be counted: it is when it is used again";
+                seldom(
+                    words,
+                    |left_out| warn!(error = %causes(&error), left_out, "{words}"),
+                );
+                Ok(Created::Created)
             }
             (Ok(1), Err(error)) => {
                 // Nobody learns its id.
@@ -196,6 +208,18 @@ impl SessionStore for RedisStore {
         })
         .await
     }
+}
+
+/// Whether it was not the store that answered, or only that what is asked for is not there just now.
+const fn is_away(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Unreachable(_)
+            | StoreError::Refused {
+                why: WhyRefused::NotReady,
+                ..
+            }
+    )
 }
 
 /// Keys in one slot.

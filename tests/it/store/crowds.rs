@@ -9,7 +9,9 @@ use anynode::store::redis::RedisStore;
 use anynode::store::{Created, SessionRoom, SessionStore, StoreError, WhyRefused};
 
 use super::settings;
+use crate::support::process::until;
 use crate::support::redis::Redis;
+use crate::support::redis::topology::RedisCluster;
 
 const LIFE: Duration = Duration::from_secs(60);
 /// Room for one of each kind.
@@ -89,4 +91,26 @@ async fn what_could_be_counted_and_not_be_made_takes_no_place() {
     let on = [&user[..], &["~t:sessions", "~t:peer-*"]].concat();
     let off = [&user[..], &["~*"]].concat();
     assert_that_refused_ones_take_no_place(&on, &off, WhyRefused::NotPermitted).await;
+}
+
+/// The sets of all sessions are in one slot of a cluster. While that is not served, sessions in others can be opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_opened_while_the_slot_that_counts_them_is_not_served() {
+    let cluster = RedisCluster::start(0).await;
+    let servers = cluster.servers();
+    let store = store_of(&cluster.url()).await;
+    let slot = servers[0].cli(&["cluster", "keyslot", "t:sessions"]);
+    for server in servers {
+        server.cli(&["config", "set", "cluster-require-full-coverage", "no"]);
+    }
+    for server in servers {
+        server.cli(&["cluster", "delslots", &slot]);
+    }
+    // There is room for one only, if they are counted.
+    for _ in 0..2 {
+        until("a session is opened", async || {
+            matches!(make_session(&store).await, Ok(Created::Created))
+        })
+        .await;
+    }
 }
