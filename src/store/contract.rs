@@ -66,7 +66,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 57] = [
+    let cases: [Case; 58] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -115,6 +115,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(claims::silences_the_former_node(store)),
         |store| Box::pin(lives::keeps_a_lease_to_one_life(store)),
         |store| Box::pin(lives::knows_a_call_of_a_former_life(store)),
+        |store| Box::pin(lives::releases_copies_of_one_life(store)),
         |store| Box::pin(retries::appends_each_step_once(store)),
         |store| Box::pin(retries::begins_no_call_that_was_claimed(store)),
         |store| Box::pin(retries::keeps_mail_until_it_is_taken(store)),

@@ -183,11 +183,17 @@ impl SessionStore for RedisStore {
     }
 
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
-        let key = self.keys.session(id);
-        // Taking a field away cannot bring a hash back, so this needs no script.
-        let args = vec![key.as_str().into(), keys::held(holder).into()];
-        let take = self.link.send("HDEL", on_slot_of(&key), args);
-        self.measured("session_release", take).await.map(drop)
+        let (key, held, life) = (self.keys.session(id), keys::held(holder), self.life_of(holder));
+        if life.is_empty() {
+            // Another node's: it is dead, whichever life it was. Taking a field away cannot bring a hash back.
+            let args = vec![key.as_str().into(), held.into()];
+            let take = self.link.send("HDEL", on_slot_of(&key), args);
+            return self.measured("session_release", take).await.map(drop);
+        }
+        let args = vec![held.into(), life.into()];
+        self.script::<u64>("session_release", &self.scripts.release, &[&key], args)
+            .await
+            .map(drop)
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
