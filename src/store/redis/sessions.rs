@@ -95,7 +95,8 @@ impl SessionStore for RedisStore {
             };
             answer.convert()
         };
-        match record::read(self.measured("session_load", work).await?) {
+        // Text that is no text, or a key of another type, cannot be read here already.
+        match self.measured("session_load", work).await.and_then(record::read) {
             // Nobody can use it, so it counts as ended.
             Err(StoreError::Corrupt(why)) => {
                 if self.unreadable.is_first(&key) {
@@ -113,12 +114,18 @@ impl SessionStore for RedisStore {
     async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
         let key = self.keys.session(id);
         let args = vec![key.as_str().into(), "v".into(), "principal".into()];
-        let work = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
-        let read: (Option<String>, Option<String>) = self.measured("session_principal", work).await?;
-        Ok(match read {
-            (None, None) => None,
-            (_, principal) => Some(Principal(principal.unwrap_or_default().into())),
-        })
+        let read = self.link.send("HMGET", on_slot_of(&key), args);
+        let values = match self.measured("session_principal", read).await {
+            Ok(values) => values.into_array(),
+            // It is no session's record, so nobody is named.
+            Err(StoreError::Corrupt(_)) => return Ok(Some(Principal::anonymous())),
+            Err(error) => return Err(error),
+        };
+        if values.iter().all(Value::is_null) {
+            return Ok(None);
+        }
+        let principal = values.get(1).and_then(Value::as_string).unwrap_or_default();
+        Ok(Some(Principal(principal.into())))
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
@@ -167,9 +174,14 @@ impl SessionStore for RedisStore {
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
         let keys = self.whole(id);
         let args = vec![self.keys.node_start().into(), stream_bell_start(id).into()];
-        let answer: Vec<String> = self
+        let answer: Vec<Value> = self
             .script("session_end", &self.scripts.end, &keys.each(), args)
             .await?;
+        // It has ended, also when some of what it held is no text.
+        let answer: Vec<String> = answer
+            .iter()
+            .map(|value| value.as_string().unwrap_or_default())
+            .collect();
         match answer.as_slice() {
             [word, peer, held @ ..] if word == "ended" => {
                 if !peer.is_empty() {
@@ -202,12 +214,10 @@ impl SessionStore for RedisStore {
             let ids = self.scan(limit).await?;
             let loads = ids.into_iter().map(|id| async {
                 let key = self.keys.session(&id);
-                let values = self
-                    .read_fields(&key, record::FIELDS.map(Value::from))
-                    .await?
-                    .convert()?;
+                let values = self.read_fields(&key, record::FIELDS.map(Value::from)).await?;
                 // One that has just gone, or cannot be read, does not spoil the list.
-                Ok::<_, FredError>(record::read(values).ok().flatten().map(|record| (id, record)))
+                let read = values.convert().map(|values| record::read(values).ok().flatten());
+                Ok::<_, FredError>(read.ok().flatten().map(|record| (id, record)))
             });
             let loaded: Result<Vec<_>, _> = join_all(loads).await.into_iter().collect();
             Ok(loaded?.into_iter().flatten().collect())
