@@ -120,8 +120,9 @@ async fn a_client_that_has_closed_its_half_resumes_a_stream() {
         };
         drop(stream);
         let mut connection = connect(node).await;
-        let mut head =
-            format!("GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\nlast-event-id: {last}\r\n");
+        let mut head = format!(
+            "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\nlast-event-id: {last}\r\n"
+        );
         for (name, value) in client.session_headers().await {
             head += &format!("{name}: {value}\r\n");
         }
