@@ -32,7 +32,8 @@ use crate::http::answer::Lasting;
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// How long a connection may take to send its first request's head. Only a connection that has asked may be idle for long.
 const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// The same on a connection that is there for questions after the node's health only.
+/// The same on a connection that is there for questions after the node's health only, and how long is read on there of a request
+/// that was refused.
 const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
 /// How long, and how much, is read on of a request that was refused before all of it had come. Closing at once would reset the
 /// connection, and clients that write all of their request before they read would not see the answer (RFC 9112, section 9.6).
@@ -110,9 +111,10 @@ where
                 if refused && exchange.state.is_unread() {
                     drop(exchange);
                     let stream = Pin::into_inner(connection).into_parts().io.into_inner();
-                    let patience = match stop.is_cancelled() {
-                        true => FIRST_WITHIN,
-                        false => LINGER_FOR,
+                    let patience = match purpose {
+                        _ if stop.is_cancelled() => FIRST_WITHIN,
+                        Use::Any => LINGER_FOR,
+                        Use::Probes => PROBE_HEAD_WITHIN,
                     };
                     Box::pin(linger(stream, patience)).await;
                 }
@@ -333,6 +335,22 @@ mod tests {
             while client.read(&mut [0; LONG]).await.unwrap() > 0 {}
             assert_eq!(began.elapsed().as_secs(), patience.as_secs());
             served.await.unwrap();
+        }
+    }
+
+    /// A place that is kept back for probes is not held by those who do not finish what was refused.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_read_on_for_a_while() {
+        for (purpose, patience) in [(Use::Any, LINGER_FOR), (Use::Probes, PROBE_HEAD_WITHIN)] {
+            let (mut client, server) = duplex(2 * LONG);
+            let served = serve(server, purpose, answer, CancellationToken::new());
+            let served = TaskTracker::new().spawn(served);
+            let began = Instant::now();
+            let request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nx";
+            client.write_all(request).await.unwrap();
+            while client.read(&mut [0; LONG]).await.unwrap() > 0 {}
+            served.await.unwrap();
+            assert_eq!(began.elapsed().as_secs(), patience.as_secs());
         }
     }
 
