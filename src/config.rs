@@ -363,7 +363,6 @@ impl fmt::Debug for Settings {
             .field("auth", &self.auth)
             .field("call", &self.call)
             .field("listen", &self.listen)
-            .field("stream", &self.stream)
             .field("request_state", &self.request_state)
             .field("notebook", &self.notebook)
             .field("task", &self.task)
