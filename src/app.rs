@@ -186,6 +186,7 @@ impl Builder {
             Arc::clone(&membership),
             Arc::clone(&store),
             Arc::clone(&shares),
+            settings.task.peer_kept_max,
             work.clone(),
         );
         let runner = Arc::new(Runner::new(handler, &settings.call));

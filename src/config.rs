@@ -228,6 +228,8 @@ pub struct TaskSettings {
     pub node_max: usize,
     /// How many of them may be one peer's; four fifths if it is more than all.
     pub peer_max: usize,
+    /// How many tasks of one peer the store keeps, running or ended.
+    pub peer_kept_max: usize,
 }
 
 /// How logs are written.
@@ -334,6 +336,7 @@ impl Default for Settings {
                 ttl: Duration::from_secs(60 * MINUTE),
                 node_max: 1000,
                 peer_max: 800,
+                peer_kept_max: 1000, // x 256 KiB = 250 MiB, as of notebooks; one each 3.6 s for task.ttl
             },
             log: LogSettings {
                 level: "info".into(),
