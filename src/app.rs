@@ -16,7 +16,7 @@ use crate::cluster::membership::JoinError;
 use crate::cluster::ring::Bell;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::cluster::{Membership, Sessions};
-use crate::config::Settings;
+use crate::config::{Settings, fit_shares};
 use crate::http::guard::Guard;
 use crate::http::{Front, Shared, recovery};
 use crate::session::{Clock, NodeId};
@@ -124,7 +124,8 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Uses these settings instead of the defaults.
+    /// Uses these settings instead of the defaults. A peer's share of something that is larger than all there is of it, because
+    /// only that was made smaller, is taken as four fifths of it.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -167,7 +168,8 @@ impl Builder {
     pub async fn spawn(self) -> Result<Running, AppError> {
         metrics::install();
         let handler = self.handler.ok_or(AppError::NoHandler)?;
-        let settings = self.settings;
+        let mut settings = self.settings;
+        fit_shares(&mut settings);
         let store = match self.store {
             Some(store) => store,
             None => open::store(&settings).await?,
@@ -184,6 +186,7 @@ impl Builder {
             Arc::clone(&membership),
             Arc::clone(&store),
             Arc::clone(&shares),
+            settings.task.peer_kept_max,
             work.clone(),
         );
         let runner = Arc::new(Runner::new(handler, &settings.call));

@@ -34,7 +34,8 @@ Examples:
 Settings come from defaults, then the file, then the environment, then flags; the last one wins.
 settings.default.toml documents all of them.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing, 78 wrong settings.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
+75 another process has this NODE_ID, 78 wrong settings.";
 
 /// An MCP server that any node can serve: sessions live in Redis, so run as many nodes as you like behind any load
 /// balancer.

@@ -16,7 +16,7 @@ mod read;
 mod sources;
 mod table;
 
-pub(crate) use checks::most_of;
+pub(crate) use checks::{fit_shares, most_of};
 pub use load::{Assigned, Loaded, load};
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{UNIX_PROXY, network};
@@ -108,7 +108,7 @@ pub struct SessionSettings {
     pub kept_max: usize,
     /// How many sessions there may be in the store.
     pub max: usize,
-    /// How many of them one peer may have.
+    /// How many of them one peer may have; four fifths if it is more than all.
     pub peer_max: usize,
     /// How many of those whose client never sent `notifications/initialized`.
     pub peer_uninitialized_max: usize,
@@ -127,7 +127,7 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<String>,
     /// How many connections this node keeps open at once.
     pub connections_max: usize,
-    /// How many of them one address may have.
+    /// How many of them one address may have; four fifths if it is more than all.
     pub connections_peer_max: usize,
     /// How many bytes of bodies one peer may have on their way.
     pub bodies_peer_bytes_max: usize,
@@ -173,7 +173,7 @@ pub struct CallSettings {
     pub answer_timeout: Duration,
     /// How many calls this node runs at once.
     pub node_max: usize,
-    /// How many of them may be one peer's.
+    /// How many of them may be one peer's; four fifths if it is more than all.
     pub peer_max: usize,
     /// How many calls one session may have in flight on this node.
     pub session_max: usize,
@@ -186,7 +186,7 @@ pub struct CallSettings {
 pub struct ListenSettings {
     /// How many `subscriptions/listen` requests this node keeps open at once.
     pub node_max: usize,
-    /// How many of them may be one peer's.
+    /// How many of them may be one peer's; four fifths if it is more than all.
     pub peer_max: usize,
 }
 
@@ -197,7 +197,7 @@ pub struct StreamSettings {
     pub ttl: Duration,
     /// How many streams opened by `GET` this node carries at once.
     pub node_max: usize,
-    /// How many of them may be one peer's.
+    /// How many of them may be one peer's; four fifths if it is more than all.
     pub peer_max: usize,
 }
 
@@ -226,8 +226,10 @@ pub struct TaskSettings {
     pub ttl: Duration,
     /// How many tasks this node runs at once.
     pub node_max: usize,
-    /// How many of them may be one peer's.
+    /// How many of them may be one peer's; four fifths if it is more than all.
     pub peer_max: usize,
+    /// How many tasks of one peer the store keeps, running or ended.
+    pub peer_kept_max: usize,
 }
 
 /// How logs are written.
@@ -334,6 +336,7 @@ impl Default for Settings {
                 ttl: Duration::from_secs(60 * MINUTE),
                 node_max: 1000,
                 peer_max: 800,
+                peer_kept_max: 1000, // x 256 KiB = 250 MiB, as of notebooks; one each 3.6 s for task.ttl
             },
             log: LogSettings {
                 level: "info".into(),
@@ -363,7 +366,6 @@ impl fmt::Debug for Settings {
             .field("auth", &self.auth)
             .field("call", &self.call)
             .field("listen", &self.listen)
-            .field("stream", &self.stream)
             .field("request_state", &self.request_state)
             .field("notebook", &self.notebook)
             .field("task", &self.task)

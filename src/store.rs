@@ -161,7 +161,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Ends the session with everything that belongs to it, for good, and rings those that carry its streams.
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError>;
 
-    /// Notes that `holder` keeps no copy any longer. Nothing happens when the session is gone.
+    /// Notes that `holder` keeps no copy any longer. Nothing happens when the session is gone; nor, while this store acts for
+    /// that node, when the copy is that of another of its lives.
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError>;
 
     /// Sessions in no particular order, at most `limit` and at most [`SESSION_LIST_MAX`], for operators.

@@ -32,7 +32,8 @@ use crate::http::answer::Lasting;
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// How long a connection may take to send its first request's head. Only a connection that has asked may be idle for long.
 const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// The same on a connection that is there for questions after the node's health only.
+/// The same on a connection that is there for questions after the node's health only, and how long is read on there of a request
+/// that was refused.
 const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
 /// How long, and how much, is read on of a request that was refused before all of it had come. Closing at once would reset the
 /// connection, and clients that write all of their request before they read would not see the answer (RFC 9112, section 9.6).
@@ -110,9 +111,10 @@ where
                 if refused && exchange.state.is_unread() {
                     drop(exchange);
                     let stream = Pin::into_inner(connection).into_parts().io.into_inner();
-                    let patience = match stop.is_cancelled() {
-                        true => FIRST_WITHIN,
-                        false => LINGER_FOR,
+                    let patience = match purpose {
+                        _ if stop.is_cancelled() => FIRST_WITHIN,
+                        Use::Any => LINGER_FOR,
+                        Use::Probes => PROBE_HEAD_WITHIN,
                     };
                     Box::pin(linger(stream, patience)).await;
                 }
@@ -189,7 +191,7 @@ impl<A> Exchange<A> {
                 return Poll::Ready(Served::Ended(ended));
             }
             // What was answered before goes first, and hyper still has what the client did not read.
-            if self.state.waiting.load(Ordering::Relaxed) {
+            if self.state.is_waiting() {
                 return Poll::Pending;
             }
             match self.lasting().take() {
@@ -212,7 +214,7 @@ impl<A> Exchange<A> {
         if !chunked || response.extensions().get::<Lasting>().is_none() {
             return Ok(response.map(|body| answered(&self.state, body)));
         }
-        // It ends when its client closes its half, too.
+        // hyper is done with it: whoever writes it finds out whether a client that has closed its half is still there.
         self.state.end();
         *self.lasting() = Some(response);
         std::future::pending().await
@@ -226,7 +228,7 @@ impl<A> Exchange<A> {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use futures::FutureExt as _;
+    use futures::{FutureExt as _, stream};
     use tokio::io::{AsyncWriteExt as _, duplex};
     use tokio::task::yield_now;
     use tokio::time::{Instant, sleep};
@@ -239,9 +241,46 @@ mod tests {
 
     async fn answer(request: Arrived) -> Result<Response, Infallible> {
         Ok(match request.uri().path() {
-            "/lasting" => mark_lasting(Response::new(Body::from("the stream"))),
+            "/lasting" => mark_lasting(Response::new(Body::from("the stream")), Lasting::Reply),
+            "/stream" => Response::new(Body::from_stream(stream::iter(
+                "x".repeat(LONG)
+                    .into_bytes()
+                    .chunks(LONG / 10)
+                    .map(|some| Ok::<_, Infallible>(some.to_vec()))
+                    .collect::<Vec<_>>(),
+            ))),
             _ => Response::new(Body::from("x".repeat(LONG))),
         })
+    }
+
+    /// A client that has closed its half, and reads slowly, is written all that it is answered.
+    #[tokio::test]
+    async fn what_is_answered_is_written_after_the_client_has_closed_its_half() {
+        for path in ["/", "/stream", "/lasting"] {
+            let (mut client, server) = duplex(LONG / 10);
+            let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
+            let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut text = String::new();
+            loop {
+                // The node does what it can without its client.
+                for _ in 0..100 {
+                    yield_now().await;
+                }
+                let mut some = [0; LONG / 10];
+                match client.read(&mut some).await.unwrap() {
+                    0 => break,
+                    count => text += str::from_utf8(&some[..count]).unwrap(),
+                }
+            }
+            let (_, body) = text.split_once("\r\n\r\n").unwrap();
+            match path {
+                "/lasting" => assert!(body.ends_with("\r\nthe stream\r\n0\r\n\r\n"), "{text}"),
+                _ => assert_eq!(body.matches('x').count(), LONG, "{path}: {text}"),
+            }
+            served.await.unwrap();
+        }
     }
 
     #[test]
@@ -252,9 +291,9 @@ mod tests {
             let mut connection = std::pin::pin!(std::future::pending());
             exchange.serve(connection.as_mut()).now_or_never().is_some()
         };
-        exchange.state.waiting.store(true, Ordering::Relaxed);
+        exchange.state.note_waiting(true);
         assert!(!serves());
-        exchange.state.waiting.store(false, Ordering::Relaxed);
+        exchange.state.note_waiting(false);
         assert!(serves());
     }
 
@@ -296,6 +335,22 @@ mod tests {
             while client.read(&mut [0; LONG]).await.unwrap() > 0 {}
             assert_eq!(began.elapsed().as_secs(), patience.as_secs());
             served.await.unwrap();
+        }
+    }
+
+    /// A place that is kept back for probes is not held by those who do not finish what was refused.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_read_on_for_a_while() {
+        for (purpose, patience) in [(Use::Any, LINGER_FOR), (Use::Probes, PROBE_HEAD_WITHIN)] {
+            let (mut client, server) = duplex(2 * LONG);
+            let served = serve(server, purpose, answer, CancellationToken::new());
+            let served = TaskTracker::new().spawn(served);
+            let began = Instant::now();
+            let request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nx";
+            client.write_all(request).await.unwrap();
+            while client.read(&mut [0; LONG]).await.unwrap() > 0 {}
+            served.await.unwrap();
+            assert_eq!(began.elapsed().as_secs(), patience.as_secs());
         }
     }
 

@@ -14,10 +14,10 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// What a stream says whose client has closed its half, to learn whether it is still there. No client sees a comment.
-const PROBE: Bytes = Bytes::from_static(b":\n\n");
+pub(super) const PROBE: Bytes = Bytes::from_static(b":\n\n");
 /// When it says so again: the system of a client that has gone answers the first with a reset, which the second meets.
-const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
+pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(super) enum End {
     WaitsForAnswer,
     /// The same, while a stream is written that finds out whether the client is still there.
     WaitsForStream,
+    /// What it is answered is not written yet: a write that makes no headway ends by itself.
+    WaitsForWriting,
 }
 
 /// What the two ends of hyper, its connection's and its service's, tell each other past it.
@@ -59,7 +61,7 @@ pub(super) struct State {
     /// Wakes the connection that has hidden this.
     hidden: AtomicWaker,
     /// Whether something waits for the client to read.
-    pub(super) waiting: AtomicBool,
+    waiting: AtomicBool,
 }
 
 impl State {
@@ -79,12 +81,29 @@ impl State {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// The answer is with hyper: what the client closes from here on is closed.
+    /// The answer is with hyper: what the client closes from here on is closed, once that is written.
     pub(super) fn end(&self) {
         self.enter(Phase::Idle);
-        // hyper does not read again by itself, because it was told that there is nothing yet.
+        self.read_again();
+    }
+
+    /// hyper does not read again by itself what it was told is not there yet.
+    fn read_again(&self) {
         if self.half_closed.load(Ordering::Relaxed) {
             self.hidden.wake();
+        }
+    }
+
+    /// Whether something waits for the client to read.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether something waits for the client to read.
+    pub(super) fn note_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        if !waiting {
+            self.read_again();
         }
     }
 
@@ -96,7 +115,7 @@ impl State {
     /// How it is to be taken that the client sends no more.
     pub(super) fn end_of_input(&self, cx: &Context<'_>) -> End {
         let phase = self.phase.load(Ordering::Relaxed);
-        if phase == Phase::Idle as u8 {
+        if phase == Phase::Idle as u8 && !self.is_waiting() {
             return End::Counts;
         }
         if phase == Phase::Reading as u8 {
@@ -108,9 +127,10 @@ impl State {
         }
         self.half_closed.store(true, Ordering::Relaxed);
         self.hidden.register(cx.waker());
-        match phase == Phase::Streaming as u8 {
-            true => End::WaitsForStream,
-            false => End::WaitsForAnswer,
+        match phase {
+            idle if idle == Phase::Idle as u8 => End::WaitsForWriting,
+            streaming if streaming == Phase::Streaming as u8 => End::WaitsForStream,
+            _ => End::WaitsForAnswer,
         }
     }
 }

@@ -15,6 +15,10 @@ use http::HeaderValue;
 use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
 use http::response::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::exchange::{PROBE, PROBE_AGAIN_AFTER, PROBE_EVERY};
+use crate::http::answer::Lasting;
 
 /// How many events are given to the system at once, at most.
 const FRAMES_AT_ONCE: usize = 16;
@@ -26,6 +30,7 @@ const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
 
 /// Writes a response to a request of HTTP/1.1, with its body in chunks as they come, until the body ends or the client goes
 /// away. The connection ends with it, and says so: what else the client sends is not listened to (RFC 9112, section 9.6).
+/// A client that has closed its half may wait for a reply: it is probed to learn whether it is there.
 ///
 /// # Errors
 /// The connection's, or the body's, whose last chunk is then missing.
@@ -34,14 +39,32 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (parts, mut body) = response.into_parts();
+    let lasting = parts.extensions.get::<Lasting>().copied();
     let mut waiting = VecDeque::from([head(parts)]);
+    // Made when the client closes its half.
+    let mut probe_at: Option<Pin<Box<Sleep>>> = None;
     loop {
         let ended = tokio::select! {
             biased;
             ended = poll_fn(|cx| poll_frames(&mut body, &mut waiting, cx)) => ended,
-            hung_up = poll_fn(|cx| poll_hung_up(&mut connection, cx)) => return hung_up,
+            closed = poll_fn(|cx| poll_half_closed(&mut connection, cx)), if probe_at.is_none() => {
+                closed?;
+                if lasting == Some(Lasting::Standing) || is_gone(&mut connection).await {
+                    return Ok(());
+                }
+                probe_at = Some(Box::pin(sleep(PROBE_EVERY)));
+                continue;
+            }
+            () = poll_fn(|cx| poll_probe(&mut probe_at, cx)) => {
+                waiting.extend(chunk(PROBE));
+                Ok(false)
+            }
         };
-        write_all(&mut connection, &mut waiting).await?;
+        match write_all(&mut connection, &mut waiting).await {
+            // It had closed both its halves.
+            Err(_) if probe_at.is_some() => return Ok(()),
+            written => written?,
+        }
         if ended? {
             return connection.shutdown().await;
         }
@@ -91,8 +114,7 @@ fn poll_frames(
                 // Trailers are not sent, and an empty chunk would be the last.
                 let data = frame.map_err(io::Error::other)?.into_data();
                 if let Some(data) = data.ok().filter(|data| !data.is_empty()) {
-                    let size = format!("{:x}\r\n", data.len());
-                    waiting.extend([size.into(), data, LINE_END]);
+                    waiting.extend(chunk(data));
                 }
             }
         }
@@ -100,8 +122,31 @@ fn poll_frames(
     Poll::Ready(Ok(false))
 }
 
-/// Ready when the client has closed its end.
-fn poll_hung_up(connection: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+/// A chunk of a body, which must not be empty.
+fn chunk(data: Bytes) -> [Bytes; 3] {
+    [format!("{:x}\r\n", data.len()).into(), data, LINE_END]
+}
+
+/// Whether a client that has closed one half of its connection has closed the other too: the system then answers the first
+/// probe by a reset, which the second meets. What the stream has to say waits meanwhile: it would be lost.
+async fn is_gone(connection: &mut (impl AsyncWrite + Unpin)) -> bool {
+    if write_all(connection, &mut chunk(PROBE).into()).await.is_err() {
+        return true;
+    }
+    sleep(PROBE_AGAIN_AFTER).await;
+    write_all(connection, &mut chunk(PROBE).into()).await.is_err()
+}
+
+/// Ready when a client that has closed its half is to be probed again.
+fn poll_probe(probe_at: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+    let Some(at) = probe_at else { return Poll::Pending };
+    ready!(at.as_mut().poll(cx));
+    at.as_mut().reset(Instant::now() + PROBE_EVERY);
+    Poll::Ready(())
+}
+
+/// Ready when the client sends no more.
+fn poll_half_closed(connection: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     loop {
         let mut ignored = [0; IGNORED_BYTES];
         let mut ignored = ReadBuf::new(&mut ignored);

@@ -4,7 +4,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -54,7 +53,7 @@ impl<S> Unstalled<S> {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            End::WaitsForStream => Poll::Pending,
+            End::WaitsForStream | End::WaitsForWriting => Poll::Pending,
             End::WaitsForAnswer => self
                 .closed
                 .get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_FOR)))
@@ -67,11 +66,11 @@ impl<S> Unstalled<S> {
     fn watch<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
             if self.waits.take().is_some() {
-                self.state.waiting.store(false, Ordering::Relaxed);
+                self.state.note_waiting(false);
             }
             return write;
         }
-        self.state.waiting.store(true, Ordering::Relaxed);
+        self.state.note_waiting(true);
         let limit = self.limit;
         let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(waits.as_mut().poll(cx));

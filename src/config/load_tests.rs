@@ -142,6 +142,7 @@ fn secrets_are_never_shown() {
     ]);
     let shown = format!("{:?}", load(good).unwrap());
     assert!(!shown.contains("hunter2"), "{shown}");
+    assert_eq!(shown.matches(" stream: ").count(), 1, "each area once: {shown}");
 }
 
 #[test]

@@ -163,6 +163,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(task.ttl, |v| read::duration(v, MOMENT..=YEAR)),
     setting!(task.node_max, |v| read::count(v, 1..=1_000_000)),
     setting!(task.peer_max, |v| read::count(v, 1..=1_000_000)),
+    setting!(task.peer_kept_max, |v| read::count(v, 1..=100_000_000)),
     setting!(log.level, read::log_filter),
     setting!(log.format, read::log_format),
     setting!(drain.delay, |v| read::duration(v, ZERO..=HOUR)),

@@ -107,13 +107,18 @@ pub fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
 }
 
 /// Marks a response whose stream may be open, and silent, for hours.
-#[derive(Debug, Clone, Copy)]
-pub struct Lasting;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// It lasts as long as its client sends: what it says once that has gone another connection is to carry.
+    Standing,
+    /// It ends by itself, with the answer to a call, and a client that has closed its half may wait for that.
+    Reply,
+}
 
 /// The same response, marked as [`Lasting`].
 #[must_use]
-pub fn lasting(mut response: Response) -> Response {
-    response.extensions_mut().insert(Lasting);
+pub fn lasting(mut response: Response, lasting: Lasting) -> Response {
+    response.extensions_mut().insert(lasting);
     response
 }
 

@@ -25,8 +25,8 @@ use crate::protocol::message::{Message, Notification, Request, Response as Clien
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
 use crate::session::state::Home;
 use crate::session::{Caller, Connection, LogLevel, Peer, Session, SessionId, State, TransportKind};
-use crate::store::Change;
 use crate::store::streams::StreamId;
+use crate::store::{Change, StoreError};
 use crate::telemetry::metrics::{self, method_label};
 use crate::transport::call::{self, Call, Places, RunningCall, Then};
 use crate::transport::calls::InFlight;
@@ -183,21 +183,31 @@ pub(super) async fn response(
 
 /// `DELETE`: ends the session everywhere, for good.
 pub(super) async fn end(shared: &Arc<Shared>, came: &Came) -> Result<(), Refusal> {
-    let live = match session(shared, came).await {
-        Ok(live) => live,
-        // It may be there, of a version that this node cannot read: to end it, nobody need.
-        Err(refusal @ (Refusal::NewerVersion | Refusal::SessionNotFound)) => {
-            let id = named_session(came)?;
-            note(Era::Legacy, "DELETE", Some(&id.tag()));
-            return match shared.sessions.end_unread(&id, &came.principal).await {
-                Err(SessionError::NotFound) => Err(refusal),
-                ended => Ok(ended?),
-            };
+    check_version(came)?;
+    let id = named_session(came)?;
+    note(Era::Legacy, "DELETE", Some(&id.tag()));
+    match shared.sessions.find(&id, &came.principal).await {
+        Ok(live) => {
+            let live = of_transport(live, TransportKind::Streamable)?;
+            Ok(shared.sessions.end(&live.id).await?)
         }
-        Err(refusal) => return Err(refusal),
-    };
-    note(Era::Legacy, "DELETE", Some(&live.tag));
-    Ok(shared.sessions.end(&live.id).await?)
+        // It may be there, and this node cannot read it: to end it, nobody need.
+        Err(unread @ (SessionError::NotFound | SessionError::Store(StoreError::Newer(_)))) => {
+            match shared.sessions.end_unread(&id, &came.principal).await {
+                Err(SessionError::NotFound) => Err(unread.into()),
+                ended => Ok(ended?),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses a request that names a revision that nobody knows.
+fn check_version(came: &Came) -> Result<(), Refusal> {
+    match version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
+        true => Err(Refusal::UnknownVersionHeader),
+        false => Ok(()),
+    }
 }
 
 /// The id of the session that a request names.
@@ -216,9 +226,7 @@ fn named_session(came: &Came) -> Result<SessionId, Refusal> {
 
 /// The session that a request names.
 pub(super) async fn session(shared: &Shared, came: &Came) -> Result<Arc<Live>, Refusal> {
-    if version_header(&came.parts).is_some_and(|version| Revision::parse(version).is_none()) {
-        return Err(Refusal::UnknownVersionHeader);
-    }
+    check_version(came)?;
     let id = named_session(came)?;
     let live = shared.sessions.find(&id, &came.principal).await?;
     of_transport(live, TransportKind::Streamable)

@@ -6,6 +6,7 @@ use axum::response::Response;
 use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionsListenRequest};
 use tokio_util::sync::CancellationToken;
 
+use super::answer::Lasting;
 use super::mcp::{Came, note, place, reply_times, resource, version_header};
 use super::{Shared, answer, body};
 use crate::config::ReplyForm;
@@ -94,7 +95,7 @@ pub(super) async fn request(
     let lasts = kind == StreamKind::Listen && matches!(reply, Reply::Stream(_));
     let response = answer::reply(reply)?;
     Ok(if lasts {
-        answer::lasting(response)
+        answer::lasting(response, Lasting::Standing)
     } else {
         response
     })

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
+use super::answer::Lasting;
 use super::attach::{attach, check_resumable};
 use super::mcp::{Came, Refused, finish, note, place, replayable, resource, span, version_header};
 use super::noted::Noted;
@@ -157,7 +158,7 @@ async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, Refusal> {
         let _parted = carrier.run().await;
         drop(place);
     });
-    Ok(answer::lasting(answer::stream(socket)))
+    Ok(answer::lasting(answer::stream(socket), Lasting::Standing))
 }
 
 /// The first event: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.

@@ -7,6 +7,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::mpsc;
 
+use super::answer::Lasting;
 use super::attach::{Resumable, attach, check_resumable};
 use super::body::accepts;
 use super::mcp::{Came, note, place};
@@ -82,7 +83,11 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         let _parted = carrier.run().await;
         drop(place);
     });
-    Ok(answer::lasting(answer::stream(socket)))
+    let lasting = match standalone {
+        true => Lasting::Standing,
+        false => Lasting::Reply,
+    };
+    Ok(answer::lasting(answer::stream(socket), lasting))
 }
 
 fn named(name: &str) -> Result<StreamId, Refusal> {

@@ -82,6 +82,11 @@ pub enum StateError {
     /// One more notebook would be too many.
     #[error("you have as many notebooks as one peer may (notebook.peer_max)")]
     TooManyNotebooks,
+    /// One more task would be too many.
+    #[error(
+        "you have as many tasks as are kept of one peer (task.peer_kept_max): each is kept for task.ttl after it began"
+    )]
+    TooManyTasks,
     /// Other writers were always first.
     #[error("other writers were first {UPDATE_ATTEMPTS_MAX} times in a row: try again")]
     Contended,

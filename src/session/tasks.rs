@@ -40,8 +40,14 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 /// The part of a store that makes tasks.
 #[async_trait]
 pub trait TaskStore: StateStore {
-    /// Makes an empty task that lives `ttl`, however much it is used. [`StateError::Contended`] when the id is taken.
-    async fn task_open(&self, id: &str, ttl: Duration) -> Result<(), StateError>;
+    /// Makes an empty task that lives `ttl`, however much it is used. [`StateError::Contended`] when the id is taken. It counts
+    /// for `peer` ([`Peer::key`]) for all of its life, and of one peer `kept_max` are kept: [`StateError::TooManyTasks`].
+    async fn task_open(
+        &self,
+        id: &str,
+        ttl: Duration,
+        (peer, kept_max): (&str, usize),
+    ) -> Result<(), StateError>;
 }
 
 /// Runs tasks on this node, and reaches those that others run.
@@ -50,8 +56,8 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> &NodeId;
 
-    /// Makes a task in the store, and returns its state.
-    async fn open(&self, id: &str, ttl: Duration) -> Result<State, StateError>;
+    /// Makes a task in the store, which counts for that peer, and returns its state.
+    async fn open(&self, id: &str, ttl: Duration, peer: &Peer) -> Result<State, StateError>;
 
     /// The state of a task.
     fn state(&self, id: &str) -> State;
@@ -127,7 +133,8 @@ impl Tasks {
     /// gives, which any node knows by then; its id is unguessable, and only this principal can use it.
     ///
     /// # Errors
-    /// As a client should see them: the node, or the client, runs as many tasks as it may, or the store is out of reach.
+    /// As a client should see them: the node, or the client, runs as many tasks as it may, as many are kept of the client as may
+    /// be, or the store is out of reach.
     pub async fn start<F, Fut>(&self, work: F) -> Result<CreateTaskResult, ErrorData>
     where
         F: FnOnce(Working) -> Fut + Send + 'static,
@@ -136,7 +143,11 @@ impl Tasks {
         let id = uuid::Uuid::new_v4().to_string();
         let place = self.runner.enter(&id, &self.peer).map_err(too_many)?;
         let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
-        let state = self.runner.open(&id, self.ttl).await.map_err(unkept)?;
+        let state = self
+            .runner
+            .open(&id, self.ttl, &self.peer)
+            .await
+            .map_err(unkept)?;
         state.set(RECORD, &record).await.map_err(unkept)?;
         let begun = CreateTaskResult::new(record.task(&id));
         self.runner
@@ -274,14 +285,19 @@ fn newer() -> ErrorData {
 }
 
 fn too_many(busy: Busy) -> ErrorData {
+    refused(format!("{busy}: try again shortly"))
+}
+
+/// That there are too many, in words.
+fn refused(words: String) -> ErrorData {
     let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS, "reason": "too_many" });
-    let words = format!("{busy}: try again shortly");
     ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
 }
 
 fn unkept(error: StateError) -> ErrorData {
     match error {
         StateError::Gone => unknown(),
+        StateError::TooManyTasks => refused(error.to_string()),
         // The cause names hosts and ports, so it stays in the node's own log.
         StateError::Unreachable(_) | StateError::Refused { .. } => {
             // The store itself is warned of elsewhere, once: tasks are many.

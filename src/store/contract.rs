@@ -66,7 +66,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 57] = [
+    let cases: [Case; 60] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -88,6 +88,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(notebooks::forgets_what_is_not_used(store)),
         |store| Box::pin(tasks::keeps_what_is_known(store)),
         |store| Box::pin(tasks::ends_when_its_life_does(store)),
+        |store| Box::pin(tasks::bounds_those_of_a_peer(store)),
         |store| Box::pin(nodes::knows_who_lives(store)),
         |store| Box::pin(nodes::rings_those_meant(store)),
         |store| Box::pin(nodes::shares_secrets(store)),
@@ -111,10 +112,12 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(standby::lets_those_that_wait_take_over(store)),
         |store| Box::pin(standby::rings_those_that_may_wait(store)),
         |store| Box::pin(calls::keeps_first_answers(store)),
+        |store| Box::pin(calls::bounds_bytes_of_answers(store)),
         |store| Box::pin(claims::lets_one_claim(store)),
         |store| Box::pin(claims::silences_the_former_node(store)),
         |store| Box::pin(lives::keeps_a_lease_to_one_life(store)),
         |store| Box::pin(lives::knows_a_call_of_a_former_life(store)),
+        |store| Box::pin(lives::releases_copies_of_one_life(store)),
         |store| Box::pin(retries::appends_each_step_once(store)),
         |store| Box::pin(retries::begins_no_call_that_was_claimed(store)),
         |store| Box::pin(retries::keeps_mail_until_it_is_taken(store)),

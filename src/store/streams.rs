@@ -36,6 +36,8 @@ pub const READ_BYTES_MAX: usize = 512 << 10; // 512 KiB, so that a client that r
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// The most answers to a call's requests that wait to be taken. Those beyond are refused.
 pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
+/// The most bytes of answers that wait for one call. One answer is kept whatever its length.
+pub const ANSWERS_WAITING_BYTES_MAX: usize = 8 << 20; // two of the largest bodies by default
 /// The most requests of one call that are answered. Answers beyond are refused.
 pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
 /// The most cancellations of one session that are noted, for calls that are not registered yet; the first to end go first.
@@ -274,7 +276,8 @@ pub enum Answered {
     Kept(NodeId),
     /// There is no such call, or its request was answered before.
     Unwanted,
-    /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`], [`ANSWERS_MAX`].
+    /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`],
+    /// [`ANSWERS_WAITING_BYTES_MAX`], [`ANSWERS_MAX`].
     Full,
     /// The session is gone.
     Gone,

@@ -73,6 +73,7 @@ impl From<StateError> for Failure {
                 "You have as many notebooks as one client may (notebook.peer_max). Use one that you have, or try again \
                  when one has expired.",
             ),
+            StateError::TooManyTasks => Self::tell(error.to_string()),
             StateError::Contended => {
                 Self::tell("Others kept changing this note at the same time. Try again.")
             }

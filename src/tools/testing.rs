@@ -141,7 +141,7 @@ impl RunTasks for NoTasks {
         unreachable!("no tool begins a task")
     }
 
-    async fn open(&self, _: &str, _: Duration) -> Result<State, StateError> {
+    async fn open(&self, _: &str, _: Duration, _: &Peer) -> Result<State, StateError> {
         Err(StateError::Gone)
     }
 

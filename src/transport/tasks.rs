@@ -25,6 +25,8 @@ pub struct TaskBoard {
     membership: Arc<Membership>,
     store: Arc<dyn Store>,
     shares: Arc<Shares>,
+    /// How many tasks of one peer are kept in the store.
+    peer_kept_max: usize,
     supervisor: Supervisor,
     running: Arc<Running>,
 }
@@ -46,18 +48,20 @@ impl Drop for Entered {
 }
 
 impl TaskBoard {
-    /// A board without tasks, which takes places for them from `shares`.
+    /// A board without tasks, which takes places for them from `shares`, and of one peer keeps so many.
     #[must_use]
     pub fn new(
         membership: Arc<Membership>,
         store: Arc<dyn Store>,
         shares: Arc<Shares>,
+        peer_kept_max: usize,
         supervisor: Supervisor,
     ) -> Self {
         Self {
             membership,
             store,
             shares,
+            peer_kept_max,
             supervisor,
             running: Arc::default(),
         }
@@ -91,8 +95,9 @@ impl RunTasks for TaskBoard {
         self.membership.node()
     }
 
-    async fn open(&self, id: &str, ttl: Duration) -> Result<State, StateError> {
-        self.store.task_open(id, ttl).await?;
+    async fn open(&self, id: &str, ttl: Duration, peer: &Peer) -> Result<State, StateError> {
+        let room = (&*peer.key(), self.peer_kept_max);
+        self.store.task_open(id, ttl, room).await?;
         Ok(self.state(id))
     }
 

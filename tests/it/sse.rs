@@ -271,7 +271,7 @@ async fn the_client_answers_through_any_node() {
 #[tokio::test]
 async fn unknown_sessions_are_404_and_each_transport_keeps_to_its_own() {
     for cluster in Cluster::stages().await {
-        let client = Client::start(&cluster, 0, json!({})).await;
+        let mut client = Client::start(&cluster, 0, json!({})).await;
         let url = cluster.turn(1).url();
         let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
         let streamable = cluster.client();
@@ -287,8 +287,12 @@ async fn unknown_sessions_are_404_and_each_transport_keeps_to_its_own() {
             let opened = get(&format!("{url}/sse?sessionId={id}"), None).await;
             assert_eq!(opened.status(), 404, "{id}");
         }
-        let there = streamable.in_session(client.session()).list().await;
-        assert_eq!(there.status, 404, "a session of /sse is not served on /mcp");
+        let there = streamable.in_session(client.session());
+        for refused in [there.list().await, there.delete().await] {
+            assert_eq!(refused.status, 404, "a session of /sse is not served on /mcp");
+        }
+        let echoed = client.call("echo", json!({"text": "a"})).await;
+        assert!(echoed["result"].is_object(), "and lives on: {echoed}");
         for (method, path) in [("POST", "/sse"), ("DELETE", "/sse"), ("GET", "/messages")] {
             let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
             let answer = http().request(method, format!("{url}{path}")).send().await;

@@ -6,6 +6,7 @@
 )]
 
 mod connecting;
+mod crowds;
 mod outage;
 
 use std::sync::Arc;

@@ -135,6 +135,32 @@ async fn one_client_gets_its_share_of_tasks() {
     told(&other, "task.node_max").await;
 }
 
+/// Tasks that have ended are kept for their life, so many of one client, and others begin theirs.
+#[tokio::test]
+async fn of_one_client_so_many_tasks_are_kept() {
+    let env = [
+        ("MCP_TASK__PEER_KEPT_MAX", "3"),
+        ("MCP_HTTP__TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let cluster = cluster(&env).await;
+    let at = |last: u8| client(&cluster).header("x-forwarded-for", &format!("192.0.2.{last}"));
+    let (greedy, other) = (at(1), at(2));
+    for _ in 0..3 {
+        let task = begin(&greedy, "slow_compute", slow(0)).await;
+        until(&greedy, &task, "completed").await;
+    }
+    let full = greedy.call("slow_compute", slow(0)).await;
+    assert_eq!(
+        (full.status, full.header("retry-after")),
+        (429, Some("1")),
+        "{}",
+        full.body
+    );
+    let message = full.error()["message"].as_str().unwrap_or_default();
+    assert!(message.contains("task.peer_kept_max"), "{message:?}");
+    begin(&other, "slow_compute", slow(0)).await;
+}
+
 #[tokio::test]
 async fn a_task_of_a_killed_node_fails_and_says_so_while_results_stay() {
     let cluster = cluster(&[]).await;

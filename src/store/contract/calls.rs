@@ -8,7 +8,8 @@ use super::{LONG, NEW, SHORT, WRITERS, eventually, holder, node, session, stream
 use crate::session::{NodeId, SessionId};
 use crate::store::Store;
 use crate::store::streams::{
-    ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord, Inbox, Over, Read, Step, StreamId,
+    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord, Inbox,
+    Over, Read, Step, StreamId,
 };
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
@@ -312,4 +313,39 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
     );
     assert_eq!(answer(3, "x").await, Answered::Unwanted, "the call has ended");
     assert_eq!(waiting().await, None, "call_end takes the answers with it");
+}
+
+/// The answers that wait for a call are so many bytes together, but for a single one.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let name = begin(&store, &id, "call1", &me).await;
+    let answer = async |number, bytes| {
+        let answered = store.answer(&id, &name, number, &"x".repeat(bytes)).await;
+        answered.expect("answer must work")
+    };
+    let take = async |number| {
+        let taken = store.answers_taken(&id, &name, &[number]).await;
+        taken.expect("answers_taken must work");
+    };
+    let kept = Answered::Kept(me.clone());
+    let most = ANSWERS_WAITING_BYTES_MAX;
+    assert_eq!(answer(1, most + 1).await, kept, "answer: one is kept in any case");
+    assert_eq!(
+        answer(2, 1).await,
+        Answered::Full,
+        "answer: and no other beside it"
+    );
+    take(1).await;
+    assert_eq!(answer(2, most - 1).await, kept, "answer: there is room again");
+    assert_eq!(answer(3, 1).await, kept, "answer: there is room for just this");
+    assert_eq!(
+        answer(4, 1).await,
+        Answered::Full,
+        "answer: their bytes are bounded"
+    );
+    take(3).await;
+    assert_eq!(answer(4, 1).await, kept, "answer: there is room again");
 }

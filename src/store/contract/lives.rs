@@ -1,12 +1,14 @@
 //! What a store must do when a node is started again under its name, or twice.
 
+use std::slice;
 use std::sync::Arc;
 
 use super::calls::{begin, in_flight, step};
 use super::nodes::{lease, lease_of, renew};
 use super::{LONG, SHORT, eventually, node, session};
+use crate::session::LogLevel;
 use crate::store::streams::{Appended, Inbox};
-use crate::store::{Renewed, Store};
+use crate::store::{Change, Changed, Renewed, Store};
 
 /// While the lease of one life of a node lasts, another gets none, and is told whose it is.
 ///
@@ -110,4 +112,37 @@ pub async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
         matches!(say(2).await, Appended::At { number: 2, .. }),
         "append: it is its own"
     );
+}
+
+/// Of two lives of a node, neither takes the other off a session that both keep: it would be told of no change.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn releases_copies_of_one_life(store: Arc<dyn Store>) {
+    let (id, twice) = (session(&store).await, node("twice"));
+    let change = async |change| match store.change(&id, &change, LONG).await {
+        Ok(Changed::Changed(holders)) => holders,
+        other => unreachable!("change: the session is there, but it gave {other:?}"),
+    };
+    let load = async || {
+        let loaded = store.load(&id, Some(&twice)).await.expect("load must work");
+        assert!(loaded.is_some(), "load: the session is there");
+    };
+    let release = async || store.release(&id, &twice).await.expect("release must work");
+    renew(&store, &lease(&twice), LONG).await;
+    drop(change(Change::Initialized).await);
+    load().await;
+    store.lease_end(&twice).await.expect("lease_end must work");
+    renew(&store, &lease_of(&twice, "second"), LONG).await;
+    release().await;
+    let told = change(Change::LogLevel(LogLevel::Info)).await;
+    assert_eq!(
+        told,
+        slice::from_ref(&twice),
+        "release: the copy is another life's"
+    );
+    load().await;
+    release().await;
+    let told = change(Change::LogLevel(LogLevel::Info)).await;
+    assert_eq!(told, [], "release: the copy was its own");
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::log::{Log, after};
 use crate::session::{Life, NodeId};
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX, CallRecord, ENDED_CALL_STAY,
-    Holder, Inbox, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
+    ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
+    CallRecord, ENDED_CALL_STAY, Holder, Inbox, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 #[derive(Debug)]
@@ -240,6 +240,10 @@ impl Streams {
             return Answered::Unwanted;
         }
         if call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX {
+            return Answered::Full;
+        }
+        let bytes: usize = call.waiting.iter().map(|(_, answer)| answer.len()).sum();
+        if bytes > 0 && bytes + response.len() > ANSWERS_WAITING_BYTES_MAX {
             return Answered::Full;
         }
         call.answered.insert(number);

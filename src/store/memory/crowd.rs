@@ -1,4 +1,4 @@
-//! How many there are of what ends by itself, in memory: sessions and notebooks, in all and of one peer.
+//! How many there are of what ends by itself, in memory: sessions, notebooks and tasks, in all and of one peer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -62,6 +62,7 @@ pub(super) struct OfPeer {
     sessions: Tally<Arc<str>>,
     newcomers: Tally<Arc<str>>,
     pub(super) notebooks: Tally<Arc<str>>,
+    pub(super) tasks: Tally<Arc<str>>,
 }
 
 /// What all have, and each peer.

@@ -1,6 +1,6 @@
 //! Sessions in memory.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::MemoryStore;
 use super::calls::Streams;
 use super::state::Pairs;
 use crate::session::record::SUBSCRIPTIONS_MAX;
-use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
+use crate::session::{Introduction, Life, NodeId, Principal, SessionId, SessionRecord};
 use crate::store::streams::answer_bell;
 use crate::store::{
     Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
@@ -21,7 +21,8 @@ pub(super) struct Session {
     record: SessionRecord,
     /// Whom it counts for.
     peer: Arc<str>,
-    holders: BTreeSet<NodeId>,
+    /// Who keeps a copy, in which life.
+    holders: BTreeMap<NodeId, Option<Life>>,
     pub(super) pairs: Pairs,
     pub(super) streams: Streams,
 }
@@ -45,7 +46,7 @@ impl SessionStore for MemoryStore {
         let session = Session {
             record: record.clone(),
             peer: room.peer.into(),
-            holders: BTreeSet::new(),
+            holders: BTreeMap::new(),
             pairs: Pairs::default(),
             streams: Streams::default(),
         };
@@ -59,11 +60,12 @@ impl SessionStore for MemoryStore {
         holder: Option<&NodeId>,
     ) -> Result<Option<SessionRecord>, StoreError> {
         let mut inner = self.lock();
+        let life = holder.and_then(|node| inner.life_of(node));
         let Some(session) = inner.sessions.get_mut(id) else {
             return Ok(None);
         };
         if let Some(node) = holder.filter(|_| session.record.initialized) {
-            session.holders.insert(node.clone());
+            session.holders.insert(node.clone(), life);
         }
         Ok(Some(session.record.clone()))
     }
@@ -119,7 +121,7 @@ impl SessionStore for MemoryStore {
                 subscriptions.remove(uri);
             }
         }
-        let holders = session.holders.iter().cloned().collect();
+        let holders = session.holders.keys().cloned().collect();
         let peer = Arc::clone(&session.peer);
         if !ttl.is_zero() {
             session.streams.keep(ttl);
@@ -143,11 +145,16 @@ impl SessionStore for MemoryStore {
         };
         inner.crowd.leaves(id, &session.peer);
         inner.ring_carriers(id, session.streams.carriers());
-        Ok(Ended::Ended(session.holders.into_iter().collect()))
+        Ok(Ended::Ended(session.holders.into_keys().collect()))
     }
 
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
-        if let Some(session) = self.lock().sessions.get_mut(id) {
+        let mut inner = self.lock();
+        // A dead node is taken off by others, whichever life it was.
+        let life = inner.life_of(holder).filter(|_| inner.lease_lives(holder));
+        if let Some(session) = inner.sessions.get_mut(id)
+            && (life.is_none() || session.holders.get(holder) == Some(&life))
+        {
             session.holders.remove(holder);
         }
         Ok(())

@@ -165,12 +165,24 @@ impl NotebookStore for MemoryStore {
 
 #[async_trait]
 impl TaskStore for MemoryStore {
-    async fn task_open(&self, id: &str, ttl: Duration) -> Result<(), StateError> {
-        let tasks = &mut self.lock().tasks;
-        if tasks.get(&id.into()).is_some() {
+    async fn task_open(
+        &self,
+        id: &str,
+        ttl: Duration,
+        (peer, kept_max): (&str, usize),
+    ) -> Result<(), StateError> {
+        let mut inner = self.lock();
+        let id: Arc<str> = id.into();
+        if inner.tasks.get(&id).is_some() {
             return Err(StateError::Contended);
         }
-        tasks.put(id.into(), Pairs::default(), ttl);
+        if let Some(has) = inner.crowd.of(peer, ttl) {
+            if has.tasks.len() >= kept_max {
+                return Err(StateError::TooManyTasks);
+            }
+            has.tasks.keep(&id, ttl);
+        }
+        inner.tasks.put(id, Pairs::default(), ttl);
         Ok(())
     }
 }

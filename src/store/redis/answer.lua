@@ -1,7 +1,7 @@
 -- Keeps a client's answer to a call's request, and rings the node that runs the call. The first answer wins.
 -- KEYS: the session; its calls.
 -- ARGV: the call; the request's number; the answer; the most answers that may wait; the most that a call gets; what the
--- channel of a node starts with; the ring.
+-- channel of a node starts with; the ring; the most bytes of answers that may wait, though one is kept whatever its length.
 -- Returns `kept` and the node that runs the call; or `unwanted`, when there is no such call or it has that answer; or `full`;
 -- or `gone`.
 local calls, call, number = KEYS[2], ARGV[1], ARGV[2]
@@ -22,6 +22,13 @@ if string.find(answered, ',' .. number .. ',', 1, true) then
   return {'unwanted'}
 end
 if count(waiting) >= tonumber(ARGV[4]) or count(answered) >= tonumber(ARGV[5]) then
+  return {'full'}
+end
+local bytes = 0
+for waits in string.gmatch(waiting, '%d+') do
+  bytes = bytes + redis.call('HSTRLEN', calls, 'reply:' .. call .. '-' .. waits)
+end
+if bytes > 0 and bytes + #ARGV[3] > tonumber(ARGV[8]) then
   return {'full'}
 end
 redis.call('HSET', calls, 'reply:' .. call .. '-' .. number, ARGV[3],

@@ -16,9 +16,9 @@ use super::{RedisStore, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled,
-    ENDED_CALL_STAY, Holder, Inbox, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
-    answer_bell, stream_bell_start,
+    ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun,
+    CANCELS_NOTED_MAX, CallRecord, Cancelled, ENDED_CALL_STAY, Holder, Inbox, STREAM_BYTES_MAX,
+    STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId, answer_bell, stream_bell_start,
 };
 
 /// The version of a call's record. A node that finds a higher one leaves the call to nodes that know it.
@@ -201,7 +201,17 @@ impl RedisStore {
             answer_bell(session, call),
         );
         let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
-        let args = [call.as_str(), &number, response, &waiting, &most, &channel, &bell];
+        let bytes = ANSWERS_WAITING_BYTES_MAX.to_string();
+        let args = [
+            call.as_str(),
+            &number,
+            response,
+            &waiting,
+            &most,
+            &channel,
+            &bell,
+            &bytes,
+        ];
         let keys = self.call_keys(session);
         let answer: Vec<String> = self
             .script(

@@ -1,4 +1,4 @@
-//! How many sessions and notebooks there are, in all and of one peer: sets beside them, in slots of their own.
+//! How many sessions, notebooks and tasks there are, in all and of one peer: sets beside them, in slots of their own.
 //!
 //! They are bounds and no truth: a session that is not in its sets, because Redis has lost them, lives on, and is entered again
 //! when it is touched. What the sets say too much ends by itself.
@@ -77,7 +77,8 @@ impl RedisStore {
         self.leave(&sets, id.as_str()).await;
     }
 
-    async fn leave(&self, sets: &[String], member: &str) {
+    /// Takes a member off sets that lie in one slot.
+    pub(super) async fn leave(&self, sets: &[String], member: &str) {
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         if let Err(error) = self
             .scripts

@@ -1,8 +1,13 @@
 -- Ends a session with everything that belongs to it, and rings those that carry its streams. Before it stands log.lua.
 -- ARGV: what the channel of a node starts with; what the ring of a stream starts with.
 -- Returns `ended`, whom the session counted for and the fields that stand for holders; or `gone`.
-local answer = {'ended', redis.call('HGET', session, 'peer') or ''}
-for _, field in ipairs(redis.call('HKEYS', session)) do
+local answer, fields = {'ended', ''}, {}
+-- A key of another type is no record that could be read: it only goes.
+if redis.call('TYPE', session).ok == 'hash' then
+  answer[2] = redis.call('HGET', session, 'peer') or ''
+  fields = redis.call('HKEYS', session)
+end
+for _, field in ipairs(fields) do
   if string.sub(field, 1, 5) == 'held:' then
     answer[#answer + 1] = field
   elseif string.sub(field, 1, 7) == 'attach:' then

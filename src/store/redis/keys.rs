@@ -136,6 +136,11 @@ impl Keys {
         format!("{}peer-notebooks:{peer}", self.prefix)
     }
 
+    /// The tasks of a peer.
+    pub(super) fn peer_tasks(&self, peer: &str) -> String {
+        format!("{}peer-tasks:{peer}", self.prefix)
+    }
+
     /// A glob that matches every session's key. The prefix is taken literally.
     pub(super) fn session_glob(&self) -> String {
         let mut glob = String::with_capacity(self.prefix.len() + 9);

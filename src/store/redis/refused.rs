@@ -22,8 +22,15 @@ const REFUSALS: [(&str, WhyRefused); 14] = [
     ("ASK", WhyRefused::NotReady),
 ];
 
+/// What Redis answers when a key holds another type of value than what is asked for.
+const OTHER_TYPE: &str = "WRONGTYPE";
+
 pub(super) fn store_error(error: FredError) -> StoreError {
-    let why = why(error.details());
+    let word = first_word(error.details());
+    if word == OTHER_TYPE {
+        return StoreError::Corrupt(error.details().to_owned());
+    }
+    let why = why(word);
     match (error.kind(), why) {
         (_, Some(why)) => refused(why, error),
         (ErrorKind::Parse | ErrorKind::InvalidArgument | ErrorKind::NotFound, None) => {
@@ -42,15 +49,19 @@ fn refused(why: WhyRefused, error: FredError) -> StoreError {
     }
 }
 
-/// Why Redis refuses, if what it says is known. Redis 6 puts a script's place before what its command was answered:
+/// What kind of error it is, as Redis says. Redis 6 puts a script's place before what its command was answered:
 /// `ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command not allowed`.
-fn why(details: &str) -> Option<WhyRefused> {
-    let word = if details.starts_with("ERR Error running script") {
+fn first_word(details: &str) -> &str {
+    let answer = if details.starts_with("ERR Error running script") {
         details.split(": -").nth(1).unwrap_or_default()
     } else {
         details
     };
-    let word = word.split(' ').next()?;
+    answer.split(' ').next().unwrap_or_default()
+}
+
+/// Why Redis refuses, if what it says is known.
+fn why(word: &str) -> Option<WhyRefused> {
     let known = REFUSALS.iter().find(|(known, _)| *known == word);
     known.map(|(_, why)| *why)
 }
@@ -67,6 +78,14 @@ mod tests {
     #[test]
     fn what_redis_refuses_is_called_by_its_name() {
         for (details, name) in [
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                "corrupt",
+            ),
+            (
+                "ERR Error running script (call to f_5f): @user_script:1: @user_script: 1: -WRONGTYPE Operation against a key",
+                "corrupt",
+            ),
             (
                 "OOM command not allowed when used memory > 'maxmemory'. script: 5f, on @user_script:3.",
                 "full",

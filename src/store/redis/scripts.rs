@@ -24,6 +24,7 @@ pub(super) struct Script {
 pub(super) struct Scripts {
     pub(super) create: Script,
     pub(super) load: Script,
+    pub(super) release: Script,
     pub(super) touch: Script,
     pub(super) change: Script,
     pub(super) end: Script,
@@ -67,6 +68,7 @@ impl Scripts {
         Ok(Self {
             create: Script::load(link, include_str!("create.lua")).await?,
             load: Script::load(link, include_str!("load.lua")).await?,
+            release: Script::load(link, include_str!("release.lua")).await?,
             touch: Script::load(link, include_str!("touch.lua")).await?,
             change: Script::load(link, include_str!("change.lua")).await?,
             end: Script::load(link, on_log!("end.lua")).await?,

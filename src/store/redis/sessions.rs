@@ -11,12 +11,15 @@ use futures::future::join_all;
 use tracing::warn;
 
 use super::{RedisStore, keys, millis, on_slot_of, record};
+use crate::causes::causes;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
 use crate::store::streams::{StreamId, answer_bell_start, stream_bell_start};
 use crate::store::{
     Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
+    WhyRefused,
 };
+use crate::telemetry::seldom;
 
 /// How many keys Redis looks at for one answer while sessions are listed: well under a millisecond.
 const SCAN_COUNT: &str = "500";
@@ -36,20 +39,41 @@ impl SessionStore for RedisStore {
         let keys = self.whole(id);
         let keys = keys.each();
         // At the same time, so that a session takes no longer to open: one for which there was no room is ended again.
-        let (made, full) = tokio::join!(
+        let (made, entered) = tokio::join!(
             self.script::<u64>("session_create", &self.scripts.session_create, &keys, args),
             self.measured(
                 "session_enter",
                 self.enter_session(id, ttl, record.initialized, room)
             ),
         );
-        match (made? == 1, full?) {
-            (true, None) => Ok(Created::Created),
-            (true, Some(full)) => {
+        match (made, entered) {
+            (Ok(1), Ok(None)) => Ok(Created::Created),
+            (Ok(1), Ok(Some(full))) => {
                 drop(self.end(id).await?);
                 Ok(Created::Full(full))
             }
-            (false, _) => Ok(Created::Collision),
+            // In a cluster the sets may be on a server that is away, and the session on one that is not.
+            (Ok(1), Err(error)) if is_away(&error) => {
+                let words = "a session could not be counted: it is when it is used again";
+                seldom(
+                    words,
+                    |left_out| warn!(error = %causes(&error), left_out, "{words}"),
+                );
+                Ok(Created::Created)
+            }
+            (Ok(1), Err(error)) => {
+                // Nobody learns its id.
+                drop(self.end(id).await?);
+                Err(error)
+            }
+            (Ok(_), entered) => entered.map(|_| Created::Collision),
+            (Err(error), entered) => {
+                // What was not made must not be counted for the whole of its life.
+                if let Ok(None) = entered {
+                    self.leave_sessions(id, room.peer).await;
+                }
+                Err(error)
+            }
         }
     }
 
@@ -71,7 +95,8 @@ impl SessionStore for RedisStore {
             };
             answer.convert()
         };
-        match record::read(self.measured("session_load", work).await?) {
+        // Text that is no text, or a key of another type, cannot be read here already.
+        match self.measured("session_load", work).await.and_then(record::read) {
             // Nobody can use it, so it counts as ended.
             Err(StoreError::Corrupt(why)) => {
                 if self.unreadable.is_first(&key) {
@@ -89,12 +114,18 @@ impl SessionStore for RedisStore {
     async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
         let key = self.keys.session(id);
         let args = vec![key.as_str().into(), "v".into(), "principal".into()];
-        let work = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
-        let read: (Option<String>, Option<String>) = self.measured("session_principal", work).await?;
-        Ok(match read {
-            (None, None) => None,
-            (_, principal) => Some(Principal(principal.unwrap_or_default().into())),
-        })
+        let read = self.link.send("HMGET", on_slot_of(&key), args);
+        let values = match self.measured("session_principal", read).await {
+            Ok(values) => values.into_array(),
+            // It is no session's record, so nobody is named.
+            Err(StoreError::Corrupt(_)) => return Ok(Some(Principal::anonymous())),
+            Err(error) => return Err(error),
+        };
+        if values.iter().all(Value::is_null) {
+            return Ok(None);
+        }
+        let principal = values.get(1).and_then(Value::as_string).unwrap_or_default();
+        Ok(Some(Principal(principal.into())))
     }
 
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
@@ -143,9 +174,14 @@ impl SessionStore for RedisStore {
     async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
         let keys = self.whole(id);
         let args = vec![self.keys.node_start().into(), stream_bell_start(id).into()];
-        let answer: Vec<String> = self
+        let answer: Vec<Value> = self
             .script("session_end", &self.scripts.end, &keys.each(), args)
             .await?;
+        // It has ended, also when some of what it held is no text.
+        let answer: Vec<String> = answer
+            .iter()
+            .map(|value| value.as_string().unwrap_or_default())
+            .collect();
         match answer.as_slice() {
             [word, peer, held @ ..] if word == "ended" => {
                 if !peer.is_empty() {
@@ -159,11 +195,17 @@ impl SessionStore for RedisStore {
     }
 
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
-        let key = self.keys.session(id);
-        // Taking a field away cannot bring a hash back, so this needs no script.
-        let args = vec![key.as_str().into(), keys::held(holder).into()];
-        let take = self.link.send("HDEL", on_slot_of(&key), args);
-        self.measured("session_release", take).await.map(drop)
+        let (key, held, life) = (self.keys.session(id), keys::held(holder), self.life_of(holder));
+        if life.is_empty() {
+            // Another node's: it is dead, whichever life it was. Taking a field away cannot bring a hash back.
+            let args = vec![key.as_str().into(), held.into()];
+            let take = self.link.send("HDEL", on_slot_of(&key), args);
+            return self.measured("session_release", take).await.map(drop);
+        }
+        let args = vec![held.into(), life.into()];
+        self.script::<u64>("session_release", &self.scripts.release, &[&key], args)
+            .await
+            .map(drop)
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
@@ -172,18 +214,28 @@ impl SessionStore for RedisStore {
             let ids = self.scan(limit).await?;
             let loads = ids.into_iter().map(|id| async {
                 let key = self.keys.session(&id);
-                let values = self
-                    .read_fields(&key, record::FIELDS.map(Value::from))
-                    .await?
-                    .convert()?;
+                let values = self.read_fields(&key, record::FIELDS.map(Value::from)).await?;
                 // One that has just gone, or cannot be read, does not spoil the list.
-                Ok::<_, FredError>(record::read(values).ok().flatten().map(|record| (id, record)))
+                let read = values.convert().map(|values| record::read(values).ok().flatten());
+                Ok::<_, FredError>(read.ok().flatten().map(|record| (id, record)))
             });
             let loaded: Result<Vec<_>, _> = join_all(loads).await.into_iter().collect();
             Ok(loaded?.into_iter().flatten().collect())
         })
         .await
     }
+}
+
+/// Whether it was not the store that answered, or only that what is asked for is not there just now.
+const fn is_away(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Unreachable(_)
+            | StoreError::Refused {
+                why: WhyRefused::NotReady,
+                ..
+            }
+    )
 }
 
 /// Keys in one slot.

@@ -15,7 +15,53 @@ use crate::session::state::{
 use crate::session::tasks::TaskStore;
 use crate::store::StoreError;
 
+/// A hash to be made, of which a peer may have so many.
+struct Counted<'a> {
+    /// What making it, counting it, and taking it away again are called.
+    operations: [&'static str; 3],
+    key: String,
+    /// Where those of the peer are counted, and as what.
+    set: String,
+    member: &'a str,
+    most: usize,
+    /// That there are as many as there may be.
+    full: StateError,
+}
+
 impl RedisStore {
+    /// Makes a hash that nobody has, unless its peer has too many.
+    async fn open_counted(
+        &self,
+        it: Counted<'_>,
+        ttl: Duration,
+        fields: &[(&str, &str)],
+    ) -> Result<(), StateError> {
+        let [open, enter, remove] = it.operations;
+        let set = [it.set];
+        let args = vec![it.member.into(), millis(ttl).into(), most(it.most)];
+        // At the same time: one for which there was no room is taken away again.
+        let (opened, entered) = tokio::join!(
+            self.open_home(open, &it.key, ttl, fields),
+            self.measured(enter, self.enter(&set, args)),
+        );
+        match (opened, entered) {
+            (Ok(()), Ok(0)) => Ok(()),
+            (Ok(()), entered) => {
+                self.remove(remove, &it.key).await?;
+                Err(entered.map_or_else(StateError::from, |_| it.full))
+            }
+            // The name is another's, which is counted under it.
+            (Err(StateError::Contended), _) => Err(StateError::Contended),
+            (Err(error), entered) => {
+                // What was not made must not be counted for the whole of its life.
+                if let Ok(0) = entered {
+                    self.leave(&set, it.member).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Makes a hash that nobody has, with a life and some fields.
     async fn open_home(
         &self,
@@ -153,19 +199,15 @@ impl NotebookStore for RedisStore {
             ("ttl", &life),
             (keys::PEER, peer),
         ];
-        let (key, set) = (self.keys.notebook(handle), [self.keys.peer_notebooks(peer)]);
-        let args = vec![handle.into(), life.as_str().into(), most(peer_max)];
-        // At the same time: one for which there was no room is taken away again.
-        let (opened, full) = tokio::join!(
-            self.open_home("notebook_open", &key, ttl, &fields),
-            self.measured("notebook_enter", self.enter(&set, args)),
-        );
-        opened?;
-        if full? == 0 {
-            return Ok(());
-        }
-        self.remove("notebook_remove", &key).await?;
-        Err(StateError::TooManyNotebooks)
+        let counted = Counted {
+            operations: ["notebook_open", "notebook_enter", "notebook_remove"],
+            key: self.keys.notebook(handle),
+            set: self.keys.peer_notebooks(peer),
+            member: handle,
+            most: peer_max,
+            full: StateError::TooManyNotebooks,
+        };
+        self.open_counted(counted, ttl, &fields).await
     }
 
     async fn notebook_owner(
@@ -191,8 +233,21 @@ impl NotebookStore for RedisStore {
 
 #[async_trait]
 impl TaskStore for RedisStore {
-    async fn task_open(&self, id: &str, ttl: Duration) -> Result<(), StateError> {
+    async fn task_open(
+        &self,
+        id: &str,
+        ttl: Duration,
+        (peer, kept_max): (&str, usize),
+    ) -> Result<(), StateError> {
+        let counted = Counted {
+            operations: ["task_open", "task_enter", "task_remove"],
+            key: self.keys.task(id),
+            set: self.keys.peer_tasks(peer),
+            member: id,
+            most: kept_max,
+            full: StateError::TooManyTasks,
+        };
         // It names no `ttl`, by which scripts would renew its life.
-        self.open_home("task_open", &self.keys.task(id), ttl, &[]).await
+        self.open_counted(counted, ttl, &[]).await
     }
 }

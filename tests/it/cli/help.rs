@@ -17,6 +17,7 @@ async fn help_teaches_by_example() {
         "mcp-server sessions list",
         "defaults, then the file, then the environment, then flags",
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 69",
+        "75 another process has this NODE_ID",
         "[env: REDIS_URL]",
         "serve",
         "check",

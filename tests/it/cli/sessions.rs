@@ -111,6 +111,30 @@ async fn a_session_that_is_ended_is_gone_with_the_very_next_request_on_every_nod
     assert_eq!(cluster.redis().keys("node:*").await.len(), 2);
 }
 
+/// What cannot be read is not listed, spoils no list, and can be ended.
+#[tokio::test]
+async fn a_session_that_cannot_be_read_is_ended_all_the_same() {
+    let cluster = Cluster::of(1).await;
+    let whole = cluster.client().session().await.to_owned();
+    for damage in [
+        r"redis.call('HSET', KEYS[1], 'clientInfo', '\255')",
+        "redis.call('SET', KEYS[1], 'a', 'EX', 60)",
+    ] {
+        let id = cluster.client().session().await.to_owned();
+        let key = format!("session:{id}");
+        cluster.redis().command(&["EVAL", damage, "1", &key]).await;
+        let listed = json_of(&cluster, &["list", "--json"]).await;
+        let listed: Vec<_> = listed.as_array().expect("a list").iter().collect();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!(listed[0]["sessionId"], whole);
+        assert_eq!(
+            sessions(&cluster, &["end", &id]).await.ok(),
+            format!("ended {id}\n")
+        );
+        assert!(cluster.redis().keys(&key).await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_is_not_there_is_told_by_1_and_a_line() {
     let cluster = Cluster::of(0).await;

@@ -10,6 +10,8 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::serve;
@@ -17,6 +19,29 @@ use crate::support::client::Client;
 use crate::support::process::PATIENCE;
 
 const MINUTES: Duration = Duration::from_secs(600);
+
+/// Who makes a whole smaller in code, and leaves a peer's share of it alone, still leaves room for others.
+#[tokio::test]
+async fn a_peers_share_follows_what_it_is_a_part_of() {
+    let running = serve(Unruly::default(), |settings| settings.http.connections_max = 5).await;
+    let url = running.address().to_owned();
+    let address = url.strip_prefix("http://").expect("an address");
+    let mut answers = Vec::new();
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut connection = TcpStream::connect(address).await.expect("a connection");
+        let request = "GET /nowhere HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.expect("a request");
+        let mut status = [0; 12];
+        connection.read_exact(&mut status).await.expect("an answer");
+        answers.push(String::from_utf8_lossy(&status).into_owned());
+        open.push(connection);
+    }
+    let (found, refused) = ("HTTP/1.1 404", "HTTP/1.1 429");
+    assert_eq!(answers, [found, found, found, found, refused]);
+    drop(open);
+    running.stop().await;
+}
 
 /// A handler that does not end by itself, and tells when it was ended.
 #[derive(Debug, Default, Clone)]

@@ -116,24 +116,29 @@ async fn nobody_waits_for_a_node_that_has_stopped() {
 #[tokio::test]
 async fn a_session_of_another_version_is_refused_in_words_and_can_be_ended() {
     let cluster = Cluster::of(1).await;
-    for (fields, status) in [
-        (vec!["v", "2"], 503),
-        (vec!["createdAt", "x"], 404),
-        (vec!["v", ""], 404),
+    let hash = |command| format!("redis.call('HSET', KEYS[1], {command})");
+    for (damage, status) in [
+        (hash("'v', '2'"), 503),
+        (hash("'createdAt', 'x'"), 404),
+        (hash("'v', ''"), 404),
+        // What is no text.
+        (hash(r"'clientInfo', '\255'"), 404),
+        (hash(r"'v', '\255', 'peer', '\255', 'held:\255', '1'"), 404),
+        ("redis.call('SET', KEYS[1], 'a')".to_owned(), 404),
     ] {
         let client = Client::legacy(&cluster.node(0).url());
         let id = client.session().await.to_owned();
         let key = format!("session:{id}");
         cluster
             .redis()
-            .command(&[&["HSET", key.as_str()][..], &fields].concat())
+            .command(&["EVAL", damage.as_str(), "1", key.as_str()])
             .await;
         // The copy is not trusted for ever: here, at once.
         let other = Node::start(&NodeOptions::on(cluster.redis().url())).await;
         let at_other = client.at(&other.url());
         for _ in 0..3 {
             let refused = at_other.call("echo", json!({"text": "a"})).await;
-            assert_eq!(refused.status, status, "{fields:?}: {}", refused.body);
+            assert_eq!(refused.status, status, "{damage}: {}", refused.body);
             let words = if status == 503 {
                 "newer version"
             } else {
@@ -143,7 +148,7 @@ async fn a_session_of_another_version_is_refused_in_words_and_can_be_ended() {
             assert_eq!(refused.header("retry-after").is_some(), status == 503);
         }
         assert_eq!(at_other.get(None).await.status(), status);
-        assert_eq!(at_other.delete().await.status, 204, "{fields:?}");
+        assert_eq!(at_other.delete().await.status, 204, "{damage}");
         assert!(cluster.redis().keys(&key).await.is_empty());
         assert_eq!(at_other.delete().await.status, 404);
         let told = other

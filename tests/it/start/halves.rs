@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::support::calls::gauge;
 use crate::support::client::Client;
@@ -80,6 +80,61 @@ async fn a_client_that_has_closed_its_half_gets_its_answer() {
                 assert!(message["result"].is_object(), "{message}");
             }
         }
+    }
+}
+
+/// All of an answer, however slowly it is read.
+#[tokio::test]
+async fn a_client_that_has_closed_its_half_and_reads_slowly_gets_all_of_a_large_answer() {
+    // Larger than what the system keeps for a connection, and than what a stream does.
+    for (reply, bytes) in [("json", 12 << 20), ("sse", 3 << 20)] {
+        let options = NodeOptions::default()
+            .env("MCP_CALL__REPLY", reply)
+            .env("MCP_HTTP__BODY_BYTES_MAX", "16MiB");
+        let node = Node::start(&options).await;
+        let client = Client::legacy(&node.url());
+        let text = "x".repeat(bytes);
+        let params = json!({"name": "echo", "arguments": {"text": text}});
+        let mut connection = send_and_close_half(&client, &node, params).await;
+        // Until the node has written what it can.
+        sleep(Duration::from_secs(1)).await;
+        let answer = read(&mut connection).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{reply}: {} B", answer.len());
+        let read = answer.matches('x').count();
+        assert!(read >= bytes, "{reply}: {read} B of {bytes} B");
+    }
+}
+
+/// A stream that is taken up on a connection of which the client has closed its half is told to its end.
+#[tokio::test]
+async fn a_client_that_has_closed_its_half_resumes_a_stream() {
+    for cluster in Cluster::stages().await {
+        let (node, client) = (cluster.node(0), cluster.client());
+        let params = json!({"name": "countdown", "arguments": {"from": 3, "interval_ms": 500}});
+        let (id, mut stream) = client.stream("tools/call", params).await;
+        let last = loop {
+            let event = stream.next().await.expect("an event");
+            if let Some(id) = event.id {
+                break id;
+            }
+        };
+        drop(stream);
+        let mut connection = connect(node).await;
+        let mut head = format!(
+            "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\nlast-event-id: {last}\r\n"
+        );
+        for (name, value) in client.session_headers().await {
+            head += &format!("{name}: {value}\r\n");
+        }
+        connection
+            .write_all(format!("{head}\r\n").as_bytes())
+            .await
+            .expect("a request");
+        connection.shutdown().await.expect("the half of a connection");
+        let answer = read(&mut connection).await;
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let told = unchunked(body).into_iter().any(|message| message["id"] == id);
+        assert!(told, "no answer in {answer}");
     }
 }
 
