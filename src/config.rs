@@ -336,7 +336,7 @@ impl Default for Settings {
                 ttl: Duration::from_secs(60 * MINUTE),
                 node_max: 1000,
                 peer_max: 800,
-                peer_kept_max: 1000, // x 256 KiB = 250 MiB, as of notebooks; one each 3.6 s for task.ttl
+                peer_kept_max: 10_000, // 2.8 a second for task.ttl; x 256 KiB = 2.4 GiB at most
             },
             log: LogSettings {
                 level: "info".into(),

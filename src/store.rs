@@ -58,7 +58,7 @@ pub enum Full {
 pub struct SessionRoom<'a> {
     /// In the whole store, whichever nodes made them.
     pub sessions_max: usize,
-    /// Whom the new one counts for: a short text that is not empty, [`Peer::key`](crate::session::Peer::key).
+    /// The peer the new one counts for: a short text that is not empty, [`Peer::key`](crate::session::Peer::key).
     pub peer: &'a str,
     /// Of this peer.
     pub peer_max: usize,

@@ -48,42 +48,30 @@ pub(crate) const fn most_of(node_max: usize) -> usize {
     node_max.saturating_mul(4).div_ceil(5)
 }
 
+/// `divided!(settings, call.node_max / peer_max)`: what there is of something, and a peer's part of it.
+macro_rules! divided {
+    ($settings:ident, $($part:ident . $node:ident / $peer:ident),* $(,)?) => {
+        [$(Divided {
+            node: concat!(stringify!($part), ".", stringify!($node)),
+            node_max: $settings.$part.$node,
+            peer: (
+                concat!(stringify!($part), ".", stringify!($peer)),
+                &mut $settings.$part.$peer,
+            ),
+        }),*]
+    };
+}
+
 fn divided(settings: &mut Settings) -> [Divided<'_>; 6] {
-    let (http, call, task) = (&mut settings.http, &mut settings.call, &mut settings.task);
-    let (listen, stream) = (&mut settings.listen, &mut settings.stream);
-    let session = &mut settings.session;
-    [
-        Divided {
-            node: "session.max",
-            node_max: session.max,
-            peer: ("session.peer_max", &mut session.peer_max),
-        },
-        Divided {
-            node: "http.connections_max",
-            node_max: http.connections_max,
-            peer: ("http.connections_peer_max", &mut http.connections_peer_max),
-        },
-        Divided {
-            node: "call.node_max",
-            node_max: call.node_max,
-            peer: ("call.peer_max", &mut call.peer_max),
-        },
-        Divided {
-            node: "listen.node_max",
-            node_max: listen.node_max,
-            peer: ("listen.peer_max", &mut listen.peer_max),
-        },
-        Divided {
-            node: "stream.node_max",
-            node_max: stream.node_max,
-            peer: ("stream.peer_max", &mut stream.peer_max),
-        },
-        Divided {
-            node: "task.node_max",
-            node_max: task.node_max,
-            peer: ("task.peer_max", &mut task.peer_max),
-        },
-    ]
+    divided!(
+        settings,
+        session.max / peer_max,
+        http.connections_max / connections_peer_max,
+        call.node_max / peer_max,
+        listen.node_max / peer_max,
+        stream.node_max / peer_max,
+        task.node_max / peer_max,
+    )
 }
 
 /// What is wrong between settings. Nothing is said of settings that are wrong by themselves: they hold their

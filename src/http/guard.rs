@@ -77,7 +77,7 @@ impl Guard {
         self.authenticate(headers)
     }
 
-    /// Whom a request counts for that was let in and comes on that connection: the principal, where there are any.
+    /// The peer a request counts for that was let in and comes on that connection: the principal, where there are any.
     #[must_use]
     pub fn peer(
         &self,

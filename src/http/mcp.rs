@@ -34,7 +34,7 @@ const ALLOWED: &str = "GET, POST, DELETE";
 pub(crate) struct Came {
     pub(crate) parts: Parts,
     pub(crate) principal: Principal,
-    /// Whom it counts for.
+    /// The peer it counts for.
     pub(crate) peer: Arc<PeerUse>,
     /// The body, if it is small enough to be kept for another node; else empty.
     pub(crate) body: Bytes,

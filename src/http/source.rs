@@ -24,7 +24,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whom it counts for, unless it speaks for others.
+    /// The peer it counts for, unless it speaks for others.
     #[must_use]
     pub fn peer(self) -> Peer {
         match self {
@@ -104,7 +104,7 @@ impl Proxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Whom a request counts for that comes from there.
+    /// The peer a request counts for that comes from there.
     ///
     /// Of what `X-Forwarded-For` names the rightmost counts that is not trusted: what is left of it is only what that
     /// one says. An entry that is no address ends the search at the one to its right.

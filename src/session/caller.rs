@@ -180,7 +180,7 @@ pub struct Caller {
     pub restored: bool,
     /// Whom the request's credentials name.
     pub principal: Principal,
-    /// Whom the request counts for.
+    /// The peer the request counts for.
     pub peer: Peer,
     /// The client's description: from `initialize`, or from the request's `_meta`.
     pub client: Option<Arc<Implementation>>,

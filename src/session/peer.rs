@@ -1,4 +1,4 @@
-//! Whom a request counts for: one peer may take a share of what a node has, and no more.
+//! The peer a request counts for: one peer may take a share of what a node has, and no more.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +10,7 @@ use super::record::Principal;
 /// How much of an IPv6 address tells one peer from another: a single host chooses the rest as it likes (RFC 4291, section 2.5.4).
 const IPV6_PREFIX_BITS: u32 = 64;
 
-/// Whom a request counts for: the principal that its credentials name, or else where it comes from.
+/// The peer a request counts for: the principal that its credentials name, or else where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// The principal, if the server asks for credentials.

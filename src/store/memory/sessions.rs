@@ -19,7 +19,7 @@ use crate::store::{
 #[derive(Debug)]
 pub(super) struct Session {
     record: SessionRecord,
-    /// Whom it counts for.
+    /// The peer it counts for.
     peer: Arc<str>,
     /// Who keeps a copy, in which life.
     holders: BTreeMap<NodeId, Option<Life>>,

@@ -17,7 +17,7 @@ use crate::session::tasks::TaskStore;
 #[derive(Debug)]
 pub(super) struct Notebook {
     principal: Principal,
-    /// Whom it counts for.
+    /// The peer it counts for.
     peer: Arc<str>,
     ttl: Duration,
     pairs: Pairs,

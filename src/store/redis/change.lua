@@ -3,7 +3,7 @@
 -- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; what the ring of a stream
 -- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or the URI and how many
 -- subscriptions there may be.
--- Returns `changed`, whom the session counts for and the fields that stand for holders; or `full`; or `gone`.
+-- Returns `changed`, the peer it counts for and the fields that stand for holders; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', key) == 0 then
   return {'gone'}

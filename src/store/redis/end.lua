@@ -1,6 +1,6 @@
 -- Ends a session with everything that belongs to it, and rings those that carry its streams. Before it stands log.lua.
 -- ARGV: what the channel of a node starts with; what the ring of a stream starts with.
--- Returns `ended`, whom the session counted for and the fields that stand for holders; or `gone`.
+-- Returns `ended`, the peer it counted for and the fields that stand for holders; or `gone`.
 local answer, fields = {'ended', ''}, {}
 -- A key of another type is no record that could be read: it only goes.
 if redis.call('TYPE', session).ok == 'hash' then

@@ -181,7 +181,7 @@ pub(super) fn held(node: &NodeId) -> String {
     format!("held:{node}")
 }
 
-/// The field of a session, or a notebook, that says whom it counts for.
+/// The field of a session, or a notebook, that says which peer it counts for.
 pub(super) const PEER: &str = "peer";
 /// The field of a session that says what it was told of changes.
 pub(super) const SEEN: &str = "seen";

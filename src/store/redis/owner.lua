@@ -1,7 +1,7 @@
 -- Says whose notebook this is, and renews its life if it is the asker's.
 -- KEYS: the notebook.
 -- ARGV: its life in milliseconds; who asks.
--- Returns the principal, and whom the notebook counts for if it is some time ago that this was said; an empty list when
+-- Returns the principal, and the peer it counts for if it is some time ago that this was said; an empty list when
 -- there is no such notebook.
 local principal = redis.call('HGET', KEYS[1], 'principal')
 if not principal then

@@ -1,7 +1,7 @@
 -- Renews a session's life.
 -- KEYS: the session; its calls; the logs of its standing streams, `get` and `sse`, which live as long while they are carried.
 -- ARGV: its life in milliseconds; the time of this activity.
--- Returns whom the session counts for in a list, or an empty list when there is no such session: a late touch must not bring
+-- Returns the peer it counts for in a list, or an empty list when there is no such session: a late touch must not bring
 -- one back.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {}
