@@ -112,6 +112,12 @@ impl Sessions {
         self.inner.registry.len()
     }
 
+    /// Whether this node keeps a copy of that session. Of one that is not initialized it never does.
+    #[must_use]
+    pub fn keeps(&self, id: &SessionId) -> bool {
+        self.inner.registry.existing(id).is_some()
+    }
+
     /// How long a session lives after its last use.
     #[must_use]
     pub fn ttl(&self) -> Duration {

@@ -153,7 +153,11 @@ impl Switchboard {
             return;
         }
         let tell = |carried: Arc<Live>| async move {
-            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later.
+            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later. Until then the session is
+            // not kept, and reading it would ask the store for each that never says anything.
+            if !carried.record.initialized && !self.sessions.keeps(&carried.id) {
+                return;
+            }
             let Ok(Some(live)) = self.sessions.recall(&carried.id).await else {
                 return;
             };
