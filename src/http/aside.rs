@@ -163,5 +163,6 @@ pub(super) fn aside(shared: &Shared, live: &Arc<Live>, record: CallRecord, unhea
         unheard,
         reply: None,
         patience: shared.settings.store.outage_grace,
+        leaving: shared.leaving.clone(),
     }
 }

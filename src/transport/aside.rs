@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::calls::Kept;
@@ -63,6 +64,8 @@ pub struct Aside {
     pub reply: Option<mpsc::Sender<Bytes>>,
     /// How long a store that is away is waited for, to tell of what is lost by that.
     pub patience: Duration,
+    /// Fires when the node leaves.
+    pub leaving: CancellationToken,
 }
 
 impl Aside {
@@ -102,7 +105,15 @@ impl Aside {
         let until = Instant::now() + self.patience;
         self.tell_loss(&mut lost).await;
         while lost > 0 && Instant::now() < until {
-            sleep(TELL_AGAIN).await;
+            // A node that leaves does not wait for that.
+            if self
+                .leaving
+                .run_until_cancelled(sleep(TELL_AGAIN))
+                .await
+                .is_none()
+            {
+                break;
+            }
             self.tell_loss(&mut lost).await;
         }
         if known.is_some() {
