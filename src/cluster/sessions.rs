@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
 use tokio::sync::broadcast;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::live::Live;
@@ -26,6 +25,7 @@ mod lookup;
 #[cfg(test)]
 mod sessions_tests;
 mod states;
+mod upkeep;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
@@ -33,10 +33,6 @@ const OPEN_ATTEMPTS_MAX: usize = 3;
 const TOUCHES_A_LIFE: u32 = 20;
 /// For how long the store is not asked again when it has as many sessions as it may: what clients are told to wait.
 const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
-/// How many copies are released at once when the node leaves.
-const RELEASES_AT_ONCE: usize = 64;
-/// The longest pause between two sweeps for copies that are not used any longer.
-const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 
 /// Why a session could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -328,41 +324,6 @@ impl Sessions {
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
-        }
-    }
-
-    /// Drops copies that are not used any longer, for as long as the node runs. Never ends a session: another node
-    /// may be serving it right now.
-    pub async fn sweep(self) {
-        let every = (self.inner.settings.ttl / 4).clamp(Duration::from_millis(100), SWEEP_EVERY_MAX);
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let before = monotonic_ms().saturating_sub(millis(self.inner.settings.ttl));
-            for (id, slot) in self.inner.registry.unused_since(before) {
-                if slot.is_idle() {
-                    self.inner.evict(&id, &slot).await;
-                } else {
-                    // A call or a stream holds it. It may have expired, and nobody would tell them.
-                    slot.distrust();
-                    self.inner.refresh(&id).await;
-                }
-            }
-        }
-    }
-
-    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and whoever
-    /// changes one later need not find out that it is gone.
-    pub async fn release_all(&self, within: Duration) {
-        let kept = self.inner.registry.all().into_iter();
-        let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });
-        let released = stream::iter(releases).buffer_unordered(RELEASES_AT_ONCE);
-        if tokio::time::timeout(within, released.collect::<()>())
-            .await
-            .is_err()
-        {
-            debug!("copies are left that this node is still named for");
         }
     }
 

@@ -114,8 +114,9 @@ fn check_that_it_was_busy(figures: &Figures, restarts: usize) {
         figures.calls > 50 * restarts && figures.long > 5 * restarts,
         "{figures}"
     );
+    // How many streams a node has when it stops is left to chance.
     assert!(
-        figures.resumed >= restarts && figures.reopened >= restarts,
+        figures.resumed >= restarts / 2 && figures.reopened >= restarts / 2,
         "{figures}"
     );
     assert!(figures.changes > restarts, "{figures}");

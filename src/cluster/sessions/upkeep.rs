@@ -1,0 +1,52 @@
+//! Copies that this node keeps no longer, because nobody uses them or because it leaves.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::debug;
+
+use super::Sessions;
+use crate::cluster::{millis, monotonic_ms};
+
+/// How many copies are released at once when the node leaves.
+const RELEASES_AT_ONCE: usize = 64;
+/// The longest pause between two sweeps for copies that are not used any longer.
+const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
+
+impl Sessions {
+    /// Drops copies that are not used any longer, for as long as the node runs. Never ends a session: another node
+    /// may be serving it right now.
+    pub async fn sweep(self) {
+        let every = (self.inner.settings.ttl / 4).clamp(Duration::from_millis(100), SWEEP_EVERY_MAX);
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let before = monotonic_ms().saturating_sub(millis(self.inner.settings.ttl));
+            for (id, slot) in self.inner.registry.unused_since(before) {
+                if slot.is_idle() {
+                    self.inner.evict(&id, &slot).await;
+                } else {
+                    // A call or a stream holds it. It may have expired, and nobody would tell them.
+                    slot.distrust();
+                    self.inner.refresh(&id).await;
+                }
+            }
+        }
+    }
+
+    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and whoever
+    /// changes one later need not find out that it is gone.
+    pub async fn release_all(&self, within: Duration) {
+        let kept = self.inner.registry.all().into_iter();
+        let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });
+        let released = stream::iter(releases).buffer_unordered(RELEASES_AT_ONCE);
+        if tokio::time::timeout(within, released.collect::<()>())
+            .await
+            .is_err()
+        {
+            debug!("copies are left that this node is still named for");
+        }
+    }
+}
