@@ -16,9 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::BoxError;
 use axum::Router;
-use axum::body::{Body as HttpBody, Bytes, HttpBody as AnyBody};
+use axum::body::Body as HttpBody;
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures::FutureExt as _;
@@ -236,11 +235,11 @@ impl Front {
     ///
     /// # Errors
     /// Never; hyper wants to be told so.
-    pub async fn answer<B>(self, request: Request<B>, connected: Connected) -> Result<Response, Infallible>
-    where
-        B: AnyBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        let shared = Arc::clone(&self.shared);
+    pub async fn answer(
+        &self,
+        request: Request<HttpBody>,
+        connected: &Connected,
+    ) -> Result<Response, Infallible> {
         let once = connected.full.is_some();
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         let answered = AssertUnwindSafe(self.route(request, connected))
@@ -250,17 +249,14 @@ impl Front {
         // While the node drains, each answer asks for the end of its connection: whoever keeps it open, a client that no
         // balancer stands before say, goes elsewhere with its next request, before the node closes it under one. A place that is
         // kept back for questions after the node's health is needed for the next.
-        if once || shared.is_draining() {
+        if once || self.shared.is_draining() {
             let close = HeaderValue::from_static("close");
             drop(response.headers_mut().insert(CONNECTION, close));
         }
         Ok(response)
     }
 
-    async fn route<B>(self, mut request: Request<B>, connected: Connected) -> Response
-    where
-        B: AnyBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
+    async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
         let path = request.uri().path();
         if let Some(full) = connected.full
             && !PROBES.contains(&path)
@@ -273,9 +269,9 @@ impl Front {
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {
-            return mcp::answer(&self.shared, request.map(HttpBody::new), &connected).await;
+            return mcp::answer(&self.shared, request, connected).await;
         }
-        request.extensions_mut().insert(connected);
+        request.extensions_mut().insert(connected.clone());
         match self.routes.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},

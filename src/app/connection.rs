@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::Response;
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
@@ -48,7 +49,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A request as it comes.
-pub(super) type Arrived = Request<Arriving<Incoming>>;
+pub(super) type Arrived = Request<Body>;
 
 /// What a connection is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +82,7 @@ where
     // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
     let service = service_fn(move |request: Request<Incoming>| {
         // At once, and not when the answer is first polled: hyper may read the end of the client's half before.
-        let request = request.map(|body| Arriving::new(body, Arc::clone(&answers.state)));
+        let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&answers.state))));
         Box::pin(Arc::clone(&answers).answer(request))
     });
     let connection = http1::Builder::new()
@@ -212,7 +213,7 @@ impl<A> Exchange<A> {
         let chunked = knows_chunks(&request);
         let response = (self.respond)(request).await?;
         if !chunked || response.extensions().get::<Lasting>().is_none() {
-            return Ok(response.map(|body| answered(&self.state, body)));
+            return Ok(answered(&self.state, response));
         }
         // hyper is done with it: whoever writes it finds out whether a client that has closed its half is still there.
         self.state.end();

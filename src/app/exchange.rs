@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::response::Response;
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use hyper::body::{Frame, SizeHint};
@@ -174,17 +175,19 @@ impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
     }
 }
 
-/// Notes that a request is answered with that body.
-pub(super) fn answered(state: &Arc<State>, body: Body) -> Body {
-    if body.size_hint().exact().is_some() {
+/// Notes that a request is answered by that.
+pub(super) fn answered(state: &Arc<State>, response: Response) -> Response {
+    if response.body().size_hint().exact().is_some() {
         state.end();
-        return body;
+        return response;
     }
     state.enter(Phase::Streaming);
-    Body::new(Streaming {
-        body,
-        state: Arc::clone(state),
-        again: None,
+    response.map(|body| {
+        Body::new(Streaming {
+            body,
+            state: Arc::clone(state),
+            again: None,
+        })
     })
 }
 

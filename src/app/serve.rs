@@ -248,8 +248,12 @@ impl Accept {
                 debug!("a connection was closed at once: its client has too many");
                 continue;
             };
-            let front = self.front.clone();
-            let answer = move |request| front.clone().answer(request, connected.clone());
+            // One counter to count up for each request, and nothing to copy.
+            let asked = Arc::new((self.front.clone(), connected));
+            let answer = move |request| {
+                let asked = Arc::clone(&asked);
+                async move { asked.0.answer(request, &asked.1).await }
+            };
             let served = connection::serve(stream, seat.purpose, answer, self.stop.clone());
             // Not in a block of its own, which would keep room for the connection twice.
             drop(self.tasks.spawn(served.map(move |()| drop(seat))));
