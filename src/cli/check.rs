@@ -37,7 +37,7 @@ pub async fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, CliErro
     store.close().await;
     let mut findings = findings?;
     findings.files = files::too_low(&loaded.settings, files::raise_limit());
-    print::remark(&if arguments.json {
+    print::remark(if arguments.json {
         format!("{:#}", findings.to_json(&loaded.assigned))
     } else {
         findings.to_text(&loaded.assigned)

@@ -69,7 +69,7 @@ pub async fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Cli
     };
     let answer = tokio::time::timeout(TIMEOUT, target.ask()).await;
     let (line, status) = answer.unwrap_or(Err(HealthError::Timeout))?;
-    print::remark(&line);
+    print::remark(line);
     Ok(match status {
         StatusCode::OK => Exit::Ok,
         _ => Exit::Failure,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::causes::causes;
 
-/// How long who greets, or says why a command failed, waits for a reader who may be stuck.
+/// How long who greets, says why a command failed, or what the exit code tells already, waits for a reader who may be stuck.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
-/// Writes an answer. A reader that has seen enough (`| head`) is no failure.
+/// Writes an answer, for as long as its reader takes. A reader that has seen enough (`| head`) is no failure.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -23,11 +23,14 @@ pub fn answer(text: &str) -> io::Result<()> {
     }
 }
 
-/// Writes an answer that the exit code tells already: that it cannot be written changes nothing.
-pub fn remark(text: &str) {
-    if let Err(error) = answer(text) {
-        failure(&error);
-    }
+/// Writes an answer that the exit code tells already: that it cannot be written changes nothing, and who does not read it is
+/// waited for a moment.
+pub fn remark(text: String) {
+    apart(move || {
+        if let Err(error) = answer(&text) {
+            failure(&error);
+        }
+    });
 }
 
 /// Says that a node has started. Who does not read it is waited for a moment.

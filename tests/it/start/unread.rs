@@ -260,9 +260,16 @@ async fn commands_end_as_they_should_whatever_becomes_of_what_they_write() {
             assert_eq!(run.code(&what).await, Some(code), "{what}");
         }
     }
-    // Its last words are not waited for.
-    let run = Run::start(Fate::Unread, &["--port", "http"], &[]);
-    assert_eq!(run.code("a command whose words nobody reads").await, Some(78));
+    // What the exit code tells already is not waited for.
+    for (arguments, env, code) in [
+        (&["--port", "http"][..], &[][..], 78),
+        (&["check"], &on, 0),
+        (&["health", "--url", &health], &[], 0),
+    ] {
+        let what = format!("{arguments:?} with an output that nobody reads");
+        let run = Run::start(Fate::Unread, arguments, env);
+        assert_eq!(run.code(&what).await, Some(code), "{what}");
+    }
 }
 
 #[tokio::test]
