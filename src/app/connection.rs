@@ -215,7 +215,7 @@ impl<A> Exchange<A> {
         if !chunked || response.extensions().get::<Lasting>().is_none() {
             return Ok(answered(&self.state, response));
         }
-        // hyper is done with it: whoever writes it finds out whether a client that has closed its half is still there.
+        // hyper is done with it: what writes it finds out whether a client that has closed its half is still there.
         self.state.end();
         *self.lasting() = Some(response);
         std::future::pending().await

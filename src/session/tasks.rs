@@ -288,7 +288,7 @@ fn too_many(busy: Busy) -> ErrorData {
     refused(format!("{busy}: try again shortly"))
 }
 
-/// That there are too many, in words.
+/// The error of a client that has too many tasks.
 fn refused(words: String) -> ErrorData {
     let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS, "reason": "too_many" });
     ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))

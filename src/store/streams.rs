@@ -36,7 +36,7 @@ pub const READ_BYTES_MAX: usize = 512 << 10; // 512 KiB, so that a client that r
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// The most answers to a call's requests that wait to be taken. Those beyond are refused.
 pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
-/// The most bytes of answers that wait for one call. One answer is kept whatever its length.
+/// The most bytes of answers that wait for one call. A single answer is kept even if it is longer.
 pub const ANSWERS_WAITING_BYTES_MAX: usize = 8 << 20; // two of the largest bodies by default
 /// The most requests of one call that are answered. Answers beyond are refused.
 pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were

@@ -119,20 +119,22 @@ async fn one_client_gets_its_share_of_tasks() {
     for _ in 0..4 {
         begin(&greedy, "slow_compute", slow(60)).await;
     }
-    let told = async |client: &Client, setting: &str| {
-        let full = client.call("slow_compute", slow(60)).await;
-        assert_eq!(
-            (full.status, full.header("retry-after")),
-            (429, Some("1")),
-            "{}",
-            full.body
-        );
-        let message = full.error()["message"].as_str().unwrap_or_default();
-        assert!(message.contains(setting), "expected {setting} in {message:?}");
-    };
-    told(&greedy, "task.peer_max").await;
+    is_refused(&greedy, "task.peer_max").await;
     begin(&other, "slow_compute", slow(60)).await;
-    told(&other, "task.node_max").await;
+    is_refused(&other, "task.node_max").await;
+}
+
+/// A client cannot begin one more task, and is told which setting says so.
+async fn is_refused(client: &Client, setting: &str) {
+    let full = client.call("slow_compute", slow(60)).await;
+    assert_eq!(
+        (full.status, full.header("retry-after")),
+        (429, Some("1")),
+        "{}",
+        full.body
+    );
+    let message = full.error()["message"].as_str().unwrap_or_default();
+    assert!(message.contains(setting), "expected {setting} in {message:?}");
 }
 
 /// Tasks that have ended are kept for their life, so many of one client, and others begin theirs.
@@ -149,15 +151,7 @@ async fn of_one_client_so_many_tasks_are_kept() {
         let task = begin(&greedy, "slow_compute", slow(0)).await;
         until(&greedy, &task, "completed").await;
     }
-    let full = greedy.call("slow_compute", slow(0)).await;
-    assert_eq!(
-        (full.status, full.header("retry-after")),
-        (429, Some("1")),
-        "{}",
-        full.body
-    );
-    let message = full.error()["message"].as_str().unwrap_or_default();
-    assert!(message.contains("task.peer_kept_max"), "{message:?}");
+    is_refused(&greedy, "task.peer_kept_max").await;
     begin(&other, "slow_compute", slow(0)).await;
 }
 

@@ -150,7 +150,7 @@ impl SessionStore for MemoryStore {
 
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
         let mut inner = self.lock();
-        // A dead node is taken off by others, whichever life it was.
+        // Others take a dead node off, in any of its lives.
         let life = inner.life_of(holder).filter(|_| inner.lease_lives(holder));
         if let Some(session) = inner.sessions.get_mut(id)
             && (life.is_none() || session.holders.get(holder) == Some(&life))

@@ -1,7 +1,7 @@
 -- Keeps a client's answer to a call's request, and rings the node that runs the call. The first answer wins.
 -- KEYS: the session; its calls.
 -- ARGV: the call; the request's number; the answer; the most answers that may wait; the most that a call gets; what the
--- channel of a node starts with; the ring; the most bytes of answers that may wait, though one is kept whatever its length.
+-- channel of a node starts with; the ring; the most bytes of answers that may wait, but a single one is kept even if it is longer.
 -- Returns `kept` and the node that runs the call; or `unwanted`, when there is no such call or it has that answer; or `full`;
 -- or `gone`.
 local calls, call, number = KEYS[2], ARGV[1], ARGV[2]

@@ -197,7 +197,7 @@ impl SessionStore for RedisStore {
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
         let (key, held, life) = (self.keys.session(id), keys::held(holder), self.life_of(holder));
         if life.is_empty() {
-            // Another node's: it is dead, whichever life it was. Taking a field away cannot bring a hash back.
+            // Another node's, which is dead: any life of it counts. Taking a field away cannot bring a hash back.
             let args = vec![key.as_str().into(), held.into()];
             let take = self.link.send("HDEL", on_slot_of(&key), args);
             return self.measured("session_release", take).await.map(drop);

@@ -24,7 +24,7 @@ struct Counted<'a> {
     set: String,
     member: &'a str,
     most: usize,
-    /// That there are as many as there may be.
+    /// The error when there is no room for one more.
     full: StateError,
 }
 

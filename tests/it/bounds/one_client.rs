@@ -244,7 +244,7 @@ async fn one_clients_bodies_leave_room_for_others() {
             .write_all(request.as_bytes())
             .await
             .expect("most of a body");
-        // If it has not come by then, the two share the room, and it is begun anew.
+        // If it has not come by then, the two share the room: it is sent once more.
         sleep(Duration::from_millis(500)).await;
         let answer = greedy.call("remember", note.clone()).await;
         (answer.status == 429).then(|| {
