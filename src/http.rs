@@ -117,8 +117,9 @@ impl Shared {
     }
 
     /// Notes that a client's request has come.
-    fn note_request(&self) {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    fn note_request(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.started);
+        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.last_request_ms.store(now_ms, Ordering::Relaxed);
     }
 
@@ -257,7 +258,7 @@ impl Front {
     }
 
     async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
-        let path = request.uri().path();
+        let (began, path) = (Instant::now(), request.uri().path());
         if let Some(full) = connected.full
             && !PROBES.contains(&path)
         {
@@ -265,11 +266,11 @@ impl Front {
         }
         // Not health checks, which never end.
         if [MCP, SSE, MESSAGES].contains(&path) {
-            self.shared.note_request();
+            self.shared.note_request(began);
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {
-            return mcp::answer(&self.shared, request, connected).await;
+            return mcp::answer(&self.shared, request, connected, began).await;
         }
         request.extensions_mut().insert(connected.clone());
         match self.routes.call(request).await {

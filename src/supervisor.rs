@@ -1,6 +1,7 @@
 //! Owns every task of a node, so that none outlives it and none dies unseen.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,6 +12,12 @@ use tracing::{Instrument as _, Span, debug, debug_span, error, warn};
 /// Starts tasks, and stops them together. Clones share the same tasks.
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor {
+    // Each call has a clone of it, and a clone of a token takes a lock.
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
     tasks: TaskTracker,
     stopping: CancellationToken,
     kill: CancellationToken,
@@ -28,7 +35,7 @@ impl Supervisor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let kill = self.kill.clone();
+        let kill = self.inner.kill.clone();
         // In a box: a task keeps room for what it is made of and once more for what it waits for.
         let task = Box::pin(task);
         let task = async move {
@@ -37,7 +44,7 @@ impl Supervisor {
                 () = kill.cancelled() => {}
             }
         };
-        drop(self.tasks.spawn(task.instrument(debug_span!("task", name))));
+        drop(self.inner.tasks.spawn(task.instrument(debug_span!("task", name))));
     }
 
     /// Runs in a task of its own what must not stop half way when whoever waits for it goes away. `None` when the node stops
@@ -66,7 +73,7 @@ impl Supervisor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let stopping = self.stopping.clone();
+        let stopping = self.inner.stopping.clone();
         self.spawn(name, async move {
             let guard = stopping.clone().drop_guard();
             tokio::select! {
@@ -80,20 +87,23 @@ impl Supervisor {
     /// Fires when the node stops. Tasks that wait must watch it.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
-        &self.stopping
+        &self.inner.stopping
     }
 
     /// Tells every task to stop, waits for them, at most `limit`, and drops those that are left.
     pub async fn stop(&self, limit: Duration) {
-        self.stopping.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(limit, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
             warn!(
-                left = self.tasks.len(),
+                left = self.inner.tasks.len(),
                 "some tasks did not stop in time: they are dropped"
             );
-            self.kill.cancel();
-            self.tasks.wait().await;
+            self.inner.kill.cancel();
+            self.inner.tasks.wait().await;
         }
     }
 }

@@ -160,7 +160,8 @@ impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() {
+        // Whoever reads it need not ask for what comes after its end.
+        if frame.is_none() || self.body.is_end_stream() {
             self.state.has_arrived();
         }
         Poll::Ready(frame)

@@ -121,11 +121,14 @@ pub(super) fn outside(shared: &Arc<Shared>, live: &Arc<Live>) -> Wire {
     let name: Arc<str> = name.as_str().into();
     let cancel = CancellationToken::new();
     let id = RequestId::String(Arc::clone(&name));
-    let registered =
-        shared
-            .board
-            .calls
-            .register(live.id.clone(), id, Arc::clone(&name), cancel, Some(answers));
+    let registered = shared.board.calls.register(
+        live.id.clone(),
+        id,
+        Arc::clone(&name),
+        Instant::now(),
+        cancel,
+        Some(answers),
+    );
     let aside = aside(shared, live, record, unheard);
     let (ended, stopping) = (live.ended.clone(), shared.work.stopping().clone());
     shared.work.spawn("outside", async move {

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use bytes::BytesMut;
+use axum::body::{Body, HttpBody as _};
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt as _;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ReplyForm;
 use crate::protocol::error::Refusal;
+use crate::store::streams::REPLAY_BYTES_MAX;
 use crate::transport::shares::{PeerUse, Resource, Share};
 
 /// How long a body may take to arrive.
@@ -22,6 +23,9 @@ const BODY_BEGINS_WITHIN: Duration = Duration::from_secs(5);
 const BODY_BYTES_PER_MS_MIN: usize = 16;
 /// Bodies up to this find room even when large ones take up the rest.
 const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Bodies up to this are not counted if they come whole at once: they are where hyper has read them, in room that each
+/// connection has anyway (`http.connections_max` bounds it).
+const UNCOUNTED_BYTES_MAX: usize = 8 << 10;
 /// How long the next bytes of a body may wait for room.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(50);
@@ -90,11 +94,21 @@ fn range(text: &str) -> Option<(&str, &str)> {
 ///
 /// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes nothing from
 /// others. A body that is being read may have up to twice its bytes allocated, and what it is parsed into comes on top.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Held {
-    bytes: BytesMut,
+    bytes: Bytes,
     room: Option<Share>,
     kept_back: Option<Share>,
+}
+
+impl Held {
+    /// The body, if it is small enough to be kept for another node; else nothing.
+    pub fn replayable(&self) -> Bytes {
+        match self.bytes.len() <= REPLAY_BYTES_MAX {
+            true => self.bytes.clone(),
+            false => Bytes::new(),
+        }
+    }
 }
 
 impl Deref for Held {
@@ -119,55 +133,64 @@ pub async fn read(
     if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max)) {
         return Err(Refusal::BodyTooLarge(max));
     }
-    let mut held = Held {
-        bytes: BytesMut::new(),
-        room: None,
-        kept_back: None,
-    };
+    let (mut held, mut parts) = (Held::default(), BytesMut::new());
     let mut pace = Pace::default();
     loop {
         let frame = tokio::select! {
             biased;
             frame = body.frame() => frame,
-            () = pace.too_slow(held.bytes.len()) => return Err(Refusal::BodyIncomplete),
+            () = pace.too_slow(parts.len()) => return Err(Refusal::BodyIncomplete),
         };
-        let Some(frame) = frame else { return Ok(held) };
+        let Some(frame) = frame else {
+            held.bytes = parts.freeze();
+            return Ok(held);
+        };
         let Ok(data) = frame.map_err(|_broken| Refusal::BodyIncomplete)?.into_data() else {
             continue;
         };
-        let size = held.bytes.len() + data.len();
+        let size = parts.len() + data.len();
         if size > max {
             return Err(Refusal::BodyTooLarge(max));
         }
-        if let Err(words) = held.make_room(peer, data.len()) {
-            held.wait_for_room(peer, data.len(), words, &mut pace).await?;
+        let whole = parts.is_empty() && body.is_end_stream();
+        if whole && size <= UNCOUNTED_BYTES_MAX {
+            held.bytes = data;
+            return Ok(held);
         }
-        held.bytes.extend_from_slice(&data);
+        if let Err(words) = held.make_room(peer, parts.len(), data.len()) {
+            held.wait_for_room(peer, (parts.len(), data.len()), words, &mut pace)
+                .await?;
+        }
+        if whole {
+            held.bytes = data;
+            return Ok(held);
+        }
+        parts.extend_from_slice(&data);
     }
 }
 
 impl Held {
-    /// Takes room for more. Of what is kept back for small bodies only when there is no other, and only for the beginning of
-    /// a body.
-    fn make_room(&mut self, peer: &Arc<PeerUse>, bytes: usize) -> Result<(), &'static str> {
-        let taken = take(&mut self.room, peer, Resource::Bodies, bytes);
-        if taken.is_ok() || self.bytes.len() + bytes > SMALL_BODY_BYTES_MAX {
+    /// Takes room for `more` beside what it has. Of what is kept back for small bodies only when there is no other, and only for
+    /// the beginning of a body.
+    fn make_room(&mut self, peer: &Arc<PeerUse>, has: usize, more: usize) -> Result<(), &'static str> {
+        let taken = take(&mut self.room, peer, Resource::Bodies, more);
+        if taken.is_ok() || has + more > SMALL_BODY_BYTES_MAX {
             return taken;
         }
-        take(&mut self.kept_back, peer, Resource::SmallBodies, bytes)
+        take(&mut self.kept_back, peer, Resource::SmallBodies, more)
     }
 
     async fn wait_for_room(
         &mut self,
         peer: &Arc<PeerUse>,
-        bytes: usize,
+        (has, more): (usize, usize),
         mut words: &'static str,
         pace: &mut Pace,
     ) -> Result<(), Refusal> {
         let began = Instant::now();
         while began.elapsed() < ROOM_WITHIN {
             sleep(LOOK_FOR_ROOM_EVERY).await;
-            match self.make_room(peer, bytes) {
+            match self.make_room(peer, has, more) {
                 Ok(()) => {
                     pace.pause(began.elapsed());
                     return Ok(());
@@ -233,7 +256,7 @@ mod tests {
     use super::*;
     use crate::config::Settings;
     use crate::session::Peer;
-    use crate::transport::shares::Shares;
+    use crate::transport::shares::{BODIES_BYTES_MAX, Shares};
 
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
@@ -294,6 +317,21 @@ mod tests {
         assert!(waited.is_ok());
         drop((waited, second));
         assert_eq!(fill(&third).await.0.len(), 204 / 4, "all room is given back");
+    }
+
+    /// More of them than there would be room for: each is where its connection has read it.
+    #[tokio::test]
+    async fn a_short_body_that_comes_whole_takes_no_room_of_its_own() {
+        static SHORT: [u8; UNCOUNTED_BYTES_MAX] = [b'x'; UNCOUNTED_BYTES_MAX];
+        let shares = shares();
+        let peer = peer(&shares, 1);
+        let mut held = Vec::new();
+        for _ in 0..=BODIES_BYTES_MAX / UNCOUNTED_BYTES_MAX {
+            held.push(read(&peer, Bytes::from_static(&SHORT)).await.unwrap());
+        }
+        assert!(held.iter().all(|body| body.replayable().len() == SHORT.len()));
+        let (large, _refusal) = fill(&peer).await;
+        assert_eq!(large.len(), 204 / 4, "they have taken none");
     }
 
     /// A body of which so much comes each second.

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use rmcp::ErrorData;
 use rmcp::model::{InitializeRequestParams, InitializeResult, ServerJsonRpcMessage, ServerResult};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::mcp::{Came, SESSION_HEADER, note, place, resource};
 use super::{Shared, answer};
@@ -75,7 +76,10 @@ pub(super) async fn negotiate(
     peer: &Peer,
     record: &mut SessionRecord,
 ) -> Result<InitializeResult, ErrorData> {
-    let measured = shared.runner.measures.begin(Era::Legacy, "initialize");
+    let measured = shared
+        .runner
+        .measures
+        .begin(Era::Legacy, "initialize", Instant::now());
     let caller = newcomer(shared, peer, record);
     let answered = call::initialize(params, &caller, &shared.runner).await;
     measured.end(match answered {

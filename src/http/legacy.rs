@@ -9,7 +9,9 @@ use http::request::Parts;
 use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::{ToClient, WithinReply, beside_reply, outside, within_reply};
@@ -48,16 +50,16 @@ pub(super) async fn request(
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&request.method), Some(&live.tag));
     let cancel = CancellationToken::new();
-    let noted = Noted::of(came.body, &request, peek.name.take());
-    let mut run = Run::first(noted.name.clone(), came.peer, cancel.clone());
+    let noted = Noted::of(came.began, came.body, &request, peek.name.take());
+    let mut run = Run::first(&noted, came.peer, cancel.clone());
     let log = match shared.settings.call.reply {
         ReplyForm::Json => {
             run.out = Some(beside_reply(shared, &live, &noted));
             None
         }
         ReplyForm::Auto | ReplyForm::Sse => {
-            let let_go = CancellationToken::new();
-            run.connection = Connection::new(let_go.clone());
+            let let_go = Arc::new(Notify::new());
+            run.connection = Connection::new(Arc::clone(&let_go));
             let (shared, live) = (Arc::clone(shared), Arc::clone(&live));
             Some(move || Log {
                 let_go,
@@ -96,8 +98,7 @@ pub(super) async fn batch(
                 let id = request.id.clone();
                 let began = match Peek::read(request.params) {
                     Ok(peek) => {
-                        let noted = Noted::of(Bytes::new(), &request, None);
-                        let name = noted.name.clone();
+                        let noted = Noted::of(came.began, Bytes::new(), &request, None);
                         let (out, within) = match form {
                             ReplyForm::Json => (beside_reply(shared, &live, &noted), None),
                             ReplyForm::Auto | ReplyForm::Sse => {
@@ -105,7 +106,7 @@ pub(super) async fn batch(
                                 (out, Some(within))
                             }
                         };
-                        let run = Run::first(name, came.peer.clone(), cancel.child_token()).to(out);
+                        let run = Run::first(&noted, came.peer.clone(), cancel.child_token()).to(out);
                         let began = begin(shared, came.parts.clone(), &live, request, peek, run).await;
                         began.map(|began| all_told(began, within))
                     }
@@ -244,6 +245,7 @@ pub(super) fn of_transport(live: Arc<Live>, transport: TransportKind) -> Result<
 #[derive(Debug)]
 pub(super) struct Run {
     name: StreamId,
+    began: Instant,
     first_request: u64,
     peer: Arc<PeerUse>,
     cancel: CancellationToken,
@@ -253,10 +255,15 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// The first run of the call of that name, which counts for that peer.
-    pub(super) fn first(name: StreamId, peer: Arc<PeerUse>, cancel: CancellationToken) -> Self {
+    /// The first run of that call, which counts for that peer.
+    pub(super) fn first(noted: &Noted, peer: Arc<PeerUse>, cancel: CancellationToken) -> Self {
+        Self::of(noted.name.clone(), noted.began, peer, cancel)
+    }
+
+    fn of(name: StreamId, began: Instant, peer: Arc<PeerUse>, cancel: CancellationToken) -> Self {
         Self {
             name,
+            began,
             first_request: 0,
             peer,
             cancel,
@@ -278,7 +285,7 @@ impl Run {
     pub(super) fn again(name: StreamId, peer: Arc<PeerUse>, cancel: CancellationToken, now_ms: u64) -> Self {
         Self {
             first_request: now_ms,
-            ..Self::first(name, peer, cancel)
+            ..Self::of(name, Instant::now(), peer, cancel)
         }
     }
 }
@@ -319,6 +326,7 @@ pub(super) async fn begin(
     });
     let call = Call {
         name: run.name,
+        began: run.began,
         first_request: run.first_request,
         id: request.id,
         method: method_label(&request.method),
@@ -333,7 +341,7 @@ pub(super) async fn begin(
             node: place,
             session: count,
         },
-        session_ended: Some(live.ended.clone()),
+        session: Some(Arc::clone(live)),
     };
     Ok(call::run(Arc::clone(&shared.runner), call, run.out))
 }

@@ -20,7 +20,6 @@ use crate::protocol::error::Refusal;
 use crate::protocol::headers::VERSION_HEADER;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::Principal;
-use crate::store::streams::REPLAY_BYTES_MAX;
 use crate::transport::reply::ReplyTimes;
 use crate::transport::request::Peek;
 use crate::transport::shares::{PeerUse, Resource, Share};
@@ -34,6 +33,8 @@ const ALLOWED: &str = "GET, POST, DELETE";
 pub(crate) struct Came {
     pub(crate) parts: Parts,
     pub(crate) principal: Principal,
+    /// When it came.
+    pub(crate) began: Instant,
     /// The peer it counts for.
     pub(crate) peer: Arc<PeerUse>,
     /// The body, if it is small enough to be kept for another node; else empty.
@@ -41,8 +42,13 @@ pub(crate) struct Came {
 }
 
 impl Came {
-    /// Lets a request in that comes on that connection, without its body.
-    pub(super) fn admit(shared: &Shared, parts: Parts, connected: &Connected) -> Result<Self, Refusal> {
+    /// Lets a request in that came then on that connection, without its body.
+    pub(super) fn admit(
+        shared: &Shared,
+        parts: Parts,
+        connected: &Connected,
+        began: Instant,
+    ) -> Result<Self, Refusal> {
         let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
         let peer = shared
             .guard
@@ -50,6 +56,7 @@ impl Came {
         Ok(Self {
             parts,
             principal,
+            began,
             peer,
             body: Bytes::new(),
         })
@@ -68,7 +75,7 @@ impl From<Refusal> for Refused {
 
 pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
     match Connected::of(&request) {
-        Ok(connected) => answer(&shared, request, &connected).await,
+        Ok(connected) => answer(&shared, request, &connected, Instant::now()).await,
         Err(refusal) => answer::refusal(&refusal, None),
     }
 }
@@ -78,11 +85,11 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     request: HttpRequest<HttpBody>,
     connected: &Connected,
+    began: Instant,
 ) -> Response {
     let span = span(shared);
-    let began = Instant::now();
     async move {
-        let response = serve(shared, request, connected)
+        let response = serve(shared, request, connected, began)
             .await
             .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
         finish(began, &response);
@@ -98,7 +105,7 @@ pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpReque
     async move {
         let ended = async {
             let connected = Connected::of(&request)?;
-            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected, began)?;
             legacy::end(&shared, &came).await
         };
         let response = match ended.await {
@@ -118,7 +125,7 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     async move {
         let opened = async {
             let connected = Connected::of(&request)?;
-            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected, began)?;
             let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
             let opened = async move { stream::open(&shared, came).await };
@@ -174,13 +181,14 @@ async fn serve(
     shared: &Arc<Shared>,
     request: HttpRequest<HttpBody>,
     connected: &Connected,
+    began: Instant,
 ) -> Result<Response, Refused> {
     let (parts, http_body) = request.into_parts();
-    let mut came = Came::admit(shared, parts, connected)?;
+    let mut came = Came::admit(shared, parts, connected, began)?;
     body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
     let bytes = body::read(&came.peer, &came.parts.headers, http_body, max).await?;
-    came.body = replayable(&bytes);
+    came.body = bytes.replayable();
     match Body::parse(&bytes)? {
         Body::One(Message::Request(request)) => {
             let id = request.id.clone();
@@ -215,15 +223,6 @@ async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -
         Context::Initialize => Box::pin(initialize::initialize(shared, came, request)).await,
         Context::Session => legacy::request(shared, came, request, peek).await,
         Context::Meta => modern::request(shared, came, request, peek).await,
-    }
-}
-
-/// The body, if it is small enough to be kept for another node.
-pub(super) fn replayable(body: &[u8]) -> Bytes {
-    if body.len() <= REPLAY_BYTES_MAX {
-        Bytes::copy_from_slice(body)
-    } else {
-        Bytes::new()
     }
 }
 

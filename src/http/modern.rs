@@ -67,6 +67,7 @@ pub(super) async fn request(
     };
     let call = Call {
         name: StreamId::generate(),
+        began: came.began,
         first_request: 0,
         id: request.id,
         method,
@@ -87,7 +88,7 @@ pub(super) async fn request(
             node: place,
             session: None,
         },
-        session_ended: None,
+        session: None,
     };
     let running = call::run(Arc::clone(&shared.runner), call, None);
     let flight = Flight::new(running, cancel, false, shared.work.clone()).of_kind(kind);

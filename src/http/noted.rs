@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmcp::model::RequestId;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::cluster::Live;
@@ -29,8 +28,8 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// Notes a request that begins now: of that body, if that is known, and which calls that tool, if it does.
-    pub(super) fn of(body: Bytes, request: &Request<'_>, tool: Option<String>) -> Self {
+    /// Notes a request that began then: of that body, if that is known, and which calls that tool, if it does.
+    pub(super) fn of(began: Instant, body: Bytes, request: &Request<'_>, tool: Option<String>) -> Self {
         let label = method_label(&request.method);
         Self {
             name: StreamId::generate(),
@@ -41,7 +40,7 @@ impl Noted {
             },
             tool,
             body,
-            began: Instant::now(),
+            began,
         }
     }
 
@@ -92,6 +91,6 @@ pub(super) fn log_of(shared: &Arc<Shared>, live: &Arc<Live>, record: CallRecord)
         draining: shared.handing_over(),
         kept: None,
         deadline: shared.deadline.clone(),
-        let_go: CancellationToken::new(),
+        let_go: Arc::default(),
     }
 }

@@ -18,7 +18,7 @@ use tracing::{Instrument as _, debug};
 
 use super::answer::Lasting;
 use super::attach::{attach, check_resumable};
-use super::mcp::{Came, Refused, finish, note, place, replayable, resource, span, version_header};
+use super::mcp::{Came, Refused, finish, note, place, resource, span, version_header};
 use super::noted::Noted;
 use super::source::Connected;
 use super::stream::{LAST_EVENT_ID, check_accept};
@@ -51,7 +51,7 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     async move {
         let opened = async {
             let connected = Connected::of(&request)?;
-            let came = Came::admit(&shared, request.into_parts().0, &connected)?;
+            let came = Came::admit(&shared, request.into_parts().0, &connected, began)?;
             let (shared, work) = (Arc::clone(&shared), shared.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
             let opened = async move { open(&shared, came).await };
@@ -72,7 +72,7 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest
     let span = span(&shared);
     let began = Instant::now();
     async move {
-        let response = match take(&shared, request).await {
+        let response = match take(&shared, request, began).await {
             Ok(()) => answer::empty(StatusCode::ACCEPTED),
             Err(Refused(refusal, id)) => answer::refusal(&refusal, id.as_ref()),
         };
@@ -221,14 +221,14 @@ fn newcomer(shared: &Shared, principal: &Principal) -> SessionRecord {
 }
 
 /// Takes a message. Once it has arrived it is seen through, whether or not the client still waits.
-async fn take(shared: &Arc<Shared>, request: HttpRequest<HttpBody>) -> Result<(), Refused> {
+async fn take(shared: &Arc<Shared>, request: HttpRequest<HttpBody>, began: Instant) -> Result<(), Refused> {
     let connected = Connected::of(&request)?;
     let (parts, http_body) = request.into_parts();
-    let mut came = Came::admit(shared, parts, &connected)?;
+    let mut came = Came::admit(shared, parts, &connected, began)?;
     body::check_content_type(&came.parts.headers)?;
     let max = shared.settings.http.body_bytes_max;
     let bytes = body::read(&came.peer, &came.parts.headers, http_body, max).await?;
-    came.body = replayable(&bytes);
+    came.body = bytes.replayable();
     let (shared, work) = (Arc::clone(shared), shared.work.clone());
     let taken = work.see_through("message", async move { handle(&shared, came, &bytes).await });
     taken.await.unwrap_or_else(|| Err(Refusal::ShuttingDown.into()))
@@ -340,9 +340,9 @@ async fn answer_on_stream(
     }
     let peek = Peek::read(request.params)?;
     let cancel = CancellationToken::new();
-    let noted = Noted::of(came.body, &request, peek.name.clone());
+    let noted = Noted::of(came.began, came.body, &request, peek.name.clone());
+    let run = legacy::Run::first(&noted, came.peer, cancel.clone());
     let mut log = noted.log(shared, live, Some(StreamId::sse()));
-    let run = legacy::Run::first(log.record.name.clone(), came.peer, cancel.clone());
     let running = legacy::begin(shared, came.parts, live, request, peek, run).await?;
     // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
     let announced = match log.announce().await {

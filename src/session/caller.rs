@@ -8,7 +8,7 @@ use std::time::Duration;
 use rmcp::ErrorData;
 use rmcp::handler::server::common::{AsRequestContext, FromContextPart};
 use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec, RequestStateError, SealOptions};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use super::announce::Announcer;
 use super::clock::Clock;
@@ -153,19 +153,22 @@ impl RequestState {
 
 /// The connection that carries a call's reply, as the call's handler sees it.
 #[derive(Debug, Clone, Default)]
-pub struct Connection(CancellationToken);
+pub struct Connection(Option<Arc<Notify>>);
 
 impl Connection {
-    /// A connection that is closed when `let_go` fires.
+    /// A connection that is closed when `let_go` is notified.
     #[must_use]
-    pub const fn new(let_go: CancellationToken) -> Self {
-        Self(let_go)
+    pub const fn new(let_go: Arc<Notify>) -> Self {
+        Self(Some(let_go))
     }
 
     /// Closes it while the call goes on, so that the client need not hold it open all the time: it comes back for the
     /// rest, on any node (2025-11-25, SEP-1699). Nothing happens for clients that were given no event id to come back with.
     pub fn let_go(&self) {
-        self.0.cancel();
+        if let Some(let_go) = &self.0 {
+            // Whoever does not wait yet will not wait when it comes to it.
+            let_go.notify_one();
+        }
     }
 }
 

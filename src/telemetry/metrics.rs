@@ -247,14 +247,14 @@ impl Requests {
         Counted::new(self.in_flight.clone())
     }
 
-    /// Begins to measure a request.
-    pub fn begin(self: &Arc<Self>, era: Era, method: &str) -> Request {
+    /// Measures a request that began then.
+    pub fn begin(self: &Arc<Self>, era: Era, method: &str, started: Instant) -> Request {
         Request {
             requests: Arc::clone(self),
             era,
             method: method_index(method),
             outcome: None,
-            started: Instant::now(),
+            started,
         }
     }
 

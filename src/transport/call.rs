@@ -16,6 +16,7 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{ANSWERS_WAITING_MAX, Answers, Calls, InFlight, OpenRequests};
@@ -126,6 +127,8 @@ impl Then {
 pub struct Call {
     /// Its name: unique among all calls of all nodes. Its stream has the same, and the ids of its requests begin so.
     pub name: StreamId,
+    /// When it began.
+    pub began: Instant,
     /// The number of its first request to the client.
     pub first_request: u64,
     /// The id that the client gave it.
@@ -148,8 +151,8 @@ pub struct Call {
     pub then: Option<Then>,
     /// What it holds until it has ended.
     pub places: Places,
-    /// Fires when its session ends: from then on nobody can be given its answer.
-    pub session_ended: Option<CancellationToken>,
+    /// Its session, if it has one: when that ends nobody can be given its answer.
+    pub session: Option<Arc<Live>>,
 }
 
 /// The places of a call among those that may run at once.
@@ -202,6 +205,7 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
             session.id().clone(),
             call.id.clone(),
             name,
+            call.began,
             call.cancel.clone(),
             answers.clone(),
         )
@@ -213,8 +217,8 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
     } else {
         runner.times.timeout
     };
-    let (era, method) = (call.caller.era(), call.method);
-    let (then, places, session_ended) = (call.then, call.places, call.session_ended);
+    let (era, method, began) = (call.caller.era(), call.method, call.began);
+    let (then, places, session) = (call.then, call.places, call.session);
     let (id, cancel, request) = (call.id, call.cancel, call.request);
     let mut context = RequestContext::new(id.clone(), peer);
     context.ct = cancel.clone();
@@ -225,7 +229,7 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
     context.extensions.insert(call.caller);
     context.extensions.insert(call.parts);
     let call = Box::pin(async move {
-        let measured = runner.measures.begin(era, method);
+        let measured = runner.measures.begin(era, method, began);
         // A subscription is counted among the streams.
         let in_flight = (!endless).then(|| runner.measures.call_in_flight());
         let ended = {
@@ -241,7 +245,8 @@ pub fn run(runner: Arc<Runner>, call: Call, out: Option<mpsc::Sender<Bytes>>) ->
                 Ok(result)
             };
             let request = pin!(AssertUnwindSafe(request).catch_unwind());
-            bounded(request, &cancel, session_ended.as_ref(), timeout).await
+            let session_ended = session.as_deref().map(|live| &live.ended);
+            bounded(request, &cancel, session_ended, timeout).await
         };
         drop((registered, answers, in_flight, open));
         let (finished, outcome) = finish(ended, id, era);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -105,7 +106,7 @@ type Shards<K, V> = Vec<Mutex<Shard<K, V>>>;
 /// All calls of sessions that this node is running.
 pub struct Calls {
     /// Several calls may have one id: clients share sessions among workers, and count anew.
-    by_request: Shards<Key, Vec<Entry>>,
+    by_request: Shards<Key, SmallVec<[Entry; 1]>>,
     by_name: Shards<Arc<str>, Asker>,
     in_flight: Shards<SessionId, usize>,
     /// Those that are registered in the store, or may be.
@@ -146,7 +147,7 @@ impl Drop for Registered {
             .remove(&self.name);
         let mut shard = self.calls.shard(&self.calls.by_request, &self.key);
         if let Some(entries) = shard.get_mut(&self.key) {
-            entries.retain(|entry| !Arc::ptr_eq(&entry.name, &self.name));
+            entries.retain(|entry: &mut Entry| !Arc::ptr_eq(&entry.name, &self.name));
             if entries.is_empty() {
                 shard.remove(&self.key);
             }
@@ -213,6 +214,7 @@ impl Calls {
         session: SessionId,
         request: RequestId,
         name: Arc<str>,
+        began: Instant,
         cancel: CancellationToken,
         answers: Option<Answers>,
     ) -> Registered {
@@ -224,7 +226,7 @@ impl Calls {
         self.shard(&self.by_name, &name).insert(Arc::clone(&name), asker);
         let key = (session, request);
         let entry = Entry {
-            began: Instant::now(),
+            began,
             cancel,
             name: Arc::clone(&name),
         };
@@ -241,7 +243,7 @@ impl Calls {
 
     /// The calls of a session that run here under that id.
     #[must_use]
-    pub fn of_request(&self, session: &SessionId, request: &RequestId) -> Vec<Entry> {
+    pub fn of_request(&self, session: &SessionId, request: &RequestId) -> SmallVec<[Entry; 1]> {
         let key = (session.clone(), request.clone());
         let shard = self.shard(&self.by_request, &key);
         shard.get(&key).cloned().unwrap_or_default()
@@ -366,6 +368,7 @@ mod tests {
             session.clone(),
             RequestId::Number(1),
             "call".into(),
+            Instant::now(),
             CancellationToken::new(),
             Some(answers),
         );
@@ -398,7 +401,14 @@ mod tests {
         let begin = |name: &str| {
             let cancel = CancellationToken::new();
             let id = RequestId::Number(1);
-            let registered = calls.register(session.clone(), id, name.into(), cancel.clone(), None);
+            let registered = calls.register(
+                session.clone(),
+                id,
+                name.into(),
+                Instant::now(),
+                cancel.clone(),
+                None,
+            );
             (cancel, registered)
         };
         let (elder, _elder) = begin("elder");

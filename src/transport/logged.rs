@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -69,7 +69,7 @@ pub struct Log {
     /// Fires when the drain's deadline has come.
     pub deadline: CancellationToken,
     /// Fires when the handler lets go of the connection that carries its reply.
-    pub let_go: CancellationToken,
+    pub let_go: Arc<Notify>,
     /// Held while this node looks after the call.
     pub kept: Option<Kept>,
 }
@@ -162,9 +162,9 @@ impl Log {
             ..self.terms()
         };
         // What sends a client elsewhere also sends away one whose connection the handler lets go of.
-        let (let_go, leave) = (self.let_go.clone(), terms.draining.clone());
+        let (let_go, leave) = (Arc::clone(&self.let_go), terms.draining.clone());
         let leaving = async move {
-            let_go.cancelled().await;
+            let_go.notified().await;
             leave.cancel();
             std::future::pending().await
         };

@@ -74,8 +74,10 @@ fn record_and_check(handle: &PrometheusHandle) {
     let requests = Arc::new(Requests::default());
     let call = requests.call_in_flight();
     let stream = stream_open(StreamKind::Reply);
-    requests.begin(Era::Legacy, "tools/call").end(Outcome::Ok);
-    drop(requests.begin(Era::Modern, "x\"}\nmade_up 1"));
+    requests
+        .begin(Era::Legacy, "tools/call", Instant::now())
+        .end(Outcome::Ok);
+    drop(requests.begin(Era::Modern, "x\"}\nmade_up 1", Instant::now()));
     session_made(TransportKind::Sse);
     session_ended();
     restoration(Restoration::Restored, Duration::from_millis(2));
