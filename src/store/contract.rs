@@ -66,7 +66,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 60] = [
+    let cases: [Case; 61] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -112,6 +112,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(standby::lets_those_that_wait_take_over(store)),
         |store| Box::pin(standby::rings_those_that_may_wait(store)),
         |store| Box::pin(calls::keeps_first_answers(store)),
+        |store| Box::pin(calls::keeps_early_answers(store)),
         |store| Box::pin(calls::bounds_bytes_of_answers(store)),
         |store| Box::pin(claims::lets_one_claim(store)),
         |store| Box::pin(claims::silences_the_former_node(store)),

@@ -38,6 +38,12 @@ pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
 /// The most bytes of answers that wait for one call. A single answer is kept even if it is longer.
 pub const ANSWERS_WAITING_BYTES_MAX: usize = 8 << 20; // two of the largest bodies by default
+/// How long an answer is kept whose call is not registered: one that runs registers again when it finds that a store which took
+/// over had not heard of it.
+pub const EARLY_ANSWERS_FOR: Duration = Duration::from_secs(60); // a call looks every few seconds
+/// The most answers of one session that are kept so, of [`ANSWERS_WAITING_BYTES_MAX`] together but for a single one; the oldest
+/// go first.
+pub const EARLY_ANSWERS_MAX: usize = 16;
 /// The most requests of one call that are answered. Answers beyond are refused.
 pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
 /// The most cancellations of one session that are noted, for calls that are not registered yet; the first to end go first.
@@ -274,7 +280,9 @@ pub enum Read {
 pub enum Answered {
     /// It is kept for the call, and the node that runs it has been rung.
     Kept(NodeId),
-    /// There is no such call, or its request was answered before.
+    /// There is no such call. It is kept for [`EARLY_ANSWERS_FOR`], should the call be registered again.
+    Early,
+    /// The call has ended, or its request was answered before.
     Unwanted,
     /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`],
     /// [`ANSWERS_WAITING_BYTES_MAX`], [`ANSWERS_MAX`].
@@ -378,7 +386,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError>;
 
     /// Keeps a client's answer (a JSON-RPC response, as JSON text) to request `number` of a call. The first answer wins,
-    /// even when it was taken already. So a node that claims a call and runs it again must use other numbers.
+    /// even when it was taken already. So a node that claims a call and runs it again must use other numbers. That to a call
+    /// which is not there is kept for a while, and waits for the call once that is [registered](Self::call_begin).
     async fn answer(
         &self,
         session: &SessionId,

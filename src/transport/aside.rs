@@ -87,9 +87,7 @@ impl Aside {
                 () = &mut end => break,
                 _ = looks.tick(), if known.is_some() || lost > 0 => {
                     self.tell_loss(&mut lost).await;
-                    if known.is_some()
-                        && self.board.look_after(&self.live.id, &self.record.name).await == Found::Gone
-                    {
+                    if known.is_some() && !self.look_after().await {
                         known = None;
                         self.refuse_open();
                     }
@@ -141,6 +139,28 @@ impl Aside {
         }
     }
 
+    async fn begin(&self) -> Result<Begun, StoreError> {
+        let (store, age) = (&self.board.store, self.began.elapsed());
+        store
+            .call_begin(&self.live.id, &self.record, age, None, self.ttl)
+            .await
+    }
+
+    /// Looks what came for the call. A store that took over may not have heard of it, then it is registered once more. False
+    /// when it is this node's no longer.
+    async fn look_after(&self) -> bool {
+        let look = || self.board.look_after(&self.live.id, &self.record.name);
+        if look().await == Found::Here {
+            return true;
+        }
+        match self.begin().await {
+            Ok(Begun::Begun) => look().await == Found::Here,
+            Ok(Begun::Cancelled | Begun::Gone) => false,
+            // It is looked again.
+            Err(_) => true,
+        }
+    }
+
     /// Another node has taken this call for lost, so answers do not find it: what it has asked is not answered any longer.
     fn refuse_open(&self) {
         let call = &self.record.name;
@@ -166,9 +186,7 @@ impl Aside {
             }
             if question.is_some() && known.is_none() {
                 let kept = self.board.calls.keep(&self.record.name);
-                let (store, age) = (&self.board.store, self.began.elapsed());
-                let begin = store.call_begin(&self.live.id, &self.record, age, None, self.ttl);
-                match begin.await? {
+                match self.begin().await? {
                     Begun::Begun => *known = Some(kept),
                     Begun::Cancelled => return Ok(Fate::Gone),
                     Begun::Gone => {

@@ -364,8 +364,12 @@ impl Log {
 
     /// Looks what came for the call. When it is another node's by now, it is told to stop.
     async fn look_after(&self, writing: &Writing) {
-        let found = self.board.look_after(&self.live.id, &self.record.name).await;
-        if found == Found::Gone && !self.begin_again().await {
+        let look = || self.board.look_after(&self.live.id, &self.record.name);
+        if look().await == Found::Here {
+            return;
+        }
+        // Answers may have come while the store did not know it.
+        if !self.begin_again().await || look().await == Found::Gone {
             writing.cancel.cancel();
         }
     }

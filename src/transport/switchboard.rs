@@ -135,6 +135,13 @@ impl Switchboard {
         };
         match self.store.answer(&live.id, &call, number, &response).await? {
             Answered::Kept(_) => Ok(()),
+            Answered::Early => {
+                debug!(
+                    session = live.tag,
+                    "an answer whose call the store does not know is kept for a while"
+                );
+                Ok(())
+            }
             Answered::Unwanted => {
                 debug!(session = live.tag, "an answer that no call waits for");
                 Ok(())

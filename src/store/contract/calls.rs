@@ -8,8 +8,8 @@ use super::{LONG, NEW, SHORT, WRITERS, eventually, holder, node, session, stream
 use crate::session::{NodeId, SessionId};
 use crate::store::Store;
 use crate::store::streams::{
-    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord, Inbox,
-    Over, Read, Step, StreamId,
+    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord,
+    EARLY_ANSWERS_MAX, Inbox, Over, Read, Step, StreamId,
 };
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
@@ -311,8 +311,64 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         matches!(ended, Ok(Appended::At { .. })),
         "call_end: the call is there"
     );
-    assert_eq!(answer(3, "x").await, Answered::Unwanted, "the call has ended");
+    assert_eq!(answer(3, "x").await, Answered::Early, "there is no such call");
     assert_eq!(waiting().await, None, "call_end takes the answers with it");
+}
+
+/// What answers a call that is not registered is kept, for when it is registered again: so many of them, the newest.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn keeps_early_answers(store: Arc<dyn Store>) {
+    let (id, me) = (session(&store).await, node("me"));
+    let answer = async |call: &str, number, text: &str| {
+        let answered = store.answer(&id, &stream(call), number, text).await;
+        answered.expect("answer must work")
+    };
+    let most = EARLY_ANSWERS_MAX as u64;
+    // With one more the first makes room.
+    for number in 1..=most - 1 {
+        assert_eq!(answer("other", number, "x").await, Answered::Early);
+    }
+    assert_eq!(answer("call1", 12, "twelve").await, Answered::Early);
+    assert_eq!(answer("call1", 1, "öne").await, Answered::Early);
+    assert_eq!(
+        answer("call1", 1, "late").await,
+        Answered::Unwanted,
+        "the first wins"
+    );
+    let name = begin(&store, &id, "call1", &me).await;
+    let expected = [(12, "twelve"), (1, "öne")].map(|(n, text)| (n, text.to_owned()));
+    assert_eq!(
+        answers(&store, &id, &name, &me).await,
+        Some(expected.into()),
+        "inbox: what came before the call was registered"
+    );
+    assert_eq!(
+        answer("call1", 12, "late").await,
+        Answered::Unwanted,
+        "the first wins for good"
+    );
+    let other = begin(&store, &id, "other", &me).await;
+    let kept = answers(&store, &id, &other, &me)
+        .await
+        .expect("the call is there");
+    let numbers: Vec<_> = kept.iter().map(|(number, _)| *number).collect();
+    assert_eq!(
+        numbers,
+        (2..=most - 1).collect::<Vec<_>>(),
+        "answer: the oldest makes room"
+    );
+
+    let large = "x".repeat(ANSWERS_WAITING_BYTES_MAX);
+    for call in ["call2", "call3"] {
+        assert_eq!(answer(call, 1, &large).await, Answered::Early);
+    }
+    for (call, expected) in [("call2", 0), ("call3", 1)] {
+        let name = begin(&store, &id, call, &me).await;
+        let kept = answers(&store, &id, &name, &me).await.expect("the call is there");
+        assert_eq!(kept.len(), expected, "answer: their bytes are bounded");
+    }
 }
 
 /// The answers that wait for a call are so many bytes together, but for a single one.

@@ -9,7 +9,8 @@ use super::log::{Log, after};
 use crate::session::{Life, NodeId};
 use crate::store::streams::{
     ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallRecord, ENDED_CALL_STAY, Holder, Inbox, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
+    CallRecord, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Holder, Inbox, SESSION_BYTES_MAX,
+    SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 #[derive(Debug)]
@@ -30,6 +31,15 @@ impl Call {
     }
 }
 
+/// An answer to a call that is not registered.
+#[derive(Debug)]
+struct Early {
+    call: StreamId,
+    number: u64,
+    response: String,
+    ends: Instant,
+}
+
 /// What a session keeps over time. It ends with the session.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -40,6 +50,8 @@ pub(super) struct Streams {
     made: u64,
     // Calls that were claimed and have ended, and until when that is noted: their former node may not know yet.
     ended: HashMap<StreamId, Instant>,
+    // The oldest first.
+    early: Vec<Early>,
     pub(super) seen: Option<String>,
 }
 
@@ -179,13 +191,22 @@ impl Streams {
                 log.holder = holder.cloned().or(log.holder.take());
             }
         }
+        let now = Instant::now();
+        self.early.retain(|early| early.ends > now);
+        let early: Vec<_> = self
+            .early
+            .extract_if(.., |early| early.call == call.name)
+            .collect();
         self.calls.insert(
             call.name.clone(),
             Call {
                 record: call.clone(),
                 life,
-                answered: HashSet::new(),
-                waiting: Vec::new(),
+                answered: early.iter().map(|early| early.number).collect(),
+                waiting: early
+                    .into_iter()
+                    .map(|early| (early.number, early.response))
+                    .collect(),
                 claimed: false,
                 wrote: None,
             },
@@ -234,7 +255,10 @@ impl Streams {
     /// Keeps an answer if it is wanted, and says which node wants it.
     pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
         let Some(call) = self.calls.get_mut(call) else {
-            return Answered::Unwanted;
+            return match self.ended.contains_key(call) {
+                true => Answered::Unwanted,
+                false => self.keep_early(call, number, response),
+            };
         };
         if call.answered.contains(&number) {
             return Answered::Unwanted;
@@ -249,6 +273,31 @@ impl Streams {
         call.answered.insert(number);
         call.waiting.push((number, response.to_owned()));
         Answered::Kept(call.record.node.clone())
+    }
+
+    fn keep_early(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
+        let now = Instant::now();
+        self.early.retain(|early| early.ends > now);
+        if self
+            .early
+            .iter()
+            .any(|early| early.call == *call && early.number == number)
+        {
+            return Answered::Unwanted;
+        }
+        self.early.push(Early {
+            call: call.clone(),
+            number,
+            response: response.to_owned(),
+            ends: after(EARLY_ANSWERS_FOR),
+        });
+        let bytes = |early: &[Early]| early.iter().map(|early| early.response.len()).sum::<usize>();
+        while self.early.len() > EARLY_ANSWERS_MAX
+            || self.early.len() > 1 && bytes(&self.early) > ANSWERS_WAITING_BYTES_MAX
+        {
+            self.early.remove(0);
+        }
+        Answered::Early
     }
 
     pub(super) fn inbox(

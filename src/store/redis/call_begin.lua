@@ -38,6 +38,27 @@ end
 if ARGV[11] then
   redis.call('HSET', calls, 'body:' .. call, ARGV[11])
 end
+-- What answered it before it was registered again.
+local early = redis.call('HGET', calls, 'early:all')
+if early then
+  local others, numbers = '', ','
+  for ends, whose, number in string.gmatch(early, '(%d+)/(%w+)%-(%d+),') do
+    if whose == call then
+      local field = 'early:' .. call .. '-' .. number
+      if tonumber(ends) > now_ms() then
+        redis.call('HSET', calls, 'reply:' .. call .. '-' .. number, redis.call('HGET', calls, field))
+        numbers = numbers .. number .. ','
+      end
+      redis.call('HDEL', calls, field)
+    else
+      others = others .. ends .. '/' .. whose .. '-' .. number .. ','
+    end
+  end
+  redis.call('HSET', calls, 'early:all', others)
+  if numbers ~= ',' then
+    redis.call('HSET', calls, 'answered:' .. call, numbers, 'waiting:' .. call, numbers)
+  end
+end
 if holder ~= '' then
   redis.call('HSET', session, 'attach:' .. stream, holder)
 end

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use serde_json::{Value, json};
 
 use super::countdown;
@@ -289,4 +289,45 @@ async fn a_standing_stream_says_what_its_client_has_missed() {
     // One who says where it stopped is refused in words.
     let refused = client.get(Some("get-3")).await;
     assert_eq!(refused.status(), 400);
+}
+
+/// The store loses what it knows of the session's calls, and then an answer comes through the other node.
+async fn answer_unknown(cluster: &Cluster, client: &Client, question: &Value) {
+    let calls = format!("calls:{{session:{}}}", client.session().await);
+    cluster.redis().command(&["DEL", &calls]).await;
+    let content = json!({"action": "accept", "content": {"answer": "well"}});
+    let other = client.at(&cluster.node(1).url());
+    assert_eq!(other.respond(&question["id"], content).await.status, 202);
+}
+
+/// F4: a Redis that takes over may lack the record of a call that has asked: an answer that comes before the call is registered
+/// again finds it all the same, through whichever node it comes.
+#[tokio::test]
+async fn an_answer_that_comes_while_the_store_does_not_know_its_call_is_kept() {
+    let ask = || json!({"name": "ask", "arguments": {"question": "Well?"}});
+    let can = || json!({"elicitation": {}});
+    let cluster = Cluster::of(2).await;
+    let client = cluster.client().capabilities(can());
+    let (id, mut reply) = client.at(&cluster.node(0).url()).stream("tools/call", ask()).await;
+    let question = reply.method("elicitation/create").await;
+    answer_unknown(&cluster, &client, &question).await;
+    let response = reply.answer_to(&id).await;
+    assert_eq!(
+        response["result"]["structuredContent"]["answer"], "well",
+        "{response}"
+    );
+    cluster.no_call_is_left().await;
+
+    // One that asks beside its reply.
+    let cluster = Cluster::with(2, &[("MCP_CALL__REPLY", "json")]).await;
+    let client = cluster.client().capabilities(can());
+    let asks = client.at(&cluster.node(0).url());
+    let mut stream = asks.listen(None).await;
+    let answers = async {
+        let question = stream.method("elicitation/create").await;
+        answer_unknown(&cluster, &client, &question).await;
+    };
+    let (answer, ()) = join(asks.request("tools/call", ask()), answers).await;
+    assert_eq!(answer.structured()["answer"], "well");
+    cluster.no_call_is_left().await;
 }
