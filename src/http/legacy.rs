@@ -117,7 +117,7 @@ pub(super) async fn batch(
             }
             Ok(Message::Notification(notification)) => {
                 // It stands alone like the others, but nothing answers it.
-                if let Err(refusal) = notice(shared, &live, &came.peer, &notification).await {
+                if let Err(refusal) = notice(shared, &live, &came.peer, &notification, came.began).await {
                     metrics::refused(refusal.label());
                     tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
                 }
@@ -168,7 +168,7 @@ pub(super) async fn notification(
     }
     let live = session(shared, &came).await?;
     note(Era::Legacy, method_label(&notification.method), Some(&live.tag));
-    notice(shared, &live, &came.peer, notification).await
+    notice(shared, &live, &came.peer, notification, came.began).await
 }
 
 /// A client's answer to a request of the server.
@@ -355,11 +355,13 @@ fn count(shared: &Shared, session: &SessionId) -> Result<InFlight, Refusal> {
     ))
 }
 
+/// Takes a notification that came then.
 pub(super) async fn notice(
     shared: &Arc<Shared>,
     mut live: &Arc<Live>,
     peer: &Arc<PeerUse>,
     notification: &Notification<'_>,
+    came: Instant,
 ) -> Result<(), Refusal> {
     let kept;
     match notification.method.as_ref() {
@@ -371,7 +373,7 @@ pub(super) async fn notice(
                     "notifications/cancelled needs params.requestId",
                 ))?;
             let request = parse_id(cancelled.request_id)?;
-            return shared.board.cancel(live, &request).await;
+            return shared.board.cancel(live, &request, came).await;
         }
         "notifications/initialized" if !live.record.initialized => {
             shared.sessions.change(live, &Change::Initialized).await?;

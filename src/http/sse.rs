@@ -274,7 +274,9 @@ async fn serve(shared: &Arc<Shared>, came: Came, message: Message<'_>) -> Result
                 taken => taken,
             }
         }
-        Message::Notification(notification) => legacy::notice(shared, &live, &came.peer, &notification).await,
+        Message::Notification(notification) => {
+            legacy::notice(shared, &live, &came.peer, &notification, came.began).await
+        }
         Message::Response(response) => legacy::give_answer(shared, &live, response).await,
     }
 }

@@ -66,7 +66,7 @@ const WRITERS: usize = 64;
 /// When the store breaks the contract. The message says how.
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 61] = [
+    let cases: [Case; 62] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -106,6 +106,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(bounds::bounds_sessions(store)),
         |store| Box::pin(bounds::bounds_notebooks(store)),
         |store| Box::pin(cancels::notes_cancellations(store)),
+        |store| Box::pin(cancels::keeps_the_latest_cancellation(store)),
         |store| Box::pin(cancels::cancels_all_calls_of_an_id(store)),
         |store| Box::pin(cancels::silences_calls_that_were_cancelled(store)),
         |store| Box::pin(cancels::begins_a_new_life(store)),

@@ -413,12 +413,14 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         numbers: &[u64],
     ) -> Result<(), StoreError>;
 
-    /// Notes, for `ttl`, that the client cancels a request (its id as JSON text): for every call of that id that is registered,
-    /// which finds that in its [inbox](Self::inbox), as does who claims it; and for those that have begun and are not registered yet.
+    /// Notes, for `ttl`, that the client has cancelled a request (its id as JSON text) so long ago: for every call of that id that
+    /// had begun by then and is registered, which finds that in its [inbox](Self::inbox), as does who claims it; and for those that
+    /// had begun and are not registered yet. What has begun since is another request, whose id was used again.
     async fn cancel(
         &self,
         session: &SessionId,
         request: &str,
+        ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError>;
 

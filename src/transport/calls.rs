@@ -249,13 +249,14 @@ impl Calls {
         shard.get(&key).cloned().unwrap_or_default()
     }
 
-    /// Cancels all calls of that id. False when this node runs none.
-    pub fn cancel(&self, session: &SessionId, request: &RequestId) -> bool {
-        let running = self.of_request(session, request);
-        for entry in &running {
+    /// Cancels all calls of that id that had begun by then. False when this node runs none.
+    pub fn cancel(&self, session: &SessionId, request: &RequestId, then: Instant) -> bool {
+        let mut elders = self.of_request(session, request);
+        elders.retain(|entry| entry.began <= then);
+        for entry in &elders {
             entry.cancel.cancel();
         }
-        !running.is_empty()
+        !elders.is_empty()
     }
 
     /// Stops the call of that name, if this node runs it.
@@ -415,11 +416,19 @@ mod tests {
         let (younger, registered) = begin("younger");
         drop(registered);
         let (third, _third) = begin("third");
-        assert!(calls.cancel(&session, &RequestId::Number(1)));
+        let earlier = Instant::now().checked_sub(Duration::from_secs(1));
+        assert!(
+            !calls.cancel(&session, &RequestId::Number(1), earlier.unwrap()),
+            "it was of another call"
+        );
+        assert!(calls.cancel(&session, &RequestId::Number(1), Instant::now()));
         assert!(elder.is_cancelled() && third.is_cancelled() && !younger.is_cancelled());
-        assert!(!calls.cancel(&session, &RequestId::Number(2)));
+        assert!(!calls.cancel(&session, &RequestId::Number(2), Instant::now()));
         drop((_elder, _third));
-        assert!(!calls.cancel(&session, &RequestId::Number(1)), "nothing is kept");
+        assert!(
+            !calls.cancel(&session, &RequestId::Number(1), Instant::now()),
+            "nothing is kept"
+        );
     }
 
     #[test]

@@ -61,14 +61,15 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// Cancels the calls of this session that have begun under that id, wherever they run.
+    /// Cancels the calls of this session that had begun under that id when the client said so, wherever they run.
     ///
     /// # Errors
     /// [`Refusal`]: the session is gone, or no call of that id runs here and no other node could be told.
-    pub async fn cancel(&self, live: &Live, request: &RequestId) -> Result<(), Refusal> {
-        let here = self.calls.cancel(&live.id, request);
+    pub async fn cancel(&self, live: &Live, request: &RequestId, said: Instant) -> Result<(), Refusal> {
+        let here = self.calls.cancel(&live.id, request, said);
         let request = request.clone().into_json_value().to_string();
-        match self.store.cancel(&live.id, &request, CANCELLED_FOR).await {
+        let ago = said.elapsed();
+        match self.store.cancel(&live.id, &request, ago, CANCELLED_FOR).await {
             Ok(Cancelled::Noted(_)) => {}
             Ok(Cancelled::Gone) => return Err(self.gone(live).await),
             Err(error) if here => {

@@ -38,7 +38,10 @@ pub async fn notes_cancellations(store: Arc<dyn Store>) {
         begun.expect("call_begin must work")
     };
     let cancel = async |request: &str, ttl| {
-        let known = store.cancel(&id, request, ttl).await.expect("cancel must work");
+        let known = store
+            .cancel(&id, request, NEW, ttl)
+            .await
+            .expect("cancel must work");
         let none = Cancelled::Noted(vec![]);
         assert_eq!(known, none, "cancel: no such call is registered");
     };
@@ -86,12 +89,33 @@ pub async fn notes_cancellations(store: Arc<dyn Store>) {
     assert_eq!(first, Begun::Begun, "notes are bounded");
     let second = begin_with("g", "101", OLD).await;
     assert_eq!(second, Begun::Cancelled, "as many as may be stay");
-    let gone = store.cancel(&SessionId::generate(), "1", LONG).await;
+    let gone = store.cancel(&SessionId::generate(), "1", NEW, LONG).await;
     assert_eq!(
         gone.expect("cancel must work"),
         Cancelled::Gone,
         "cancel: no session"
     );
+}
+
+/// A cancellation that was on its way for long takes nothing back of one that came before it.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn keeps_the_latest_cancellation(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let ago = async || {
+        let ago = store.cancelled(&id, "1").await.expect("cancelled must work");
+        ago.expect("cancelled: it is noted")
+    };
+    let cancel = async |ago| {
+        let noted = store.cancel(&id, "1", ago, LONG).await;
+        assert_eq!(noted.expect("cancel must work"), Cancelled::Noted(vec![]));
+    };
+    cancel(OLD).await;
+    assert!(ago().await >= OLD, "cancelled: when it was, not when it came");
+    cancel(NEW).await;
+    cancel(OLD).await;
+    assert!(ago().await < OLD, "cancel: the latest counts");
 }
 
 /// All calls of an id that are registered are cancelled, also the elder of two of which the younger has ended.
@@ -105,7 +129,7 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
         let begun = store.call_begin(&id, &call, NEW, None, LONG).await;
         assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
     };
-    let cancel = async || match store.cancel(&id, "1", LONG).await.expect("cancel must work") {
+    let cancel = async |ago| match store.cancel(&id, "1", ago, LONG).await.expect("cancel must work") {
         Cancelled::Noted(mut calls) => {
             calls.sort_by(|one, two| one.1.as_str().cmp(two.1.as_str()));
             calls
@@ -120,7 +144,19 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
         .await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     let expected = vec![(me.clone(), stream("elder")), (other.clone(), stream("zother"))];
-    assert_eq!(cancel().await, expected, "cancel: all that run");
+    assert_eq!(
+        cancel(OLD).await,
+        vec![],
+        "cancel: it was before any of them began"
+    );
+    for (runner, name) in &expected {
+        let mail = store.inbox(&id, name, runner, LONG).await;
+        assert!(
+            matches!(mail, Ok(Inbox::Mail { cancelled: false, .. })),
+            "inbox: it was cancelled before it began"
+        );
+    }
+    assert_eq!(cancel(NEW).await, expected, "cancel: all that run");
     for (runner, name) in expected {
         let mail = store
             .inbox(&id, &name, &runner, LONG)
@@ -133,7 +169,7 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
         let ended = store.call_end(&id, &name, None, &runner, LONG).await;
         assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     }
-    assert_eq!(cancel().await, vec![], "cancel: none is left");
+    assert_eq!(cancel(NEW).await, vec![], "cancel: none is left");
     begin("next", &me).await;
     let mail = store
         .inbox(&id, &stream("next"), &me, LONG)
@@ -163,7 +199,10 @@ pub async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
         "append: it runs"
     );
     let request = call("call1", &me).request;
-    let noted = store.cancel(&id, &request, LONG).await.expect("cancel must work");
+    let noted = store
+        .cancel(&id, &request, NEW, LONG)
+        .await
+        .expect("cancel must work");
     assert_eq!(noted, Cancelled::Noted(vec![(me.clone(), name.clone())]));
     assert_eq!(append(2).await, Appended::Gone, "append: it was cancelled");
     let again = store.call_begin(&id, &call("call1", &me), NEW, None, LONG).await;
@@ -173,7 +212,7 @@ pub async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
         "call_begin: a second time it is told"
     );
     let begun = begin(&store, &id, "call2", &me).await;
-    let noted = store.cancel(&id, &call("call2", &me).request, LONG).await;
+    let noted = store.cancel(&id, &call("call2", &me).request, NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     let ended = store.call_end(&id, &begun, Some("response"), &me, LONG).await;
     assert!(
@@ -226,7 +265,7 @@ pub async fn begins_a_new_life(store: Arc<dyn Store>) {
         "change: the first time nothing was before"
     );
     assert_eq!(begin("call1").await, Begun::Begun);
-    let noted = store.cancel(&id, "7", LONG).await;
+    let noted = store.cancel(&id, "7", NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     introduce().await;
     assert_eq!(

@@ -171,7 +171,10 @@ pub async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
     );
 
     let request = call("call1", &old).request;
-    let cancelled = store.cancel(&id, &request, LONG).await.expect("cancel must work");
+    let cancelled = store
+        .cancel(&id, &request, NEW, LONG)
+        .await
+        .expect("cancel must work");
     assert_eq!(
         cancelled,
         Cancelled::Noted(vec![(old.clone(), name.clone())]),

@@ -180,7 +180,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     }
     let answered = store.answer(&id, &name, 1, "x").await;
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
-    let noted = store.cancel(&id, "9", LONG).await;
+    let noted = store.cancel(&id, "9", NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     store
         .note_seen(&id, "{\"tools\":1}")
@@ -301,7 +301,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     assert_eq!(waiting, None, "inbox: no session");
     let taken = store.answers_taken(id, &name, &[1]).await;
     taken.expect("answers_taken must work");
-    let cancelled = store.cancel(id, "1", LONG).await.expect("cancel must work");
+    let cancelled = store.cancel(id, "1", NEW, LONG).await.expect("cancel must work");
     assert_eq!(cancelled, Cancelled::Gone, "cancel: no session");
     let claimed = store
         .claim(id, &name, &me, &node("b"))

@@ -18,6 +18,7 @@ struct Call {
     record: CallRecord,
     // In which life its node runs it.
     life: Option<Life>,
+    began: Option<Instant>,
     answered: HashSet<u64>,
     waiting: Vec<(u64, String)>,
     claimed: bool,
@@ -202,6 +203,7 @@ impl Streams {
             Call {
                 record: call.clone(),
                 life,
+                began: now.checked_sub(age),
                 answered: early.iter().map(|early| early.number).collect(),
                 waiting: early
                     .into_iter()
@@ -341,9 +343,13 @@ impl Streams {
         }
     }
 
-    pub(super) fn cancel(&mut self, request: &str, ttl: Duration) -> Vec<(NodeId, StreamId)> {
+    pub(super) fn cancel(&mut self, request: &str, ago: Duration, ttl: Duration) -> Vec<(NodeId, StreamId)> {
         let now = Instant::now();
-        self.cancelled.insert(request.to_owned(), (now, after(ttl)));
+        let since = now.checked_sub(ago).unwrap_or(now);
+        // One that was on its way for longer takes nothing back.
+        let last = self.cancelled.get(request).map_or(since, |(noted, _)| *noted);
+        self.cancelled
+            .insert(request.to_owned(), (last.max(since), after(ttl)));
         self.cancelled.retain(|_, (_, ends)| *ends > now);
         while self.cancelled.len() > CANCELS_NOTED_MAX {
             let first = self.cancelled.iter().min_by_key(|(_, (_, ends))| *ends);
@@ -353,7 +359,9 @@ impl Streams {
             self.cancelled.remove(&first);
         }
         let calls = self.calls.iter_mut();
-        let same = calls.filter(|(_, call)| !request.is_empty() && call.record.request == request);
+        let same = calls.filter(|(_, call)| {
+            !request.is_empty() && call.record.request == request && call.began <= Some(since)
+        });
         let stopped = same.map(|(name, call)| {
             call.record.cancelled = true;
             (call.record.node.clone(), name.clone())

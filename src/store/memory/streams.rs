@@ -264,12 +264,13 @@ impl StreamStore for MemoryStore {
         &self,
         session: &SessionId,
         request: &str,
+        ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
         let mut inner = self.lock();
         let streams = inner.streams(session);
         Ok(streams.map_or(Cancelled::Gone, |streams| {
-            Cancelled::Noted(streams.cancel(request, ttl))
+            Cancelled::Noted(streams.cancel(request, ago, ttl))
         }))
     }
 

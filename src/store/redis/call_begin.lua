@@ -30,7 +30,7 @@ if stream == call then
   make(stream, ARGV[7], ARGV[8])
   keep(log, ttl)
 end
-redis.call('HSET', calls, call, record)
+redis.call('HSET', calls, call, record, 'began:' .. call, text(now_us() - tonumber(ARGV[10])))
 if request ~= '' then
   local same = redis.call('HGET', calls, 'request:' .. request) or ','
   redis.call('HSET', calls, 'request:' .. request, same .. call .. ',')

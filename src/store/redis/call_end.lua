@@ -15,7 +15,7 @@ for number in string.gmatch(redis.call('HGET', calls, 'waiting:' .. call) or '',
   redis.call('HDEL', calls, 'reply:' .. call .. '-' .. number)
 end
 redis.call('HDEL', calls, call, 'body:' .. call, 'waiting:' .. call, 'answered:' .. call, 'wrote:' .. call,
-  'stop:' .. call)
+  'stop:' .. call, 'began:' .. call)
 local request = 'request:' .. record.request
 local same = redis.call('HGET', calls, request)
 if same then

@@ -290,10 +290,12 @@ impl RedisStore {
         &self,
         session: &SessionId,
         request: &str,
+        ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
         let keys = self.call_keys(session);
-        let args = [request, &millis(ttl), &CANCELS_NOTED_MAX.to_string()];
+        let (most, ago) = (CANCELS_NOTED_MAX.to_string(), ago.as_micros().to_string());
+        let args = [request, &millis(ttl), &most, &ago];
         let found: Vec<String> = self
             .script(
                 "cancel",

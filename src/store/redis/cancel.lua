@@ -1,25 +1,29 @@
--- Notes that the client has cancelled a request: for each call of that id that is registered, and for those that have begun
--- and are not. When it was noted stands beside it: what begins later is another request, whose id was used again.
+-- Notes that the client has cancelled a request: for each call of that id that had begun by then and is registered, and for those
+-- that had begun and are not. When it was stands beside it: what began later is another request, whose id was used again.
 -- KEYS: the session; its calls.
--- ARGV: the request's id; the note's life in milliseconds; the most notes.
+-- ARGV: the request's id; the note's life in milliseconds; the most notes; how many microseconds ago it was.
 -- Returns `noted`, and then the nodes and the registered calls by turns; or `gone`.
 local calls, request, ttl = KEYS[2], ARGV[1], tonumber(ARGV[2])
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {'gone'}
 end
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local since = now_us - tonumber(ARGV[4])
 local answer = {'noted'}
 for call in string.gmatch(redis.call('HGET', calls, 'request:' .. request) or '', '%w+') do
-  local record = redis.call('HGET', calls, call)
-  if record then
+  local record, began = unpack(redis.call('HMGET', calls, call, 'began:' .. call))
+  if record and tonumber(began or 0) <= since then
     redis.call('HSET', calls, 'stop:' .. call, 1)
     answer[#answer + 1] = cjson.decode(record).node
     answer[#answer + 1] = call
   end
 end
 
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-redis.call('HSET', calls, 'cancelled:' .. request, string.format('%.0f/%.0f', now_us, now_us + ttl * 1000))
+-- One that was on its way for longer takes nothing back.
+local last = tonumber(string.match(redis.call('HGET', calls, 'cancelled:' .. request) or '', '^%d+') or 0)
+local noted = math.max(last, since)
+redis.call('HSET', calls, 'cancelled:' .. request, string.format('%.0f/%.0f', noted, now_us + ttl * 1000))
 if redis.call('PTTL', calls) < ttl then
   redis.call('PEXPIRE', calls, ttl)
 end

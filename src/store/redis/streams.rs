@@ -215,9 +215,10 @@ impl StreamStore for RedisStore {
         &self,
         session: &SessionId,
         request: &str,
+        ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
-        self.note_cancel(session, request, ttl).await
+        self.note_cancel(session, request, ago, ttl).await
     }
 
     async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {

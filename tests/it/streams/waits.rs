@@ -308,7 +308,10 @@ async fn an_answer_that_comes_while_the_store_does_not_know_its_call_is_kept() {
     let can = || json!({"elicitation": {}});
     let cluster = Cluster::of(2).await;
     let client = cluster.client().capabilities(can());
-    let (id, mut reply) = client.at(&cluster.node(0).url()).stream("tools/call", ask()).await;
+    let (id, mut reply) = client
+        .at(&cluster.node(0).url())
+        .stream("tools/call", ask())
+        .await;
     let question = reply.method("elicitation/create").await;
     answer_unknown(&cluster, &client, &question).await;
     let response = reply.answer_to(&id).await;
