@@ -23,7 +23,7 @@ use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
 use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
-use crate::store::streams::{Appended, CallRecord, Event, StreamId};
+use crate::store::streams::{Appended, CallRecord, Event, Read, StreamId};
 use crate::telemetry::metrics::method_label;
 use crate::telemetry::seldom;
 use crate::transport::request::Peek;
@@ -198,7 +198,7 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     };
     // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
     // its connection.
-    if record.cancelled || !record.is_awaited() {
+    if record.cancelled || !record.is_awaited() || !can_come_back(shared, &live, record).await? {
         return Ok(end_unanswered(shared, &live, record).await?);
     }
     if let Some(body) = record.body.clone() {
@@ -221,6 +221,15 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
         hub.offer(session, &record.stream, connection, event, last);
     }
     Ok(())
+}
+
+/// Whether the call's client can have an event id to come back with: it was given one at once, or with the first event.
+async fn can_come_back(shared: &Shared, live: &Live, record: &CallRecord) -> Result<bool, StoreError> {
+    if record.stream != record.name || live.revision().primes() {
+        return Ok(true);
+    }
+    let read = shared.store.read(&live.id, &record.stream, 0).await?;
+    Ok(matches!(read, Read::Events { head: 1.., .. }))
 }
 
 /// Ends a call that nobody waits for.

@@ -13,7 +13,7 @@ use super::body::accepts;
 use super::mcp::{Came, note, place};
 use super::{Shared, answer, legacy};
 use crate::causes::causes;
-use crate::protocol::era::{Era, Revision};
+use crate::protocol::era::Era;
 use crate::protocol::error::Refusal;
 use crate::protocol::event_id::EventId;
 use crate::store::streams::StreamId;
@@ -66,7 +66,7 @@ pub(super) async fn open(shared: &Arc<Shared>, came: Came) -> Result<Response, R
         after: after.unwrap_or(delivered),
         has_id: after.is_some(),
         // Also one that is taken up: some clients know only what this connection has given them.
-        prime: live.revision() >= Revision::V2025_11_25,
+        prime: live.revision().primes(),
         note_delivered: standalone,
         keep_alive: shared.settings.call.keep_alive,
         // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.

@@ -104,6 +104,13 @@ impl Revision {
         matches!(self, Self::V2025_03_26)
     }
 
+    /// Whether a stream begins with an event that has an id and no data, so that its client can come back from the start
+    /// (SEP-1699).
+    #[must_use]
+    pub fn primes(self) -> bool {
+        self >= Self::V2025_11_25
+    }
+
     /// The same revision as rmcp names it.
     #[must_use]
     pub const fn to_rmcp(self) -> ProtocolVersion {

@@ -64,6 +64,7 @@ const WRITERS: usize = 64;
 ///
 /// # Panics
 /// When the store breaks the contract. The message says how.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
     let cases: [Case; 62] = [

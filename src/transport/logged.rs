@@ -22,7 +22,6 @@ use super::reply::{Finished, Flight, give_up, silence};
 use super::switchboard::{Found, Switchboard};
 use crate::causes::causes;
 use crate::cluster::Live;
-use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
 use crate::session::NodeId;
 use crate::store::StoreError;
@@ -481,7 +480,7 @@ impl Log {
             kind: StreamKind::Reply,
             after: 0,
             has_id: false,
-            prime: self.live.revision() >= Revision::V2025_11_25,
+            prime: self.live.revision().primes(),
             note_delivered: false,
             keep_alive: self.keep_alive,
             draining: self.draining.clone(),

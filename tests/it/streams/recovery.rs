@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{countdown, read_on};
 use crate::support::balancer::Balancer;
+use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, NodeOptions, example};
@@ -103,6 +104,36 @@ async fn a_read_only_tool_is_run_again_by_one_survivor() {
     let (response, _) = call_on_a_node_that_dies("quote").await;
     let text = response["result"]["content"][0]["text"].as_str().expect("a text");
     assert!(text.ends_with("says b") || text.ends_with("says c"), "{text}");
+}
+
+/// F7: the client of a call that was silent has no event id before 2025-11-25, and its connection was the node's.
+#[tokio::test]
+async fn a_call_is_not_run_again_whose_client_can_never_come_back() {
+    let redis = Redis::start().await;
+    let (a, b) = (travel(&redis, "a").await, travel(&redis, "b").await);
+    let can = Client::legacy(&a.url());
+    let cannot = can.clone().revision("2025-06-18");
+    let call = json!({"name": "quote", "arguments": {"to": "Oslo", "takes_ms": 60_000}});
+    let (_id, mut primed) = can.stream("tools/call", call.clone()).await;
+    let (_id, silent) = cannot.stream("tools/call", call).await;
+    primed.next().await.expect("a priming event");
+    a.kill9().await;
+    drop(silent);
+    let calls = async |client: &Client| {
+        let key = format!("calls:{{session:{}}}", client.session().await);
+        redis.command(&["HKEYS", &key]).await.texts()
+    };
+    let left = |fields: Vec<String>| fields.iter().any(|field| field.starts_with("body:"));
+    eventually("the call that nobody can ask for is over", || async {
+        (!left(calls(&cannot).await)).then_some(())
+    })
+    .await;
+    assert!(left(calls(&can).await), "the other is run again");
+    eventually("one call runs", || async {
+        let running = gauge(&b.url(), "anynode_calls_in_flight").await;
+        (running > 0.5).then_some(())
+    })
+    .await;
 }
 
 /// SEP-1699: the handler closes the connection, and the call goes on.
