@@ -38,6 +38,7 @@ mod lasting;
 pub mod open;
 mod serve;
 pub mod signal;
+mod socket;
 mod stalled;
 
 use serve::{Listener, Server, Stopped};

@@ -24,6 +24,7 @@ use tracing::debug;
 use super::alarm::Alarm;
 use super::exchange::{Arriving, State, answered};
 use super::lasting;
+use super::socket::Socket;
 use super::stalled::Unstalled;
 use crate::causes::causes;
 use crate::http::answer::Lasting;
@@ -68,7 +69,7 @@ pub(super) fn serve<S, A, F>(
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
     A: Fn(Arrived) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::connection::Use;
+use super::socket::Socket;
 use super::{AppError, connection};
 use crate::causes::causes;
 use crate::config::Settings;
@@ -233,7 +234,7 @@ struct Seat {
 impl Accept {
     /// axum's listeners wait a moment and try again when the system refuses a connection, for lack of file
     /// descriptors say.
-    async fn each<L: AxumListener<Addr: Address>>(self, mut listener: L) {
+    async fn each<L: AxumListener<Addr: Address, Io: Socket>>(self, mut listener: L) {
         loop {
             let accepted = async {
                 // One for whichever comes next; of which kind is known when it has come.

@@ -8,13 +8,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
+use tracing::debug;
 
 use super::exchange::{End, State};
+use super::socket::Socket;
+use crate::causes::causes;
 
-/// How long a client that has closed its half waits for an answer of which nothing can be written before: whether it is still
-/// there cannot be told.
-const HALF_CLOSED_FOR: Duration = Duration::from_secs(30);
+/// How often it is looked whether a client that has closed its half, and waits for an answer of which nothing can be written
+/// before, is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to write, it may be
 /// idle for as long as it likes.
@@ -29,7 +32,7 @@ pub(super) struct Unstalled<S> {
     state: Arc<State>,
 }
 
-impl<S> Unstalled<S> {
+impl<S: Socket> Unstalled<S> {
     pub(super) fn new(inner: S, limit: Duration) -> Self {
         Self {
             inner,
@@ -54,12 +57,24 @@ impl<S> Unstalled<S> {
                 Poll::Pending
             }
             End::WaitsForStream | End::WaitsForWriting => Poll::Pending,
-            End::WaitsForAnswer => self
-                .closed
-                .get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_FOR)))
-                .as_mut()
-                .poll(cx),
+            End::WaitsForAnswer => self.poll_gone(cx),
         }
+    }
+
+    /// Ready when a client that has closed its half has gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &self.inner;
+        let closed = self.closed.get_or_insert_with(|| {
+            if let Err(error) = inner.ask_after() {
+                debug!(error = %causes(&error), "could not set SO_KEEPALIVE");
+            }
+            Box::pin(sleep(Duration::ZERO))
+        });
+        while !inner.is_gone() {
+            ready!(closed.as_mut().poll(cx));
+            closed.as_mut().reset(Instant::now() + LOOK_EVERY);
+        }
+        Poll::Ready(())
     }
 
     /// Ends a wait that lasts too long.
@@ -79,7 +94,7 @@ impl<S> Unstalled<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
+impl<S: AsyncRead + Socket + Unpin> AsyncRead for Unstalled<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (this, before) = (self.get_mut(), buf.remaining());
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
@@ -90,7 +105,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
+impl<S: AsyncWrite + Socket + Unpin> AsyncWrite for Unstalled<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let write = Pin::new(&mut this.inner).poll_write(cx, buf);
@@ -126,10 +141,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-    use tokio::time::Instant;
-
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     const LIMIT: Duration = Duration::from_secs(10);
 

@@ -169,6 +169,42 @@ async fn a_client_that_has_gone_is_noticed() {
     .await;
 }
 
+/// Whether the system asks after the client of a connection to that port that has closed its half.
+fn asks_after(port: u16) -> bool {
+    const CLOSE_WAIT: &str = "08";
+    const KEEPALIVE: &str = "02:";
+    let connections = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let port = format!(":{port:04X}");
+    connections.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [_, local, _, CLOSE_WAIT, _, timer, ..]
+            if local.ends_with(&port) && timer.starts_with(KEEPALIVE))
+    })
+}
+
+/// M6: the same when nothing can be written before the answer. The system asks after such a client, and tells of its end.
+#[tokio::test]
+async fn a_client_that_waits_for_one_body_and_has_gone_is_noticed() {
+    let node = Node::start(&NodeOptions::default().env("MCP_CALL__REPLY", "json")).await;
+    let client = Client::modern(&node.url());
+    let params = json!({"name": "countdown", "arguments": {"from": 100, "interval_ms": 10_000}});
+    let connection = send_and_close_half(&client, &node, params).await;
+    within(NOTICED_WITHIN, "the system asks after the client", || async {
+        asks_after(node.port()).then_some(())
+    })
+    .await;
+    let running = async || gauge(&node.url(), "anynode_calls_in_flight").await;
+    assert_eq!(running().await, 1.0);
+    // As if the system had been asked, and had forgotten the connection.
+    let socket = socket2::SockRef::from(&connection);
+    socket.set_linger(Some(Duration::ZERO)).expect("a reset");
+    drop(connection);
+    within(NOTICED_WITHIN, "the call is cancelled", || async {
+        (running().await == 0.0).then_some(())
+    })
+    .await;
+}
+
 /// F13: who writes all of a request before it reads is told why it was refused.
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_writing() {

@@ -1,0 +1,67 @@
+//! What a connection's socket knows of its other end, once that has closed its half: whether it waits, or has gone.
+
+use std::io;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+/// After how long, and then how often, the system asks whether a silent client is still there. It takes two without an answer
+/// for the end. The system of one that has gone answers that it has, once it has forgotten the connection: on Linux after 60 s.
+const ASKED_AFTER: Duration = Duration::from_secs(10);
+const ASKS_UNANSWERED_MAX: u32 = 2;
+
+/// A socket that can tell whether the other end has gone.
+pub(super) trait Socket {
+    /// Lets the system ask from now on whether the other end is there.
+    fn ask_after(&self) -> io::Result<()>;
+
+    /// Whether the other end has gone, as far as the system knows. That it has closed its half does not count.
+    fn is_gone(&self) -> bool;
+}
+
+impl Socket for TcpStream {
+    fn ask_after(&self) -> io::Result<()> {
+        let asks = TcpKeepalive::new()
+            .with_time(ASKED_AFTER)
+            .with_interval(ASKED_AFTER)
+            .with_retries(ASKS_UNANSWERED_MAX);
+        SockRef::from(self).set_tcp_keepalive(&asks)
+    }
+
+    fn is_gone(&self) -> bool {
+        says_closed(self.ready(Interest::WRITABLE))
+    }
+}
+
+impl Socket for UnixStream {
+    fn ask_after(&self) -> io::Result<()> {
+        // The system tells at once.
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        says_closed(self.ready(Interest::WRITABLE))
+    }
+}
+
+/// Whether a socket that can be written to, or never again, says the latter.
+fn says_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    ready
+        .now_or_never()
+        .is_some_and(|ready| ready.is_ok_and(Ready::is_write_closed))
+}
+
+/// Of a pipe in memory nothing is known.
+#[cfg(test)]
+impl Socket for tokio::io::DuplexStream {
+    fn ask_after(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
