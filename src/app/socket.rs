@@ -8,8 +8,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-/// After how long, and then how often, the system asks whether a silent client is still there. It takes two without an answer
-/// for the end. The system of one that has gone answers that it has, once it has forgotten the connection: on Linux after 60 s.
+/// After how long, and then how often, the system asks whether a silent client is still there. Two questions without an answer
+/// are the end. The system of a client that has gone says so once it has forgotten the connection: Linux does after 60 s.
 const ASKED_AFTER: Duration = Duration::from_secs(10);
 const ASKS_UNANSWERED_MAX: u32 = 2;
 

@@ -23,8 +23,8 @@ const BODY_BEGINS_WITHIN: Duration = Duration::from_secs(5);
 const BODY_BYTES_PER_MS_MIN: usize = 16;
 /// Bodies up to this find room even when large ones take up the rest.
 const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
-/// Bodies up to this are not counted if they come whole at once: they are where hyper has read them, in room that each
-/// connection has anyway (`http.connections_max` bounds it).
+/// Bodies up to this are not counted if they come whole at once: they are a part of what hyper has read of their connection, as
+/// the head is, and stay with that (`http.connections_max` bounds it).
 const UNCOUNTED_BYTES_MAX: usize = 8 << 10;
 /// How long the next bytes of a body may wait for room.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);

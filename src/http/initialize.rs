@@ -37,7 +37,7 @@ pub(super) async fn initialize(
         TransportKind::Streamable,
         came.principal,
     );
-    let result = match negotiate(shared, params, came.peer.peer(), &mut record).await {
+    let result = match negotiate(shared, params, (came.peer.peer(), came.began), &mut record).await {
         Ok(result) => result,
         Err(error) => {
             return Ok(answer::json(
@@ -73,13 +73,10 @@ pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
 pub(super) async fn negotiate(
     shared: &Shared,
     params: InitializeRequestParams,
-    peer: &Peer,
+    (peer, began): (&Peer, Instant),
     record: &mut SessionRecord,
 ) -> Result<InitializeResult, ErrorData> {
-    let measured = shared
-        .runner
-        .measures
-        .begin(Era::Legacy, "initialize", Instant::now());
+    let measured = shared.runner.measures.begin(Era::Legacy, "initialize", began);
     let caller = newcomer(shared, peer, record);
     let answered = call::initialize(params, &caller, &shared.runner).await;
     measured.end(match answered {

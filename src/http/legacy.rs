@@ -355,7 +355,7 @@ fn count(shared: &Shared, session: &SessionId) -> Result<InFlight, Refusal> {
     ))
 }
 
-/// Takes a notification that came then.
+/// Takes a notification; `came` is when it did.
 pub(super) async fn notice(
     shared: &Arc<Shared>,
     mut live: &Arc<Live>,

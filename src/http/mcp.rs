@@ -42,7 +42,7 @@ pub(crate) struct Came {
 }
 
 impl Came {
-    /// Lets a request in that came then on that connection, without its body.
+    /// Lets a request in that came on that connection at `began`, without its body.
     pub(super) fn admit(
         shared: &Shared,
         parts: Parts,

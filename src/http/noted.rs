@@ -28,7 +28,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// Notes a request that began then: of that body, if that is known, and which calls that tool, if it does.
+    /// Notes a request that began at `began`: of that body, if that is known, and which calls that tool, if it does.
     pub(super) fn of(began: Instant, body: Bytes, request: &Request<'_>, tool: Option<String>) -> Self {
         let label = method_label(&request.method);
         Self {

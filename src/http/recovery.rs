@@ -26,6 +26,7 @@ use crate::store::StoreError;
 use crate::store::streams::{Appended, CallRecord, Event, Read, StreamId};
 use crate::telemetry::metrics::method_label;
 use crate::telemetry::seldom;
+use crate::transport::carrier::BEYOND_ALL;
 use crate::transport::request::Peek;
 
 /// How often survivors look for nodes whose lease has ended.
@@ -198,10 +199,12 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     };
     // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
     // its connection.
-    if record.cancelled || !record.is_awaited() || !can_come_back(shared, &live, record).await? {
+    if record.cancelled || !record.is_awaited() {
         return Ok(end_unanswered(shared, &live, record).await?);
     }
-    if let Some(body) = record.body.clone() {
+    if let Some(body) = record.body.clone()
+        && can_come_back(shared, &live, record).await?
+    {
         run_again(shared, &live, record.clone(), body).await;
         return Ok(());
     }
@@ -223,12 +226,13 @@ async fn answer(shared: &Arc<Shared>, session: &SessionId, record: &CallRecord) 
     Ok(())
 }
 
-/// Whether the call's client can have an event id to come back with: it was given one at once, or with the first event.
+/// Whether the call's client can have an event id to come back with: it was given one at once, or with the first event. One that
+/// cannot may still be connected to a node that only was slow.
 async fn can_come_back(shared: &Shared, live: &Live, record: &CallRecord) -> Result<bool, StoreError> {
     if record.stream != record.name || live.revision().primes() {
         return Ok(true);
     }
-    let read = shared.store.read(&live.id, &record.stream, 0).await?;
+    let read = shared.store.read(&live.id, &record.stream, BEYOND_ALL).await?;
     Ok(matches!(read, Read::Events { head: 1.., .. }))
 }
 

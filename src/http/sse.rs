@@ -35,7 +35,7 @@ use crate::store::{Change, Created};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
 use crate::transport::request::Peek;
-use crate::transport::shares::{PeerUse, Resource};
+use crate::transport::shares::Resource;
 use crate::transport::topics::Tell;
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
@@ -331,7 +331,7 @@ async fn answer_on_stream(
     request: Request<'_>,
 ) -> Result<(), Refusal> {
     match request.method.as_ref() {
-        "initialize" => return introduce(shared, &came.peer, live, request).await,
+        "initialize" => return introduce(shared, &came, live, request).await,
         "ping" => {}
         _ if live.record.initialized || live.is_introduced() => {}
         _ => {
@@ -368,11 +368,11 @@ async fn answer_on_stream(
 /// its session by a key of its own, may introduce itself once more.
 async fn introduce(
     shared: &Arc<Shared>,
-    peer: &Arc<PeerUse>,
+    came: &Came,
     live: &Arc<Live>,
     request: Request<'_>,
 ) -> Result<(), Refusal> {
-    let _place = place(peer, resource(&request.method))?;
+    let _place = place(&came.peer, resource(&request.method))?;
     let params = initialize::parse(request.params)?;
     let mut introduction = initialize::introduction(&params);
     let mut record = SessionRecord {
@@ -381,10 +381,11 @@ async fn introduce(
         capabilities: introduction.capabilities.clone(),
         ..live.record.clone()
     };
-    let result = match initialize::negotiate(shared, params, peer.peer(), &mut record).await {
-        Ok(result) => result,
-        Err(error) => return say_error(shared, live, &request.id, &error).await,
-    };
+    let result =
+        match initialize::negotiate(shared, params, (came.peer.peer(), came.began), &mut record).await {
+            Ok(result) => result,
+            Err(error) => return say_error(shared, live, &request.id, &error).await,
+        };
     introduction.revision = record.revision;
     let change = Change::Introduced(Box::new(introduction));
     shared.sessions.change(live, &change).await?;

@@ -41,9 +41,10 @@ pub const ANSWERS_WAITING_BYTES_MAX: usize = 8 << 20; // two of the largest bodi
 /// How long an answer is kept whose call is not registered: one that runs registers again when it finds that a store which took
 /// over had not heard of it.
 pub const EARLY_ANSWERS_FOR: Duration = Duration::from_secs(60); // a call looks every few seconds
-/// The most answers of one session that are kept so, of [`ANSWERS_WAITING_BYTES_MAX`] together but for a single one; the oldest
-/// go first.
+/// The most answers of one session that are kept so; the oldest go first.
 pub const EARLY_ANSWERS_MAX: usize = 16;
+/// The most bytes of them. A single answer is kept even if it is longer.
+pub const EARLY_ANSWERS_BYTES_MAX: usize = 1 << 20;
 /// The most requests of one call that are answered. Answers beyond are refused.
 pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
 /// The most cancellations of one session that are noted, for calls that are not registered yet; the first to end go first.
@@ -280,9 +281,9 @@ pub enum Read {
 pub enum Answered {
     /// It is kept for the call, and the node that runs it has been rung.
     Kept(NodeId),
-    /// There is no such call. It is kept for [`EARLY_ANSWERS_FOR`], should the call be registered again.
+    /// The call is not registered, or not any longer. It is kept for [`EARLY_ANSWERS_FOR`], should the call be registered again.
     Early,
-    /// The call has ended, or its request was answered before.
+    /// Its request was answered before, or the call is known to have ended.
     Unwanted,
     /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`],
     /// [`ANSWERS_WAITING_BYTES_MAX`], [`ANSWERS_MAX`].

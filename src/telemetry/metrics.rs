@@ -247,7 +247,7 @@ impl Requests {
         Counted::new(self.in_flight.clone())
     }
 
-    /// Measures a request that began then.
+    /// Measures a request that began at `started`.
     pub fn begin(self: &Arc<Self>, era: Era, method: &str, started: Instant) -> Request {
         Request {
             requests: Arc::clone(self),

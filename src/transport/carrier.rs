@@ -45,7 +45,7 @@ pub const DISMISSED_RETRY_MS: u64 = 60_000;
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 /// An event that none follows, for who wants to know of a stream and not what is in it.
-const BEYOND_ALL: u64 = 1 << 52;
+pub(crate) const BEYOND_ALL: u64 = 1 << 52;
 
 mod standby;
 mod telling;

@@ -106,8 +106,8 @@ impl Switchboard {
         }
     }
 
-    /// Hands a client's answer to the run of the call that asked, wherever that is. An answer that nobody waits for is dropped: it
-    /// came twice, too late, or was made up.
+    /// Hands a client's answer to the run of the call that asked, wherever that is. One that nobody waits for is of no
+    /// use: it came twice, too late, or was made up.
     ///
     /// # Errors
     /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as many as it may.

@@ -9,7 +9,7 @@ use crate::session::{NodeId, SessionId};
 use crate::store::Store;
 use crate::store::streams::{
     ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord,
-    EARLY_ANSWERS_MAX, Inbox, Over, Read, Step, StreamId,
+    EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_MAX, Inbox, Over, Read, Step, StreamId,
 };
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
@@ -321,6 +321,14 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
 /// When the store breaks the contract.
 pub async fn keeps_early_answers(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
+    let gone = store
+        .answer(&SessionId::generate(), &stream("call1"), 1, "x")
+        .await;
+    assert_eq!(
+        gone.expect("answer must work"),
+        Answered::Gone,
+        "answer: no session"
+    );
     let answer = async |call: &str, number, text: &str| {
         let answered = store.answer(&id, &stream(call), number, text).await;
         answered.expect("answer must work")
@@ -360,7 +368,7 @@ pub async fn keeps_early_answers(store: Arc<dyn Store>) {
         "answer: the oldest makes room"
     );
 
-    let large = "x".repeat(ANSWERS_WAITING_BYTES_MAX);
+    let large = "x".repeat(EARLY_ANSWERS_BYTES_MAX);
     for call in ["call2", "call3"] {
         assert_eq!(answer(call, 1, &large).await, Answered::Early);
     }

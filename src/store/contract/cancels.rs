@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::calls::{begin, call, in_flight, step};
 use super::{LONG, NEW, ROOM, SHORT, holder, node, record, session, stream};
 use crate::protocol::era::Revision;
-use crate::session::{Introduction, NodeId, SessionId};
+use crate::session::{Clock, Introduction, NodeId, SessionId};
 use crate::store::streams::{
     Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled, Inbox, Over, Read,
     StreamId,
@@ -20,6 +20,7 @@ const OLD: Duration = Duration::from_secs(60);
 fn named(name: &str, request: &str, runner: &NodeId) -> CallRecord {
     CallRecord {
         request: request.into(),
+        started_ms: Clock::of_this_machine().now_ms(),
         ..call(name, runner)
     }
 }

@@ -9,8 +9,8 @@ use super::log::{Log, after};
 use crate::session::{Life, NodeId};
 use crate::store::streams::{
     ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallRecord, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Holder, Inbox, SESSION_BYTES_MAX,
-    SESSION_STREAMS_MAX, Step, StreamId,
+    CallRecord, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Holder,
+    Inbox, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
 };
 
 #[derive(Debug)]
@@ -116,6 +116,7 @@ impl Streams {
         });
         let now = Instant::now();
         self.ended.retain(|_, until| *until > now);
+        self.early.retain(|early| early.ends > now);
     }
 
     fn bytes(&self) -> u64 {
@@ -295,7 +296,7 @@ impl Streams {
         });
         let bytes = |early: &[Early]| early.iter().map(|early| early.response.len()).sum::<usize>();
         while self.early.len() > EARLY_ANSWERS_MAX
-            || self.early.len() > 1 && bytes(&self.early) > ANSWERS_WAITING_BYTES_MAX
+            || self.early.len() > 1 && bytes(&self.early) > EARLY_ANSWERS_BYTES_MAX
         {
             self.early.remove(0);
         }

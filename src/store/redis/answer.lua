@@ -2,9 +2,9 @@
 -- KEYS: the session; its calls.
 -- ARGV: the call; the request's number; the answer; the most answers that may wait; the most that a call gets; what the
 -- channel of a node starts with; the ring; the most bytes of answers that may wait, but a single one is kept even if it is longer;
--- for how many milliseconds those are kept whose call is not registered, and the most of them.
--- Returns `kept` and the node that runs the call; or `early`, when there is no such call; or `unwanted`, when it has ended or has
--- that answer; or `full`; or `gone`.
+-- for how many milliseconds those are kept whose call is not registered, and the most bytes and the most of them.
+-- Returns `kept` and the node that runs the call; or `early`, when it is not registered, or not any longer; or `unwanted`, when it
+-- has that answer, or is known to have ended; or `full`; or `gone`.
 local calls, call, number = KEYS[2], ARGV[1], ARGV[2]
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {'gone'}
@@ -14,34 +14,37 @@ if not record then
   if redis.call('HEXISTS', calls, 'ended:' .. call) == 1 then
     return {'unwanted'}
   end
-  -- `early:all`: until when each is kept, and whose it is, the oldest first.
+  -- A key of its own, which ends by itself. `all`: until when each is kept, and whose it is, the oldest first.
+  local early, mine = calls .. ':early', call .. '-' .. number
   local time = redis.call('TIME')
   local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  local mine, kept, bytes = call .. '-' .. number, {}, #ARGV[3]
-  for ends, whose in string.gmatch(redis.call('HGET', calls, 'early:all') or '', '(%d+)/(%w+%-%d+),') do
+  local kept, bytes, gone = {}, #ARGV[3], {}
+  for ends, whose in string.gmatch(redis.call('HGET', early, 'all') or '', '(%d+)/(%w+%-%d+),') do
     if tonumber(ends) <= now_ms then
-      redis.call('HDEL', calls, 'early:' .. whose)
+      gone[#gone + 1] = whose
     elseif whose == mine then
       return {'unwanted'}
     else
-      local size = redis.call('HSTRLEN', calls, 'early:' .. whose)
+      local size = redis.call('HSTRLEN', early, whose)
       kept[#kept + 1] = {text = ends .. '/' .. whose .. ',', whose = whose, size = size}
       bytes = bytes + size
     end
   end
   local all = ''
-  for i, early in ipairs(kept) do
-    if #kept - i + 1 >= tonumber(ARGV[10]) or bytes > tonumber(ARGV[8]) then
-      redis.call('HDEL', calls, 'early:' .. early.whose)
-      bytes = bytes - early.size
+  for i, other in ipairs(kept) do
+    if #kept - i + 1 >= tonumber(ARGV[11]) or bytes > tonumber(ARGV[10]) then
+      gone[#gone + 1] = other.whose
+      bytes = bytes - other.size
     else
-      all = all .. early.text
+      all = all .. other.text
     end
   end
+  -- First, so that a Redis that is full refuses the whole of it: once a script has deleted something it may write on.
   local ends = string.format('%.0f', now_ms + tonumber(ARGV[9]))
-  redis.call('HSET', calls, 'early:' .. mine, ARGV[3], 'early:all', all .. ends .. '/' .. mine .. ',')
-  if redis.call('PTTL', calls) < tonumber(ARGV[9]) then
-    redis.call('PEXPIRE', calls, ARGV[9])
+  redis.call('HSET', early, mine, ARGV[3], 'all', all .. ends .. '/' .. mine .. ',')
+  redis.call('PEXPIRE', early, ARGV[9])
+  if #gone > 0 then
+    redis.call('HDEL', early, unpack(gone))
   end
   return {'early'}
 end

@@ -30,7 +30,9 @@ if stream == call then
   make(stream, ARGV[7], ARGV[8])
   keep(log, ttl)
 end
-redis.call('HSET', calls, call, record, 'began:' .. call, text(now_us() - tonumber(ARGV[10])))
+-- Not later than its node thinks, whose word for it may have been long on its way.
+local began = math.min(now_us() - tonumber(ARGV[10]), cjson.decode(record).started * 1000 + 999)
+redis.call('HSET', calls, call, record, 'began:' .. call, text(began))
 if request ~= '' then
   local same = redis.call('HGET', calls, 'request:' .. request) or ','
   redis.call('HSET', calls, 'request:' .. request, same .. call .. ',')
@@ -39,24 +41,25 @@ if ARGV[11] then
   redis.call('HSET', calls, 'body:' .. call, ARGV[11])
 end
 -- What answered it before it was registered again.
-local early = redis.call('HGET', calls, 'early:all')
-if early then
+local early = calls .. ':early'
+local all = redis.call('HGET', early, 'all')
+if all then
   local others, numbers = '', ','
-  for ends, whose, number in string.gmatch(early, '(%d+)/(%w+)%-(%d+),') do
-    if whose == call then
-      local field = 'early:' .. call .. '-' .. number
-      if tonumber(ends) > now_ms() then
-        redis.call('HSET', calls, 'reply:' .. call .. '-' .. number, redis.call('HGET', calls, field))
-        numbers = numbers .. number .. ','
-      end
-      redis.call('HDEL', calls, field)
-    else
-      others = others .. ends .. '/' .. whose .. '-' .. number .. ','
+  for ends, whose, number in string.gmatch(all, '(%d+)/(%w+)%-(%d+),') do
+    local field = whose .. '-' .. number
+    if whose ~= call then
+      others = others .. ends .. '/' .. field .. ','
+    elseif tonumber(ends) > now_ms() then
+      redis.call('HSET', calls, 'reply:' .. field, redis.call('HGET', early, field))
+      numbers = numbers .. number .. ','
     end
   end
-  redis.call('HSET', calls, 'early:all', others)
   if numbers ~= ',' then
     redis.call('HSET', calls, 'answered:' .. call, numbers, 'waiting:' .. call, numbers)
+    redis.call('HSET', early, 'all', others)
+    for number in string.gmatch(numbers, '%d+') do
+      redis.call('HDEL', early, call .. '-' .. number)
+    end
   end
 end
 if holder ~= '' then

@@ -17,9 +17,9 @@ use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
     ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun,
-    CANCELS_NOTED_MAX, CallRecord, Cancelled, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Holder,
-    Inbox, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId, answer_bell,
-    stream_bell_start,
+    CANCELS_NOTED_MAX, CallRecord, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX,
+    ENDED_CALL_STAY, Holder, Inbox, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
+    answer_bell, stream_bell_start,
 };
 
 /// The version of a call's record. A node that finds a higher one leaves the call to nodes that know it.
@@ -203,7 +203,8 @@ impl RedisStore {
         );
         let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
         let bytes = ANSWERS_WAITING_BYTES_MAX.to_string();
-        let (early, most_early) = (millis(EARLY_ANSWERS_FOR), EARLY_ANSWERS_MAX.to_string());
+        let (early, early_max) = (millis(EARLY_ANSWERS_FOR), EARLY_ANSWERS_MAX.to_string());
+        let early_bytes = EARLY_ANSWERS_BYTES_MAX.to_string();
         let args = [
             call.as_str(),
             &number,
@@ -214,7 +215,8 @@ impl RedisStore {
             &bell,
             &bytes,
             &early,
-            &most_early,
+            &early_bytes,
+            &early_max,
         ];
         let keys = self.call_keys(session);
         let answer: Vec<String> = self

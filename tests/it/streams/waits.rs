@@ -300,6 +300,24 @@ async fn answer_unknown(cluster: &Cluster, client: &Client, question: &Value) {
     assert_eq!(other.respond(&question["id"], content).await.status, 202);
 }
 
+/// What answers no call at all is not kept for long, and no field is left of a call that has ended.
+async fn ends_soon_and_leaves_nothing(cluster: &Cluster, client: &Client) {
+    let redis = cluster.redis();
+    let calls = format!("calls:{{session:{}}}", client.session().await);
+    let left = redis.command(&["HKEYS", &calls]).await.texts();
+    let of_logs = ["stream:", "count:"];
+    let of_calls = left
+        .iter()
+        .filter(|field| !of_logs.iter().any(|of| field.starts_with(of)));
+    assert_eq!(of_calls.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(client.respond(&json!("nocall-1"), json!({})).await.status, 202);
+    let early = format!("{calls}:early");
+    let ends: u64 = redis.cli(&["PTTL", &early]).trim().parse().expect("a number");
+    assert!(ends <= 60_000, "{ends} ms");
+    assert_eq!(client.delete().await.status, 204);
+    assert_eq!(redis.keys("calls:*").await, Vec::<String>::new());
+}
+
 /// F4: a Redis that takes over may lack the record of a call that has asked: an answer that comes before the call is registered
 /// again finds it all the same, through whichever node it comes.
 #[tokio::test]
@@ -320,6 +338,7 @@ async fn an_answer_that_comes_while_the_store_does_not_know_its_call_is_kept() {
         "{response}"
     );
     cluster.no_call_is_left().await;
+    ends_soon_and_leaves_nothing(&cluster, &client).await;
 
     // One that asks beside its reply.
     let cluster = Cluster::with(2, &[("MCP_CALL__REPLY", "json")]).await;
