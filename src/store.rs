@@ -12,12 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+pub use self::changes::ChangeStore;
 pub use self::error::{StoreError, WhyRefused};
 pub use self::streams::StreamStore;
 use crate::session::notebooks::NotebookStore;
 use crate::session::tasks::TaskStore;
 use crate::session::{Introduction, Life, LogLevel, NodeId, Principal, SessionId, SessionRecord};
 
+pub mod changes;
 #[cfg(feature = "store-contract")]
 pub mod contract;
 mod error;
@@ -305,7 +307,7 @@ pub struct StoreReport {
 
 /// Everything that a node needs of a store.
 #[async_trait]
-pub trait Store: SessionStore + NotebookStore + TaskStore + NodeStore + StreamStore {
+pub trait Store: SessionStore + NotebookStore + TaskStore + NodeStore + StreamStore + ChangeStore {
     /// `memory`, `redis`, or what another store calls itself.
     fn kind(&self) -> &'static str;
 

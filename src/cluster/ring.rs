@@ -14,7 +14,7 @@ use super::Membership;
 use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
 use crate::store::Store;
-use crate::store::streams::Topic;
+use crate::store::changes::Topic;
 use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.

@@ -20,13 +20,6 @@ pub enum Topic {
     Resources,
     /// `notifications/resources/updated` of this URI, which means the same to every session.
     Resource(String),
-    /// `notifications/resources/updated` of a URI that means something else in each session.
-    Own {
-        /// The tag of the session whose resource changed.
-        session: String,
-        /// The URI.
-        uri: String,
-    },
 }
 
 /// Tells clients of changes, wherever they are connected.
@@ -34,6 +27,9 @@ pub enum Topic {
 pub trait Announce: fmt::Debug + Send + Sync + 'static {
     /// Announces a change. That clients cannot be told just now is logged, not returned: the change has happened.
     async fn announce(&self, topic: Topic);
+
+    /// Announces that a resource of the session's own has changed, to that session alone.
+    async fn announce_own(&self, session: &SessionId, uri: &str);
 }
 
 /// Announces changes for a handler.
@@ -74,10 +70,6 @@ impl Announcer {
 
     /// A resource of this session's own changed, for the session alone: in others the URI means something else.
     pub async fn own_resource_updated(&self, session: &SessionId, uri: &str) {
-        let topic = Topic::Own {
-            session: session.tag(),
-            uri: uri.to_owned(),
-        };
-        self.0.announce(topic).await;
+        self.0.announce_own(session, uri).await;
     }
 }

@@ -32,6 +32,7 @@ pub mod standby;
 pub mod state;
 pub mod streams;
 pub mod tasks;
+pub mod versions;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ const WRITERS: usize = 64;
 #[expect(clippy::too_many_lines, reason = "it is a list")]
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 62] = [
+    let cases: [Case; 64] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -127,7 +128,9 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(claims::silences_the_former_node_on_a_standing_stream(store)),
         |store| Box::pin(rings::rings_for_streams(store)),
         |store| Box::pin(rings::knows_who_died(store)),
-        |store| Box::pin(rings::counts_changes(store)),
+        |store| Box::pin(versions::gives_each_change_a_version(store)),
+        |store| Box::pin(versions::notes_what_was_told(store)),
+        |store| Box::pin(versions::gives_own_changes_versions(store)),
         |store| Box::pin(rings::leaves_nothing_behind(store)),
         |store| Box::pin(rings::begins_empty(store)),
     ];

@@ -3,6 +3,7 @@
 //! What has expired is invisible at once, and is swept away a little at every write. Nothing is kept across a restart.
 
 mod calls;
+mod changes;
 mod crowd;
 mod log;
 mod nodes;
@@ -18,11 +19,11 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use self::changes::Changes;
 use self::crowd::Crowd;
 use self::sessions::Session;
 use self::shelf::Shelf;
 use self::state::{Notebook, Pairs, Secret};
-use super::streams::Topic;
 use super::{Heard, Store, StoreError, StoreReport};
 use crate::session::{Clock, Life, NodeId, SessionId};
 
@@ -48,8 +49,7 @@ struct Inner {
     newest_secret: Option<String>,
     secrets_end: Option<Instant>,
     listeners: BTreeMap<NodeId, broadcast::Sender<Heard>>,
-    changes: BTreeMap<Topic, u64>,
-    changes_end: Option<Instant>,
+    changes: Changes,
     clock: Clock,
 }
 
@@ -71,10 +71,6 @@ impl Inner {
     /// In which life a node acts.
     fn life_of(&self, node: &NodeId) -> Option<Life> {
         self.leases.get(node).map(|lease| lease.life.clone())
-    }
-
-    fn counts_changes(&self) -> bool {
-        self.changes_end.is_some_and(|end| end > Instant::now())
     }
 
     /// Frees what has expired, a part of all at a time: also when nobody makes anything new.

@@ -4,6 +4,7 @@
 //! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `ring`.
 
 mod calls;
+mod changes;
 mod connect;
 mod crowd;
 mod keys;

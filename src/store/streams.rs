@@ -11,7 +11,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::StoreError;
-pub use crate::session::announce::Topic;
 use crate::session::{NodeId, SessionId, TransportKind};
 
 /// The most events that one stream keeps; the oldest go first.
@@ -49,8 +48,6 @@ pub const EARLY_ANSWERS_BYTES_MAX: usize = 1 << 20;
 pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
 /// The most cancellations of one session that are noted, for calls that are not registered yet; the first to end go first.
 pub const CANCELS_NOTED_MAX: usize = 256;
-/// The most topics whose changes are counted. With one more, all are counted anew.
-pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB
 
 /// The name of a stream within its session: letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -447,19 +444,6 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Forgets a dead node whose calls have all been claimed. Nothing happens when its lease is alive again. What is still
     /// named among its calls, and a node that nobody forgets, is forgotten by itself, after a day.
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError>;
-
-    /// Counts a change; the counts live `ttl` from now, and begin anew after that, or beyond [`TOPICS_MAX`]: what differs
-    /// has changed.
-    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError>;
-
-    /// How often each of these has changed, in the order asked.
-    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError>;
-
-    /// What the session was told of changes (JSON text, the caller's own), or `None`.
-    async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError>;
-
-    /// Notes what the session was told. Nothing happens when the session is gone.
-    async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError>;
 }
 
 /// The ring to the node of a stream's holder, or to all. Neither name needs escaping in JSON.

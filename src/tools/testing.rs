@@ -336,4 +336,6 @@ struct Unheard;
 #[async_trait]
 impl Announce for Unheard {
     async fn announce(&self, _topic: Topic) {}
+
+    async fn announce_own(&self, _session: &SessionId, _uri: &str) {}
 }

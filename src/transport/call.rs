@@ -26,7 +26,7 @@ use super::reply::{Finished, later, outbound};
 use super::shares::Share;
 use super::silent::SilentPeers;
 use super::switchboard::Switchboard;
-use super::topics::{Listeners, Tell};
+use super::topics::Listeners;
 use crate::cluster::{Live, SessionError, Sessions};
 use crate::config::CallSettings;
 use crate::protocol::era::Era;
@@ -117,8 +117,10 @@ pub struct Then {
 impl Then {
     async fn carry_out(&self) -> Result<(), SessionError> {
         self.sessions.change(&self.live, &self.change).await?;
-        // From here on the session is told of what changes.
-        Ok(self.board.sync(&self.live, Tell::Nothing).await?)
+        match &self.change {
+            Change::Subscribe(uri) => Ok(self.board.begin_telling(&self.live, uri).await?),
+            _ => Ok(()),
+        }
     }
 }
 

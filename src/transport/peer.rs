@@ -391,6 +391,8 @@ mod tests {
     #[async_trait]
     impl Announce for Nobody {
         async fn announce(&self, _topic: Topic) {}
+
+        async fn announce_own(&self, _session: &crate::session::SessionId, _uri: &str) {}
     }
 
     #[tokio::test]

@@ -18,14 +18,14 @@ use crate::session::announce::Topic;
 use crate::store::StoreError;
 use crate::store::streams::StreamId;
 
-/// How often all counts are compared though nobody rang: a lost ring delays, and never loses.
+/// How often all versions are compared though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How many changed topics wait to be told. Beyond them, all counts are compared.
+/// How many changed topics wait to be told. Beyond them, all versions are compared.
 const TOPICS_WAITING_MAX: usize = 1024; // 1024 x 128 B = 128 KiB
 /// How soon it is tried again to tell a listener whose queue was full.
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
-/// How many counts are read at once.
-const COUNTS_READ_MAX: usize = 512;
+/// How many versions are read at once.
+const VERSIONS_READ_MAX: usize = 512;
 /// How many sessions are told at once.
 const TELLING_MAX: usize = 32;
 
@@ -82,7 +82,7 @@ impl Spread {
     }
 }
 
-/// How often each topic that somebody here wants to know of had changed when it was last looked at.
+/// The version of each topic that somebody here wants to know of when it was last looked at.
 type Known = HashMap<Topic, u64>;
 
 impl Switchboard {
@@ -104,14 +104,14 @@ impl Switchboard {
                 wanted,
                 any,
             } = self.listeners.spread.take();
-            // Counted first, told then: what changes in between is told now, or rings again.
-            let counted = if any {
+            // Looked at first, told then: what changes in between is told now, or rings again.
+            let looked = if any {
                 self.compare(&mut known, &mut changed).await
             } else {
-                self.count(&mut known, changed.iter().chain(&wanted)).await
+                self.look(&mut known, changed.iter().chain(&wanted)).await
             };
-            if let Err(error) = counted {
-                debug!(error = %causes(&error), "could not count changes: all counts are compared later");
+            if let Err(error) = looked {
+                debug!(error = %causes(&error), "could not read versions: all are compared later");
                 // The timer comes; what is known to have changed is told all the same.
             }
             for topic in &changed {
@@ -129,21 +129,21 @@ impl Switchboard {
             wanted.extend(topics_of(&live));
         }
         let mut now = Known::with_capacity(wanted.len());
-        self.count(&mut now, wanted.iter()).await?;
+        self.look(&mut now, wanted.iter()).await?;
         let news = now
             .iter()
-            .filter(|&(topic, count)| known.get(topic) != Some(count));
+            .filter(|&(topic, version)| known.get(topic) != Some(version));
         changed.extend(news.map(|(topic, _)| topic.clone()));
         *known = now;
         Ok(())
     }
 
-    /// Puts how often these have changed into `known`.
-    async fn count(&self, known: &mut Known, topics: impl Iterator<Item = &Topic>) -> Result<(), StoreError> {
+    /// Puts the versions of these into `known`.
+    async fn look(&self, known: &mut Known, topics: impl Iterator<Item = &Topic>) -> Result<(), StoreError> {
         let topics: Vec<Topic> = topics.cloned().collect();
-        for some in topics.chunks(COUNTS_READ_MAX) {
-            let counts = self.store.changes(some).await?;
-            known.extend(some.iter().cloned().zip(counts));
+        for some in topics.chunks(VERSIONS_READ_MAX) {
+            let versions = self.store.changes(some).await?;
+            known.extend(some.iter().cloned().zip(versions));
         }
         Ok(())
     }
@@ -161,10 +161,12 @@ impl Switchboard {
             let Ok(Some(live)) = self.sessions.recall(&carried.id).await else {
                 return;
             };
-            if !topics_of(&live).iter().any(|topic| changed.contains(topic)) {
+            let mut topics = topics_of(&live);
+            topics.retain(|topic| changed.contains(topic));
+            if topics.is_empty() {
                 return;
             }
-            if let Err(error) = self.sync(&live, Tell::Changes).await {
+            if let Err(error) = self.sync_these(&live, Tell::Changes, &topics, &[]).await {
                 debug!(session = live.tag, error = %causes(&error), "a session is told of a change when it comes back");
             }
         };

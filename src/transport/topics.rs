@@ -1,7 +1,7 @@
-//! What changed for a session since it was last told: compared by counts, so that nothing is missed while it had no
+//! What changed for a session since it was last told: compared by versions, so that nothing is missed while it had no
 //! stream, and nothing is told twice.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,14 +16,16 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::spread::Spread;
 use super::switchboard::Switchboard;
 use crate::causes::causes;
-use crate::cluster::Live;
 use crate::cluster::ring::Bell;
+use crate::cluster::{Live, SessionError};
+use crate::session::SessionId;
 use crate::session::announce::{Announce, Topic};
 use crate::store::StoreError;
+use crate::store::changes::{LISTS, OwnChange, ToldOf};
 use crate::telemetry::seldom;
 
-/// How long counts of changes are kept after the last: longer than any session lives without a stream.
-const COUNTS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long versions are kept after the last change: longer than any session lives without a stream.
+const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The open `subscriptions/listen` requests of this node (2026-07-28).
@@ -172,10 +174,12 @@ fn notification(topic: &Topic) -> Value {
         Topic::Tools => plain("notifications/tools/list_changed"),
         Topic::Prompts => plain("notifications/prompts/list_changed"),
         Topic::Resources => plain("notifications/resources/list_changed"),
-        Topic::Resource(uri) | Topic::Own { uri, .. } => {
-            json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
-        }
+        Topic::Resource(uri) => updated(uri),
     }
+}
+
+fn updated(uri: &str) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
 }
 
 /// Whether a session is told of what changed, or only where to count from.
@@ -187,9 +191,6 @@ pub enum Tell {
     Nothing,
 }
 
-/// What a session has been told, by the topic's key.
-type Seen = BTreeMap<String, u64>;
-
 impl Switchboard {
     /// Compares what a session was told with what has changed, tells it of the difference on its standing stream, and
     /// notes what it has been told now.
@@ -197,32 +198,68 @@ impl Switchboard {
     /// # Errors
     /// [`StoreError`]: the session is told next time.
     pub async fn sync(&self, live: &Live, tell: Tell) -> Result<(), StoreError> {
+        let own: Vec<String> = live.subscriptions().iter().cloned().collect();
+        self.sync_these(live, tell, &topics_of(live), &own).await
+    }
+
+    /// From here on a session that has just subscribed to that is told of its changes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_telling(&self, live: &Live, uri: &str) -> Result<(), StoreError> {
+        let topics = [Topic::Resource(uri.to_owned())];
+        // Of its own resources only what changes from here on has a version.
+        self.sync_these(live, Tell::Nothing, &topics, &[]).await
+    }
+
+    /// The same of these topics, and of the session's own resources at these URIs.
+    pub(super) async fn sync_these(
+        &self,
+        live: &Live,
+        tell: Tell,
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<(), StoreError> {
         // One at a time for a session on this node: rings and a new stream may come together.
         let _turn = live.telling.lock().await;
-        let topics = topics_of(live);
-        let counts = self.store.changes(&topics).await?;
-        let before = self.store.seen(&live.id).await?;
-        let before: Seen = before
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
-        let mut now = Seen::new();
-        for (topic, count) in topics.iter().zip(counts) {
-            let key = key_of(topic);
-            let known = before.get(&key).copied();
-            if tell == Tell::Changes && known.is_some_and(|known| known != count) {
-                drop(self.say(live, &notification(topic).to_string()).await?);
+        let versions = self.store.changes(topics).await?;
+        let known = self.store.told(&live.id, topics, own).await?;
+        let mut told = Vec::new();
+        let saying = async {
+            for ((topic, version), known) in topics.iter().zip(versions).zip(known.topics) {
+                match known {
+                    None => told.push(ToldOf::First(topic, version)),
+                    Some(known) if version > known && tell == Tell::Changes => {
+                        drop(self.say(live, &notification(topic).to_string()).await?);
+                        told.push(ToldOf::Topic(topic, version));
+                    }
+                    Some(_) => {}
+                }
             }
-            // Without telling, what was not told yet stays so.
-            let noted = if tell == Tell::Nothing {
-                known.unwrap_or(count)
-            } else {
-                count
-            };
-            now.insert(key, noted);
+            for (uri, (version, known)) in own.iter().zip(known.own) {
+                if version > known && tell == Tell::Changes {
+                    drop(self.say(live, &updated(uri).to_string()).await?);
+                    told.push(ToldOf::Own(uri, version));
+                }
+            }
+            Ok(())
+        };
+        let said = saying.await;
+        if !told.is_empty() {
+            self.store.note_told(&live.id, &told).await?;
         }
-        if now != before {
-            let text = serde_json::to_string(&now).unwrap_or_default();
-            self.store.note_seen(&live.id, &text).await?;
+        said
+    }
+
+    async fn tell_of_own(&self, session: &SessionId, uri: &str) -> Result<(), SessionError> {
+        // It has a version first: who carries the stream only then compares.
+        match self.store.note_own_change(session, uri).await? {
+            OwnChange::Carried => {}
+            OwnChange::Noted | OwnChange::Unwanted => return Ok(()),
+        }
+        if let Some(live) = self.sessions.recall(session).await? {
+            self.sync_these(&live, Tell::Changes, &[], &[uri.to_owned()])
+                .await?;
         }
         Ok(())
     }
@@ -232,40 +269,34 @@ impl Switchboard {
 impl Announce for Switchboard {
     async fn announce(&self, topic: Topic) {
         let announced = async {
-            // Counted first: whoever misses the ring finds the count.
-            self.store.note_change(&topic, COUNTS_LIVE).await?;
+            // It has a version first: a node that misses the ring finds that.
+            self.store.note_change(&topic, VERSIONS_LIVE).await?;
             let bell = serde_json::to_string(&Bell::Topic { topic }).unwrap_or_default();
             self.store.ring_all(&bell).await
         };
         if let Err(error) = announced.await {
-            let words = "a change could not be announced";
-            seldom(
-                words,
-                |left_out| tracing::warn!(error = %causes(&error), left_out, "{words}"),
-            );
+            not_announced(&error);
+        }
+    }
+
+    async fn announce_own(&self, session: &SessionId, uri: &str) {
+        if let Err(error) = self.tell_of_own(session, uri).await {
+            not_announced(&error);
         }
     }
 }
 
-/// What a session wants to know of.
-pub(super) fn topics_of(live: &Live) -> Vec<Topic> {
-    let mut topics = vec![Topic::Tools, Topic::Prompts, Topic::Resources];
-    for uri in live.subscriptions().iter() {
-        topics.push(Topic::Resource(uri.clone()));
-        topics.push(Topic::Own {
-            session: live.tag.clone(),
-            uri: uri.clone(),
-        });
-    }
-    topics
+fn not_announced(error: &(dyn std::error::Error + 'static)) {
+    let words = "a change could not be announced";
+    seldom(
+        words,
+        |left_out| tracing::warn!(error = %causes(error), left_out, "{words}"),
+    );
 }
 
-fn key_of(topic: &Topic) -> String {
-    match topic {
-        Topic::Tools => "tools".into(),
-        Topic::Prompts => "prompts".into(),
-        Topic::Resources => "resources".into(),
-        Topic::Resource(uri) => format!("resource:{uri}"),
-        Topic::Own { uri, .. } => format!("own:{uri}"),
-    }
+/// What a session wants to know of, beside its own resources.
+pub(super) fn topics_of(live: &Live) -> Vec<Topic> {
+    let subscriptions = live.subscriptions();
+    let resources = subscriptions.iter().cloned().map(Topic::Resource);
+    LISTS.into_iter().chain(resources).collect()
 }

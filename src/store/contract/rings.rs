@@ -10,7 +10,8 @@ use super::calls::{answers, begin, call, step};
 use super::nodes::{lease, next, renew};
 use super::{LONG, NEW, ROOM, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
-use crate::store::streams::{Answered, Appended, Attached, Begun, Cancelled, Over, Read, StreamId, Topic};
+use crate::store::changes::{ToldOf, Topic};
+use crate::store::streams::{Answered, Appended, Attached, Begun, Cancelled, Over, Read, StreamId};
 use crate::store::{Created, Ended, Heard, Store};
 
 /// Asserts that the next messages are these, in any order: rings may overtake each other.
@@ -126,38 +127,12 @@ pub async fn knows_who_died(store: Arc<dyn Store>) {
     assert_eq!(living, [alive, brief], "forget: those who live are not");
 }
 
-/// Changes are counted by topic.
-///
-/// # Panics
-/// When the store breaks the contract.
-pub async fn counts_changes(store: Arc<dyn Store>) {
-    let uri = |uri: &str| Topic::Resource(uri.into());
-    let topics = [
-        Topic::Tools,
-        Topic::Prompts,
-        Topic::Resources,
-        uri("note://a"),
-        uri(""),
-    ];
-    let counts = async || store.changes(&topics).await.expect("changes must work");
-    assert_eq!(counts().await, [0; 5], "changes: nothing has changed yet");
-    for topic in [&topics[0], &topics[3], &topics[3], &topics[2]] {
-        store
-            .note_change(topic, LONG)
-            .await
-            .expect("note_change must work");
-    }
-    assert_eq!(counts().await, [1, 0, 1, 2, 0], "changes: in the order asked");
-    let none = store.changes(&[]).await.expect("changes must work");
-    assert!(none.is_empty(), "changes: nothing was asked");
-    store
-        .note_change(&topics[1], SHORT)
+async fn told_of_tools(store: &Arc<dyn Store>, id: &SessionId) -> Option<u64> {
+    let told = store
+        .told(id, &[Topic::Tools], &[])
         .await
-        .expect("note_change must work");
-    eventually("the counts must end when their life does", async || {
-        counts().await == [0; 5]
-    })
-    .await;
+        .expect("told must work");
+    told.topics.into_iter().next().flatten()
 }
 
 /// A session ends with its streams and calls; nothing late brings any of it back, and its next life begins empty.
@@ -182,12 +157,9 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
     let noted = store.cancel(&id, "9", NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
-    store
-        .note_seen(&id, "{\"tools\":1}")
-        .await
-        .expect("note_seen must work");
-    let seen = store.seen(&id).await.expect("seen must work");
-    assert_eq!(seen.as_deref(), Some("{\"tools\":1}"), "seen: what was noted");
+    let told = [ToldOf::Topic(&Topic::Tools, 1)];
+    store.note_told(&id, &told).await.expect("note_told must work");
+    assert_eq!(told_of_tools(&store, &id).await, Some(1), "told: what was noted");
 
     let ended = store.end(&id).await.expect("end must work");
     assert_eq!(ended, Ended::Ended(vec![]), "end: the session is there");
@@ -203,8 +175,11 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
         let holder = store.holder(&id, &stream).await.expect("holder must work");
         assert_eq!(holder, None, "end must take with it who carried them");
     }
-    let seen = store.seen(&id).await.expect("seen must work");
-    assert_eq!(seen, None, "end must take what was noted with it");
+    assert_eq!(
+        told_of_tools(&store, &id).await,
+        None,
+        "end must take what was noted with it"
+    );
     let ended = store.end(&id).await.expect("end must work");
     assert_eq!(ended, Ended::Ended(vec![]), "end: the session is there");
 
@@ -308,9 +283,9 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         .await
         .expect("claim must work");
     assert_eq!(claimed, None, "claim: no session");
-    store.note_seen(id, "1").await.expect("note_seen must work");
-    let seen = store.seen(id).await.expect("seen must work");
-    assert_eq!(seen, None, "seen: no session");
+    let told = [ToldOf::Topic(&Topic::Tools, 1)];
+    store.note_told(id, &told).await.expect("note_told must work");
+    assert_eq!(told_of_tools(store, id).await, None, "told: no session");
     let loaded = store.load(id, None).await.expect("load must work");
     assert_eq!(loaded, None, "an operation has brought a session into being");
 }

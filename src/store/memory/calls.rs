@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::changes::SessionChanges;
 use super::log::{Log, after};
 use crate::session::{Life, NodeId};
 use crate::store::streams::{
@@ -53,7 +54,7 @@ pub(super) struct Streams {
     ended: HashMap<StreamId, Instant>,
     // The oldest first.
     early: Vec<Early>,
-    pub(super) seen: Option<String>,
+    pub(super) changes: SessionChanges,
 }
 
 impl Streams {

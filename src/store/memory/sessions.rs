@@ -18,7 +18,7 @@ use crate::store::{
 
 #[derive(Debug)]
 pub(super) struct Session {
-    record: SessionRecord,
+    pub(super) record: SessionRecord,
     /// The peer it counts for.
     peer: Arc<str>,
     /// Who keeps a copy, in which life.
@@ -119,6 +119,7 @@ impl SessionStore for MemoryStore {
             }
             Change::Unsubscribe(uri) => {
                 subscriptions.remove(uri);
+                session.streams.changes.unsubscribe(uri);
             }
         }
         let holders = session.holders.keys().cloned().collect();

@@ -5,17 +5,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::calls::Streams;
-use super::log::{Log, after};
+use super::log::Log;
 use super::{Inner, MemoryStore};
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::streams::{
     Answered, Appended, Attached, Begun, CallRecord, Cancelled, Holder, Inbox, Over, Read, Step, StreamId,
-    StreamStore, TOPICS_MAX, Topic, answer_bell, stream_bell,
+    StreamStore, answer_bell, stream_bell,
 };
 
 impl Inner {
-    fn streams(&mut self, session: &SessionId) -> Option<&mut Streams> {
+    pub(super) fn streams(&mut self, session: &SessionId) -> Option<&mut Streams> {
         self.sessions.get_mut(session).map(|session| &mut session.streams)
     }
 
@@ -314,39 +314,6 @@ impl StreamStore for MemoryStore {
         let mut inner = self.lock();
         if !inner.lease_lives(node) {
             inner.leases.remove(node);
-        }
-        Ok(())
-    }
-
-    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError> {
-        let mut inner = self.lock();
-        let full = inner.changes.len() >= TOPICS_MAX && !inner.changes.contains_key(topic);
-        if full || !inner.counts_changes() {
-            inner.changes.clear();
-        }
-        *inner.changes.entry(topic.clone()).or_default() += 1;
-        inner.changes_end = Some(after(ttl));
-        Ok(())
-    }
-
-    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
-        let inner = self.lock();
-        let counts = Some(&inner.changes).filter(|_| inner.counts_changes());
-        let count = |topic| counts.and_then(|counts| counts.get(topic)).copied();
-        Ok(topics
-            .iter()
-            .map(|topic| count(topic).unwrap_or_default())
-            .collect())
-    }
-
-    async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError> {
-        let mut inner = self.lock();
-        Ok(inner.streams(session).and_then(|streams| streams.seen.clone()))
-    }
-
-    async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError> {
-        if let Some(streams) = self.lock().streams(session) {
-            streams.seen = Some(seen.to_owned());
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 -- Changes a session's record and says who keeps copies.
 -- KEYS: the session; its calls; the logs of its standing streams, `get` and `sse`, which live as long while they are carried.
 -- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; what the ring of a stream
--- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or the URI and how many
--- subscriptions there may be.
+-- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or how the subscription stands
+-- among the others, how many there may be, and the fields that end with it.
 -- Returns `changed`, the peer it counts for and the fields that stand for holders; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', key) == 0 then
@@ -21,22 +21,30 @@ if what == 'set' then
     end
   end
 else
-  local uris = cjson.decode(redis.call('HGET', key, 'subscriptions') or '[]')
-  local kept, known = {}, false
-  for _, uri in ipairs(uris) do
-    known = known or uri == name
-    if uri ~= name or what == 'subscribe' then
-      kept[#kept + 1] = uri
+  local all = redis.call('HGET', key, 'subscriptions') or ''
+  if string.sub(all, 1, 1) == '[' then
+    -- As version 1 of the record has them.
+    local lines = {''}
+    for _, uri in ipairs(cjson.decode(all)) do
+      lines[#lines + 1] = (cjson.encode(uri):gsub('\\/', '/'))
     end
+    all = table.concat(lines, '\n') .. '\n'
+    redis.call('HSET', key, 'v', 2)
   end
-  if what == 'subscribe' and not known then
-    if #kept >= tonumber(value) then
+  if all == '' then
+    all = '\n'
+  end
+  local at = string.find(all, name, 1, true)
+  if what == 'subscribe' and not at then
+    if select(2, string.gsub(all, '\n', '')) - 1 >= tonumber(value) then
       return {'full'}
     end
-    kept[#kept + 1] = name
+    all = all .. string.sub(name, 2)
+  elseif what == 'unsubscribe' and at then
+    all = string.sub(all, 1, at) .. string.sub(all, at + #name)
+    redis.call('HDEL', key, unpack(ARGV, 7))
   end
-  -- cjson writes an empty table as an object, and escapes slashes, which people who look at the hash need not see.
-  redis.call('HSET', key, 'subscriptions', #kept == 0 and '[]' or (cjson.encode(kept):gsub('\\/', '/')))
+  redis.call('HSET', key, 'subscriptions', all)
 end
 if ARGV[1] ~= '0' then
   redis.call('PEXPIRE', key, ARGV[1])

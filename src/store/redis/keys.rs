@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use crate::session::{NodeId, SessionId};
-use crate::store::streams::{Holder, StreamId, Topic};
+use crate::store::changes::Topic;
+use crate::store::streams::{Holder, StreamId};
 
 /// How many slots a cluster has (Redis cluster specification, "Key distribution model").
 #[cfg(test)]
@@ -68,9 +69,9 @@ impl Keys {
         format!("{}node-calls:{node}", self.prefix)
     }
 
-    /// How often what all sessions see has changed.
-    pub(super) fn changes(&self) -> String {
-        format!("{}changes", self.prefix)
+    /// The versions of what all sessions see.
+    pub(super) fn versions(&self) -> String {
+        format!("{}versions", self.prefix)
     }
 
     pub(super) fn notebook(&self, handle: &str) -> String {
@@ -183,8 +184,20 @@ pub(super) fn held(node: &NodeId) -> String {
 
 /// The field of a session, or a notebook, that says which peer it counts for.
 pub(super) const PEER: &str = "peer";
-/// The field of a session that says what it was told of changes.
-pub(super) const SEEN: &str = "seen";
+/// The field of a session that says what it was told of a topic.
+pub(super) fn told(topic: &Topic) -> String {
+    format!("told:{}", self::topic(topic))
+}
+
+/// The field of a session that says what it was told of a resource of its own.
+pub(super) fn told_own(uri: &str) -> String {
+    format!("told:own:{uri}")
+}
+
+/// The field of a session that has the version of a resource of its own.
+pub(super) fn own(uri: &str) -> String {
+    format!("own:{uri}")
+}
 
 /// The field of a session that says who carries a stream.
 pub(super) fn attach(stream: &StreamId) -> String {
@@ -226,14 +239,13 @@ pub(super) fn read_call_of(field: &str) -> Option<(SessionId, StreamId)> {
     Some((SessionId::parse(session)?, StreamId::parse(call)?))
 }
 
-/// The field that counts the changes of a topic.
+/// How a topic is named among the versions.
 pub(super) fn topic(topic: &Topic) -> String {
     match topic {
         Topic::Tools => "tools".into(),
         Topic::Prompts => "prompts".into(),
         Topic::Resources => "resources".into(),
         Topic::Resource(uri) => format!("resource:{uri}"),
-        Topic::Own { session, uri } => format!("own:{session}:{uri}"),
     }
 }
 

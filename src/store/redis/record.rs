@@ -9,7 +9,9 @@ use crate::session::{Introduction, LogLevel, NodeId, Principal, SessionRecord, T
 use crate::store::StoreError;
 
 /// The version of the record's shape. A node that finds a higher one leaves the session to nodes that know it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The former, of which `subscriptions` is a JSON list, until one of them changes.
+const VERSION_OF_LISTS: u32 = 1;
 
 /// The fields of a record, the version first. [`read`] takes their values in this order.
 pub(super) const FIELDS: [&str; 12] = [
@@ -42,7 +44,7 @@ pub(super) fn write(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Er
         record.principal.as_str().into(),
     ];
     values.push(record.log_level.map_or("", LogLevel::as_str).into());
-    values.push(serde_json::to_string(&record.subscriptions)?.into());
+    values.push(write_subscriptions(&record.subscriptions)?.into());
     let fields = FIELDS.iter().map(|field| Value::from(*field));
     Ok(fields.zip(values).flat_map(<[Value; 2]>::from).collect())
 }
@@ -84,7 +86,7 @@ pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>,
         uris,
     ] = fields.map(Option::unwrap_or_default);
     match v.parse::<u32>() {
-        Ok(VERSION) => {}
+        Ok(VERSION | VERSION_OF_LISTS) => {}
         Ok(newer) if newer > VERSION => return Err(StoreError::Newer("a session")),
         Ok(_) | Err(_) => return Err(corrupt("v", &v)),
     }
@@ -101,12 +103,32 @@ pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>,
         log_level: (!level.is_empty())
             .then(|| LogLevel::parse(&level).ok_or_else(|| corrupt("logLevel", &level)))
             .transpose()?,
-        subscriptions: if uris.is_empty() {
-            BTreeSet::new()
-        } else {
-            json("subscriptions", &uris)?
+        subscriptions: match uris.starts_with('[') {
+            true => json("subscriptions", &uris)?,
+            false => read_subscriptions(&uris)?,
         },
     }))
+}
+
+/// How one of the subscriptions stands among them: each as JSON, in which no line ends, on a line of its own. So scripts find one,
+/// and take it off, without reading the others.
+pub(super) fn subscription(uri: &str) -> Result<String, StoreError> {
+    let quoted = serde_json::to_string(uri).map_err(|error| corrupt("subscriptions", &error.to_string()))?;
+    Ok(format!("\n{quoted}\n"))
+}
+
+fn write_subscriptions(uris: &BTreeSet<String>) -> Result<String, serde_json::Error> {
+    let mut text = String::from("\n");
+    for uri in uris {
+        text += &serde_json::to_string(uri)?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn read_subscriptions(text: &str) -> Result<BTreeSet<String>, StoreError> {
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| json("subscriptions", line)).collect()
 }
 
 fn json<T: serde::de::DeserializeOwned>(field: &str, text: &str) -> Result<T, StoreError> {
@@ -142,7 +164,7 @@ mod tests {
             node_id: NodeId::parse("node-1").unwrap(),
             principal: Principal::anonymous(),
             log_level: Some(LogLevel::Warning),
-            subscriptions: ["note://a/b".to_owned()].into(),
+            subscriptions: ["note://a/b", "odd:\n\"[ü", ""].map(str::to_owned).into(),
         }
     }
 
@@ -152,8 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_former_version_is_read() {
+        let mut values = values(&record());
+        values[0] = Some("1".into());
+        values[FIELDS.len() - 1] = Some(serde_json::to_string(&record().subscriptions).unwrap());
+        assert_eq!(read(values).unwrap(), Some(record()));
+    }
+
+    #[test]
     fn a_record_of_another_version_is_not_guessed_at() {
-        for (version, newer) in [("2", true), ("10", true), ("0", false), ("x", false), ("", false)] {
+        for (version, newer) in [("3", true), ("10", true), ("0", false), ("x", false), ("", false)] {
             let mut values = values(&record());
             values[0] = Some(version.into());
             let read = read(values).unwrap_err();

@@ -59,7 +59,8 @@ pub(super) struct Scripts {
     pub(super) forget: Script,
     pub(super) retire: Script,
     pub(super) note_change: Script,
-    pub(super) note_seen: Script,
+    pub(super) note_own_change: Script,
+    pub(super) note_told: Script,
 }
 
 impl Scripts {
@@ -103,7 +104,8 @@ impl Scripts {
             forget: Script::load(link, include_str!("forget.lua")).await?,
             retire: Script::load(link, include_str!("retire.lua")).await?,
             note_change: Script::load(link, include_str!("note_change.lua")).await?,
-            note_seen: Script::load(link, include_str!("note_seen.lua")).await?,
+            note_own_change: Script::load(link, include_str!("note_own_change.lua")).await?,
+            note_told: Script::load(link, include_str!("note_told.lua")).await?,
         })
     }
 }

@@ -14,6 +14,7 @@ use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::causes::causes;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
+use crate::store::changes::Topic;
 use crate::store::streams::{StreamId, answer_bell_start, stream_bell_start};
 use crate::store::{
     Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
@@ -147,8 +148,19 @@ impl SessionStore for RedisStore {
             Change::Initialized => ("set", vec!["initialized".into(), "1".into()]),
             Change::Introduced(introduction) => return self.introduce(id, introduction, ttl).await,
             Change::LogLevel(level) => ("set", vec!["logLevel".into(), level.as_str().into()]),
-            Change::Subscribe(uri) => ("subscribe", vec![uri.into(), most.into()]),
-            Change::Unsubscribe(uri) => ("unsubscribe", vec![uri.into(), most.into()]),
+            Change::Subscribe(uri) => ("subscribe", vec![record::subscription(uri)?.into(), most.into()]),
+            Change::Unsubscribe(uri) => {
+                let told = [
+                    keys::told(&Topic::Resource(uri.clone())),
+                    keys::told_own(uri),
+                    keys::own(uri),
+                ];
+                let pairs = [record::subscription(uri)?.into(), most.into()];
+                (
+                    "unsubscribe",
+                    pairs.into_iter().chain(told.map(Value::from)).collect(),
+                )
+            }
         };
         let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
         let (channel, bell) = (self.keys.node_start(), stream_bell_start(id));

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::streams::{
     Answered, Appended, Attached, Begun, CallRecord, Cancelled, Event, Holder, Inbox, Over, READ_BYTES_MAX,
     READ_EVENTS_MAX, Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step,
-    StreamId, StreamStore, TOPICS_MAX, Topic, stream_bell,
+    StreamId, StreamStore, stream_bell,
 };
 
 #[async_trait]
@@ -257,40 +257,6 @@ impl StreamStore for RedisStore {
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
         self.forget_node(node).await
     }
-
-    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError> {
-        let key = self.keys.changes();
-        let args = [keys::topic(topic), millis(ttl), TOPICS_MAX.to_string()];
-        let args = args.map(Value::from).into();
-        self.script::<u64>("note_change", &self.scripts.note_change, &[&key], args)
-            .await
-            .map(drop)
-    }
-
-    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
-        if topics.is_empty() {
-            return Ok(vec![]);
-        }
-        let key = self.keys.changes();
-        let fields = topics.iter().map(|topic| keys::topic(topic).into());
-        let args = [key.as_str().into()].into_iter().chain(fields).collect();
-        let counts: Vec<Option<u64>> = self.ask("changes", "HMGET", &key, args).await?;
-        Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
-    }
-
-    async fn seen(&self, session: &SessionId) -> Result<Option<String>, StoreError> {
-        let key = self.keys.session(session);
-        let args = vec![key.as_str().into(), keys::SEEN.into()];
-        self.ask("seen", "HGET", &key, args).await
-    }
-
-    async fn note_seen(&self, session: &SessionId, seen: &str) -> Result<(), StoreError> {
-        let key = self.keys.session(session);
-        let args = vec![keys::SEEN.into(), seen.into()];
-        self.script::<u64>("note_seen", &self.scripts.note_seen, &[&key], args)
-            .await
-            .map(drop)
-    }
 }
 
 impl RedisStore {
@@ -306,7 +272,7 @@ impl RedisStore {
     }
 
     /// Sends a command about `key`, and reads its answer.
-    async fn ask<T: FromValue>(
+    pub(super) async fn ask<T: FromValue>(
         &self,
         operation: &'static str,
         command: &'static str,

@@ -194,3 +194,82 @@ async fn a_list_that_changed_is_told_once_on_every_node_and_on_the_next_stream()
         );
     }
 }
+
+/// Subscriptions that are made at once on several nodes are all told of what changes: none takes another's place.
+#[tokio::test]
+async fn subscriptions_that_are_made_at_once_on_several_nodes_are_all_told() {
+    const AT_ONCE: usize = 6;
+    for cluster in Cluster::stages().await {
+        let notebook = cluster.modern().open_notebook().await;
+        for _ in 0..5 {
+            let client = cluster.client();
+            let at = |index: usize| client.at(&cluster.turn(index).url());
+            let mut stream = at(0).listen(None).await;
+            let keys: Vec<_> = (0..AT_ONCE).map(|n| format!("k{n}")).collect();
+            // Half of them are the session's own, half a notebook's.
+            let uri = |n: usize| match n % 2 {
+                0 => format!("note://session/k{n}"),
+                _ => format!("note://{notebook}/k{n}"),
+            };
+            let subscribed = (0..AT_ONCE).map(|n| {
+                let client = at(n);
+                let params = json!({"uri": uri(n)});
+                async move { client.request("resources/subscribe", params).await.ok() }
+            });
+            futures::future::join_all(subscribed).await;
+            for (n, key) in keys.iter().enumerate() {
+                let write = match n % 2 {
+                    0 => json!({"key": key, "value": 1}),
+                    _ => json!({"key": key, "value": 1, "notebook": notebook}),
+                };
+                at(n + 1).call("remember", write).await.ok();
+            }
+            let mut told = updates(&mut stream).await;
+            told.sort_unstable();
+            let mut expected: Vec<_> = (0..AT_ONCE).map(uri).collect();
+            expected.sort_unstable();
+            assert_eq!(told, expected, "each once");
+        }
+    }
+}
+
+/// More topics than have versions of their own: those that changed longest ago make room, and no change goes untold.
+#[tokio::test]
+async fn a_change_is_told_however_many_others_there_are() {
+    const TOPICS_MAX: usize = 65_536;
+    let cluster = Cluster::of(2).await;
+    let redis = cluster.redis();
+    let notebook = cluster.modern().open_notebook().await;
+    let uri = format!("note://{notebook}/x");
+    let client = cluster.client();
+    let subscribe = json!({"uri": uri});
+    client.request("resources/subscribe", subscribe).await.ok();
+    let mut stream = client.at(&cluster.node(0).url()).listen(None).await;
+    let writer = cluster.modern().at(&cluster.node(1).url());
+    let write = async |key: &str, value: usize| {
+        let note = json!({"key": key, "value": value, "notebook": notebook});
+        writer.call("remember", note).await.ok();
+    };
+    write("x", 1).await;
+    assert_eq!(updates(&mut stream).await, [uri.as_str()]);
+    // They have changed since.
+    let fill = format!(
+        "for n = 1, {TOPICS_MAX} do redis.call('ZADD', 'versions', redis.call('TIME')[1] * 1000000 + 999999, 'resource:' .. n) end"
+    );
+    redis.command(&["EVAL", &fill, "0"]).await;
+    write("other", 1).await;
+    let count: usize = redis
+        .cli(&["ZCARD", "versions"])
+        .trim()
+        .parse()
+        .expect("a number");
+    assert!((TOPICS_MAX / 2..TOPICS_MAX).contains(&count), "{count}");
+    let named = format!("resource:{uri}");
+    assert_eq!(
+        redis.cli(&["ZSCORE", "versions", &named]).trim(),
+        "",
+        "it has made room"
+    );
+    write("x", 2).await;
+    assert_eq!(updates(&mut stream).await, [uri.as_str()]);
+}

@@ -1,0 +1,198 @@
+//! What a store must do with versions of what changes, and with what sessions were told of them.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a store that answers with fewer than were asked fails"
+)]
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{LONG, SHORT, WRITERS, eventually, holder, session, stream};
+use crate::session::SessionId;
+use crate::store::changes::{OwnChange, Told, ToldOf, Topic};
+use crate::store::streams::{Attached, Over, StreamId};
+use crate::store::{Change, Changed, Store};
+
+fn resource(uri: &str) -> Topic {
+    Topic::Resource(uri.into())
+}
+
+async fn note(store: &Arc<dyn Store>, topic: &Topic) {
+    store
+        .note_change(topic, LONG)
+        .await
+        .expect("note_change must work");
+}
+
+async fn told(store: &Arc<dyn Store>, id: &SessionId, topics: &[Topic], own: &[&str]) -> Told {
+    let own: Vec<String> = own.iter().map(|&uri| uri.to_owned()).collect();
+    store.told(id, topics, &own).await.expect("told must work")
+}
+
+async fn note_told(store: &Arc<dyn Store>, id: &SessionId, told: &[ToldOf<'_>]) {
+    store.note_told(id, told).await.expect("note_told must work");
+}
+
+/// Each change has a version that is higher than any before, also of those that happen at once.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
+    let topics = [
+        Topic::Tools,
+        Topic::Prompts,
+        Topic::Resources,
+        resource("note://a"),
+        resource(""),
+    ];
+    let versions = async || store.changes(&topics).await.expect("changes must work");
+    assert_eq!(versions().await, [0; 5], "changes: nothing has changed yet");
+    let mut last = 0;
+    for index in [0, 3, 3, 2, 4, 0] {
+        let before = versions().await;
+        note(&store, &topics[index]).await;
+        let now = versions().await;
+        assert!(now[index] > last, "note_change: {now:?} after {last}");
+        last = now[index];
+        let others = |versions: &[u64]| [&versions[..index], &versions[index + 1..]].concat();
+        assert_eq!(others(&now), others(&before), "note_change: of one topic only");
+    }
+    let none = store.changes(&[]).await.expect("changes must work");
+    assert!(none.is_empty(), "changes: nothing was asked");
+
+    let mut writers = JoinSet::new();
+    for n in 0..WRITERS {
+        let store = Arc::clone(&store);
+        writers.spawn(async move { note(&store, &resource(&n.to_string())).await });
+    }
+    writers.join_all().await;
+    let all: Vec<_> = (0..WRITERS).map(|n| resource(&n.to_string())).collect();
+    let mut versions_of_all = store.changes(&all).await.expect("changes must work");
+    versions_of_all.sort_unstable();
+    versions_of_all.dedup();
+    assert_eq!(
+        versions_of_all.len(),
+        WRITERS,
+        "note_change: no version comes again"
+    );
+
+    store
+        .note_change(&topics[1], SHORT)
+        .await
+        .expect("note_change must work");
+    eventually("the versions must end when their life does", async || {
+        versions().await == [0; 5]
+    })
+    .await;
+    note(&store, &topics[1]).await;
+    assert!(versions().await[1] > last, "note_change: nor after that");
+}
+
+/// What a session was told is noted for each topic by itself, and never goes back.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn notes_what_was_told(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    // The record is subscribed to the first.
+    let topics = [Topic::Tools, resource("note://first"), resource("note://other")];
+    let [tools, first, other] = &topics;
+    let of = async || told(&store, &id, &topics, &["note://first", "note://other"]).await;
+    let none = Told {
+        topics: vec![None; 3],
+        own: vec![(0, 0); 2],
+    };
+    assert_eq!(of().await, none, "told: nothing yet");
+    note_told(&store, &id, &[ToldOf::First(tools, 5), ToldOf::First(first, 0)]).await;
+    note_told(&store, &id, &[ToldOf::First(tools, 9), ToldOf::Topic(first, 7)]).await;
+    assert_eq!(
+        of().await.topics,
+        [Some(5), Some(7), None],
+        "note_told: the first leaves what is there"
+    );
+    let at_once = [ToldOf::Topic(tools, 8), ToldOf::Topic(tools, 6)].map(|told| {
+        let (store, id) = (Arc::clone(&store), id.clone());
+        async move { note_told(&store, &id, &[told]).await }
+    });
+    futures::future::join_all(at_once).await;
+    note_told(
+        &store,
+        &id,
+        &[ToldOf::Topic(other, 9), ToldOf::Own("note://other", 9)],
+    )
+    .await;
+    assert_eq!(
+        of().await,
+        Told {
+            topics: vec![Some(8), Some(7), None],
+            own: vec![(0, 0); 2],
+        },
+        "note_told: the highest counts, and only of what it is subscribed to"
+    );
+}
+
+/// A session's own resources have versions while it is subscribed to them.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
+    const URI: &str = "note://first";
+    let id = session(&store).await;
+    let change = async |uri: &str| {
+        let noted = store.note_own_change(&id, uri).await;
+        noted.expect("note_own_change must work")
+    };
+    let of = async || told(&store, &id, &[], &[URI]).await.own;
+    for uri in ["note://", "note://first/x", "\"note://first\"", ""] {
+        assert_eq!(
+            change(uri).await,
+            OwnChange::Unwanted,
+            "{uri:?}: not subscribed to"
+        );
+    }
+    assert_eq!(change(URI).await, OwnChange::Noted, "nobody carries a stream");
+    let version = of().await[0].0;
+    assert!(version > 0, "note_own_change: it has a version");
+    let attached = store
+        .attach(
+            &id,
+            &stream(StreamId::STANDALONE),
+            &holder("me", 1),
+            Over::Any,
+            LONG,
+        )
+        .await;
+    assert!(matches!(attached, Ok(Attached::Attached { .. })), "{attached:?}");
+    assert_eq!(change(URI).await, OwnChange::Carried, "now somebody does");
+    let later = of().await[0].0;
+    assert!(later > version, "note_own_change: it is higher than before");
+    note_told(&store, &id, &[ToldOf::Own(URI, later)]).await;
+    note_told(&store, &id, &[ToldOf::Own(URI, version)]).await;
+    assert_eq!(of().await, [(later, later)], "note_told: it never goes back");
+
+    for subscribes in [false, true] {
+        let change = match subscribes {
+            true => Change::Subscribe(URI.into()),
+            false => Change::Unsubscribe(URI.into()),
+        };
+        let changed = store.change(&id, &change, LONG).await;
+        assert!(matches!(changed, Ok(Changed::Changed(_))), "{changed:?}");
+        let nothing = Told {
+            topics: vec![None],
+            own: vec![(0, 0)],
+        };
+        assert_eq!(
+            told(&store, &id, &[resource(URI)], &[URI]).await,
+            nothing,
+            "change: what was told ends with the subscription"
+        );
+    }
+    let gone = store.note_own_change(&SessionId::generate(), URI).await;
+    assert_eq!(
+        gone.expect("note_own_change must work"),
+        OwnChange::Unwanted,
+        "note_own_change: no session"
+    );
+}
