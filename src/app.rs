@@ -1,19 +1,17 @@
 //! The composition root: settings, store and handler become a running node.
 
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-use crate::causes::causes;
 use crate::cluster::membership::JoinError;
-use crate::cluster::ring::Bell;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::cluster::{Membership, Sessions};
 use crate::config::{Settings, fit_shares};
@@ -22,7 +20,7 @@ use crate::http::{Front, Shared, recovery};
 use crate::session::{Clock, NodeId};
 use crate::store::redis::ConnectError;
 use crate::store::{Store, StoreError};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{KillOnDrop, Supervisor};
 use crate::telemetry::{metrics, tell_left_out};
 use crate::transport::call::Runner;
 use crate::transport::handler::Handler;
@@ -32,6 +30,7 @@ use crate::transport::tasks::TaskBoard;
 
 mod alarm;
 mod connection;
+mod drain;
 mod exchange;
 pub mod files;
 mod lasting;
@@ -41,18 +40,9 @@ pub mod signal;
 mod socket;
 mod stalled;
 
-use serve::{Listener, Server, Stopped};
+use drain::drain;
+use serve::{Listener, Server};
 use signal::{Stop, told_to_stop};
-
-/// How long no request must have come before the listener closes: longer than a balancer that still sends some pauses.
-const QUIET: Duration = Duration::from_millis(250);
-/// How long a balancer may go on after `drain.delay`. It is part of the deadline.
-const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
-
-/// How long tasks may take to stop when calls have used up the deadline.
-const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
-/// How long a node that leaves may take to take itself off the sessions of which it kept copies.
-const RELEASE_WITHIN: Duration = Duration::from_millis(500);
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
 #[derive(Debug)]
@@ -149,7 +139,7 @@ impl Builder {
     }
 
     /// Runs the node until the process is told to stop: by SIGTERM, then calls in flight may finish, or by Ctrl-C, then
-    /// only those that take but a moment.
+    /// only those that take but a moment. So when it is told once more.
     ///
     /// # Errors
     /// [`AppError`].
@@ -159,7 +149,7 @@ impl Builder {
             running = self.spawn() => running?,
             _stop = &mut told => return Ok(()),
         };
-        running.run_until(told).await
+        running.run_until(told, told_to_stop).await
     }
 
     /// Starts the node, and returns once it listens.
@@ -169,18 +159,18 @@ impl Builder {
     pub async fn spawn(self) -> Result<Running, AppError> {
         metrics::install();
         let handler = self.handler.ok_or(AppError::NoHandler)?;
-        let mut settings = self.settings;
-        fit_shares(&mut settings);
+        let settings = fit_shares(self.settings);
         let store = match self.store {
             Some(store) => store,
             None => open::store(&settings).await?,
         };
         let listener = Listener::bind(&settings).await?;
-        let node = NodeId::parse(&settings.node_id)
-            .unwrap_or_else(|| NodeId::generate(Clock::of_this_machine().now_ms()));
+        let node = name(&settings);
         let membership = Arc::new(Membership::new(node.clone(), listener.address()));
         membership.join(store.as_ref()).await?;
         let (supervisor, work) = (Supervisor::new(), Supervisor::new());
+        // A node that does not come to be leaves no task behind.
+        let owned = [supervisor.kill_on_drop(), work.kill_on_drop()];
         let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
         let shares = Arc::new(Shares::new(&settings));
         let tasks = TaskBoard::new(
@@ -191,8 +181,8 @@ impl Builder {
             work.clone(),
         );
         let runner = Arc::new(Runner::new(handler, &settings.call));
-        let members = Arc::clone(&membership);
-        let sessions = Sessions::new(Arc::clone(&store), members, &settings, supervisor.clone());
+        let (kept, members) = (Arc::clone(&store), Arc::clone(&membership));
+        let sessions = Sessions::new(kept, members, &settings, supervisor.clone());
         let shared = Arc::new(Shared {
             info: runner.handler.info(),
             membership,
@@ -231,8 +221,17 @@ impl Builder {
             Front::new(Arc::clone(&shared)),
             shared.settings.http.connections_max,
         );
-        Ok(Running { shared, server })
+        Ok(Running {
+            shared,
+            server,
+            owned,
+        })
     }
+}
+
+/// What the settings call the node, or a name of its own.
+fn name(settings: &Settings) -> NodeId {
+    NodeId::parse(&settings.node_id).unwrap_or_else(|| NodeId::generate(Clock::of_this_machine().now_ms()))
 }
 
 /// What seals `requestState`: the settings' own key, or those that all nodes share.
@@ -305,59 +304,13 @@ async fn warn_of_surroundings(store: &dyn Store) {
     }
 }
 
-/// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what it sends to
-/// a listener that is closed is lost.
-async fn until_quiet(shared: &Shared, most: Duration) {
-    let until = Instant::now() + most;
-    loop {
-        let wait = QUIET.saturating_sub(shared.quiet_for());
-        if wait.is_zero() {
-            return;
-        }
-        if Instant::now() + wait > until {
-            return warn!("requests still come: drain.delay is too short for the balancer, or there is none");
-        }
-        sleep(wait).await;
-    }
-}
-
-/// Has clients whose streams are carried here come back elsewhere; their calls go on here until the deadline. Where there is no
-/// other node, calls say first what they have to say.
-async fn send_elsewhere(shared: &Shared, most: Duration) {
-    if !shared.store.is_shared() {
-        let done = timeout(most, shared.board.calls.keeps_none()).await;
-        if done.is_err() {
-            warn!("calls are left that did not end in time");
-        }
-    }
-    shared.leaving.cancel();
-}
-
-/// Takes this node off everything that names it, as far as that is done at once, and tells the others that it is gone.
-async fn leave(shared: &Shared) {
-    shared.sessions.release_all(RELEASE_WITHIN).await;
-    // Calls that are left behind are claimed by survivors, as those of a node that died.
-    if let Err(error) = shared.store.lease_end(&shared.node).await {
-        let error = causes(&error);
-        warn!(%error, "could not end this node's lease: it ends by itself");
-    }
-    let left = Bell::Left {
-        node: shared.node.as_str().to_owned(),
-    };
-    let told = match serde_json::to_string(&left) {
-        Ok(text) => shared.store.ring_all(&text).await,
-        Err(_) => Ok(()),
-    };
-    if let Err(error) = told {
-        debug!(%error, "could not tell the other nodes that this one has left");
-    }
-}
-
-/// A node that listens.
+/// A node that listens. Dropping it is like killing it: other nodes take its calls over. [`stop`](Self::stop) lets them finish.
 #[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
 pub struct Running {
     shared: Arc<Shared>,
     server: Server,
+    owned: [KillOnDrop; 2],
 }
 
 impl Running {
@@ -390,59 +343,40 @@ impl Running {
     /// # Errors
     /// [`AppError::Broken`], [`AppError::Name`].
     pub async fn run(self) -> Result<(), AppError> {
-        self.run_until(told_to_stop()).await
+        self.run_until(told_to_stop(), told_to_stop).await
     }
 
-    /// The same for a process that is told by `told`, which listens already.
+    /// The same for a process that is told by `told`, which listens already, and once more by what `again` makes then.
     ///
     /// # Errors
     /// [`AppError::Broken`], [`AppError::Name`].
-    pub async fn run_until(self, told: impl Future<Output = Stop>) -> Result<(), AppError> {
-        let broken = self.shared.supervisor.stopping().clone();
-        tokio::select! {
+    pub async fn run_until<A: Future<Output = Stop>>(
+        self,
+        told: impl Future<Output = Stop>,
+        again: impl FnOnce() -> A,
+    ) -> Result<(), AppError> {
+        let Self {
+            shared,
+            server,
+            owned,
+        } = self;
+        let broken = shared.supervisor.stopping().clone();
+        let ended = tokio::select! {
             stop = told => {
-                self.drain(stop).await;
+                drain(&shared, server, stop, again).await;
                 Ok(())
             }
             () = broken.cancelled() => {
-                let membership = Arc::clone(&self.shared.membership);
-                self.drain(Stop::WhenCallsFinish).await;
-                Err(membership.displaced().map_or(AppError::Broken, AppError::Name))
+                drain(&shared, server, Stop::WhenCallsFinish, pending).await;
+                Err(shared.membership.displaced().map_or(AppError::Broken, AppError::Name))
             }
-        }
+        };
+        drop(owned);
+        ended
     }
 
     /// Stops: takes no new connections, lets calls in flight finish, at most `drain.deadline`.
     pub async fn stop(self) {
-        self.drain(Stop::WhenCallsFinish).await;
-    }
-
-    async fn drain(self, stop: Stop) {
-        let Self { shared, server } = self;
-        let settings = &shared.settings.drain;
-        let deadline = stop.deadline(settings.deadline);
-        shared.draining.cancel();
-        info!(node = %shared.node, "draining");
-        let balanced = stop == Stop::WhenBalancersKnow && !settings.delay.is_zero();
-        if balanced {
-            // The listener goes on serving: until balancers have seen /readyz change they still send requests.
-            sleep(settings.delay).await;
-        }
-        let give_up = Instant::now() + deadline;
-        if balanced {
-            until_quiet(&shared, deadline.min(STRAGGLERS_WITHIN)).await;
-        }
-        let left = give_up.saturating_duration_since(Instant::now());
-        let (stopped, ()) = tokio::join!(server.stop(left), send_elsewhere(&shared, left));
-        if stopped == Stopped::Unfinished && shared.store.is_shared() {
-            shared.deadline.cancel();
-        }
-        // They share the deadline: together with the delay it must fit what the platform grants.
-        let left = give_up.saturating_duration_since(Instant::now());
-        shared.work.stop(left.max(TASKS_STOP_WITHIN)).await;
-        shared.supervisor.stop(TASKS_STOP_WITHIN).await;
-        leave(&shared).await;
-        shared.store.close().await;
-        info!(node = %shared.node, "stopped");
+        drain(&self.shared, self.server, Stop::WhenCallsFinish, pending).await;
     }
 }

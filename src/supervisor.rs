@@ -84,6 +84,12 @@ impl Supervisor {
         });
     }
 
+    /// Drops every task when what is returned is dropped, whatever it is at.
+    #[must_use]
+    pub fn kill_on_drop(&self) -> KillOnDrop {
+        KillOnDrop(self.clone())
+    }
+
     /// Fires when the node stops. Tasks that wait must watch it.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
@@ -105,5 +111,18 @@ impl Supervisor {
             self.inner.kill.cancel();
             self.inner.tasks.wait().await;
         }
+    }
+}
+
+/// Made by [`Supervisor::kill_on_drop`].
+#[derive(Debug)]
+pub struct KillOnDrop(Supervisor);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let tasks = &self.0.inner;
+        tasks.stopping.cancel();
+        tasks.tasks.close();
+        tasks.kill.cancel();
     }
 }

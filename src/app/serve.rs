@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::serve::{Listener as AxumListener, ListenerExt as _};
 use futures::FutureExt as _;
@@ -12,12 +11,12 @@ use listenfd::ListenFd;
 use tokio::net::unix::SocketAddr as UnixAddress;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::connection::Use;
+use super::drain::GiveUp;
 use super::socket::Socket;
 use super::{AppError, connection};
 use crate::causes::causes;
@@ -132,7 +131,7 @@ pub(super) enum Stopped {
 #[derive(Debug)]
 pub(super) struct Server {
     address: String,
-    stop: CancellationToken,
+    stop: DropGuard,
     tasks: TaskTracker,
     socket: Option<PathBuf>,
 }
@@ -168,7 +167,8 @@ impl Server {
         };
         Self {
             address: listener.address,
-            stop,
+            // Without it a listener that nobody holds would go on.
+            stop: stop.drop_guard(),
             tasks,
             socket,
         }
@@ -178,21 +178,23 @@ impl Server {
         &self.address
     }
 
-    /// Stops accepting, lets each connection finish the request it is at, and waits for that, at most `deadline`.
-    pub(super) async fn stop(self, deadline: Duration) -> Stopped {
+    /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time to give up.
+    pub(super) async fn stop(self, give_up: &GiveUp) -> Stopped {
         // First of all: the next node may listen there while this one waits for its calls, and that file is not ours.
         if let Some(path) = self.socket
             && let Err(error) = std::fs::remove_file(&path)
         {
             debug!(error = %causes(&error), "could not remove the socket's file");
         }
-        self.stop.cancel();
+        drop(self.stop);
         self.tasks.close();
-        if timeout(deadline, self.tasks.wait()).await.is_err() {
-            warn!(left = self.tasks.len(), "some connections did not finish in time");
-            return Stopped::Unfinished;
+        tokio::select! {
+            () = self.tasks.wait() => Stopped::Finished,
+            () = give_up.reached() => {
+                warn!(left = self.tasks.len(), "some connections did not finish in time");
+                Stopped::Unfinished
+            }
         }
-        Stopped::Finished
     }
 }
 

@@ -1,13 +1,14 @@
 //! How the process is told to stop.
 
-use crate::causes::causes;
 use std::future::pending;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long calls in flight may take to finish while somebody waits at a terminal.
-const AT_ONCE: Duration = Duration::from_millis(500);
+use crate::causes::causes;
+
+/// How long calls in flight may take to finish while somebody waits at a terminal, or has said so twice.
+pub(super) const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// How soon to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

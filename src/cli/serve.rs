@@ -37,7 +37,7 @@ pub async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Re
         tell_systemd(NotifyState::Stopping);
         stop
     };
-    node.run_until(told).await?;
+    node.run_until(told, told_to_stop).await?;
     Ok(Exit::Ok)
 }
 

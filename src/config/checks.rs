@@ -27,13 +27,14 @@ pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
 
 /// Lets shares follow what they are parts of, where settings were made in code: who makes a whole smaller need not know of
 /// those that may not be larger. (What was read from a file or the environment is refused then.)
-pub(crate) fn fit_shares(settings: &mut Settings) {
-    for Divided { node_max, peer, .. } in divided(settings) {
+pub(crate) fn fit_shares(mut settings: Settings) -> Settings {
+    for Divided { node_max, peer, .. } in divided(&mut settings) {
         let (_, peer_max) = peer;
         if *peer_max > node_max {
             *peer_max = most_of(node_max);
         }
     }
+    settings
 }
 
 /// What a node, or a store, has so many of, and how many of them one peer may take.

@@ -23,10 +23,11 @@ use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::support::client::Client;
-use crate::support::process::PATIENCE;
+use crate::support::process::{PATIENCE, eventually};
 
 mod bounds;
 mod silent;
@@ -371,4 +372,20 @@ async fn a_log_level_needs_no_code_in_the_handler() {
         .ok();
     assert_eq!(set.result(), &json!({}));
     node.stop().await;
+}
+
+/// When a program drops a node without stopping it, nobody listens there any longer, and its streams end.
+#[tokio::test]
+async fn a_node_that_is_dropped_is_gone() {
+    let node = serve(Sample::default(), |_| {}).await;
+    let client = Client::legacy(node.address());
+    client.list().await.ok();
+    let (_id, mut stream) = client.stream("tools/call", json!({"name": "sleep"})).await;
+    let address = node.address().trim_start_matches("http://").to_owned();
+    drop(node);
+    while stream.next().await.is_some() {}
+    eventually("nobody listens", || async {
+        TcpStream::connect(&address).await.is_err().then_some(())
+    })
+    .await;
 }

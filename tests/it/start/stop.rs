@@ -89,6 +89,32 @@ async fn ctrl_c_stops_at_once_whatever_is_in_flight() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
+#[tokio::test]
+async fn who_says_so_twice_does_not_wait_either() {
+    for second in [Signal::Terminate, Signal::Interrupt] {
+        for delay in ["1h", "0s"] {
+            let env = [("MCP_DRAIN__DELAY", delay), ("MCP_DRAIN__DEADLINE", "1h")];
+            let node = Program::serve(&[], &env).await;
+            let client = Client::legacy(&node.url());
+            let slow = json!({"name": "countdown", "arguments": {"from": 100, "interval_ms": 10_000}});
+            let (_id, _stream) = client.stream("tools/call", slow).await;
+            node.signal(Signal::Terminate);
+            // What comes at once is not meant twice.
+            node.signal(Signal::Terminate);
+            eventually("it drains", || async {
+                node.stderr().contains("draining").then_some(())
+            })
+            .await;
+            sleep(Duration::from_millis(1500)).await;
+            assert!(!node.stderr().contains("told once more"), "{}", node.stderr());
+            node.signal(second);
+            let done = node.end().await;
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            assert!(done.stderr.contains("told once more"), "{}", done.stderr);
+        }
+    }
+}
+
 /// Longer than a node takes to accept a connection, or to notice a signal; shorter than it waits for the request.
 const A_WHILE: Duration = Duration::from_millis(300);
 

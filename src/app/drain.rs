@@ -1,0 +1,160 @@
+//! How a node stops: balancers notice, clients go elsewhere, calls finish, and nothing names the node any longer.
+
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::serve::{Server, Stopped};
+use super::signal::{AT_ONCE, Stop};
+use crate::causes::causes;
+use crate::cluster::ring::Bell;
+use crate::http::Shared;
+
+/// How long no request must have come before the listener closes: longer than a balancer that still sends some pauses.
+const QUIET: Duration = Duration::from_millis(250);
+/// How long a balancer may go on after `drain.delay`. It is part of the deadline.
+const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
+/// From when on a node that stops hears that it is told once more. What comes together was meant once: `timeout` signals a process
+/// and then its group.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long tasks may take to stop when calls have used up the deadline.
+const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
+/// How long a node that leaves may take to take itself off the sessions of which it kept copies.
+const RELEASE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again` makes.
+pub(super) async fn drain<A: Future<Output = Stop>>(
+    shared: &Shared,
+    server: Server,
+    stop: Stop,
+    again: impl FnOnce() -> A,
+) {
+    let hurry = CancellationToken::new();
+    let hurried = async {
+        sleep(AGAIN_AFTER).await;
+        again().await;
+        info!(node = %shared.node, "told once more to stop: not waiting for calls and balancers");
+        hurry.cancel();
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = drain_unless(shared, server, stop, &hurry) => {}
+        () = hurried => {}
+    }
+}
+
+async fn drain_unless(shared: &Shared, server: Server, stop: Stop, hurry: &CancellationToken) {
+    let settings = &shared.settings.drain;
+    let deadline = stop.deadline(settings.deadline);
+    shared.draining.cancel();
+    info!(node = %shared.node, "draining");
+    let balanced = stop == Stop::WhenBalancersKnow && !settings.delay.is_zero();
+    if balanced {
+        // The listener goes on serving: until balancers have seen /readyz change they still send requests.
+        hurry.run_until_cancelled(sleep(settings.delay)).await;
+    }
+    let give_up = GiveUp::after(deadline, hurry);
+    if balanced {
+        let quiet = until_quiet(shared, deadline.min(STRAGGLERS_WITHIN));
+        hurry.run_until_cancelled(quiet).await;
+    }
+    let (stopped, ()) = tokio::join!(server.stop(&give_up), send_elsewhere(shared, &give_up));
+    if stopped == Stopped::Unfinished && shared.store.is_shared() {
+        shared.deadline.cancel();
+    }
+    // They share the deadline: together with the delay it must fit what the platform grants.
+    let left = give_up.left().max(TASKS_STOP_WITHIN);
+    tokio::select! {
+        () = shared.work.stop(left) => {}
+        () = hurry.cancelled(), if !hurry.is_cancelled() => shared.work.stop(TASKS_STOP_WITHIN).await,
+    }
+    shared.supervisor.stop(TASKS_STOP_WITHIN).await;
+    leave(shared).await;
+    shared.store.close().await;
+    info!(node = %shared.node, "stopped");
+}
+
+/// When a node that stops gives up what has not finished.
+#[derive(Debug, Clone)]
+pub(super) struct GiveUp {
+    at: Instant,
+    /// Fires when the process is told once more.
+    hurry: CancellationToken,
+}
+
+impl GiveUp {
+    pub(super) fn after(wait: Duration, hurry: &CancellationToken) -> Self {
+        Self {
+            at: Instant::now() + wait,
+            hurry: hurry.clone(),
+        }
+    }
+
+    /// Waits until then.
+    pub(super) async fn reached(&self) {
+        tokio::select! {
+            () = sleep_until(self.at) => {}
+            () = self.hurry.cancelled() => sleep(AT_ONCE).await,
+        }
+    }
+
+    /// How long that is.
+    pub(super) fn left(&self) -> Duration {
+        let left = self.at.saturating_duration_since(Instant::now());
+        match self.hurry.is_cancelled() {
+            true => left.min(AT_ONCE),
+            false => left,
+        }
+    }
+}
+
+/// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what it sends to
+/// a listener that is closed is lost.
+async fn until_quiet(shared: &Shared, most: Duration) {
+    let until = Instant::now() + most;
+    loop {
+        let wait = QUIET.saturating_sub(shared.quiet_for());
+        if wait.is_zero() {
+            return;
+        }
+        if Instant::now() + wait > until {
+            return warn!("requests still come: drain.delay is too short for the balancer, or there is none");
+        }
+        sleep(wait).await;
+    }
+}
+
+/// Has clients whose streams are carried here come back elsewhere; their calls go on here until the deadline. Where there is no
+/// other node, calls say first what they have to say.
+async fn send_elsewhere(shared: &Shared, give_up: &GiveUp) {
+    if !shared.store.is_shared() {
+        tokio::select! {
+            () = shared.board.calls.keeps_none() => {}
+            () = give_up.reached() => warn!("calls are left that did not end in time"),
+        }
+    }
+    shared.leaving.cancel();
+}
+
+/// Takes this node off everything that names it, as far as that is done at once, and tells the others that it is gone.
+async fn leave(shared: &Shared) {
+    shared.sessions.release_all(RELEASE_WITHIN).await;
+    // Calls that are left behind are claimed by survivors, as those of a node that died.
+    if let Err(error) = shared.store.lease_end(&shared.node).await {
+        let error = causes(&error);
+        warn!(%error, "could not end this node's lease: it ends by itself");
+    }
+    let left = Bell::Left {
+        node: shared.node.as_str().to_owned(),
+    };
+    let told = match serde_json::to_string(&left) {
+        Ok(text) => shared.store.ring_all(&text).await,
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = told {
+        debug!(%error, "could not tell the other nodes that this one has left");
+    }
+}
