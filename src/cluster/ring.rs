@@ -67,7 +67,7 @@ pub enum Bell {
         /// The request's id, as JSON text.
         request: String,
     },
-    /// Something changed that sessions may want to know of: compare the counts.
+    /// Something changed that sessions may want to know of: compare the versions.
     Topic {
         /// What changed.
         topic: Topic,

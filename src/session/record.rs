@@ -15,7 +15,7 @@ use super::id::NodeId;
 use crate::protocol::era::Revision;
 
 /// The most resources a session may be subscribed to.
-pub const SUBSCRIPTIONS_MAX: usize = 256; // 256 x 2 KiB = 512 KiB in the session's record at worst
+pub const SUBSCRIPTIONS_MAX: usize = 256; // 256 x 2 KiB, up to four times: 2 MiB in the session's record at worst
 /// The longest URI that can be subscribed to, in bytes.
 pub const SUBSCRIPTION_URI_BYTES_MAX: usize = 2048;
 

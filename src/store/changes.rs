@@ -1,5 +1,5 @@
 //! What a store keeps of changes to lists and resources: a version of each, and what each session was told. A session that had no
-//! stream is told of what changed meanwhile, and none is told twice.
+//! stream is told of what changed meanwhile.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Tells the sessions and listeners of this node what has changed. One task does, so that a burst of changes is one look.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,13 @@ impl Spread {
 /// The version of each topic that somebody here wants to know of when it was last looked at.
 type Known = HashMap<Topic, u64>;
 
+/// Whether all sessions were told that want to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    All,
+    Some,
+}
+
 impl Switchboard {
     /// Tells of changes for as long as the node runs.
     pub async fn keep_telling(self: Arc<Self>) {
@@ -118,7 +126,13 @@ impl Switchboard {
                 self.listeners.owe(topic);
             }
             settled = self.listeners.settle();
-            self.tell_sessions(&changed).await;
+            if self.tell_sessions(&changed).await == Told::Some {
+                // Those that are left are told at the next look.
+                known.retain(|topic, _| !changed.contains(topic));
+            }
+            if any {
+                self.tell_own().await;
+            }
         }
     }
 
@@ -148,18 +162,22 @@ impl Switchboard {
         Ok(())
     }
 
-    async fn tell_sessions(&self, changed: &HashSet<Topic>) {
+    async fn tell_sessions(&self, changed: &HashSet<Topic>) -> Told {
         if changed.is_empty() {
-            return;
+            return Told::All;
         }
+        let left = AtomicBool::new(false);
+        let left = &left;
         let tell = |carried: Arc<Live>| async move {
             // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later. Until then the session is
             // not kept, and reading it would ask the store for each that never says anything.
             if !carried.record.initialized && !self.sessions.keeps(&carried.id) {
                 return;
             }
-            let Ok(Some(live)) = self.sessions.recall(&carried.id).await else {
-                return;
+            let live = match self.sessions.recall(&carried.id).await {
+                Ok(Some(live)) => live,
+                Ok(None) => return,
+                Err(_) => return left.store(true, Ordering::Relaxed),
             };
             let mut topics = topics_of(&live);
             topics.retain(|topic| changed.contains(topic));
@@ -167,10 +185,29 @@ impl Switchboard {
                 return;
             }
             if let Err(error) = self.sync_these(&live, Tell::Changes, &topics, &[]).await {
-                debug!(session = live.tag, error = %causes(&error), "a session is told of a change when it comes back");
+                debug!(session = live.tag, error = %causes(&error), "a session is told of a change later");
+                left.store(true, Ordering::Relaxed);
             }
         };
         stream::iter(self.listening())
+            .for_each_concurrent(TELLING_MAX, tell)
+            .await;
+        match left.load(Ordering::Relaxed) {
+            true => Told::Some,
+            false => Told::All,
+        }
+    }
+
+    /// Tells sessions of changes to their own resources that the node on which they were made has not told of.
+    async fn tell_own(&self) {
+        let subscribed = self.listening().into_iter();
+        let subscribed = subscribed.filter(|live| !live.subscriptions().is_empty());
+        let tell = |live: Arc<Live>| async move {
+            if let Err(error) = self.sync_own(&live).await {
+                debug!(session = live.tag, error = %causes(&error), "a session is told of a change later");
+            }
+        };
+        stream::iter(subscribed)
             .for_each_concurrent(TELLING_MAX, tell)
             .await;
     }

@@ -1,5 +1,5 @@
 //! What changed for a session since it was last told: compared by versions, so that nothing is missed while it had no
-//! stream, and nothing is told twice.
+//! stream, and nothing is told again that has not changed again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ use crate::store::StoreError;
 use crate::store::changes::{LISTS, OwnChange, ToldOf};
 use crate::telemetry::seldom;
 
-/// How long versions are kept after the last change: longer than any session lives without a stream.
+/// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
 const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
@@ -182,7 +182,7 @@ fn updated(uri: &str) -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
 }
 
-/// Whether a session is told of what changed, or only where to count from.
+/// Whether a session is told of what changed, or only where to compare from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tell {
     /// It is told.
@@ -263,6 +263,12 @@ impl Switchboard {
         }
         Ok(())
     }
+
+    /// Tells a session of its own resources that have changed: the node on which one did may not have come to it.
+    pub(super) async fn sync_own(&self, live: &Live) -> Result<(), StoreError> {
+        let own: Vec<String> = live.subscriptions().iter().cloned().collect();
+        self.sync_these(live, Tell::Changes, &[], &own).await
+    }
 }
 
 #[async_trait]
@@ -280,9 +286,14 @@ impl Announce for Switchboard {
     }
 
     async fn announce_own(&self, session: &SessionId, uri: &str) {
-        if let Err(error) = self.tell_of_own(session, uri).await {
-            not_announced(&error);
-        }
+        let (board, session, uri) = (self.clone(), session.clone(), uri.to_owned());
+        // It has changed, whatever becomes of the call that has done so.
+        let told = self.supervisor.see_through("tell-own", async move {
+            if let Err(error) = board.tell_of_own(&session, &uri).await {
+                not_announced(&error);
+            }
+        });
+        told.await;
     }
 }
 

@@ -15,17 +15,62 @@ use crate::store::changes::{ChangeStore, LISTS, OwnChange, TOPICS_MAX, Told, Tol
 /// What one session was told, and the versions of its own resources.
 #[derive(Debug, Default)]
 pub(super) struct SessionChanges {
-    topics: HashMap<Topic, u64>,
-    own: HashMap<String, u64>,
+    lists: [Option<u64>; LISTS.len()],
+    // Few sessions subscribe to anything.
+    resources: Option<Box<Resources>>,
+}
+
+#[derive(Debug, Default)]
+struct Resources {
+    told: HashMap<String, u64>,
+    own_told: HashMap<String, u64>,
     own_versions: HashMap<String, u64>,
 }
 
 impl SessionChanges {
     /// The session wants to know of that no longer.
     pub(super) fn unsubscribe(&mut self, uri: &str) {
-        self.topics.remove(&Topic::Resource(uri.to_owned()));
-        self.own.remove(uri);
-        self.own_versions.remove(uri);
+        if let Some(resources) = &mut self.resources {
+            resources.told.remove(uri);
+            resources.own_told.remove(uri);
+            resources.own_versions.remove(uri);
+        }
+    }
+
+    fn told(&self, topic: &Topic) -> Option<u64> {
+        match topic {
+            Topic::Resource(uri) => self.resources.as_ref()?.told.get(uri).copied(),
+            list => {
+                let index = LISTS.iter().position(|known| known == list)?;
+                *self.lists.get(index)?
+            }
+        }
+    }
+
+    fn note_told(&mut self, topic: &Topic, version: u64) {
+        match topic {
+            Topic::Resource(uri) => {
+                self.resources().told.insert(uri.clone(), version);
+            }
+            list => {
+                let mut lists = LISTS.iter().zip(&mut self.lists);
+                if let Some((_, told)) = lists.find(|(known, _)| *known == list) {
+                    *told = Some(version);
+                }
+            }
+        }
+    }
+
+    fn own(&self, uri: &str) -> (u64, u64) {
+        let Some(resources) = &self.resources else {
+            return (0, 0);
+        };
+        let of = |versions: &HashMap<String, u64>| versions.get(uri).copied().unwrap_or_default();
+        (of(&resources.own_versions), of(&resources.own_told))
+    }
+
+    fn resources(&mut self) -> &mut Resources {
+        self.resources.get_or_insert_default()
     }
 }
 
@@ -121,6 +166,7 @@ impl ChangeStore for MemoryStore {
         session
             .streams
             .changes
+            .resources()
             .own_versions
             .insert(uri.to_owned(), version);
         let mut carriers = session.streams.carriers().into_iter();
@@ -136,11 +182,8 @@ impl ChangeStore for MemoryStore {
         let known = inner
             .streams(session)
             .map_or(&nothing, |streams| &streams.changes);
-        let topics = topics.iter().map(|topic| known.topics.get(topic).copied());
-        let own = own.iter().map(|uri| {
-            let of = |versions: &HashMap<String, u64>| versions.get(uri).copied().unwrap_or_default();
-            (of(&known.own_versions), of(&known.own))
-        });
+        let topics = topics.iter().map(|topic| known.told(topic));
+        let own = own.iter().map(|uri| known.own(uri));
         Ok(Told {
             topics: topics.collect(),
             own: own.collect(),
@@ -154,23 +197,17 @@ impl ChangeStore for MemoryStore {
         };
         let subscriptions = &session.record.subscriptions;
         let wanted = |topic: &Topic| !matches!(topic, Topic::Resource(uri) if !subscriptions.contains(uri));
+        let known = &mut session.streams.changes;
         for told in told {
             match *told {
-                ToldOf::First(topic, version) if wanted(topic) => {
-                    session
-                        .streams
-                        .changes
-                        .topics
-                        .entry(topic.clone())
-                        .or_insert(version);
+                ToldOf::First(topic, version) if wanted(topic) && known.told(topic).is_none() => {
+                    known.note_told(topic, version);
                 }
-                ToldOf::Topic(topic, version) if wanted(topic) => {
-                    let known = session.streams.changes.topics.entry(topic.clone()).or_default();
-                    *known = version.max(*known);
+                ToldOf::Topic(topic, version) if wanted(topic) && known.told(topic) < Some(version) => {
+                    known.note_told(topic, version);
                 }
-                ToldOf::Own(uri, version) if subscriptions.contains(uri) => {
-                    let known = session.streams.changes.own.entry(uri.to_owned()).or_default();
-                    *known = version.max(*known);
+                ToldOf::Own(uri, version) if subscriptions.contains(uri) && known.own(uri).1 < version => {
+                    known.resources().own_told.insert(uri.to_owned(), version);
                 }
                 ToldOf::First(..) | ToldOf::Topic(..) | ToldOf::Own(..) => {}
             }

@@ -22,21 +22,16 @@ if what == 'set' then
   end
 else
   local all = redis.call('HGET', key, 'subscriptions') or ''
-  if string.sub(all, 1, 1) == '[' then
-    -- As version 1 of the record has them.
-    local lines = {''}
-    for _, uri in ipairs(cjson.decode(all)) do
-      lines[#lines + 1] = (cjson.encode(uri):gsub('\\/', '/'))
-    end
-    all = table.concat(lines, '\n') .. '\n'
-    redis.call('HSET', key, 'v', 2)
-  end
   if all == '' then
     all = '\n'
   end
   local at = string.find(all, name, 1, true)
   if what == 'subscribe' and not at then
-    if select(2, string.gsub(all, '\n', '')) - 1 >= tonumber(value) then
+    local count, line = -1, 0
+    repeat
+      count, line = count + 1, string.find(all, '\n', line + 1, true)
+    until not line
+    if count > tonumber(value) then
       return {'full'}
     end
     all = all .. string.sub(name, 2)

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 
 /// The version of the record's shape. A node that finds a higher one leaves the session to nodes that know it.
 const VERSION: u32 = 2;
-/// The former, of which `subscriptions` is a JSON list, until one of them changes.
+/// The former, of which `subscriptions` is a JSON list: who loads it makes it one of this version.
 const VERSION_OF_LISTS: u32 = 1;
 
 /// The fields of a record, the version first. [`read`] takes their values in this order.

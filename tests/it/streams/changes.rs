@@ -256,6 +256,9 @@ async fn a_change_is_told_however_many_others_there_are() {
     let fill = format!(
         "for n = 1, {TOPICS_MAX} do redis.call('ZADD', 'versions', redis.call('TIME')[1] * 1000000 + 999999, 'resource:' .. n) end"
     );
+    drop(stream);
+    // It changes while nobody listens, and then makes room.
+    write("x", 2).await;
     redis.command(&["EVAL", &fill, "0"]).await;
     write("other", 1).await;
     let count: usize = redis
@@ -270,6 +273,50 @@ async fn a_change_is_told_however_many_others_there_are() {
         "",
         "it has made room"
     );
-    write("x", 2).await;
+    let mut stream = client.at(&cluster.node(1).url()).listen(None).await;
     assert_eq!(updates(&mut stream).await, [uri.as_str()]);
+    write("x", 3).await;
+    assert_eq!(updates(&mut stream).await, [uri.as_str()]);
+}
+
+/// A session of a node before records had version 2, whose subscriptions were a JSON list.
+#[tokio::test]
+async fn a_session_of_the_former_version_goes_on_being_told() {
+    let cluster = Cluster::of(3).await;
+    let redis = cluster.redis();
+    let notebook = cluster.modern().open_notebook().await;
+    let uris = [format!("note://{notebook}/a"), "note://session/b".to_owned()];
+    let client = cluster.client();
+    let key = format!("session:{}", client.session().await);
+    // The third node has not heard of it yet.
+    let [here, there] = [0, 2].map(|index| client.at(&cluster.node(index).url()));
+    for uri in &uris {
+        here.request("resources/subscribe", json!({"uri": uri}))
+            .await
+            .ok();
+    }
+    let list = json!(uris).to_string();
+    redis
+        .command(&["HSET", &key, "v", "1", "subscriptions", &list])
+        .await;
+    let told = format!("told:resource:{}", uris[0]);
+    assert_eq!(redis.cli(&["HDEL", &key, &told]).trim(), "1");
+
+    let mut stream = there.listen(None).await;
+    assert_eq!(redis.cli(&["HGET", &key, "v"]).trim(), "2");
+    for _ in 0..2 {
+        let note = json!({"key": "a", "value": 1, "notebook": notebook});
+        here.call("remember", note).await.ok();
+        assert_eq!(updates(&mut stream).await, [uris[0].as_str()]);
+        here.call("remember", json!({"key": "b", "value": 1})).await.ok();
+        assert_eq!(updates(&mut stream).await, [uris[1].as_str()]);
+    }
+    for uri in &uris {
+        there
+            .request("resources/unsubscribe", json!({"uri": uri}))
+            .await
+            .ok();
+    }
+    here.call("remember", json!({"key": "b", "value": 2})).await.ok();
+    assert!(updates(&mut stream).await.is_empty(), "told after unsubscribing");
 }
