@@ -118,7 +118,7 @@ pub(super) fn subscription(uri: &str) -> Result<String, StoreError> {
 }
 
 fn write_subscriptions(uris: &BTreeSet<String>) -> Result<String, serde_json::Error> {
-    let mut text = String::from("\n");
+    let mut text = String::from(if uris.is_empty() { "" } else { "\n" });
     for uri in uris {
         text += &serde_json::to_string(uri)?;
         text.push('\n');

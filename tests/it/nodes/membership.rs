@@ -118,7 +118,7 @@ async fn a_session_of_another_version_is_refused_in_words_and_can_be_ended() {
     let cluster = Cluster::of(1).await;
     let hash = |command| format!("redis.call('HSET', KEYS[1], {command})");
     for (damage, status) in [
-        (hash("'v', '2'"), 503),
+        (hash("'v', '3'"), 503),
         (hash("'createdAt', 'x'"), 404),
         (hash("'v', ''"), 404),
         // What is no text.
