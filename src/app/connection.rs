@@ -109,8 +109,12 @@ where
         };
         let ended = match served {
             Served::Ended(ended) => {
-                let refused = ended.as_ref().map_or_else(hyper::Error::is_parse, |()| true);
-                if refused && exchange.state.is_unread() {
+                // Of a head that is refused, for its size say, more may come as well.
+                let unread = match &ended {
+                    Ok(()) => exchange.state.is_unread(),
+                    Err(error) => error.is_parse(),
+                };
+                if unread {
                     drop(exchange);
                     let stream = Pin::into_inner(connection).into_parts().io.into_inner();
                     let patience = match purpose {

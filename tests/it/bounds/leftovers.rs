@@ -14,7 +14,7 @@ use crate::support::sse::EventStream;
 /// A call that was begun ends within its grace, a sweep, and the look for what is over.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// Keys that are no session's: leases, shared secrets, counts of changes.
-const OTHERS: [&str; 4] = ["node:", "nodes", "secret", "changes"];
+const OTHERS: [&str; 4] = ["node:", "nodes", "secret", "versions"];
 
 /// Sessions of every kind, at everything a session can be at, and their open streams.
 struct Busy {
@@ -148,7 +148,7 @@ async fn nothing_is_left_in_redis(cluster: &Cluster) {
         let left = cluster.redis().keys("*").await;
         let shared = left
             .iter()
-            .all(|key| ["changes", "nodes", "secret"].contains(&key.as_str()));
+            .all(|key| ["versions", "nodes", "secret"].contains(&key.as_str()));
         let size = cluster.redis().command(&["DBSIZE"]).await.int();
         (shared && usize::try_from(size) == Ok(left.len())).then_some(())
     })

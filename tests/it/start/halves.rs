@@ -255,3 +255,26 @@ async fn a_refusal_reaches_a_client_that_is_still_writing() {
         }
     }
 }
+
+/// The same of a head that is too large.
+#[tokio::test]
+async fn a_client_learns_that_its_headers_are_too_large() {
+    let node = Node::start(&NodeOptions::default()).await;
+    for _ in 0..10 {
+        let mut connection = connect(&node).await;
+        let sent = async {
+            connection
+                .write_all(b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\nx-long: ")
+                .await?;
+            let piece = vec![b'x'; 64 << 10];
+            for _ in 0..32 {
+                connection.write_all(&piece).await?;
+            }
+            connection.write_all(b"\r\n\r\n").await
+        };
+        sent.await
+            .unwrap_or_else(|error| panic!("{error} while it was written"));
+        let answer = read(&mut connection).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}

@@ -73,7 +73,7 @@ async fn a_change_whose_ring_was_lost_is_told_after_the_gap() {
 
     let redis = cluster.redis();
     redis
-        .command(&["HINCRBY", "changes", &format!("resource:{uri}"), "1"])
+        .command(&["ZINCRBY", "versions", "1", &format!("resource:{uri}")])
         .await;
     redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     for stream in [&mut stream, &mut listening] {

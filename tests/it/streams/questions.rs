@@ -301,7 +301,7 @@ async fn what_is_asked_outside_a_call_ends_with_its_time_and_with_its_session() 
     // Nothing of the session is left, and nobody waits any longer: else the nodes would not stop so soon.
     let redis = cluster.stop().await.expect("the Redis they shared");
     let left = redis.keys("*").await;
-    let allowed = |key: &String| key.starts_with("node") || key == "secret" || key == "changes";
+    let allowed = |key: &String| key.starts_with("node") || key == "secret" || key == "versions";
     assert!(left.iter().all(allowed), "{left:?}");
 }
 
