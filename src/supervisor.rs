@@ -84,7 +84,7 @@ impl Supervisor {
         });
     }
 
-    /// Drops every task when what is returned is dropped, whatever it is at.
+    /// A guard: dropping it drops every task, also one that is at work.
     #[must_use]
     pub fn kill_on_drop(&self) -> KillOnDrop {
         KillOnDrop(self.clone())

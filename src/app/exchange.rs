@@ -160,7 +160,7 @@ impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        // Whoever reads it need not ask for what comes after its end.
+        // A reader that has all of it need not ask for more.
         if frame.is_none() || self.body.is_end_stream() {
             self.state.has_arrived();
         }

@@ -9,7 +9,8 @@ use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 /// After how long, and then how often, the system asks whether a silent client is still there. Two questions without an answer
-/// are the end. The system of a client that has gone says so once it has forgotten the connection: Linux does after 60 s.
+/// are the end. The system of a client that has gone answers by a reset, once it has
+/// forgotten the connection: Linux does after 60 s.
 const ASKED_AFTER: Duration = Duration::from_secs(10);
 const ASKS_UNANSWERED_MAX: u32 = 2;
 

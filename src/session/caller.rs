@@ -166,7 +166,7 @@ impl Connection {
     /// rest, on any node (2025-11-25, SEP-1699). Nothing happens for clients that were given no event id to come back with.
     pub fn let_go(&self) {
         if let Some(let_go) = &self.0 {
-            // It is kept for whoever waits for it later.
+            // The notice is kept for a carrier that waits for it later.
             let_go.notify_one();
         }
     }

@@ -29,7 +29,7 @@ pub enum OwnChange {
 
 /// What a session was told of changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct KnownVersions {
     /// Of each topic the version that it knows; `None` of one that it has just begun to want to know of.
     pub topics: Vec<Option<u64>>,
     /// Of each resource of its own the version now, 0 when it has not changed since it was subscribed to, and the one that the
@@ -39,7 +39,7 @@ pub struct Told {
 
 /// What is noted of one topic or resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToldOf<'a> {
+pub enum ToldVersion<'a> {
     /// The session begins to want to know of the topic, which has this version; unless it knew one before.
     First(&'a Topic, u64),
     /// It was told that the topic has this version; or a later one is known to have been told.
@@ -64,9 +64,14 @@ pub trait ChangeStore: fmt::Debug + Send + Sync + 'static {
     async fn note_own_change(&self, session: &SessionId, uri: &str) -> Result<OwnChange, StoreError>;
 
     /// What the session was told of these topics, and of its own resources at these URIs, in the order asked.
-    async fn told(&self, session: &SessionId, topics: &[Topic], own: &[String]) -> Result<Told, StoreError>;
+    async fn told(
+        &self,
+        session: &SessionId,
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<KnownVersions, StoreError>;
 
     /// Notes what the session was told, of each topic or resource for itself: nodes that do so at once take nothing back. Nothing
     /// is noted of what the session is not subscribed to (any longer), and nothing happens when it is gone.
-    async fn note_told(&self, session: &SessionId, told: &[ToldOf<'_>]) -> Result<(), StoreError>;
+    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError>;
 }

@@ -86,13 +86,6 @@ impl Spread {
 /// The version of each topic that somebody here wants to know of when it was last looked at.
 type Known = HashMap<Topic, u64>;
 
-/// Whether all sessions were told that want to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    All,
-    Some,
-}
-
 impl Switchboard {
     /// Tells of changes for as long as the node runs.
     pub async fn keep_telling(self: Arc<Self>) {
@@ -126,7 +119,7 @@ impl Switchboard {
                 self.listeners.owe(topic);
             }
             settled = self.listeners.settle();
-            if self.tell_sessions(&changed).await == Told::Some {
+            if self.tell_sessions(&changed).await == Settled::Some {
                 // Those that are left are told at the next look.
                 known.retain(|topic, _| !changed.contains(topic));
             }
@@ -162,9 +155,9 @@ impl Switchboard {
         Ok(())
     }
 
-    async fn tell_sessions(&self, changed: &HashSet<Topic>) -> Told {
+    async fn tell_sessions(&self, changed: &HashSet<Topic>) -> Settled {
         if changed.is_empty() {
-            return Told::All;
+            return Settled::All;
         }
         let left = AtomicBool::new(false);
         let left = &left;
@@ -193,8 +186,8 @@ impl Switchboard {
             .for_each_concurrent(TELLING_MAX, tell)
             .await;
         match left.load(Ordering::Relaxed) {
-            true => Told::Some,
-            false => Told::All,
+            true => Settled::Some,
+            false => Settled::All,
         }
     }
 

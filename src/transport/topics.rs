@@ -21,7 +21,7 @@ use crate::cluster::{Live, SessionError};
 use crate::session::SessionId;
 use crate::session::announce::{Announce, Topic};
 use crate::store::StoreError;
-use crate::store::changes::{LISTS, OwnChange, ToldOf};
+use crate::store::changes::{LISTS, OwnChange, ToldVersion};
 use crate::telemetry::seldom;
 
 /// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
@@ -120,13 +120,13 @@ impl Listeners {
     }
 }
 
-/// Outcome of [`Listeners::settle`].
+/// Whether all who want to know were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Settled {
-    /// Nothing is owed to anybody.
+    /// They were.
     All,
-    /// Some are still to be told: they read slowly.
+    /// Some are still to be told: they read slowly, or the store did not answer.
     Some,
 }
 
@@ -228,10 +228,10 @@ impl Switchboard {
         let saying = async {
             for ((topic, version), known) in topics.iter().zip(versions).zip(known.topics) {
                 match known {
-                    None => told.push(ToldOf::First(topic, version)),
+                    None => told.push(ToldVersion::First(topic, version)),
                     Some(known) if version > known && tell == Tell::Changes => {
                         drop(self.say(live, &notification(topic).to_string()).await?);
-                        told.push(ToldOf::Topic(topic, version));
+                        told.push(ToldVersion::Topic(topic, version));
                     }
                     Some(_) => {}
                 }
@@ -239,7 +239,7 @@ impl Switchboard {
             for (uri, (version, known)) in own.iter().zip(known.own) {
                 if version > known && tell == Tell::Changes {
                     drop(self.say(live, &updated(uri).to_string()).await?);
-                    told.push(ToldOf::Own(uri, version));
+                    told.push(ToldVersion::Own(uri, version));
                 }
             }
             Ok(())
@@ -287,7 +287,7 @@ impl Announce for Switchboard {
 
     async fn announce_own(&self, session: &SessionId, uri: &str) {
         let (board, session, uri) = (self.clone(), session.clone(), uri.to_owned());
-        // It has changed, whatever becomes of the call that has done so.
+        // In a task of its own: the call that has made the change may be cancelled.
         let told = self.supervisor.see_through("tell-own", async move {
             if let Err(error) = board.tell_of_own(&session, &uri).await {
                 not_announced(&error);

@@ -124,7 +124,7 @@ async fn one_client_gets_its_share_of_tasks() {
     is_refused(&other, "task.node_max").await;
 }
 
-/// A client cannot begin one more task, and is told which setting says so.
+/// A client cannot begin one more task, and is told which setting forbids it.
 async fn is_refused(client: &Client, setting: &str) {
     let full = client.call("slow_compute", slow(60)).await;
     assert_eq!(

@@ -10,7 +10,7 @@ use super::calls::{answers, begin, call, step};
 use super::nodes::{lease, next, renew};
 use super::{LONG, NEW, ROOM, SHORT, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
-use crate::store::changes::{ToldOf, Topic};
+use crate::store::changes::{ToldVersion, Topic};
 use crate::store::streams::{Answered, Appended, Attached, Begun, Cancelled, Over, Read, StreamId};
 use crate::store::{Created, Ended, Heard, Store};
 
@@ -157,7 +157,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
     let noted = store.cancel(&id, "9", NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
-    let told = [ToldOf::Topic(&Topic::Tools, 1)];
+    let told = [ToldVersion::Topic(&Topic::Tools, 1)];
     store.note_told(&id, &told).await.expect("note_told must work");
     assert_eq!(told_of_tools(&store, &id).await, Some(1), "told: what was noted");
 
@@ -283,7 +283,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         .await
         .expect("claim must work");
     assert_eq!(claimed, None, "claim: no session");
-    let told = [ToldOf::Topic(&Topic::Tools, 1)];
+    let told = [ToldVersion::Topic(&Topic::Tools, 1)];
     store.note_told(id, &told).await.expect("note_told must work");
     assert_eq!(told_of_tools(store, id).await, None, "told: no session");
     let loaded = store.load(id, None).await.expect("load must work");

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, WRITERS, eventually, holder, session, stream};
 use crate::session::SessionId;
-use crate::store::changes::{OwnChange, Told, ToldOf, Topic};
+use crate::store::changes::{KnownVersions, OwnChange, ToldVersion, Topic};
 use crate::store::streams::{Attached, Over, StreamId};
 use crate::store::{Change, Changed, Store};
 
@@ -26,12 +26,12 @@ async fn note(store: &Arc<dyn Store>, topic: &Topic) {
         .expect("note_change must work");
 }
 
-async fn told(store: &Arc<dyn Store>, id: &SessionId, topics: &[Topic], own: &[&str]) -> Told {
+async fn told(store: &Arc<dyn Store>, id: &SessionId, topics: &[Topic], own: &[&str]) -> KnownVersions {
     let own: Vec<String> = own.iter().map(|&uri| uri.to_owned()).collect();
     store.told(id, topics, &own).await.expect("told must work")
 }
 
-async fn note_told(store: &Arc<dyn Store>, id: &SessionId, told: &[ToldOf<'_>]) {
+async fn note_told(store: &Arc<dyn Store>, id: &SessionId, told: &[ToldVersion<'_>]) {
     store.note_told(id, told).await.expect("note_told must work");
 }
 
@@ -100,19 +100,29 @@ pub async fn notes_what_was_told(store: Arc<dyn Store>) {
     let topics = [Topic::Tools, resource("note://first"), resource("note://other")];
     let [tools, first, other] = &topics;
     let of = async || told(&store, &id, &topics, &["note://first", "note://other"]).await;
-    let none = Told {
+    let none = KnownVersions {
         topics: vec![None; 3],
         own: vec![(0, 0); 2],
     };
     assert_eq!(of().await, none, "told: nothing yet");
-    note_told(&store, &id, &[ToldOf::First(tools, 5), ToldOf::First(first, 0)]).await;
-    note_told(&store, &id, &[ToldOf::First(tools, 9), ToldOf::Topic(first, 7)]).await;
+    note_told(
+        &store,
+        &id,
+        &[ToldVersion::First(tools, 5), ToldVersion::First(first, 0)],
+    )
+    .await;
+    note_told(
+        &store,
+        &id,
+        &[ToldVersion::First(tools, 9), ToldVersion::Topic(first, 7)],
+    )
+    .await;
     assert_eq!(
         of().await.topics,
         [Some(5), Some(7), None],
         "note_told: the first leaves what is there"
     );
-    let at_once = [ToldOf::Topic(tools, 8), ToldOf::Topic(tools, 6)].map(|told| {
+    let at_once = [ToldVersion::Topic(tools, 8), ToldVersion::Topic(tools, 6)].map(|told| {
         let (store, id) = (Arc::clone(&store), id.clone());
         async move { note_told(&store, &id, &[told]).await }
     });
@@ -120,12 +130,12 @@ pub async fn notes_what_was_told(store: Arc<dyn Store>) {
     note_told(
         &store,
         &id,
-        &[ToldOf::Topic(other, 9), ToldOf::Own("note://other", 9)],
+        &[ToldVersion::Topic(other, 9), ToldVersion::Own("note://other", 9)],
     )
     .await;
     assert_eq!(
         of().await,
-        Told {
+        KnownVersions {
             topics: vec![Some(8), Some(7), None],
             own: vec![(0, 0); 2],
         },
@@ -168,8 +178,8 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
     assert_eq!(change(URI).await, OwnChange::Carried, "now somebody does");
     let later = of().await[0].0;
     assert!(later > version, "note_own_change: it is higher than before");
-    note_told(&store, &id, &[ToldOf::Own(URI, later)]).await;
-    note_told(&store, &id, &[ToldOf::Own(URI, version)]).await;
+    note_told(&store, &id, &[ToldVersion::Own(URI, later)]).await;
+    note_told(&store, &id, &[ToldVersion::Own(URI, version)]).await;
     assert_eq!(of().await, [(later, later)], "note_told: it never goes back");
 
     for subscribes in [false, true] {
@@ -179,7 +189,7 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
         };
         let changed = store.change(&id, &change, LONG).await;
         assert!(matches!(changed, Ok(Changed::Changed(_))), "{changed:?}");
-        let nothing = Told {
+        let nothing = KnownVersions {
             topics: vec![None],
             own: vec![(0, 0)],
         };

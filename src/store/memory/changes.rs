@@ -10,18 +10,18 @@ use super::MemoryStore;
 use super::log::after;
 use crate::session::SessionId;
 use crate::store::StoreError;
-use crate::store::changes::{ChangeStore, LISTS, OwnChange, TOPICS_MAX, Told, ToldOf, Topic};
+use crate::store::changes::{ChangeStore, KnownVersions, LISTS, OwnChange, TOPICS_MAX, ToldVersion, Topic};
 
 /// What one session was told, and the versions of its own resources.
 #[derive(Debug, Default)]
 pub(super) struct SessionChanges {
     lists: [Option<u64>; LISTS.len()],
     // Few sessions subscribe to anything.
-    resources: Option<Box<Resources>>,
+    resources: Option<Box<ResourceVersions>>,
 }
 
 #[derive(Debug, Default)]
-struct Resources {
+struct ResourceVersions {
     told: HashMap<String, u64>,
     own_told: HashMap<String, u64>,
     own_versions: HashMap<String, u64>,
@@ -69,7 +69,7 @@ impl SessionChanges {
         (of(&resources.own_versions), of(&resources.own_told))
     }
 
-    fn resources(&mut self) -> &mut Resources {
+    fn resources(&mut self) -> &mut ResourceVersions {
         self.resources.get_or_insert_default()
     }
 }
@@ -176,7 +176,12 @@ impl ChangeStore for MemoryStore {
         })
     }
 
-    async fn told(&self, session: &SessionId, topics: &[Topic], own: &[String]) -> Result<Told, StoreError> {
+    async fn told(
+        &self,
+        session: &SessionId,
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<KnownVersions, StoreError> {
         let mut inner = self.lock();
         let nothing = SessionChanges::default();
         let known = inner
@@ -184,13 +189,13 @@ impl ChangeStore for MemoryStore {
             .map_or(&nothing, |streams| &streams.changes);
         let topics = topics.iter().map(|topic| known.told(topic));
         let own = own.iter().map(|uri| known.own(uri));
-        Ok(Told {
+        Ok(KnownVersions {
             topics: topics.collect(),
             own: own.collect(),
         })
     }
 
-    async fn note_told(&self, session: &SessionId, told: &[ToldOf<'_>]) -> Result<(), StoreError> {
+    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
         let mut inner = self.lock();
         let Some(session) = inner.sessions.get_mut(session) else {
             return Ok(());
@@ -200,16 +205,18 @@ impl ChangeStore for MemoryStore {
         let known = &mut session.streams.changes;
         for told in told {
             match *told {
-                ToldOf::First(topic, version) if wanted(topic) && known.told(topic).is_none() => {
+                ToldVersion::First(topic, version) if wanted(topic) && known.told(topic).is_none() => {
                     known.note_told(topic, version);
                 }
-                ToldOf::Topic(topic, version) if wanted(topic) && known.told(topic) < Some(version) => {
+                ToldVersion::Topic(topic, version) if wanted(topic) && known.told(topic) < Some(version) => {
                     known.note_told(topic, version);
                 }
-                ToldOf::Own(uri, version) if subscriptions.contains(uri) && known.own(uri).1 < version => {
+                ToldVersion::Own(uri, version)
+                    if subscriptions.contains(uri) && known.own(uri).1 < version =>
+                {
                     known.resources().own_told.insert(uri.to_owned(), version);
                 }
-                ToldOf::First(..) | ToldOf::Topic(..) | ToldOf::Own(..) => {}
+                ToldVersion::First(..) | ToldVersion::Topic(..) | ToldVersion::Own(..) => {}
             }
         }
         Ok(())

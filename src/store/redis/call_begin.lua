@@ -41,7 +41,6 @@ if ARGV[11] then
   redis.call('HSET', calls, 'body:' .. call, ARGV[11])
 end
 -- What answered it before it was registered again.
-local early = calls .. ':early'
 local all = redis.call('HGET', early, 'all')
 if all then
   local others, numbers = '', ','

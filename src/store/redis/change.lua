@@ -1,4 +1,4 @@
--- Changes a session's record and says who keeps copies.
+-- Changes a session's record and says who keeps copies. Before it stands record.lua.
 -- KEYS: the session; its calls; the logs of its standing streams, `get` and `sse`, which live as long while they are carried.
 -- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; what the ring of a stream
 -- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or how the subscription stands
@@ -21,7 +21,7 @@ if what == 'set' then
     end
   end
 else
-  local all = redis.call('HGET', key, 'subscriptions') or ''
+  local all = subscriptions_of(key)
   if all == '' then
     all = '\n'
   end

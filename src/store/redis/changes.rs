@@ -9,7 +9,7 @@ use super::sessions::unexpected;
 use super::{RedisStore, keys, millis, record};
 use crate::session::SessionId;
 use crate::store::StoreError;
-use crate::store::changes::{ChangeStore, LISTS, OwnChange, TOPICS_MAX, Told, ToldOf, Topic};
+use crate::store::changes::{ChangeStore, KnownVersions, LISTS, OwnChange, TOPICS_MAX, ToldVersion, Topic};
 
 #[async_trait]
 impl ChangeStore for RedisStore {
@@ -57,9 +57,14 @@ impl ChangeStore for RedisStore {
         }
     }
 
-    async fn told(&self, session: &SessionId, topics: &[Topic], own: &[String]) -> Result<Told, StoreError> {
+    async fn told(
+        &self,
+        session: &SessionId,
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<KnownVersions, StoreError> {
         if topics.is_empty() && own.is_empty() {
-            return Ok(Told::default());
+            return Ok(KnownVersions::default());
         }
         let key = self.keys.session(session);
         let of_topics = topics.iter().map(keys::told);
@@ -70,20 +75,20 @@ impl ChangeStore for RedisStore {
         let own = known.split_off(topics.len().min(known.len()));
         let pairs = own.as_chunks::<2>().0.iter();
         let own = pairs.map(|[version, told]| (version.unwrap_or_default(), told.unwrap_or_default()));
-        Ok(Told {
+        Ok(KnownVersions {
             own: own.collect(),
             topics: known,
         })
     }
 
-    async fn note_told(&self, session: &SessionId, told: &[ToldOf<'_>]) -> Result<(), StoreError> {
+    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
         let key = self.keys.session(session);
         let mut args: Vec<Value> = Vec::with_capacity(told.len() * 4);
         for told in told {
             let (field, version, first, uri) = match *told {
-                ToldOf::First(topic, version) => (keys::told(topic), version, "1", uri_of(topic)),
-                ToldOf::Topic(topic, version) => (keys::told(topic), version, "0", uri_of(topic)),
-                ToldOf::Own(uri, version) => (keys::told_own(uri), version, "0", Some(uri)),
+                ToldVersion::First(topic, version) => (keys::told(topic), version, "1", uri_of(topic)),
+                ToldVersion::Topic(topic, version) => (keys::told(topic), version, "0", uri_of(topic)),
+                ToldVersion::Own(uri, version) => (keys::told_own(uri), version, "0", Some(uri)),
             };
             let subscription = uri.map(record::subscription).transpose()?.unwrap_or_default();
             args.extend([

@@ -19,5 +19,5 @@ if redis.call('DEL', session) == 0 then
 end
 -- Even when the session had expired before.
 each_stream(function(stream) redis.call('DEL', logs .. stream) end)
-redis.call('DEL', calls, calls .. ':early')
+redis.call('DEL', calls, early)
 return answer

@@ -6,6 +6,8 @@
 -- They always live as long as the longest-lived log: else `end` would not find it.
 -- The session: `kept:<stream>` = the newest event of a standing stream and the last that was delivered, for when its log has ended.
 local session, calls, logs, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- Answers to calls that are not registered.
+local early = calls .. ':early'
 
 local function now_us()
   local time = redis.call('TIME')

@@ -6,7 +6,7 @@ local time = redis.call('TIME')
 local version = math.max(time[1] * 1000000 + time[2], (tonumber(newest) or 0) + 1)
 redis.call('ZADD', KEYS[1], string.format('%.0f', version), ARGV[1])
 if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[3]) then
-  -- A quarter at a time: whoever wants to know of one of them is told, though it may not have changed.
+  -- A quarter at a time: their subscribers are told of a change, though there may have been none.
   local gone = redis.call('ZPOPMIN', KEYS[1], math.ceil(tonumber(ARGV[3]) / 4))
   redis.call('ZADD', KEYS[1], gone[#gone], '')
   for i = 1, #gone, 2 do

@@ -12,6 +12,13 @@ macro_rules! on_log {
     };
 }
 
+/// A script about a session's record: what such scripts share stands in front of it.
+macro_rules! on_record {
+    ($file:literal) => {
+        concat!(include_str!("record.lua"), include_str!($file))
+    };
+}
+
 /// A script, and the hash by which Redis knows it.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -68,10 +75,10 @@ impl Scripts {
     pub(super) async fn load(link: &Link) -> Result<Self, FredError> {
         Ok(Self {
             create: Script::load(link, include_str!("create.lua")).await?,
-            load: Script::load(link, include_str!("load.lua")).await?,
+            load: Script::load(link, on_record!("load.lua")).await?,
             release: Script::load(link, include_str!("release.lua")).await?,
             touch: Script::load(link, include_str!("touch.lua")).await?,
-            change: Script::load(link, include_str!("change.lua")).await?,
+            change: Script::load(link, on_record!("change.lua")).await?,
             end: Script::load(link, on_log!("end.lua")).await?,
             state_read: Script::load(link, include_str!("state_read.lua")).await?,
             state_swap: Script::load(link, include_str!("state_swap.lua")).await?,

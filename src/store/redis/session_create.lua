@@ -9,5 +9,5 @@ redis.call('HSET', session, unpack(ARGV, 2))
 redis.call('PEXPIRE', session, ARGV[1])
 -- What an expired session of this id has left behind is not the new one's.
 each_stream(function(stream) redis.call('DEL', logs .. stream) end)
-redis.call('DEL', calls, calls .. ':early')
+redis.call('DEL', calls, early)
 return 1

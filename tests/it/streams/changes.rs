@@ -290,15 +290,22 @@ async fn a_session_of_the_former_version_goes_on_being_told() {
     let key = format!("session:{}", client.session().await);
     // The third node has not heard of it yet.
     let [here, there] = [0, 2].map(|index| client.at(&cluster.node(index).url()));
-    for uri in &uris {
-        here.request("resources/subscribe", json!({"uri": uri}))
-            .await
-            .ok();
-    }
-    let list = json!(uris).to_string();
-    redis
-        .command(&["HSET", &key, "v", "1", "subscriptions", &list])
-        .await;
+    let subscribe = async |uri: &str| {
+        let params = json!({"uri": uri});
+        here.request("resources/subscribe", params).await.ok();
+    };
+    let make_former = async |uris: &[String]| {
+        let list = json!(uris).to_string();
+        let fields = ["v", "1", "subscriptions", &list];
+        redis.command(&[&["HSET", &key][..], &fields].concat()).await;
+    };
+    subscribe(&uris[0]).await;
+    make_former(&uris[..1]).await;
+    // What changes it makes it one of this version, as what loads it does.
+    subscribe(&uris[1]).await;
+    let kept = redis.cli(&["HGET", &key, "subscriptions"]);
+    assert!(uris.iter().all(|uri| kept.contains(uri)), "{kept}");
+    make_former(&uris).await;
     let told = format!("told:resource:{}", uris[0]);
     assert_eq!(redis.cli(&["HDEL", &key, &told]).trim(), "1");
 

@@ -319,7 +319,7 @@ async fn ends_soon_and_leaves_nothing(cluster: &Cluster, client: &Client) {
 }
 
 /// F4: a Redis that takes over may lack the record of a call that has asked: an answer that comes before the call is registered
-/// again finds it all the same, through whichever node it comes.
+/// again reaches it, through any node.
 #[tokio::test]
 async fn an_answer_that_comes_while_the_store_does_not_know_its_call_is_kept() {
     let ask = || json!({"name": "ask", "arguments": {"question": "Well?"}});
