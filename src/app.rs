@@ -5,28 +5,22 @@ use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use tokio::time::{Instant, interval};
-use tokio_util::sync::CancellationToken;
+use tokio::time::interval;
 use tracing::warn;
 
+use crate::cluster::Membership;
 use crate::cluster::membership::JoinError;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
-use crate::cluster::{Membership, Sessions};
 use crate::config::{Settings, fit_shares};
-use crate::http::guard::Guard;
-use crate::http::{Front, Shared, recovery};
+use crate::engine::handler::Handler;
+use crate::engine::{Engine, Parts};
+use crate::http::{Face, Service};
 use crate::session::{Clock, NodeId};
 use crate::store::redis::ConnectError;
 use crate::store::{Store, StoreError};
 use crate::supervisor::{KillOnDrop, Supervisor};
 use crate::telemetry::{metrics, tell_left_out};
-use crate::transport::call::Runner;
-use crate::transport::handler::Handler;
-use crate::transport::shares::Shares;
-use crate::transport::switchboard::Switchboard;
-use crate::transport::tasks::TaskBoard;
 
 mod alarm;
 mod connection;
@@ -165,64 +159,31 @@ impl Builder {
             None => open::store(&settings).await?,
         };
         let listener = Listener::bind(&settings).await?;
-        let node = name(&settings);
-        let membership = Arc::new(Membership::new(node.clone(), listener.address()));
+        let membership = Arc::new(Membership::new(name(&settings), listener.address()));
         membership.join(store.as_ref()).await?;
-        let (supervisor, work) = (Supervisor::new(), Supervisor::new());
+        let supervisors = [Supervisor::new(), Supervisor::new()];
         // A node that does not come to be leaves no task behind.
-        let owned = [supervisor.kill_on_drop(), work.kill_on_drop()];
+        let owned = supervisors.each_ref().map(Supervisor::kill_on_drop);
         let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
-        let shares = Arc::new(Shares::new(&settings));
-        let tasks = TaskBoard::new(
-            Arc::clone(&membership),
-            Arc::clone(&store),
-            Arc::clone(&shares),
-            settings.task.peer_kept_max,
-            work.clone(),
-        );
-        let runner = Arc::new(Runner::new(handler, &settings.call));
-        let (kept, members) = (Arc::clone(&store), Arc::clone(&membership));
-        let sessions = Sessions::new(kept, members, &settings, supervisor.clone());
-        let shared = Arc::new(Shared {
-            info: runner.handler.info(),
-            membership,
-            keys: Arc::new(keys),
-            board: Arc::new(Switchboard {
-                node: node.clone(),
-                store: Arc::clone(&store),
-                sessions: sessions.clone(),
-                hub: Arc::default(),
-                calls: Arc::clone(&runner.calls),
-                tasks: Arc::new(tasks),
-                listeners: Arc::clone(&runner.listeners),
-                ttl: settings.session.ttl,
-                stream_ttl: settings.stream.ttl,
-                supervisor: work.clone(),
-            }),
-            runner,
-            work,
-            shares,
-            guard: Guard::new(&settings),
-            sessions,
-            supervisor,
-            started: Instant::now(),
-            last_request_ms: AtomicU64::new(0),
-            draining: CancellationToken::new(),
-            leaving: CancellationToken::new(),
-            deadline: CancellationToken::new(),
-            node,
+        let [supervisor, work] = supervisors;
+        let engine = Engine::new(Parts {
             settings,
+            handler,
             store,
+            membership,
+            keys,
+            supervisor,
+            work,
         });
-        start_tasks(&shared).await?;
-        warn_of_surroundings(shared.store.as_ref()).await;
-        let server = Server::start(
-            listener,
-            Front::new(Arc::clone(&shared)),
-            shared.settings.http.connections_max,
-        );
+        engine.supervisor.spawn_vital("metrics", upkeep());
+        engine.start().await?;
+        warn_of_surroundings(engine.store.as_ref()).await;
+        let service = Service::new(Arc::clone(&engine));
+        let connections_max = engine.settings.http.connections_max;
+        let server = Server::start(listener, Face::new(service.clone()), connections_max);
         Ok(Running {
-            shared,
+            engine,
+            service,
             server,
             owned,
         })
@@ -256,34 +217,6 @@ async fn upkeep() {
     }
 }
 
-async fn start_tasks(shared: &Arc<Shared>) -> Result<(), AppError> {
-    let store = || Arc::clone(&shared.store);
-    let supervisor = &shared.supervisor;
-    let rings = shared.store.listen(&shared.node).await?;
-    let membership = || Arc::clone(&shared.membership);
-    supervisor.spawn_vital("membership", membership().keep(store()));
-    supervisor.spawn_vital("stalls", membership().watch());
-    supervisor.spawn_vital("metrics", upkeep());
-    supervisor.spawn_vital(
-        "ring",
-        shared
-            .sessions
-            .clone()
-            .listen(rings, Arc::<Switchboard>::clone(&shared.board)),
-    );
-    recovery::take_up_own(shared).await?;
-    supervisor.spawn_vital("spread", Arc::clone(&shared.board).keep_telling());
-    supervisor.spawn_vital("recovery", recovery::keep(Arc::clone(shared)));
-    supervisor.spawn_vital("sweep", shared.sessions.clone().sweep());
-    if shared.settings.request_state.secret.is_empty() {
-        supervisor.spawn_vital(
-            "secrets",
-            RequestStateKeys::follow(Arc::clone(&shared.keys), store()),
-        );
-    }
-    Ok(())
-}
-
 /// A store that evicts keys when it is full ends sessions that are in use. Nodes of another prefix may be meant to be of this one.
 async fn warn_of_surroundings(store: &dyn Store) {
     let Ok(report) = store.report().await else { return };
@@ -308,7 +241,8 @@ async fn warn_of_surroundings(store: &dyn Store) {
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Running {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    service: Service,
     server: Server,
     owned: [KillOnDrop; 2],
 }
@@ -323,19 +257,19 @@ impl Running {
     /// The node's id.
     #[must_use]
     pub fn node(&self) -> &NodeId {
-        &self.shared.node
+        &self.engine.node
     }
 
     /// Which store it uses.
     #[must_use]
     pub fn store_kind(&self) -> &'static str {
-        self.shared.store.kind()
+        self.engine.store.kind()
     }
 
     /// How many sessions it keeps restored.
     #[must_use]
     pub fn active_sessions(&self) -> usize {
-        self.shared.sessions.kept()
+        self.engine.sessions.kept()
     }
 
     /// Runs until the process is told to stop, then stops as [`stop`](Self::stop) does.
@@ -356,19 +290,20 @@ impl Running {
         again: impl FnOnce() -> A,
     ) -> Result<(), AppError> {
         let Self {
-            shared,
+            engine,
+            service,
             server,
             owned,
         } = self;
-        let broken = shared.supervisor.stopping().clone();
+        let broken = engine.supervisor.stopping().clone();
         let ended = tokio::select! {
             stop = told => {
-                drain(&shared, server, stop, again).await;
+                drain(&service, &engine, server, stop, again).await;
                 Ok(())
             }
             () = broken.cancelled() => {
-                drain(&shared, server, Stop::WhenCallsFinish, pending).await;
-                Err(shared.membership.displaced().map_or(AppError::Broken, AppError::Name))
+                drain(&service, &engine, server, Stop::WhenCallsFinish, pending).await;
+                Err(engine.membership.displaced().map_or(AppError::Broken, AppError::Name))
             }
         };
         drop(owned);
@@ -377,6 +312,13 @@ impl Running {
 
     /// Stops: takes no new connections, lets calls in flight finish, at most `drain.deadline`.
     pub async fn stop(self) {
-        drain(&self.shared, self.server, Stop::WhenCallsFinish, pending).await;
+        drain(
+            &self.service,
+            &self.engine,
+            self.server,
+            Stop::WhenCallsFinish,
+            pending,
+        )
+        .await;
     }
 }

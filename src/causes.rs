@@ -12,13 +12,13 @@ use std::iter;
 /// tracing::warn!(error = %causes(&error), "could not be written");
 /// ```
 #[must_use]
-pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> Causes<'a> {
+pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> Causes<'a> {
     Causes(error)
 }
 
 /// Made by [`causes`].
 #[derive(Debug, Clone, Copy)]
-pub struct Causes<'a>(&'a (dyn Error + 'static));
+pub(crate) struct Causes<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, LogSettings, Sources};
+use crate::engine::handler::Handler;
 use crate::telemetry;
-use crate::transport::handler::Handler;
 
 pub mod check;
 pub mod exit;

@@ -7,8 +7,8 @@
 //!
 //! - [`cli`]: the command line, one file for each subcommand.
 //! - [`app`]: the composition root. [`App::builder`] takes settings and an rmcp `ServerHandler`, and runs a node.
-//! - [`http`]: routes, guards and the pipeline that both eras share.
-//! - [`transport`]: the live half of a request: its peer, and its reply.
+//! - [`http`]: admits, parses and prints.
+//! - [`engine`]: everything that a node does with a JSON-RPC message.
 //! - [`cluster`]: this node among others: its lease, the ring, the registry's upkeep.
 //! - [`store`]: the traits a store implements, and the two that are built in.
 //! - [`session`]: what a handler holds, and what is kept of a session.
@@ -18,19 +18,22 @@
 //! - [`causes`]: an error with all that caused it, for logs.
 
 pub mod app;
-pub mod causes;
+mod causes;
 pub mod cli;
-pub mod cluster;
+mod cluster;
 pub mod config;
-pub mod http;
-pub mod protocol;
+mod engine;
+mod http;
+mod protocol;
+mod random;
 pub mod session;
 pub mod store;
-pub mod supervisor;
-pub mod telemetry;
+mod supervisor;
+mod telemetry;
 pub mod tools;
-pub mod transport;
 
 pub use app::App;
 pub use config::Settings;
-pub use transport::silent::Silent;
+pub use engine::handler::Handler;
+pub use engine::no_peer::NoPeer;
+pub use protocol::era::{Era, Revision};

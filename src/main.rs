@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anynode::Silent;
+use anynode::NoPeer;
 use anynode::tools::Notebook;
 
 #[cfg(feature = "jemalloc")]
@@ -10,5 +10,5 @@ use anynode::tools::Notebook;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    anynode::cli::main(|| Silent::new(Notebook::new(), Notebook::SILENT))
+    anynode::cli::main(|| NoPeer::new(Notebook::new(), Notebook::SILENT))
 }

@@ -2,9 +2,9 @@
 //!
 //! Nothing here waits, stores or logs. Each rule names the revision and section, or the SEP, it comes from.
 
-pub mod classify;
-pub mod era;
-pub mod error;
-pub mod event_id;
-pub mod headers;
-pub mod message;
+pub(crate) mod classify;
+pub(crate) mod era;
+pub(crate) mod error;
+pub(crate) mod event_id;
+pub(crate) mod headers;
+pub(crate) mod message;

@@ -12,6 +12,7 @@ pub(crate) mod once;
 pub mod peer;
 pub mod reach;
 pub mod record;
+pub mod request_info;
 pub mod state;
 pub mod tasks;
 
@@ -21,7 +22,8 @@ pub use clock::Clock;
 pub use id::{Life, NodeId, SessionId};
 pub use notebooks::Notebooks;
 pub use peer::Peer;
-pub use reach::{Reach, SessionPeer};
+pub use reach::{SessionPeer, SessionPeers};
 pub use record::{Introduction, LogLevel, Principal, SessionRecord, TransportKind};
+pub use request_info::RequestInfo;
 pub use state::{State, StateError};
 pub use tasks::Tasks;

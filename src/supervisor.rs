@@ -11,7 +11,7 @@ use tracing::{Instrument as _, Span, debug, debug_span, error, warn};
 
 /// Starts tasks, and stops them together. Clones share the same tasks.
 #[derive(Debug, Clone, Default)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     // Each call has a clone of it, and a clone of a token takes a lock.
     inner: Arc<Inner>,
 }
@@ -26,12 +26,12 @@ struct Inner {
 impl Supervisor {
     /// An owner without tasks.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Runs a task that ends when its work is done.
-    pub fn spawn<F>(&self, name: &'static str, task: F)
+    pub(crate) fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -49,7 +49,7 @@ impl Supervisor {
 
     /// Runs in a task of its own what must not stop half way when whoever waits for it goes away. `None` when the node stops
     /// before it is done. It is begun at once, so that whoever waits keeps no room for it.
-    pub fn see_through<T, F>(
+    pub(crate) fn spawn_and_wait<T, F>(
         &self,
         name: &'static str,
         work: F,
@@ -69,7 +69,7 @@ impl Supervisor {
     }
 
     /// Runs a task that the node cannot do without: when it ends before the node stops, the node stops.
-    pub fn spawn_vital<F>(&self, name: &'static str, task: F)
+    pub(crate) fn spawn_vital<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -86,18 +86,18 @@ impl Supervisor {
 
     /// A guard: dropping it drops every task, also one that is at work.
     #[must_use]
-    pub fn kill_on_drop(&self) -> KillOnDrop {
+    pub(crate) fn kill_on_drop(&self) -> KillOnDrop {
         KillOnDrop(self.clone())
     }
 
     /// Fires when the node stops. Tasks that wait must watch it.
     #[must_use]
-    pub fn stopping(&self) -> &CancellationToken {
+    pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.inner.stopping
     }
 
     /// Tells every task to stop, waits for them, at most `limit`, and drops those that are left.
-    pub async fn stop(&self, limit: Duration) {
+    pub(crate) async fn stop(&self, limit: Duration) {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(limit, self.inner.tasks.wait())
@@ -116,7 +116,7 @@ impl Supervisor {
 
 /// Made by [`Supervisor::kill_on_drop`].
 #[derive(Debug)]
-pub struct KillOnDrop(Supervisor);
+pub(crate) struct KillOnDrop(Supervisor);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {

@@ -12,12 +12,12 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use crate::config::{LogFormat, LogSettings};
 
 mod lines;
-pub mod metrics;
+pub(crate) mod metrics;
 mod seldom;
 mod span_fields;
 
 use lines::{Lines, Waiting};
-pub use seldom::{seldom, tell_left_out};
+pub(crate) use seldom::{seldom, tell_left_out};
 use span_fields::SpanFields;
 
 /// How long a process that ends waits until its logs are written: their reader may be stuck.
@@ -46,7 +46,7 @@ pub enum TelemetryError {
 ///
 /// # Errors
 /// As [`TelemetryError`] says.
-pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
+pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(quieted(&settings.level))?;
     let terminal = io::stderr().is_terminal();
     let lines = Lines::start(io::stderr(), |dropped| {
@@ -89,7 +89,7 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
 }
 
 /// Waits until what was logged has been written, a second at most.
-pub fn flush() {
+pub(crate) fn flush() {
     seldom::tell_all_left_out();
     if let Some(waiting) = WAITING.get() {
         waiting.flush(FLUSH_WITHIN);
@@ -103,7 +103,7 @@ fn lines_dropped() -> u64 {
 
 /// Waits for the logs, as [`flush`] does, when it is dropped.
 #[derive(Debug)]
-pub struct AtEnd;
+pub(crate) struct AtEnd;
 
 impl Drop for AtEnd {
     fn drop(&mut self) {

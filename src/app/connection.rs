@@ -27,7 +27,7 @@ use super::lasting;
 use super::socket::Socket;
 use super::stalled::Unstalled;
 use crate::causes::causes;
-use crate::http::answer::Lasting;
+use crate::http::Lasting;
 
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
 /// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
@@ -241,7 +241,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::http::answer::lasting as mark_lasting;
+    use crate::http::response::lasting as mark_lasting;
 
     const LONG: usize = 1000;
 

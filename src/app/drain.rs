@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::serve::{Server, Stopped};
 use super::signal::{AT_ONCE, Stop};
-use crate::causes::causes;
-use crate::cluster::ring::Bell;
-use crate::http::Shared;
+use crate::engine::Engine;
+use crate::http::Service;
 
 /// How long no request must have come before the listener closes: longer than a balancer that still sends some pauses.
 const QUIET: Duration = Duration::from_millis(250);
@@ -22,12 +21,11 @@ const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
-/// How long a node that leaves may take to take itself off the sessions of which it kept copies.
-const RELEASE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again` makes.
 pub(super) async fn drain<A: Future<Output = Stop>>(
-    shared: &Shared,
+    service: &Service,
+    engine: &Engine,
     server: Server,
     stop: Stop,
     again: impl FnOnce() -> A,
@@ -36,21 +34,27 @@ pub(super) async fn drain<A: Future<Output = Stop>>(
     let hurried = async {
         sleep(AGAIN_AFTER).await;
         again().await;
-        info!(node = %shared.node, "told once more to stop: not waiting for calls and balancers");
+        info!(node = %engine.node, "told once more to stop: not waiting for calls and balancers");
         hurry.cancel();
         pending::<()>().await;
     };
     tokio::select! {
-        () = drain_unless(shared, server, stop, &hurry) => {}
+        () = drain_unless(service, engine, server, stop, &hurry) => {}
         () = hurried => {}
     }
 }
 
-async fn drain_unless(shared: &Shared, server: Server, stop: Stop, hurry: &CancellationToken) {
-    let settings = &shared.settings.drain;
+async fn drain_unless(
+    service: &Service,
+    engine: &Engine,
+    server: Server,
+    stop: Stop,
+    hurry: &CancellationToken,
+) {
+    let settings = &engine.settings.drain;
     let deadline = stop.deadline(settings.deadline);
-    shared.draining.cancel();
-    info!(node = %shared.node, "draining");
+    engine.stopping.draining.cancel();
+    info!(node = %engine.node, "draining");
     let balanced = stop == Stop::WhenBalancersKnow && !settings.delay.is_zero();
     if balanced {
         // The listener goes on serving: until balancers have seen /readyz change they still send requests.
@@ -58,23 +62,23 @@ async fn drain_unless(shared: &Shared, server: Server, stop: Stop, hurry: &Cance
     }
     let give_up = GiveUp::after(deadline, hurry);
     if balanced {
-        let quiet = until_quiet(shared, deadline.min(STRAGGLERS_WITHIN));
+        let quiet = until_quiet(service, deadline.min(STRAGGLERS_WITHIN));
         hurry.run_until_cancelled(quiet).await;
     }
-    let (stopped, ()) = tokio::join!(server.stop(&give_up), send_elsewhere(shared, &give_up));
-    if stopped == Stopped::Unfinished && shared.store.is_shared() {
-        shared.deadline.cancel();
+    let (stopped, ()) = tokio::join!(server.stop(&give_up), engine.send_elsewhere(give_up.reached()));
+    if stopped == Stopped::Unfinished && engine.store.is_shared() {
+        engine.stopping.deadline.cancel();
     }
     // They share the deadline: together with the delay it must fit what the platform grants.
     let left = give_up.left().max(TASKS_STOP_WITHIN);
     tokio::select! {
-        () = shared.work.stop(left) => {}
-        () = hurry.cancelled(), if !hurry.is_cancelled() => shared.work.stop(TASKS_STOP_WITHIN).await,
+        () = engine.work.stop(left) => {}
+        () = hurry.cancelled(), if !hurry.is_cancelled() => engine.work.stop(TASKS_STOP_WITHIN).await,
     }
-    shared.supervisor.stop(TASKS_STOP_WITHIN).await;
-    leave(shared).await;
-    shared.store.close().await;
-    info!(node = %shared.node, "stopped");
+    engine.supervisor.stop(TASKS_STOP_WITHIN).await;
+    engine.leave().await;
+    engine.store.close().await;
+    info!(node = %engine.node, "stopped");
 }
 
 /// When a node that stops gives up what has not finished.
@@ -113,10 +117,10 @@ impl GiveUp {
 
 /// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what it sends to
 /// a listener that is closed is lost.
-async fn until_quiet(shared: &Shared, most: Duration) {
+async fn until_quiet(service: &Service, most: Duration) {
     let until = Instant::now() + most;
     loop {
-        let wait = QUIET.saturating_sub(shared.quiet_for());
+        let wait = QUIET.saturating_sub(service.quiet_for());
         if wait.is_zero() {
             return;
         }
@@ -124,37 +128,5 @@ async fn until_quiet(shared: &Shared, most: Duration) {
             return warn!("requests still come: drain.delay is too short for the balancer, or there is none");
         }
         sleep(wait).await;
-    }
-}
-
-/// Has clients whose streams are carried here come back elsewhere; their calls go on here until the deadline. Where there is no
-/// other node, calls say first what they have to say.
-async fn send_elsewhere(shared: &Shared, give_up: &GiveUp) {
-    if !shared.store.is_shared() {
-        tokio::select! {
-            () = shared.board.calls.keeps_none() => {}
-            () = give_up.reached() => warn!("calls are left that did not end in time"),
-        }
-    }
-    shared.leaving.cancel();
-}
-
-/// Takes this node off everything that names it, as far as that is done at once, and tells the others that it is gone.
-async fn leave(shared: &Shared) {
-    shared.sessions.release_all(RELEASE_WITHIN).await;
-    // Calls that are left behind are claimed by survivors, as those of a node that died.
-    if let Err(error) = shared.store.lease_end(&shared.node).await {
-        let error = causes(&error);
-        warn!(%error, "could not end this node's lease: it ends by itself");
-    }
-    let left = Bell::Left {
-        node: shared.node.as_str().to_owned(),
-    };
-    let told = match serde_json::to_string(&left) {
-        Ok(text) => shared.store.ring_all(&text).await,
-        Err(_) => Ok(()),
-    };
-    if let Err(error) = told {
-        debug!(%error, "could not tell the other nodes that this one has left");
     }
 }

@@ -1,7 +1,7 @@
 //! The limit on open files: each connection takes one.
 
 use crate::config::Settings;
-use crate::transport::shares::PROBES_MAX;
+use crate::engine::shares::PROBES_MAX;
 
 /// How many files a node has open besides its clients' connections: the store's connections, logs, the listener.
 const OTHER_FILES: u64 = 64;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::exchange::{PROBE, PROBE_AGAIN_AFTER, PROBE_EVERY};
-use crate::http::answer::Lasting;
+use crate::http::Lasting;
 
 /// How many events are given to the system at once, at most.
 const FRAMES_AT_ONCE: usize = 16;

@@ -9,7 +9,7 @@ use crate::app::signal::told_to_stop;
 use crate::app::{App, Running, files};
 use crate::causes::causes;
 use crate::config::Settings;
-use crate::transport::handler::Handler;
+use crate::engine::handler::Handler;
 
 /// What `initialize` looks like: the shortest request that shows a server at work.
 const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#;

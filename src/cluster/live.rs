@@ -16,7 +16,7 @@ const NO_LEVEL: u8 = u8::MAX;
 
 /// A session restored on this node.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct CachedSession {
     /// The session's id.
     pub id: SessionId,
     /// The id's tag, for logs.
@@ -30,7 +30,7 @@ pub struct Live {
     pub ended: CancellationToken,
     /// Held while the session is told of changes, so that it is told of each once.
     pub telling: tokio::sync::Mutex<()>,
-    who: RwLock<Who>,
+    who: RwLock<ClientIdentity>,
     level: AtomicU8,
     subscriptions: RwLock<Arc<BTreeSet<String>>>,
     touched_ms: AtomicU64,
@@ -38,7 +38,7 @@ pub struct Live {
 
 /// What a client has said of itself, shared with every request's caller.
 #[derive(Debug, Clone)]
-pub struct Who {
+pub(crate) struct ClientIdentity {
     /// The negotiated revision.
     pub revision: Revision,
     /// The client's description.
@@ -47,7 +47,7 @@ pub struct Who {
     pub capabilities: Arc<ClientCapabilities>,
 }
 
-impl Who {
+impl ClientIdentity {
     /// Takes it out of the record.
     fn of(record: &mut SessionRecord) -> Self {
         let missing = Introduction::missing().client_info;
@@ -59,14 +59,14 @@ impl Who {
     }
 }
 
-impl Live {
+impl CachedSession {
     /// A session restored from `record`, which was touched then, by the monotonic clock.
     #[must_use]
-    pub fn new(id: SessionId, mut record: SessionRecord, restored: bool, touched_ms: u64) -> Self {
+    pub(crate) fn new(id: SessionId, mut record: SessionRecord, restored: bool, touched_ms: u64) -> Self {
         Self {
             tag: id.tag(),
             id,
-            who: RwLock::new(Who::of(&mut record)),
+            who: RwLock::new(ClientIdentity::of(&mut record)),
             restored,
             ended: CancellationToken::new(),
             telling: tokio::sync::Mutex::default(),
@@ -80,38 +80,38 @@ impl Live {
 
     /// The client as it has introduced itself.
     #[must_use]
-    pub fn who(&self) -> Who {
+    pub(crate) fn who(&self) -> ClientIdentity {
         self.who.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it has introduced itself at all.
     #[must_use]
-    pub fn is_introduced(&self) -> bool {
+    pub(crate) fn is_introduced(&self) -> bool {
         *self.who().client != Introduction::missing().client_info
     }
 
     /// The revision negotiated with it.
     #[must_use]
-    pub fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         self.who.read().unwrap_or_else(PoisonError::into_inner).revision
     }
 
     /// The least severe log message the session wants now: what it set, or `Info`.
     #[must_use]
-    pub fn log_level(&self) -> LogLevel {
+    pub(crate) fn log_level(&self) -> LogLevel {
         let level = usize::from(self.level.load(Ordering::Acquire));
         LogLevel::ALL.get(level).copied().unwrap_or(LogLevel::Info)
     }
 
     /// What the session is subscribed to now.
     #[must_use]
-    pub fn subscriptions(&self) -> Arc<BTreeSet<String>> {
+    pub(crate) fn subscriptions(&self) -> Arc<BTreeSet<String>> {
         Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes over what has changed since.
     pub(super) fn apply(&self, mut record: SessionRecord) {
-        *self.who.write().unwrap_or_else(PoisonError::into_inner) = Who::of(&mut record);
+        *self.who.write().unwrap_or_else(PoisonError::into_inner) = ClientIdentity::of(&mut record);
         self.level.store(
             record.log_level.map_or(NO_LEVEL, |level| level as u8),
             Ordering::Release,
@@ -121,7 +121,7 @@ impl Live {
 
     /// Whether the store should be told of activity: true once for each `interval_ms` of use.
     #[must_use]
-    pub fn touch_is_due(&self, now_ms: u64, interval_ms: u64) -> bool {
+    pub(crate) fn touch_is_due(&self, now_ms: u64, interval_ms: u64) -> bool {
         let last = self.touched_ms.load(Ordering::Relaxed);
         now_ms.saturating_sub(last) >= interval_ms
             && self

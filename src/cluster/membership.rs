@@ -20,12 +20,12 @@ use crate::session::{Clock, Life, NodeId};
 use crate::store::{Lease, Renewed, Store, StoreError};
 
 /// How long a lease lasts after it was last renewed.
-pub const LEASE_TTL: Duration = Duration::from_secs(3);
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
 /// How often it is renewed: two renewals may be lost before it ends.
-pub const LEASE_RENEWAL: Duration = Duration::from_secs(1);
+pub(crate) const LEASE_RENEWAL: Duration = Duration::from_secs(1);
 /// How long renewals must have worked before anybody is thought dead: leases live in the store, so an outage ends all of them,
 /// and the living need a moment to renew theirs.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for a node that has just joined. It knows of no outage, and one may have ended just before: whoever lives renews its
 /// lease within two renewals, one of which may be given up.
 const PATIENCE_OF_NEW: Duration = Duration::from_secs(3);
@@ -79,7 +79,7 @@ struct Known {
 
 /// This node's membership.
 #[derive(Debug)]
-pub struct Membership {
+pub(crate) struct Membership {
     lease: Lease,
     clock: Clock,
     known: Mutex<Known>,
@@ -92,7 +92,7 @@ pub struct Membership {
 
 /// How the store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     /// Whether it answers.
     pub answers: bool,
     /// Whether it takes writes: the renewal of this node's lease at least.
@@ -106,7 +106,7 @@ pub struct Pulse {
 impl Membership {
     /// The membership of a node that is about to [join](Self::join). Its lease begins only then.
     #[must_use]
-    pub fn new(node: NodeId, address: &str) -> Self {
+    pub(crate) fn new(node: NodeId, address: &str) -> Self {
         let (clock, now) = (Clock::of_this_machine(), Instant::now());
         Self {
             lease: Lease {
@@ -134,19 +134,19 @@ impl Membership {
 
     /// That of a process that never joins: one that only rings.
     #[must_use]
-    pub fn outside(node: NodeId) -> Self {
+    pub(crate) fn outside(node: NodeId) -> Self {
         Self::new(node, "")
     }
 
     /// This node.
     #[must_use]
-    pub const fn node(&self) -> &NodeId {
+    pub(crate) const fn node(&self) -> &NodeId {
         &self.lease.node
     }
 
     /// The store's clock.
     #[must_use]
-    pub const fn clock(&self) -> &Clock {
+    pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
     }
 
@@ -155,7 +155,7 @@ impl Membership {
     ///
     /// # Errors
     /// [`JoinError`].
-    pub async fn join(&self, store: &dyn Store) -> Result<(), JoinError> {
+    pub(crate) async fn join(&self, store: &dyn Store) -> Result<(), JoinError> {
         let mut ended_in = None;
         while let Some((address, ends_in)) = self.renew(store).await? {
             if ended_in.is_some_and(|before| ends_in > before) {
@@ -172,7 +172,7 @@ impl Membership {
     }
 
     /// Renews the lease for as long as the node runs. Returns when another process has taken the node's name.
-    pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>) {
+    pub(crate) async fn keep(self: Arc<Self>, store: Arc<dyn Store>) {
         let mut ticks = interval(LEASE_RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -202,7 +202,7 @@ impl Membership {
 
     /// Looks for as long as the node runs whether it was held up: what was rung meanwhile may be unheard, and whoever rang does
     /// not wait for long.
-    pub async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(STALL_LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -218,7 +218,7 @@ impl Membership {
     /// Since when what was read of a session can be trusted, in milliseconds by the monotonic clock. `None` while nothing can:
     /// this node's lease may have ended, or it was held up just now.
     #[must_use]
-    pub fn trusts_since_ms(&self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn trusts_since_ms(&self, now_ms: u64) -> Option<u64> {
         let valid = now_ms < self.valid_until_ms.load(Ordering::Acquire);
         let held_up_ms = now_ms.saturating_sub(self.looked_ms.load(Ordering::Acquire));
         (valid && held_up_ms <= STALL_MS_MAX).then(|| self.trusted_since_ms.load(Ordering::Acquire))
@@ -227,30 +227,30 @@ impl Membership {
     /// Whether this node can tell who is dead: its own renewals have worked for [`PATIENCE`], or, when it has just joined, since
     /// long enough.
     #[must_use]
-    pub fn can_judge(&self) -> bool {
+    pub(crate) fn can_judge(&self) -> bool {
         let known = self.known();
         known.renews && self.is_valid() && Instant::now() >= known.patient_until
     }
 
     /// Somebody could not ask who lives: from now on nobody is thought dead for [`PATIENCE`].
-    pub fn doubt(&self) {
+    pub(crate) fn doubt(&self) {
         self.known().patient_until = Instant::now() + PATIENCE;
     }
 
     /// Whether a node lived when this one last renewed its lease.
     #[must_use]
-    pub fn lives(&self, node: &NodeId) -> bool {
+    pub(crate) fn lives(&self, node: &NodeId) -> bool {
         self.known().living.contains(node)
     }
 
     /// Notes that a node has ended its lease.
-    pub fn note_left(&self, node: &NodeId) {
+    pub(crate) fn note_left(&self, node: &NodeId) {
         self.known().living.remove(node);
     }
 
     /// How the store does.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
+    pub(crate) fn pulse(&self) -> Pulse {
         let known = self.known();
         let writable = known.renews && self.is_valid();
         Pulse {
@@ -267,7 +267,7 @@ impl Membership {
 
     /// The error to stop with, when another process has taken this node's name.
     #[must_use]
-    pub fn displaced(&self) -> Option<JoinError> {
+    pub(crate) fn displaced(&self) -> Option<JoinError> {
         let address = self.known().displaced_by.clone()?;
         let node = self.lease.node.clone();
         Some(JoinError::Taken { node, address })

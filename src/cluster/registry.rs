@@ -9,12 +9,11 @@ use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use foldhash::quality::RandomState;
-use rand::RngExt as _;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::live::Live;
+use super::live::CachedSession;
 use super::monotonic_ms;
+use crate::random::{self, HashState};
 use crate::session::{SessionId, SessionRecord};
 use crate::telemetry::metrics::{self, Counted};
 
@@ -23,13 +22,13 @@ const SHARDS: usize = 64;
 /// How many entries are looked at to find one that was not used for long.
 const EVICTION_SAMPLE: usize = 8;
 /// How long a copy is trusted before it is read again though nobody rang: a lost ring delays, and never loses.
-pub const VERIFY_EVERY_MS: u64 = 30_000;
+pub(crate) const VERIFY_EVERY_MS: u64 = 30_000;
 /// How soon a copy is read again that the store could not be asked for.
 const ASK_AGAIN_MS: u64 = 1000;
 
 /// Why a slot is no longer in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retired {
+pub(crate) enum Retired {
     /// The session does not exist any longer.
     Gone,
     /// This node does not keep it; the store may.
@@ -38,8 +37,8 @@ pub enum Retired {
 
 /// The place of one session in the registry.
 #[derive(Debug, Default)]
-pub struct Slot {
-    live: OnceLock<Arc<Live>>,
+pub(crate) struct Slot {
+    live: OnceLock<Arc<CachedSession>>,
     retired: OnceLock<Retired>,
     epoch: AtomicU64,
     read_at_epoch: AtomicU64,
@@ -56,9 +55,15 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whether no session was read into it yet.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live.get().is_none()
+    }
+
     /// The session, if it was read not long ago, after `since_ms`, and nothing was heard of a change since.
     #[must_use]
-    pub fn fresh(&self, now_ms: u64, since_ms: u64) -> Option<&Arc<Live>> {
+    pub(crate) fn fresh(&self, now_ms: u64, since_ms: u64) -> Option<&Arc<CachedSession>> {
         let live = self.live.get()?;
         let current = self.read_at_epoch.load(Ordering::Acquire) == self.epoch.load(Ordering::Acquire);
         let verified_ms = self.verified_ms.load(Ordering::Acquire);
@@ -74,21 +79,21 @@ impl Slot {
     /// The session as last read, though it could not be read again, and since when that is so: it has been in doubt since
     /// a change was heard of, or else since now.
     #[must_use]
-    pub fn last_known(&self, now_ms: u64) -> Option<(&Arc<Live>, u64)> {
+    pub(crate) fn last_known(&self, now_ms: u64) -> Option<(&Arc<CachedSession>, u64)> {
         let live = self.live.get()?;
         self.doubt(now_ms);
         Some((live, self.doubted_ms.load(Ordering::Acquire)))
     }
 
     /// Notes that the store could not be asked.
-    pub fn note_failure(&self, now_ms: u64) {
+    pub(crate) fn note_failure(&self, now_ms: u64) {
         self.failed_ms.store(now_ms, Ordering::Release);
     }
 
     /// Whether the store could not be asked just now, and nothing was heard since: asking again would only make
     /// requests queue for its silence.
     #[must_use]
-    pub fn failed_just_now(&self, now_ms: u64) -> bool {
+    pub(crate) fn failed_just_now(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.failed_ms.load(Ordering::Acquire)) < ASK_AGAIN_MS
     }
 
@@ -98,65 +103,59 @@ impl Slot {
         }
     }
 
-    /// Whether no session was read into it yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.live.get().is_none()
-    }
-
     /// What became of the slot, if it is no longer in use.
     #[must_use]
-    pub fn retired(&self) -> Option<Retired> {
+    pub(crate) fn retired(&self) -> Option<Retired> {
         self.retired.get().copied()
     }
 
     /// Whether it keeps a session that had the id of this one before.
     #[must_use]
-    pub fn keeps_another(&self, record: &SessionRecord) -> bool {
+    pub(crate) fn keeps_another(&self, record: &SessionRecord) -> bool {
         self.live.get().is_some_and(|live| {
             live.record.created_at_ms != record.created_at_ms || live.record.principal != record.principal
         })
     }
 
     /// Moves the epoch on: what was read until now is not to be trusted.
-    pub fn distrust(&self) {
+    pub(crate) fn distrust(&self) {
         self.doubt(monotonic_ms());
         self.failed_ms.store(0, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Notes that the session is known to be gone: not even an outage of the store brings it back.
-    pub fn note_gone(&self) {
+    pub(crate) fn note_gone(&self) {
         self.gone.store(true, Ordering::Release);
         self.distrust();
     }
 
     /// Whether the session is known to be gone.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
     /// Whether it keeps a session that no request holds just now: what is evicted hears of no change any longer.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.live.get().is_some_and(|live| Arc::strong_count(live) == 1)
     }
 
     /// Notes that the session was ended, not left to expire.
-    pub fn note_ended(&self) {
+    pub(crate) fn note_ended(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
     /// Whether the session was ended, as far as this node has heard.
     #[must_use]
-    pub fn was_ended(&self) -> bool {
+    pub(crate) fn was_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 
     /// The epoch to read at.
     #[must_use]
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 }
@@ -164,11 +163,11 @@ impl Slot {
 /// Outcome of [`Registry::keep`].
 #[derive(Debug)]
 #[must_use]
-pub enum Kept {
+pub(crate) enum Kept {
     /// The copy is current. `first` is true when the session was not kept before.
     Current {
         /// The session.
-        live: Arc<Live>,
+        live: Arc<CachedSession>,
         /// Whether it was not kept before.
         first: bool,
     },
@@ -178,13 +177,13 @@ pub enum Kept {
 
 // Not SipHash, though clients may choose their sessions' keys: made to collide, they are at most a shard's part of
 // `session.kept_max`.
-type Shard = HashMap<SessionId, Arc<Slot>, RandomState>;
+type Shard = HashMap<SessionId, Arc<Slot>, HashState>;
 
 /// All sessions that this node keeps.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     shards: Vec<Mutex<Shard>>,
-    hasher: RandomState,
+    hasher: HashState,
     kept: AtomicUsize,
     deaf: AtomicBool,
     shard_max: usize,
@@ -193,10 +192,10 @@ pub struct Registry {
 impl Registry {
     /// An empty registry that keeps about `kept_max` sessions.
     #[must_use]
-    pub fn new(kept_max: usize) -> Self {
+    pub(crate) fn new(kept_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::default(),
+            hasher: HashState::default(),
             kept: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
             shard_max: kept_max.div_ceil(SHARDS).max(1),
@@ -205,19 +204,13 @@ impl Registry {
 
     /// How many sessions this node keeps restored.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.kept.load(Ordering::Relaxed)
-    }
-
-    /// Whether this node keeps no session.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The slot of a session, made if need be.
     #[must_use]
-    pub fn slot(&self, id: &SessionId) -> Arc<Slot> {
+    pub(crate) fn slot(&self, id: &SessionId) -> Arc<Slot> {
         let mut shard = self.shard(id);
         if let Some(slot) = shard.get(id) {
             return Arc::clone(slot);
@@ -229,26 +222,26 @@ impl Registry {
     }
 
     /// From now on changes are not heard of: every copy is read again before each use.
-    pub fn go_deaf(&self) {
+    pub(crate) fn go_deaf(&self) {
         self.deaf.store(true, Ordering::Release);
     }
 
     /// Changes are heard of again; what was kept until now may be outdated.
-    pub fn hear_again(&self) {
+    pub(crate) fn hear_again(&self) {
         self.distrust_all();
         self.deaf.store(false, Ordering::Release);
     }
 
     /// Whether changes are not heard of just now.
     #[must_use]
-    pub fn is_deaf(&self) -> bool {
+    pub(crate) fn is_deaf(&self) -> bool {
         self.deaf.load(Ordering::Acquire)
     }
 
     /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a session, so
     /// that made-up ids push nobody out.
     #[must_use]
-    pub fn surplus(&self, id: &SessionId) -> Option<(SessionId, Arc<Slot>)> {
+    pub(crate) fn surplus(&self, id: &SessionId) -> Option<(SessionId, Arc<Slot>)> {
         let shard = self.shard(id);
         if shard.len() <= self.shard_max {
             return None;
@@ -258,12 +251,19 @@ impl Registry {
 
     /// The slot of a session that is kept or being loaded.
     #[must_use]
-    pub fn existing(&self, id: &SessionId) -> Option<Arc<Slot>> {
+    pub(crate) fn existing(&self, id: &SessionId) -> Option<Arc<Slot>> {
         self.shard(id).get(id).cloned()
     }
 
     /// Notes what was read of a session at `epoch`.
-    pub fn keep(&self, slot: &Slot, epoch: u64, now_ms: u64, record: SessionRecord, make: Make<'_>) -> Kept {
+    pub(crate) fn keep(
+        &self,
+        slot: &Slot,
+        epoch: u64,
+        now_ms: u64,
+        record: SessionRecord,
+        make: Make<'_>,
+    ) -> Kept {
         let known = slot.live.get().cloned();
         let live = match known {
             Some(live) => {
@@ -289,7 +289,12 @@ impl Registry {
     }
 
     /// Takes a slot out of use. Returns the session it kept, if this call was the one that did it.
-    pub fn retire(&self, id: &SessionId, slot: &Arc<Slot>, why: Retired) -> Option<Arc<Live>> {
+    pub(crate) fn retire(
+        &self,
+        id: &SessionId,
+        slot: &Arc<Slot>,
+        why: Retired,
+    ) -> Option<Arc<CachedSession>> {
         let mut shard = self.shard(id);
         if shard.get(id).is_some_and(|held| Arc::ptr_eq(held, slot)) {
             shard.remove(id);
@@ -314,13 +319,13 @@ impl Registry {
 
     /// All sessions that this node keeps.
     #[must_use]
-    pub fn all(&self) -> Vec<(SessionId, Arc<Slot>)> {
+    pub(crate) fn all(&self) -> Vec<(SessionId, Arc<Slot>)> {
         self.unused_since(u64::MAX)
     }
 
     /// The sessions that no request has used on this node since `before_ms`. Calls and streams may hold them yet.
     #[must_use]
-    pub fn unused_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<Slot>)> {
+    pub(crate) fn unused_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<Slot>)> {
         let idle = |slot: &Slot| slot.used_ms.load(Ordering::Relaxed) < before_ms;
         self.shards
             .iter()
@@ -345,7 +350,7 @@ impl Registry {
 }
 
 /// Makes a restored session from its record.
-pub type Make<'a> = &'a (dyn Fn(SessionRecord) -> Live + Sync);
+pub(crate) type Make<'a> = &'a (dyn Fn(SessionRecord) -> CachedSession + Sync);
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -353,7 +358,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 
 /// One that was not used for long and that no call holds, out of a few from a random place on.
 fn least_used(shard: &Shard, but: &SessionId) -> Option<(SessionId, Arc<Slot>)> {
-    let from = rand::rng().random_range(0..shard.len().max(1));
+    let from = usize::try_from(random::number(shard.len().max(1) as u64)).unwrap_or(0);
     let round = shard.iter().skip(from).chain(shard.iter().take(from));
     let idle = round
         .filter(|(id, slot)| *id != but && slot.is_idle())

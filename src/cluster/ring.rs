@@ -1,6 +1,6 @@
 //! How nodes tell each other to look again. A ring says only which session to look at; the truth is in the store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::store::changes::Topic;
 use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
-pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
+pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 
 /// What happened to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum News {
+pub(crate) enum News {
     /// Its record changed.
     Changed,
     /// It was ended.
@@ -33,7 +33,7 @@ pub enum News {
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ring", rename_all = "lowercase")]
-pub enum Bell {
+pub(crate) enum Bell {
     /// Look at this session again, then acknowledge.
     Session {
         /// What happened.
@@ -92,14 +92,14 @@ pub enum Bell {
 }
 
 struct Waiting {
-    missing: HashSet<String>,
+    missing: BTreeSet<String>,
     done: Option<oneshot::Sender<()>>,
 }
 
 /// Who hears what is rung, apart from what concerns copies of sessions.
-pub trait Ears: std::fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Ears: std::fmt::Debug + Send + Sync + 'static {
     /// Something was rung.
-    fn hear(&self, bell: Bell);
+    fn hear(self: Arc<Self>, bell: Bell);
 
     /// Something may have been rung and not been heard.
     fn catch_up(&self);
@@ -107,13 +107,13 @@ pub trait Ears: std::fmt::Debug + Send + Sync + 'static {
 
 /// Nobody, for a process that only rings.
 impl Ears for () {
-    fn hear(&self, _bell: Bell) {}
+    fn hear(self: Arc<Self>, _bell: Bell) {}
 
     fn catch_up(&self) {}
 }
 
 /// Rings other nodes, and collects their acknowledgements.
-pub struct Ring {
+pub(crate) struct Ring {
     store: Arc<dyn Store>,
     membership: Arc<Membership>,
     node: NodeId,
@@ -132,7 +132,7 @@ impl std::fmt::Debug for Ring {
 impl Ring {
     /// The ring of a member.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, membership: Arc<Membership>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, membership: Arc<Membership>) -> Self {
         Self {
             store,
             node: membership.node().clone(),
@@ -144,7 +144,7 @@ impl Ring {
 
     /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has stopped trusting its
     /// copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off the session.
-    pub async fn tell(&self, holders: &[NodeId], session: &SessionId, news: News) {
+    pub(crate) async fn tell(&self, holders: &[NodeId], session: &SessionId, news: News) {
         let others = holders.iter().filter(|holder| **holder != self.node).cloned();
         let (mut rung, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
@@ -200,7 +200,7 @@ impl Ring {
     }
 
     /// Acknowledges a ring.
-    pub async fn acknowledge(&self, to: &str, number: u64) {
+    pub(crate) async fn acknowledge(&self, to: &str, number: u64) {
         let Some(to) = NodeId::parse(to) else { return };
         self.send(
             &to,
@@ -213,7 +213,7 @@ impl Ring {
     }
 
     /// Notes that a node acknowledged.
-    pub fn acknowledged(&self, number: u64, by: &str) {
+    pub(crate) fn acknowledged(&self, number: u64, by: &str) {
         let mut all = self.lock();
         let Some(waiting) = all.get_mut(&number) else {
             return;
@@ -240,7 +240,7 @@ impl Ring {
         }
     }
 
-    async fn look_after_silent(&self, session: &SessionId, silent: &HashSet<String>) {
+    async fn look_after_silent(&self, session: &SessionId, silent: &BTreeSet<String>) {
         let silent: Vec<NodeId> = silent.iter().filter_map(|name| NodeId::parse(name)).collect();
         let living = match self.store.living(&silent).await {
             Ok(living) => living,

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use rand::RngExt as _;
 use rmcp::model::{RequestStateCodec, RequestStateError};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::causes::causes;
+use crate::random;
 use crate::session::Clock;
 use crate::store::{NewSecret, Secrets, Store, StoreError};
 
@@ -41,7 +41,7 @@ pub enum SecretError {
 }
 
 /// The codec in use, replaced as keys come and go.
-pub struct RequestStateKeys {
+pub(crate) struct RequestStateKeys {
     codec: RwLock<Arc<RequestStateCodec>>,
     /// The keys that this node has seen: a store that was emptied forgets them, and clients still bring what they sealed.
     known: Mutex<BTreeMap<String, String>>,
@@ -61,7 +61,7 @@ impl RequestStateKeys {
     ///
     /// # Errors
     /// [`SecretError::Unusable`].
-    pub fn configured(secret: &str, clock: Clock) -> Result<Self, SecretError> {
+    pub(crate) fn configured(secret: &str, clock: Clock) -> Result<Self, SecretError> {
         let codec = RequestStateCodec::new_with_keyring(CONFIGURED, [(CONFIGURED, secret.as_bytes())])?;
         Ok(Self {
             codec: RwLock::new(Arc::new(codec)),
@@ -75,7 +75,7 @@ impl RequestStateKeys {
     ///
     /// # Errors
     /// [`SecretError`].
-    pub async fn shared(store: &dyn Store, ttl: Duration, clock: Clock) -> Result<Self, SecretError> {
+    pub(crate) async fn shared(store: &dyn Store, ttl: Duration, clock: Clock) -> Result<Self, SecretError> {
         let rotate_after = ttl.max(ROTATE_AFTER_MIN);
         let secrets = fetch(store, rotate_after, clock.now_ms()).await?;
         Ok(Self {
@@ -88,7 +88,7 @@ impl RequestStateKeys {
 
     /// The codec to seal and open with now.
     #[must_use]
-    pub fn codec(&self) -> Arc<RequestStateCodec> {
+    pub(crate) fn codec(&self) -> Arc<RequestStateCodec> {
         Arc::clone(&self.codec.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -105,7 +105,7 @@ impl RequestStateKeys {
     }
 
     /// Follows the shared keys for as long as the node runs.
-    pub async fn follow(self: Arc<Self>, store: Arc<dyn Store>) {
+    pub(crate) async fn follow(self: Arc<Self>, store: Arc<dyn Store>) {
         let mut ticks = interval(REFRESH_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -136,9 +136,9 @@ fn codec_of(secrets: &Secrets, now_ms: u64) -> Result<RequestStateCodec, SecretE
 }
 
 fn offer(now_ms: u64) -> NewSecret {
-    let bytes: [u8; KEY_BYTES] = rand::rng().random();
+    let bytes: [u8; KEY_BYTES] = random::bytes();
     // The name begins with the time, so that names sort by age.
-    let name = format!("{now_ms:015}-{:08x}", rand::rng().random::<u32>());
+    let name = format!("{now_ms:015}-{:08x}", random::number(1 << 32));
     NewSecret {
         name,
         text: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::live::Live;
+use super::live::CachedSession;
 use super::registry::Registry;
 use super::ring::{Bell, Ears, News, Ring};
 use super::{Membership, millis, monotonic_ms};
@@ -37,7 +37,7 @@ const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
 /// Why a session could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SessionError {
+pub(crate) enum SessionError {
     /// Unknown, expired, ended, or somebody else's.
     #[error("no such session")]
     NotFound,
@@ -54,7 +54,7 @@ pub enum SessionError {
 
 /// The sessions of the whole cluster, through this node.
 #[derive(Debug, Clone)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     inner: Arc<Inner>,
 }
 
@@ -78,7 +78,7 @@ struct Inner {
 impl Sessions {
     /// The sessions in `store`, as this member sees them.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<dyn Store>,
         membership: Arc<Membership>,
         settings: &Settings,
@@ -104,31 +104,31 @@ impl Sessions {
 
     /// How many sessions this node keeps restored.
     #[must_use]
-    pub fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         self.inner.registry.len()
     }
 
     /// Whether this node keeps a copy of that session. Of one that is not initialized it never does.
     #[must_use]
-    pub fn keeps(&self, id: &SessionId) -> bool {
+    pub(crate) fn keeps(&self, id: &SessionId) -> bool {
         self.inner.registry.existing(id).is_some()
     }
 
     /// How long a session lives after its last use.
     #[must_use]
-    pub fn ttl(&self) -> Duration {
+    pub(crate) fn ttl(&self) -> Duration {
         self.inner.settings.ttl
     }
 
     /// How long a session lives whose client never says that it is initialized.
     #[must_use]
-    pub fn uninitialized_ttl(&self) -> Duration {
+    pub(crate) fn uninitialized_ttl(&self) -> Duration {
         self.inner.settings.uninitialized_ttl
     }
 
     /// How many sessions this node has restored from the store since it started.
     #[must_use]
-    pub fn restorations(&self) -> u64 {
+    pub(crate) fn restorations(&self) -> u64 {
         self.inner.restorations.load(Ordering::Relaxed)
     }
 
@@ -136,7 +136,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::TooMany`], [`SessionError::Store`].
-    pub async fn open(&self, record: &SessionRecord, peer: &Peer) -> Result<SessionId, SessionError> {
+    pub(crate) async fn open(&self, record: &SessionRecord, peer: &Peer) -> Result<SessionId, SessionError> {
         for _ in 0..OPEN_ATTEMPTS_MAX {
             let id = SessionId::generate();
             match self.open_as(&id, record, peer).await? {
@@ -157,7 +157,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::Store`].
-    pub async fn open_as(
+    pub(crate) async fn open_as(
         &self,
         id: &SessionId,
         record: &SessionRecord,
@@ -203,7 +203,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::Store`].
-    pub async fn recall(&self, id: &SessionId) -> Result<Option<Arc<Live>>, SessionError> {
+    pub(crate) async fn recall(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, SessionError> {
         self.inner.look_up(id, monotonic_ms()).await
     }
 
@@ -211,7 +211,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::NotFound`], [`SessionError::Store`].
-    pub async fn confirm(&self, id: &SessionId) -> Result<(), SessionError> {
+    pub(crate) async fn confirm(&self, id: &SessionId) -> Result<(), SessionError> {
         if self.inner.store.load(id, None).await?.is_some() {
             return Ok(());
         }
@@ -223,7 +223,11 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::NotFound`], [`SessionError::Store`].
-    pub async fn find(&self, id: &SessionId, principal: &Principal) -> Result<Arc<Live>, SessionError> {
+    pub(crate) async fn find(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+    ) -> Result<Arc<CachedSession>, SessionError> {
         let now_ms = monotonic_ms();
         let live = self
             .inner
@@ -242,7 +246,7 @@ impl Sessions {
     }
 
     /// Lets a session live on whose client asks for nothing, but listens; within its lifetime.
-    pub fn renew(&self, live: &Arc<Live>) {
+    pub(crate) fn renew(&self, live: &Arc<CachedSession>) {
         if let Some(ttl) = self.inner.life_left(&live.record) {
             return self.touch_if_due(live, monotonic_ms(), ttl);
         }
@@ -254,7 +258,7 @@ impl Sessions {
         });
     }
 
-    fn touch_if_due(&self, live: &Arc<Live>, now_ms: u64, ttl: Duration) {
+    fn touch_if_due(&self, live: &Arc<CachedSession>, now_ms: u64, ttl: Duration) {
         let interval = self.inner.settings.ttl / TOUCHES_A_LIFE;
         if live.record.initialized && live.touch_is_due(now_ms, millis(interval)) {
             self.touch(Arc::clone(live), ttl);
@@ -266,9 +270,13 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn change(&self, live: &Arc<Live>, change: &Change) -> Result<(), SessionError> {
+    pub(crate) async fn change(
+        &self,
+        live: &Arc<CachedSession>,
+        change: &Change,
+    ) -> Result<(), SessionError> {
         let (inner, live, change) = (Arc::clone(&self.inner), Arc::clone(live), change.clone());
-        self.see_through(
+        self.spawn_and_wait(
             "change-session",
             async move { inner.change(&live, &change).await },
         )
@@ -280,9 +288,9 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError::NotFound`] when there is none, [`SessionError::Store`].
-    pub async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
+    pub(crate) async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
-        self.see_through("end-session", async move { inner.end(&id).await })
+        self.spawn_and_wait("end-session", async move { inner.end(&id).await })
             .await
     }
 
@@ -290,7 +298,7 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`Self::end`].
-    pub async fn end_unread(&self, id: &SessionId, principal: &Principal) -> Result<(), SessionError> {
+    pub(crate) async fn end_unread(&self, id: &SessionId, principal: &Principal) -> Result<(), SessionError> {
         match self.inner.store.principal(id).await? {
             Some(owner) if owner == *principal => self.end(id).await,
             _ => Err(SessionError::NotFound),
@@ -298,7 +306,7 @@ impl Sessions {
     }
 
     /// Runs in a task of its own what must not stop half way when a client hangs up.
-    fn see_through<F>(
+    fn spawn_and_wait<F>(
         &self,
         name: &'static str,
         work: F,
@@ -307,15 +315,15 @@ impl Sessions {
         F: Future<Output = Result<(), SessionError>> + Send + 'static,
     {
         let stopped = || SessionError::Store(StoreError::Unreachable("the node is stopping".into()));
-        let outcome = self.inner.supervisor.see_through(name, work);
+        let outcome = self.inner.supervisor.spawn_and_wait(name, work);
         async move { outcome.await.ok_or_else(stopped)? }
     }
 
     /// Listens to the ring for as long as the node runs.
-    pub async fn listen(self, mut rings: broadcast::Receiver<Heard>, ears: Arc<dyn Ears>) {
+    pub(crate) async fn listen(self, mut rings: broadcast::Receiver<Heard>, ears: Arc<dyn Ears>) {
         loop {
             match rings.recv().await {
-                Ok(Heard::Message(text)) => self.hear(&text, ears.as_ref()),
+                Ok(Heard::Message(text)) => self.hear(&text, &ears),
                 Ok(Heard::Deaf) => self.inner.registry.go_deaf(),
                 Ok(Heard::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
                     debug!("rings may have been missed: reading every session again before it is served");
@@ -327,7 +335,7 @@ impl Sessions {
         }
     }
 
-    fn hear(&self, text: &str, ears: &dyn Ears) {
+    fn hear(&self, text: &str, ears: &Arc<dyn Ears>) {
         match serde_json::from_str::<Bell>(text) {
             Ok(Bell::Session {
                 news,
@@ -346,7 +354,7 @@ impl Sessions {
                     self.inner.membership.note_left(&node);
                 }
             }
-            Ok(bell) => ears.hear(bell),
+            Ok(bell) => Arc::clone(ears).hear(bell),
             // A newer version may ring in ways this one does not know.
             Err(error) => debug!(error = %causes(&error), "a ring that this version does not know"),
         }
@@ -374,7 +382,7 @@ impl Sessions {
         });
     }
 
-    fn touch(&self, live: Arc<Live>, ttl: Duration) {
+    fn touch(&self, live: Arc<CachedSession>, ttl: Duration) {
         let (inner, now_ms) = (Arc::clone(&self.inner), self.inner.clock().now_ms());
         self.inner.supervisor.spawn("touch", async move {
             match inner.store.touch(&live.id, now_ms, ttl).await {
@@ -389,7 +397,7 @@ impl Sessions {
 }
 
 impl Inner {
-    async fn change(&self, live: &Live, change: &Change) -> Result<(), SessionError> {
+    async fn change(&self, live: &CachedSession, change: &Change) -> Result<(), SessionError> {
         let left = self.life_left(&live.record).ok_or(SessionError::NotFound)?;
         // Until its client says that it is initialized, a session's life is not renewed by anything.
         let renews = live.record.initialized || *change == Change::Initialized;

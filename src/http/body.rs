@@ -12,9 +12,9 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ReplyForm;
+use crate::engine::shares::{PeerUse, Resource, Share};
 use crate::protocol::error::Refusal;
 use crate::store::streams::REPLAY_BYTES_MAX;
-use crate::transport::shares::{PeerUse, Resource, Share};
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// [`Refusal::UnsupportedMediaType`].
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let essence = text(headers, &CONTENT_TYPE).and_then(|value| value.split(';').next());
     match essence {
         Some(essence) if essence.trim().eq_ignore_ascii_case("application/json") => Ok(()),
@@ -47,7 +47,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`Refusal::NotAcceptable`].
-pub fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<(), Refusal> {
+pub(super) fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<(), Refusal> {
     const SEND_BOTH: &str = "send Accept: application/json, text/event-stream";
     let accept = headers.get(ACCEPT);
     if accept.is_some_and(|value| value.as_bytes() == BOTH) {
@@ -63,12 +63,24 @@ pub fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<(), Refusal>
     }
 }
 
+/// Checks that the answer may be a stream of events.
+///
+/// # Errors
+/// [`Refusal::NotAcceptable`].
+pub(super) fn check_accept_stream(headers: &HeaderMap) -> Result<(), Refusal> {
+    if !headers.contains_key(ACCEPT) || accepts(headers, "text", "event-stream") {
+        Ok(())
+    } else {
+        Err(Refusal::NotAcceptable("send Accept: text/event-stream"))
+    }
+}
+
 /// What clients of MCP send.
 const BOTH: &[u8] = b"application/json, text/event-stream";
 
 /// Whether `Accept` names a media type, or a range that holds it.
 #[must_use]
-pub fn accepts(headers: &HeaderMap, main: &str, sub: &str) -> bool {
+pub(super) fn accepts(headers: &HeaderMap, main: &str, sub: &str) -> bool {
     let values = headers
         .get_all(ACCEPT)
         .iter()
@@ -95,7 +107,7 @@ fn range(text: &str) -> Option<(&str, &str)> {
 /// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes nothing from
 /// others. A body that is being read may have up to twice its bytes allocated, and what it is parsed into comes on top.
 #[derive(Debug, Default)]
-pub struct Held {
+pub(super) struct Held {
     bytes: Bytes,
     room: Option<Share>,
     kept_back: Option<Share>,
@@ -103,7 +115,7 @@ pub struct Held {
 
 impl Held {
     /// The body, if it is small enough to be kept for another node; else nothing.
-    pub fn replayable(&self) -> Bytes {
+    pub(super) fn replayable(&self) -> Bytes {
         match self.bytes.len() <= REPLAY_BYTES_MAX {
             true => self.bytes.clone(),
             false => Bytes::new(),
@@ -123,7 +135,7 @@ impl Deref for Held {
 ///
 /// # Errors
 /// [`Refusal::BodyTooLarge`], [`Refusal::BodyIncomplete`], [`Refusal::TooMany`].
-pub async fn read(
+pub(super) async fn read(
     peer: &Arc<PeerUse>,
     headers: &HeaderMap,
     mut body: Body,
@@ -238,7 +250,7 @@ impl Pace {
 
 /// A header's text, if it is there and plain.
 #[must_use]
-pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers
         .get(name)
         .and_then(|value| value.to_str().ok())
@@ -255,8 +267,8 @@ mod tests {
 
     use super::*;
     use crate::config::Settings;
+    use crate::engine::shares::{BODIES_BYTES_MAX, Shares};
     use crate::session::Peer;
-    use crate::transport::shares::{BODIES_BYTES_MAX, Shares};
 
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;

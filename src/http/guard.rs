@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use super::body::text;
 use super::source::{Connected, Proxies, Source};
 use crate::config::Settings;
+use crate::engine::shares::{PeerUse, Shares};
 use crate::protocol::error::Refusal;
 use crate::session::{Peer, Principal};
-use crate::transport::shares::{PeerUse, Shares};
 
 /// Names that only ever mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -21,7 +21,7 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 const ANY: &str = "*";
 
 /// The checks that come before anything else.
-pub struct Guard {
+pub(super) struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
     check_hosts: bool,
@@ -47,7 +47,7 @@ impl Guard {
     /// (2025-11-25, Transports, "Security Warning"), and wherever `http.allowed_hosts` says. A server on any other
     /// address is called by names that only its operator knows.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect();
         let local = is_loopback(&settings.host) || settings.host.starts_with("unix:");
         let digest = |token: &str| Sha256::digest(token.as_bytes()).into();
@@ -70,7 +70,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Unauthorized`].
-    pub fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Refusal> {
+    pub(super) fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Refusal> {
         check_single(headers)?;
         self.check_host(headers, uri)?;
         self.check_origin(headers)?;
@@ -79,7 +79,7 @@ impl Guard {
 
     /// The peer a request counts for that was let in and comes on that connection: the principal, where there are any.
     #[must_use]
-    pub fn peer(
+    pub(super) fn peer(
         &self,
         principal: &Principal,
         headers: &HeaderMap,
@@ -98,7 +98,7 @@ impl Guard {
 
     /// Whether the connections from there are many clients'.
     #[must_use]
-    pub fn trusts(&self, source: Source) -> bool {
+    pub(super) fn trusts(&self, source: Source) -> bool {
         self.proxies.trust(source)
     }
 

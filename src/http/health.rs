@@ -1,6 +1,5 @@
 //! For operators and balancers: is the node alive, is it ready, how is it doing. Nothing here waits for the store.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
@@ -10,13 +9,13 @@ use http::header::CONTENT_TYPE;
 use humantime_serde::re::humantime::format_rfc3339_millis;
 use serde::Serialize;
 
-use super::{Shared, answer};
+use super::{Service, response};
 use crate::cluster::membership::Pulse;
 use crate::telemetry::metrics as recorded;
 
 /// How long the store may take no writes before the node says that it cannot serve.
-fn bound(shared: &Shared) -> Duration {
-    shared.settings.store.outage_grace
+fn bound(service: &Service) -> Duration {
+    service.engine.settings.store.outage_grace
 }
 
 #[derive(Serialize)]
@@ -44,39 +43,39 @@ struct StoreHealth {
 /// How the node is: `ok`; `degraded` while the store is away or takes no writes, and known sessions are served without it, or
 /// while part of a cluster is away; `unavailable` (503) when it has taken none for too long; `draining` (503) while the node
 /// shuts down.
-fn status(shared: &Shared, pulse: Pulse) -> (&'static str, StatusCode) {
-    if shared.is_draining() {
+fn status(service: &Service, pulse: Pulse) -> (&'static str, StatusCode) {
+    if service.engine.is_draining() {
         ("draining", StatusCode::SERVICE_UNAVAILABLE)
     } else if pulse.writable && pulse.answers {
         ("ok", StatusCode::OK)
-    } else if pulse.away_for < bound(shared) {
+    } else if pulse.away_for < bound(service) {
         ("degraded", StatusCode::OK)
     } else {
         ("unavailable", StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
-pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    let pulse = shared.membership.pulse();
-    let (status, code) = status(&shared, pulse);
+pub(crate) async fn health(State(service): State<Service>) -> Response {
+    let pulse = service.engine.membership.pulse();
+    let (status, code) = status(&service, pulse);
     let health = Health {
         status,
-        node_id: shared.node.as_str(),
-        active_sessions: shared.sessions.kept(),
+        node_id: service.engine.node.as_str(),
+        active_sessions: service.engine.sessions.kept(),
         timestamp: format_rfc3339_millis(SystemTime::now()).to_string(),
         version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: shared.started.elapsed().as_secs(),
+        uptime_seconds: service.started.elapsed().as_secs(),
         store: StoreHealth {
-            kind: shared.store.kind(),
+            kind: service.engine.store.kind(),
             reachable: pulse.answers,
             writable: pulse.writable,
             latency_ms: rounded_ms(pulse.latency),
         },
-        restorations: shared.sessions.restorations(),
+        restorations: service.engine.sessions.restorations(),
     };
     match serde_json::to_vec(&health) {
-        Ok(body) => answer::json(code, body),
-        Err(_) => answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        Ok(body) => response::json(code, body),
+        Err(_) => response::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
@@ -91,8 +90,8 @@ pub(crate) async fn livez() -> StatusCode {
 }
 
 /// Ready: balancers may send requests here.
-pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> StatusCode {
-    status(&shared, shared.membership.pulse()).1
+pub(crate) async fn readyz(State(service): State<Service>) -> StatusCode {
+    status(&service, service.engine.membership.pulse()).1
 }
 
 pub(crate) async fn metrics() -> Response {

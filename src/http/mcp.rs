@@ -1,4 +1,4 @@
-//! `/mcp`: one pipeline for both eras. Admit, read, parse, classify; then only where the context comes from differs.
+//! `/mcp`: one pipeline for both eras. Admit, read, parse, classify; the engine does the rest, and its outcome is printed.
 
 use std::sync::Arc;
 
@@ -6,66 +6,35 @@ use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderName, Request as HttpRequest, StatusCode};
-use rmcp::model::RequestId;
+use http::{HeaderValue, Request as HttpRequest, StatusCode};
+use rmcp::model::{ClientRequest, RequestId};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
 
+use super::admit::{AdmittedRequest, SESSION_HEADER};
+use super::response::Lasting;
 use super::source::Connected;
-use super::{Shared, answer, body, initialize, legacy, modern, stream};
-use crate::protocol::classify::{Context, Signs, classify};
+use super::{Service, body, response};
+use crate::cluster::CachedSession;
+use crate::config::ReplyForm;
+use crate::engine::handshake::Initialized;
+use crate::engine::incoming::Incoming;
+use crate::engine::modern::{ModernContext, ModernRequest};
+use crate::engine::reply::Reply;
+use crate::engine::request::RequestMeta;
+use crate::protocol::classify::{Context, EraHints, check_modern, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
-use crate::protocol::headers::VERSION_HEADER;
-use crate::protocol::message::{Body, Message, Request};
-use crate::session::Principal;
-use crate::transport::reply::ReplyTimes;
-use crate::transport::request::Peek;
-use crate::transport::shares::{PeerUse, Resource, Share};
+use crate::protocol::headers::{check_params, name_member};
+use crate::protocol::message::{Body, Message, Notification, Request};
+use crate::session::TransportKind;
+use crate::telemetry::metrics::method_label;
 
-/// The session's header (2025-11-25, Transports, "Session Management").
-pub(crate) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 const ALLOWED: &str = "GET, POST, DELETE";
-
-/// A request that was let in.
-#[derive(Debug)]
-pub(crate) struct Came {
-    pub(crate) parts: Parts,
-    pub(crate) principal: Principal,
-    /// When it came.
-    pub(crate) began: Instant,
-    /// The peer it counts for.
-    pub(crate) peer: Arc<PeerUse>,
-    /// The body, if it is small enough to be kept for another node; else empty.
-    pub(crate) body: Bytes,
-}
-
-impl Came {
-    /// Lets a request in that came on that connection at `began`, without its body.
-    pub(super) fn admit(
-        shared: &Shared,
-        parts: Parts,
-        connected: &Connected,
-        began: Instant,
-    ) -> Result<Self, Refusal> {
-        let principal = shared.guard.admit(&parts.headers, &parts.uri)?;
-        let peer = shared
-            .guard
-            .peer(&principal, &parts.headers, connected, &shared.shares);
-        Ok(Self {
-            parts,
-            principal,
-            began,
-            peer,
-            body: Bytes::new(),
-        })
-    }
-}
 
 /// A refusal of the request of that id, if it is known.
 #[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Refusal, pub(crate) Option<RequestId>);
+pub(super) struct Refused(pub(super) Refusal, pub(super) Option<RequestId>);
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
@@ -73,25 +42,32 @@ impl From<Refusal> for Refused {
     }
 }
 
-pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
+impl Refused {
+    /// As a response.
+    pub(super) fn response(self) -> Response {
+        response::refusal(&self.0, self.1.as_ref())
+    }
+}
+
+pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     match Connected::of(&request) {
-        Ok(connected) => answer(&shared, request, &connected, Instant::now()).await,
-        Err(refusal) => answer::refusal(&refusal, None),
+        Ok(connected) => answer(&service, request, &connected, Instant::now()).await,
+        Err(refusal) => response::refusal(&refusal, None),
     }
 }
 
 /// The answer to a `POST`.
 pub(super) async fn answer(
-    shared: &Arc<Shared>,
+    service: &Service,
     request: HttpRequest<HttpBody>,
     connected: &Connected,
     began: Instant,
 ) -> Response {
-    let span = span(shared);
+    let span = span(service);
     async move {
-        let response = serve(shared, request, connected, began)
+        let response = serve(service, request, connected, began)
             .await
-            .unwrap_or_else(|Refused(refusal, id)| answer::refusal(&refusal, id.as_ref()));
+            .unwrap_or_else(Refused::response);
         finish(began, &response);
         response
     }
@@ -99,18 +75,20 @@ pub(super) async fn answer(
     .await
 }
 
-pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
-    let span = span(&shared);
+pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
+    let span = span(&service);
     let began = Instant::now();
     async move {
         let ended = async {
-            let connected = Connected::of(&request)?;
-            let came = Came::admit(&shared, request.into_parts().0, &connected, began)?;
-            legacy::end(&shared, &came).await
+            let admitted = AdmittedRequest::of(&service, request, began)?;
+            admitted.check_version()?;
+            let id = admitted.session_id()?;
+            note(Era::Legacy, "DELETE", Some(&id.tag()));
+            service.engine.end_session(&id, &admitted.principal).await
         };
         let response = match ended.await {
-            Ok(()) => answer::empty(StatusCode::NO_CONTENT),
-            Err(refusal) => answer::refusal(&refusal, None),
+            Ok(()) => response::empty(StatusCode::NO_CONTENT),
+            Err(refusal) => response::refusal(&refusal, None),
         };
         finish(began, &response);
         response
@@ -119,22 +97,21 @@ pub(crate) async fn delete(State(shared): State<Arc<Shared>>, request: HttpReque
     .await
 }
 
-pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<HttpBody>) -> Response {
-    let span = span(&shared);
+pub(super) async fn get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
+    let span = span(&service);
     let began = Instant::now();
     async move {
         let opened = async {
-            let connected = Connected::of(&request)?;
-            let came = Came::admit(&shared, request.into_parts().0, &connected, began)?;
-            let (shared, work) = (Arc::clone(&shared), shared.work.clone());
+            let admitted = AdmittedRequest::of(&service, request, began)?;
+            let (service, work) = (service.clone(), service.engine.work.clone());
             // A client that hangs up must not leave a stream that seems to be carried.
-            let opened = async move { stream::open(&shared, came).await };
-            let opened = work.see_through("open-stream", opened).await;
+            let opened = async move { open(&service, admitted).await };
+            let opened = work.spawn_and_wait("open-stream", opened).await;
             opened.unwrap_or(Err(Refusal::ShuttingDown))
         };
         let response = opened
             .await
-            .unwrap_or_else(|refusal| answer::refusal(&refusal, None));
+            .unwrap_or_else(|refusal| response::refusal(&refusal, None));
         finish(began, &response);
         response
     }
@@ -142,25 +119,49 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, request: HttpRequest<
     .await
 }
 
-pub(crate) async fn other_method(
-    State(shared): State<Arc<Shared>>,
-    request: HttpRequest<HttpBody>,
-) -> Response {
+/// Opens the session's standalone stream, or takes a reply's up.
+async fn open(service: &Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
+    let engine = &service.engine;
+    body::check_accept_stream(&admitted.parts.headers)?;
+    admitted.check_version()?;
+    let id = admitted.session_id()?;
+    let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
+    let incoming = admitted.into_incoming(Bytes::new());
+    let permit = engine.stream_permit(&incoming)?;
+    let live = engine
+        .session(&id, &incoming.principal, TransportKind::Streamable)
+        .await?;
+    note(Era::Legacy, "other", Some(&live.tag));
+    let opened = engine
+        .open_stream(&live, last_event_id.as_deref(), permit)
+        .await?;
+    let Some(stream) = opened else {
+        return Ok(response::empty(StatusCode::NO_CONTENT));
+    };
+    let lasting = match stream.stands {
+        true => Lasting::Standing,
+        false => Lasting::Reply,
+    };
+    Ok(response::lasting(response::stream(stream.events), lasting))
+}
+
+pub(super) async fn other_method(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let (parts, _) = request.into_parts();
-    match shared.guard.admit(&parts.headers, &parts.uri) {
-        Ok(_) => answer::refusal(&Refusal::MethodNotAllowed(ALLOWED), None),
-        Err(refusal) => answer::refusal(&refusal, None),
-    }
+    let refusal = match service.guard.admit(&parts.headers, &parts.uri) {
+        Ok(_) => Refusal::MethodNotAllowed(ALLOWED),
+        Err(refusal) => refusal,
+    };
+    response::refusal(&refusal, None)
 }
 
-pub(crate) async fn not_found() -> Response {
-    answer::empty(StatusCode::NOT_FOUND)
+pub(super) async fn not_found() -> Response {
+    response::empty(StatusCode::NOT_FOUND)
 }
 
-pub(super) fn span(shared: &Shared) -> Span {
+pub(super) fn span(service: &Service) -> Span {
     info_span!(
         "request",
-        node = shared.node.as_str(),
+        node = service.engine.node.as_str(),
         session = field::Empty,
         era = field::Empty,
         method = field::Empty,
@@ -178,60 +179,171 @@ pub(super) fn finish(began: Instant, response: &Response) {
 }
 
 async fn serve(
-    shared: &Arc<Shared>,
+    service: &Service,
     request: HttpRequest<HttpBody>,
     connected: &Connected,
     began: Instant,
 ) -> Result<Response, Refused> {
-    let (parts, http_body) = request.into_parts();
-    let mut came = Came::admit(shared, parts, connected, began)?;
-    body::check_content_type(&came.parts.headers)?;
-    let max = shared.settings.http.body_bytes_max;
-    let bytes = body::read(&came.peer, &came.parts.headers, http_body, max).await?;
-    came.body = bytes.replayable();
-    match Body::parse(&bytes)? {
+    let (admitted, held) = AdmittedRequest::with_body(service, request, connected, began).await?;
+    match Body::parse(&held)? {
         Body::One(Message::Request(request)) => {
             let id = request.id.clone();
-            serve_request(shared, came, request)
+            serve_request(service, admitted, request, held.replayable())
                 .await
                 .map_err(|refusal| Refused(refusal, Some(id)))
         }
         Body::One(Message::Notification(notification)) => {
-            Box::pin(legacy::notification(shared, came, &notification)).await?;
-            Ok(answer::empty(StatusCode::ACCEPTED))
+            Box::pin(notification_of(service, admitted, &notification)).await?;
+            Ok(response::empty(StatusCode::ACCEPTED))
         }
-        Body::One(Message::Response(response)) => {
-            Box::pin(legacy::response(shared, &came, response)).await?;
-            Ok(answer::empty(StatusCode::ACCEPTED))
+        Body::One(Message::Response(answer)) => {
+            let engine = &service.engine;
+            let serve = async {
+                let (incoming, live) = session(service, admitted, "other", Bytes::new()).await?;
+                drop(incoming);
+                engine.response(&live, answer).await
+            };
+            Box::pin(serve).await?;
+            Ok(response::empty(StatusCode::ACCEPTED))
         }
-        Body::Batch(items) => Ok(Box::pin(legacy::batch(shared, came, items)).await?),
+        Body::Batch(items) => Ok(Box::pin(batch(service, admitted, items)).await?),
     }
 }
 
-async fn serve_request(shared: &Arc<Shared>, came: Came, request: Request<'_>) -> Result<Response, Refusal> {
-    body::check_accept(&came.parts.headers, shared.settings.call.reply)?;
-    let header = version_header(&came.parts);
-    let peek = Peek::read(request.params).map_err(|refusal| malformed(header, refusal))?;
-    let meta = peek.meta.protocol_version();
-    let signs = Signs {
+async fn serve_request(
+    service: &Service,
+    admitted: AdmittedRequest,
+    request: Request<'_>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let engine = &service.engine;
+    body::check_accept(&admitted.parts.headers, engine.settings.call.reply)?;
+    let header = admitted.version();
+    let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
+    let version = meta.meta.protocol_version();
+    let hints = EraHints {
         header,
-        meta: meta.as_ref().map(rmcp::model::ProtocolVersion::as_str),
-        session: came.parts.headers.contains_key(&SESSION_HEADER),
+        meta: version.as_ref().map(rmcp::model::ProtocolVersion::as_str),
+        session: admitted.names_session(),
     };
-    match classify(&request.method, signs)? {
+    match classify(&request.method, hints)? {
         // In a box, like whatever is not a call: the room that it needs would be kept, and moved, with each.
-        Context::Initialize => Box::pin(initialize::initialize(shared, came, request)).await,
-        Context::Session => legacy::request(shared, came, request, peek).await,
-        Context::Meta => modern::request(shared, came, request, peek).await,
+        Context::Initialize => Box::pin(initialize(service, admitted, request)).await,
+        Context::Session => {
+            let label = method_label(&request.method);
+            let (incoming, live) = session(service, admitted, label, body).await?;
+            response::reply(engine.request(incoming, live, request, meta).await?)
+        }
+        Context::Meta => modern(service, admitted, request, meta).await,
     }
 }
 
-/// The `MCP-Protocol-Version` header.
-pub(crate) fn version_header(parts: &Parts) -> Option<&str> {
-    parts
-        .headers
-        .get(&VERSION_HEADER)
-        .map(|value| value.to_str().unwrap_or_default().trim())
+/// The session that a request names, and what the engine is told of the request.
+async fn session(
+    service: &Service,
+    admitted: AdmittedRequest,
+    method: &'static str,
+    body: Bytes,
+) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
+    admitted.check_version()?;
+    let id = admitted.session_id()?;
+    let live = service
+        .engine
+        .session(&id, &admitted.principal, TransportKind::Streamable)
+        .await?;
+    note(Era::Legacy, method, Some(&live.tag));
+    Ok((admitted.into_incoming(body), live))
+}
+
+/// `initialize`: the session that comes of it is named in a header.
+async fn initialize(
+    service: &Service,
+    admitted: AdmittedRequest,
+    request: Request<'_>,
+) -> Result<Response, Refusal> {
+    note(Era::Legacy, "initialize", None);
+    let engine = &service.engine;
+    let incoming = admitted.into_incoming(Bytes::new());
+    let Initialized { body, session } = engine.initialize(incoming, request).await?;
+    let Some(id) = session else {
+        return Ok(response::json(StatusCode::OK, body));
+    };
+    note(Era::Legacy, "initialize", Some(&id.tag()));
+    let mut response = match engine.settings.call.reply {
+        // There is no session yet that could keep it: it cannot be taken up, and need not be.
+        ReplyForm::Sse => response::event(&body),
+        ReplyForm::Auto | ReplyForm::Json => response::json(StatusCode::OK, body),
+    };
+    let value = HeaderValue::from_str(id.as_str()).map_err(|_no_header| Refusal::Internal)?;
+    response.headers_mut().insert(SESSION_HEADER.clone(), value);
+    Ok(response)
+}
+
+/// A request that brings its own context. Its headers must say what its body says (SEP-2243), before anything else.
+async fn modern(
+    service: &Service,
+    admitted: AdmittedRequest,
+    request: Request<'_>,
+    meta: RequestMeta,
+) -> Result<Response, Refusal> {
+    note(Era::Modern, method_label(&request.method), None);
+    let engine = &service.engine;
+    let (headers, method) = (&admitted.parts.headers, &request.method);
+    let name = meta.named(name_member(method));
+    let (revision, capabilities) = check_modern(headers, admitted.version(), method, name, &meta.meta)?;
+    let read = ModernRequest::read(&request)?;
+    if let ClientRequest::CallToolRequest(call) = read.typed()
+        && let Some(tool) = engine.tool(&call.params.name)
+    {
+        check_params(headers, &tool.input_schema, call.params.arguments.as_ref())?;
+    }
+    let listens = read.listens();
+    if listens {
+        // It is a stream, whatever form other replies have.
+        body::check_accept(headers, ReplyForm::Auto)?;
+    }
+    let context = ModernContext {
+        revision,
+        capabilities,
+    };
+    let incoming = admitted.into_incoming(Bytes::new());
+    let reply = engine
+        .modern_request(incoming, context, request.id, read, meta)
+        .await?;
+    let lasts = listens && matches!(reply, Reply::Stream(_));
+    let response = response::reply(reply)?;
+    Ok(if lasts {
+        response::lasting(response, Lasting::Standing)
+    } else {
+        response
+    })
+}
+
+/// A notification. Outside a session only modern clients send any, and none that this server needs.
+async fn notification_of(
+    service: &Service,
+    admitted: AdmittedRequest,
+    notification: &Notification<'_>,
+) -> Result<(), Refusal> {
+    let modern = admitted.version().and_then(Revision::parse).map(Revision::era) == Some(Era::Modern);
+    if modern && !admitted.names_session() {
+        return Ok(());
+    }
+    let label = method_label(&notification.method);
+    let (incoming, live) = session(service, admitted, label, Bytes::new()).await?;
+    service.engine.notification(incoming, &live, notification).await
+}
+
+/// A batch of 2025-03-26.
+async fn batch(
+    service: &Service,
+    admitted: AdmittedRequest,
+    items: Vec<Result<Message<'_>, Refusal>>,
+) -> Result<Response, Refusal> {
+    let engine = &service.engine;
+    body::check_accept(&admitted.parts.headers, engine.settings.call.reply)?;
+    let (incoming, live) = session(service, admitted, "other", Bytes::new()).await?;
+    response::reply(engine.batch(incoming, &live, items).await?)
 }
 
 /// Parameters that cannot be read at all: for a modern request that means `_meta` cannot be.
@@ -245,30 +357,8 @@ fn malformed(header: Option<&str>, refusal: Refusal) -> Refusal {
     }
 }
 
-/// Takes one of what this node has so many of.
-pub(super) fn place(peer: &Arc<PeerUse>, resource: Resource) -> Result<Share, Refusal> {
-    peer.take(resource, 1).map_err(Refusal::TooMany)
-}
-
-/// What a request takes a place of. A node that has no more for calls still says that it lives, and makes sessions.
-pub(super) fn resource(method: &str) -> Resource {
-    match method {
-        "ping" | "initialize" | "server/discover" => Resource::Light,
-        "subscriptions/listen" => Resource::Listeners,
-        _ => Resource::Calls,
-    }
-}
-
-pub(crate) fn reply_times(shared: &Shared) -> ReplyTimes {
-    ReplyTimes {
-        form: shared.settings.call.reply,
-        grace: shared.settings.call.reply_grace,
-        keep_alive: shared.settings.call.keep_alive,
-    }
-}
-
 /// Puts what is known of a request into its span.
-pub(crate) fn note(era: Era, method: &'static str, session: Option<&str>) {
+pub(super) fn note(era: Era, method: &'static str, session: Option<&str>) {
     let span = Span::current();
     record_all!(span, era = era.as_str(), method = method, session = session);
 }

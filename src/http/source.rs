@@ -7,16 +7,16 @@ use http::{HeaderMap, HeaderName, Request};
 use ipnet::IpNet;
 
 use crate::config::{UNIX_PROXY, network};
+use crate::engine::shares::PeerUse;
 use crate::protocol::error::Refusal;
 use crate::session::Peer;
-use crate::transport::shares::PeerUse;
 
 /// Where proxies say for whom they ask. Each adds the address that it saw, on the right.
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// That address.
     Address(IpAddr),
     /// A process of this machine, through a Unix socket.
@@ -26,7 +26,7 @@ pub enum Source {
 impl Source {
     /// The peer it counts for, unless it speaks for others.
     #[must_use]
-    pub fn peer(self) -> Peer {
+    pub(crate) fn peer(self) -> Peer {
         match self {
             Self::Address(address) => Peer::at(address),
             Self::Unix => Peer::Local,
@@ -36,7 +36,7 @@ impl Source {
 
 /// What is known of the connection that a request comes on.
 #[derive(Debug, Clone)]
-pub struct Connected {
+pub(crate) struct Connected {
     /// Its other end.
     pub source: Source,
     /// What that uses of the node.
@@ -47,7 +47,7 @@ pub struct Connected {
 
 /// Whose bound on connections is reached, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub(crate) enum Full {
     /// The node's.
     Node(&'static str),
     /// That of one peer.
@@ -68,14 +68,14 @@ impl Connected {
     ///
     /// # Errors
     /// [`Refusal::Internal`], when it carries none.
-    pub fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
+    pub(crate) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
         request.extensions().get().cloned().ok_or(Refusal::Internal)
     }
 }
 
 /// The proxies whose word is taken for where their clients are.
 #[derive(Debug, Default)]
-pub struct Proxies {
+pub(crate) struct Proxies {
     networks: Vec<IpNet>,
     unix: bool,
 }
@@ -83,7 +83,7 @@ pub struct Proxies {
 impl Proxies {
     /// The proxies that `http.trusted_proxies` lists.
     #[must_use]
-    pub fn new(trusted: &[String]) -> Self {
+    pub(crate) fn new(trusted: &[String]) -> Self {
         Self {
             networks: trusted.iter().filter_map(|entry| network(entry)).collect(),
             unix: trusted.iter().any(|entry| entry == UNIX_PROXY),
@@ -92,7 +92,7 @@ impl Proxies {
 
     /// Whether what comes from there is a trusted proxy's.
     #[must_use]
-    pub fn trust(&self, source: Source) -> bool {
+    pub(crate) fn trust(&self, source: Source) -> bool {
         match source {
             Source::Address(address) => self.trust_address(address),
             Source::Unix => self.unix,
@@ -109,7 +109,7 @@ impl Proxies {
     /// Of what `X-Forwarded-For` names the rightmost counts that is not trusted: what is left of it is only what that
     /// one says. An entry that is no address ends the search at the one to its right.
     #[must_use]
-    pub fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
+    pub(crate) fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
         let mut client = match source {
             Source::Address(address) => Some(address),
             Source::Unix => None,

@@ -16,16 +16,16 @@ const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 
 /// How many bytes of JSON a client's description of itself and its capabilities may have together in a request.
-pub const CLIENT_BYTES_MAX: usize = 64 << 10;
+pub(crate) const CLIENT_BYTES_MAX: usize = 64 << 10;
 /// How many of them a session keeps, in the store and on each node that restored it. What clients really send is about
 /// 1 KiB, but for icons, which may be whole pictures: they go first, then the description. 100 000 sessions
 /// (`session.kept_max`) x 4 KiB = 400 MiB of text at worst. It takes more room when it is read: 10 times as much where
 /// it is nothing but short names, 4 GiB in all.
-pub const CLIENT_KEPT_BYTES_MAX: usize = 4 << 10;
+pub(crate) const CLIENT_KEPT_BYTES_MAX: usize = 4 << 10;
 
 /// How a request finds its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Context {
+pub(crate) enum Context {
     /// `initialize`: it opens a session.
     Initialize,
     /// From the session that a header names.
@@ -36,7 +36,7 @@ pub enum Context {
 
 /// What tells the eras apart.
 #[derive(Debug, Clone, Copy)]
-pub struct Signs<'a> {
+pub(crate) struct EraHints<'a> {
     /// The `MCP-Protocol-Version` header.
     pub header: Option<&'a str>,
     /// The version in the request's `_meta`.
@@ -50,7 +50,7 @@ pub struct Signs<'a> {
 ///
 /// # Errors
 /// [`Refusal::UnknownVersionHeader`].
-pub fn classify(method: &str, signs: Signs<'_>) -> Result<Context, Refusal> {
+pub(crate) fn classify(method: &str, signs: EraHints<'_>) -> Result<Context, Refusal> {
     let era = |name: &str| Revision::parse(name).map(Revision::era);
     let modern = |name: Option<&str>| name.and_then(era) == Some(Era::Modern);
     if method == "initialize" && !(modern(signs.header) && modern(signs.meta)) {
@@ -82,7 +82,7 @@ fn is_newer(version: &str) -> bool {
 /// # Errors
 /// [`Refusal::HeaderMismatch`], [`Refusal::MetaIncomplete`], [`Refusal::UnsupportedVersion`], and
 /// [`Refusal::InvalidParams`] for a client that says too much of itself.
-pub fn check_modern(
+pub(crate) fn check_modern(
     headers: &HeaderMap,
     version_header: Option<&str>,
     method: &str,
@@ -120,7 +120,10 @@ pub fn check_modern(
 ///
 /// # Errors
 /// [`Refusal::InvalidParams`].
-pub fn check_client_size(client: &impl Serialize, capabilities: &impl Serialize) -> Result<(), Refusal> {
+pub(crate) fn check_client_size(
+    client: &impl Serialize,
+    capabilities: &impl Serialize,
+) -> Result<(), Refusal> {
     check_size(client, capabilities, CLIENT_BYTES_MAX, "")
 }
 
@@ -129,7 +132,10 @@ pub fn check_client_size(client: &impl Serialize, capabilities: &impl Serialize)
 ///
 /// # Errors
 /// [`Refusal::InvalidParams`], when it does not fit without them.
-pub fn fit_client(client: &mut Implementation, capabilities: &ClientCapabilities) -> Result<(), Refusal> {
+pub(crate) fn fit_client(
+    client: &mut Implementation,
+    capabilities: &ClientCapabilities,
+) -> Result<(), Refusal> {
     let check = |client: &Implementation, most, left_out| check_size(client, capabilities, most, left_out);
     check(client, CLIENT_BYTES_MAX, "")?;
     if check(client, CLIENT_KEPT_BYTES_MAX, "").is_err() {
@@ -183,7 +189,7 @@ fn missing(meta: &RequestMetaObject) -> String {
 
 /// Whether a method of the legacy era does not exist in 2026-07-28 (changelog, "Removed").
 #[must_use]
-pub fn is_legacy_only(method: &str) -> bool {
+pub(crate) fn is_legacy_only(method: &str) -> bool {
     matches!(
         method,
         "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
@@ -192,7 +198,7 @@ pub fn is_legacy_only(method: &str) -> bool {
 
 /// Whether a method of 2026-07-28 does not exist in the legacy era.
 #[must_use]
-pub fn is_modern_only(method: &str) -> bool {
+pub(crate) fn is_modern_only(method: &str) -> bool {
     matches!(method, "server/discover" | "subscriptions/listen")
 }
 
@@ -200,8 +206,8 @@ pub fn is_modern_only(method: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn signs<'a>(header: Option<&'a str>, meta: Option<&'a str>, session: bool) -> Signs<'a> {
-        Signs {
+    fn signs<'a>(header: Option<&'a str>, meta: Option<&'a str>, session: bool) -> EraHints<'a> {
+        EraHints {
             header,
             meta,
             session,

@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use super::era::Revision;
 
 /// Errors of this server and its transport, in the range that JSON-RPC leaves to implementations.
-pub const CODE_TRANSPORT: i32 = -32000;
+pub(crate) const CODE_TRANSPORT: i32 = -32000;
 /// A session that does not exist. Clients match the code, the status 404 and the words `Session not found`.
-pub const CODE_SESSION_NOT_FOUND: i32 = -32001;
+pub(crate) const CODE_SESSION_NOT_FOUND: i32 = -32001;
 /// How long a client should wait when the store is away or a cap is reached, in seconds.
-pub const RETRY_AFTER_SECONDS: u64 = 1;
+pub(crate) const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Why a request was turned away before any handler saw it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The body is not JSON.
     #[error("the body is not JSON: send one JSON-RPC 2.0 message")]
     NotJson,
@@ -139,7 +139,7 @@ fn join(names: &[&str]) -> String {
 impl Refusal {
     /// The HTTP status.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
+    pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::NotJson
             | Self::NotAMessage(_)
@@ -171,9 +171,15 @@ impl Refusal {
         }
     }
 
+    /// Whether it is a response like any other, which answers its request, and no failure of HTTP.
+    #[must_use]
+    pub(crate) const fn is_response(&self) -> bool {
+        matches!(self, Self::InvalidParams(_))
+    }
+
     /// The JSON-RPC error code.
     #[must_use]
-    pub const fn code(&self) -> ErrorCode {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
             Self::NotJson => ErrorCode::PARSE_ERROR,
             Self::NotAMessage(_)
@@ -208,7 +214,7 @@ impl Refusal {
 
     /// The label used in metrics.
     #[must_use]
-    pub const fn label(&self) -> &'static str {
+    pub(crate) const fn label(&self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
             Self::NotAMessage(_) => "not_a_message",
@@ -244,7 +250,7 @@ impl Refusal {
 
     /// How long the client should wait before it tries again, in seconds.
     #[must_use]
-    pub const fn retry_after_seconds(&self) -> Option<u64> {
+    pub(crate) const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TooMany(_)
             | Self::Full(_)
@@ -258,7 +264,7 @@ impl Refusal {
 
     /// The `data` member of the error.
     #[must_use]
-    pub fn data(&self) -> Option<Value> {
+    pub(crate) fn data(&self) -> Option<Value> {
         match self {
             Self::UnsupportedVersion { requested } => {
                 Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
@@ -272,7 +278,7 @@ impl Refusal {
 
     /// The JSON-RPC error.
     #[must_use]
-    pub fn to_error(&self) -> ErrorData {
+    pub(crate) fn to_error(&self) -> ErrorData {
         ErrorData::new(self.code(), Cow::Owned(self.to_string()), self.data())
     }
 }
@@ -322,7 +328,7 @@ fn shortened(error: &ErrorData) -> Cow<'_, ErrorData> {
 /// A JSON-RPC error message, which repeats little of what the client sent. The id is left out when it is not known, as MCP's
 /// schema has it.
 #[must_use]
-pub fn error_body(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
+pub(crate) fn error_body(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
     let error = &*shortened(error);
     let mut body = json!({ "jsonrpc": "2.0", "error": error });
     if let (Some(id), Some(object)) = (id, body.as_object_mut()) {
@@ -332,63 +338,4 @@ pub fn error_body(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_session_is_what_clients_match() {
-        let refusal = Refusal::SessionNotFound;
-        assert_eq!(refusal.status(), StatusCode::NOT_FOUND);
-        assert_eq!(refusal.code().0, -32001);
-        assert!(refusal.to_string().starts_with("Session not found"));
-    }
-
-    #[test]
-    fn a_body_leaves_out_an_id_that_is_not_known() {
-        let body = error_body(None, &Refusal::NotJson.to_error());
-        let value: Value = serde_json::from_slice(&body).unwrap();
-        assert!(value.get("id").is_none());
-        assert_eq!(value["error"]["code"], -32700);
-        let body = error_body(Some(&RequestId::Number(5)), &Refusal::NotJson.to_error());
-        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["id"], 5);
-    }
-
-    /// M1: an error repeats little of what the client sent.
-    #[test]
-    fn an_error_repeats_the_beginning_of_what_was_sent() {
-        let long = "é".repeat(1 << 20);
-        for refusal in [
-            Refusal::InvalidParams(long.clone()),
-            Refusal::MethodNotFound(long.clone()),
-            Refusal::MetaIncomplete(long.clone()),
-            Refusal::HeaderMismatch(long.clone()),
-            Refusal::UnsupportedVersion {
-                requested: long.clone(),
-            },
-        ] {
-            let body = error_body(None, &refusal.to_error());
-            let value: Value = serde_json::from_slice(&body).unwrap();
-            let message = value["error"]["message"].as_str().unwrap();
-            assert!(message.len() <= ECHO_BYTES_MAX, "{message}");
-            assert!(body.len() < 4 * ECHO_BYTES_MAX, "{} bytes", body.len());
-        }
-        // A handler's own errors are cut, if they are about what the client sent.
-        let data = json!({"uri": long, "more": [long]});
-        let error = ErrorData::invalid_params(long.clone(), Some(data));
-        let body = error_body(None, &error);
-        assert!(body.len() < 4 * ECHO_BYTES_MAX, "{} bytes", body.len());
-        let own = ErrorData::internal_error("x".repeat(1000), None);
-        assert!(error_body(None, &own).len() > 1000);
-    }
-
-    #[test]
-    fn an_unsupported_version_says_what_is_supported() {
-        let data = Refusal::UnsupportedVersion {
-            requested: "v999.0.0".into(),
-        }
-        .data()
-        .unwrap();
-        assert_eq!(data["requested"], "v999.0.0");
-        assert_eq!(data["supported"].as_array().unwrap().len(), Revision::ALL.len());
-    }
-}
+mod error_tests;

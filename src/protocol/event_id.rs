@@ -8,7 +8,7 @@ const NUMBER_MAX: u64 = 1 << 53;
 /// An event's id as clients repeat it in `Last-Event-ID` (2025-11-25, Transports, "Resumability and Redelivery"):
 /// `<stream>-<number>`. It is good only within its session, because a stream is looked up there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventId<'a> {
+pub(crate) struct EventId<'a> {
     /// The stream's name: letters and digits.
     pub stream: &'a str,
     /// The event's place; 0 is before the first.
@@ -18,7 +18,7 @@ pub struct EventId<'a> {
 impl<'a> EventId<'a> {
     /// Reads an id. `None` when this server cannot have given it.
     #[must_use]
-    pub fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (stream, number) = text.rsplit_once('-')?;
         let named = !stream.is_empty() && stream.bytes().all(|byte| byte.is_ascii_alphanumeric());
         // `+7` and `007` parse as numbers, but are nothing that was given out.

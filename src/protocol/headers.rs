@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::error::Refusal;
 
 /// The headers of every request. As names and not as text, which would be read as a name each time.
-pub static VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) static VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
 static METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
 static NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 /// How deep `properties` chains are followed in a tool's input schema.
@@ -21,7 +21,7 @@ const SCHEMA_DEPTH_MAX: usize = 16;
 
 /// Which member of `params` the `Mcp-Name` header repeats, for the methods that have one.
 #[must_use]
-pub fn name_member(method: &str) -> Option<&'static str> {
+pub(crate) fn name_member(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" => Some("uri"),
@@ -34,7 +34,11 @@ pub fn name_member(method: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// [`Refusal::HeaderMismatch`].
-pub fn check_method_and_name(headers: &HeaderMap, method: &str, name: Option<&str>) -> Result<(), Refusal> {
+pub(crate) fn check_method_and_name(
+    headers: &HeaderMap,
+    method: &str,
+    name: Option<&str>,
+) -> Result<(), Refusal> {
     match single(headers, &METHOD_HEADER, "Mcp-Method")? {
         None => return mismatch("the Mcp-Method header is missing".into()),
         Some(value) if value != method => {
@@ -54,7 +58,7 @@ pub fn check_method_and_name(headers: &HeaderMap, method: &str, name: Option<&st
 ///
 /// # Errors
 /// [`Refusal::HeaderMismatch`].
-pub fn check_params(
+pub(crate) fn check_params(
     headers: &HeaderMap,
     schema: &JsonObject,
     arguments: Option<&JsonObject>,

@@ -9,15 +9,15 @@ use serde_json::value::RawValue;
 use super::error::Refusal;
 
 /// The largest integer id accepted: every integer up to it survives a trip through a JavaScript number.
-pub const ID_INTEGER_MAX: i64 = 1 << 53;
+pub(crate) const ID_INTEGER_MAX: i64 = 1 << 53;
 /// The longest string id accepted, in bytes.
-pub const ID_BYTES_MAX: usize = 512;
+pub(crate) const ID_BYTES_MAX: usize = 512;
 /// The most messages one batch may hold.
-pub const BATCH_MESSAGES_MAX: usize = 64;
+pub(crate) const BATCH_MESSAGES_MAX: usize = 64;
 
 /// One JSON-RPC message.
 #[derive(Debug)]
-pub enum Message<'a> {
+pub(crate) enum Message<'a> {
     /// Wants a response.
     Request(Request<'a>),
     /// Wants none.
@@ -28,7 +28,7 @@ pub enum Message<'a> {
 
 /// A request: its id, its method, and its parameters unparsed.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Echoed in the response, with its type.
     pub id: RequestId,
     /// Which method is called.
@@ -39,7 +39,7 @@ pub struct Request<'a> {
 
 /// A notification.
 #[derive(Debug)]
-pub struct Notification<'a> {
+pub(crate) struct Notification<'a> {
     /// Which notification it is.
     pub method: Cow<'a, str>,
     /// The parameters' JSON text.
@@ -48,7 +48,7 @@ pub struct Notification<'a> {
 
 /// A response to a request that the server sent.
 #[derive(Debug)]
-pub struct Response<'a> {
+pub(crate) struct Response<'a> {
     /// The id of the server's request; `None` for an error of a client that could not read which it was.
     pub id: Option<RequestId>,
     /// The result's JSON text, or the error's.
@@ -57,7 +57,7 @@ pub struct Response<'a> {
 
 /// What a request body holds.
 #[derive(Debug)]
-pub enum Body<'a> {
+pub(crate) enum Body<'a> {
     /// One message.
     One(Message<'a>),
     /// A batch, in which each message stands or falls alone. Only 2025-03-26 allows them.
@@ -90,7 +90,7 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// [`Refusal::NotJson`] or [`Refusal::NotAMessage`].
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
         // Once for all of it: read from bytes, each string would be looked at by itself.
         let text = str::from_utf8(bytes).map_err(|_not_utf8| Refusal::NotJson)?;
         match text.trim_ascii_start().starts_with('[') {
@@ -170,7 +170,7 @@ fn classify(text: &str, error: &serde_json::Error) -> Refusal {
 ///
 /// # Errors
 /// [`Refusal::NotAMessage`].
-pub fn parse_id(raw: &RawValue) -> Result<RequestId, Refusal> {
+pub(crate) fn parse_id(raw: &RawValue) -> Result<RequestId, Refusal> {
     const RULE: Refusal =
         Refusal::NotAMessage("`id` must be an integer up to 2^53 or a string of 512 bytes at the most");
     match serde_json::from_str(raw.get()).map_err(|_syntax| RULE)? {

@@ -26,10 +26,10 @@ pub enum Topic {
 #[async_trait]
 pub trait Announce: fmt::Debug + Send + Sync + 'static {
     /// Announces a change. That clients cannot be told just now is logged, not returned: the change has happened.
-    async fn announce(&self, topic: Topic);
+    async fn announce(self: Arc<Self>, topic: Topic);
 
     /// Announces that a resource of the session's own has changed, to that session alone.
-    async fn announce_own(&self, session: &SessionId, uri: &str);
+    async fn announce_own(self: Arc<Self>, session: &SessionId, uri: &str);
 }
 
 /// Announces changes for a handler.
@@ -45,31 +45,33 @@ impl Announcer {
 
     /// Announces a change.
     pub async fn announce(&self, topic: Topic) {
-        self.0.announce(topic).await;
+        Arc::clone(&self.0).announce(topic).await;
     }
 
     /// The list of tools changed.
     pub async fn tools_changed(&self) {
-        self.0.announce(Topic::Tools).await;
+        Arc::clone(&self.0).announce(Topic::Tools).await;
     }
 
     /// The list of prompts changed.
     pub async fn prompts_changed(&self) {
-        self.0.announce(Topic::Prompts).await;
+        Arc::clone(&self.0).announce(Topic::Prompts).await;
     }
 
     /// The list of resources changed.
     pub async fn resources_changed(&self) {
-        self.0.announce(Topic::Resources).await;
+        Arc::clone(&self.0).announce(Topic::Resources).await;
     }
 
     /// A resource changed, for all who subscribed to its URI.
     pub async fn resource_updated(&self, uri: &str) {
-        self.0.announce(Topic::Resource(uri.to_owned())).await;
+        Arc::clone(&self.0)
+            .announce(Topic::Resource(uri.to_owned()))
+            .await;
     }
 
     /// A resource of this session's own changed, for the session alone: in others the URI means something else.
     pub async fn own_resource_updated(&self, session: &SessionId, uri: &str) {
-        self.0.announce_own(session, uri).await;
+        Arc::clone(&self.0).announce_own(session, uri).await;
     }
 }

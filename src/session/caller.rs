@@ -15,8 +15,9 @@ use super::clock::Clock;
 use super::id::{NodeId, SessionId};
 use super::notebooks::Notebooks;
 use super::peer::Peer;
-use super::reach::{Reach, SessionPeer};
+use super::reach::{SessionPeer, SessionPeers};
 use super::record::Principal;
+use super::request_info::RequestInfo;
 use super::state::State;
 use super::tasks::Tasks;
 use crate::protocol::era::{Era, Revision};
@@ -39,13 +40,18 @@ pub struct Session {
     id: SessionId,
     client: Arc<Implementation>,
     state: State,
-    reach: Arc<dyn Reach>,
+    reach: Arc<dyn SessionPeers>,
 }
 
 impl Session {
     /// A handle to session `id` of `client`, whose state is `state`, and whose client `reach` reaches.
     #[must_use]
-    pub fn new(id: SessionId, client: Arc<Implementation>, state: State, reach: Arc<dyn Reach>) -> Self {
+    pub fn new(
+        id: SessionId,
+        client: Arc<Implementation>,
+        state: State,
+        reach: Arc<dyn SessionPeers>,
+    ) -> Self {
         Self {
             id,
             client,
@@ -195,6 +201,8 @@ pub struct Caller {
     pub notebooks: Notebooks,
     /// The connection that carries the reply.
     pub connection: Connection,
+    /// The HTTP headers it came with. A call that another node runs again has those of its first run.
+    pub request: RequestInfo,
     /// Tasks, which outlast the call that begins them (SEP-2663).
     pub tasks: Tasks,
     /// Announces changes to every client that wants to know, on any node.

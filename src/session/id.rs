@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::random;
+
 /// The longest session id accepted, in bytes. Ours are UUIDs of 36; a configured client key may be longer.
 pub const SESSION_ID_BYTES_MAX: usize = 128;
 
@@ -19,7 +21,7 @@ impl SessionId {
     /// A fresh, unguessable id (UUID v4).
     #[must_use]
     pub fn generate() -> Self {
-        Self(uuid::Uuid::new_v4().to_string().into())
+        Self(random::uuid().to_string().into())
     }
 
     /// Reads an id from the wire. `None` when no session of this server can have it.
@@ -63,7 +65,7 @@ impl NodeId {
     /// A fresh name: `node-<unix milliseconds>-<6 random letters and digits>`.
     #[must_use]
     pub fn generate(unix_ms: u64) -> Self {
-        let random = uuid::Uuid::new_v4().simple().to_string();
+        let random = random::uuid().simple().to_string();
         let suffix = random.get(..6).unwrap_or("000000");
         Self(format!("node-{unix_ms}-{suffix}").into())
     }
@@ -99,7 +101,7 @@ impl Life {
     /// A fresh one (UUID v4, without hyphens).
     #[must_use]
     pub fn generate() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string().into())
+        Self(random::uuid().simple().to_string().into())
     }
 
     /// Reads a name: 1 to 32 letters and digits.

@@ -84,7 +84,7 @@ impl Notebooks {
     /// # Errors
     /// [`StateError::TooManyNotebooks`], [`StateError::Unreachable`].
     pub async fn open(&self) -> Result<(String, State), StateError> {
-        let handle = uuid::Uuid::new_v4().to_string();
+        let handle = crate::random::uuid().to_string();
         self.store
             .notebook_open(
                 &handle,

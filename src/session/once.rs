@@ -1,8 +1,10 @@
 //! What is logged once for each thing that it is about, however often clients come upon it.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::{Mutex, PoisonError};
+
+use crate::random::HashState;
 
 /// How many things are remembered. With one more, all are forgotten, and may be told of again.
 const TOLD_MAX: usize = 1024; // 1024 x 8 B, and as much again for the table
@@ -11,7 +13,7 @@ const TOLD_MAX: usize = 1024; // 1024 x 8 B, and as much again for the table
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     told: Mutex<HashSet<u64>>,
-    hasher: RandomState,
+    hasher: HashState,
 }
 
 impl Once {

@@ -140,7 +140,7 @@ impl Tasks {
         F: FnOnce(Working) -> Fut + Send + 'static,
         Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = crate::random::uuid().to_string();
         let place = self.runner.enter(&id, &self.peer).map_err(too_many)?;
         let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
         let state = self
@@ -245,7 +245,7 @@ impl Tasks {
 ///
 /// # Errors
 /// [`StateError`].
-pub async fn disown(state: &State, node: &NodeId) -> Result<(), StateError> {
+pub async fn fail_orphan(state: &State, node: &NodeId) -> Result<(), StateError> {
     let record: Option<TaskRecord> = state.get(RECORD).await?;
     if record.is_some_and(|record| record.node == node.as_str() && !record.has_ended()) {
         end_as_lost(state).await?;

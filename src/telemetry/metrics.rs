@@ -15,7 +15,7 @@ use crate::session::TransportKind;
 
 mod names;
 
-pub use names::method_label;
+pub(crate) use names::method_label;
 
 use names::{
     BUILD_INFO, CALLS_IN_FLIGHT, LOG_LINES_DROPPED, METHOD_LABELS, REFUSALS, REQUEST_SECONDS, REQUESTS,
@@ -24,7 +24,7 @@ use names::{
 };
 
 /// How often [`upkeep`] should run: histograms keep every value until it does.
-pub const UPKEEP_EVERY: Duration = Duration::from_secs(5); // 5 s x 50k/s x 16 B = 4 MB between two runs
+pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(5); // 5 s x 50k/s x 16 B = 4 MB between two runs
 
 /// Calls: from a quick answer to one that people are asked for.
 const CALL_BUCKETS_SECONDS: [f64; 14] = [
@@ -40,7 +40,7 @@ static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 /// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a recorder
 /// of its own, that one gets the metrics, and [`render`] has none; it must keep series that are idle, because they are
 /// looked up once.
-pub fn install() {
+pub(crate) fn install() {
     RECORDER.get_or_init(|| {
         let installed = builder().and_then(PrometheusBuilder::install_recorder);
         begin();
@@ -77,13 +77,13 @@ fn begin() {
 
 /// All metrics in Prometheus' text format, `text/plain; version=0.0.4`.
 #[must_use]
-pub fn render() -> String {
+pub(crate) fn render() -> String {
     upkeep();
     handle().map(PrometheusHandle::render).unwrap_or_default()
 }
 
 /// Folds what was recorded into histograms, and counts the lines of logs that were dropped. Call it each [`UPKEEP_EVERY`], whether or not anyone scrapes.
-pub fn upkeep() {
+pub(crate) fn upkeep() {
     counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
     if let Some(handle) = handle() {
         handle.run_upkeep();
@@ -97,7 +97,7 @@ fn handle() -> Option<&'static PrometheusHandle> {
 /// Counts one thing for as long as it is held.
 #[derive(Debug)]
 #[must_use = "it counts until it is dropped"]
-pub struct Counted(Gauge);
+pub(crate) struct Counted(Gauge);
 
 impl Counted {
     fn new(gauge: Gauge) -> Self {
@@ -113,18 +113,18 @@ impl Drop for Counted {
 }
 
 /// Counts a session that this node keeps restored.
-pub fn session_kept() -> Counted {
+pub(crate) fn session_kept() -> Counted {
     Counted::new(gauge!(SESSIONS_ACTIVE))
 }
 
 /// Counts a stream that is open to a client.
-pub fn stream_open(kind: StreamKind) -> Counted {
+pub(crate) fn stream_open(kind: StreamKind) -> Counted {
     Counted::new(gauge!(STREAMS_OPEN, "kind" => kind.label()))
 }
 
 /// What a stream to a client is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamKind {
+pub(crate) enum StreamKind {
     /// The reply to a `POST /mcp`.
     Reply,
     /// A session's standalone stream, `GET /mcp`, also when it resumes another.
@@ -147,23 +147,23 @@ impl StreamKind {
 }
 
 /// Notes that this node made a session.
-pub fn session_made(transport: TransportKind) {
+pub(crate) fn session_made(transport: TransportKind) {
     counter!(SESSIONS_MADE, "transport" => transport.as_str()).increment(1);
 }
 
 /// Notes that a client or an operator ended a session through this node.
-pub fn session_ended() {
+pub(crate) fn session_ended() {
     counter!(SESSIONS_ENDED).increment(1);
 }
 
 /// Notes that a session which this node kept has expired.
-pub fn session_expired() {
+pub(crate) fn session_expired() {
     counter!(SESSIONS_EXPIRED).increment(1);
 }
 
 /// How looking a session up in the store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restoration {
+pub(crate) enum Restoration {
     /// It was there.
     Restored,
     /// There is no such session.
@@ -173,7 +173,7 @@ pub enum Restoration {
 }
 
 /// Notes that a session was looked up in the store.
-pub fn restoration(outcome: Restoration, took: Duration) {
+pub(crate) fn restoration(outcome: Restoration, took: Duration) {
     let label = match outcome {
         Restoration::Restored => "restored",
         Restoration::Missing => "missing",
@@ -185,7 +185,7 @@ pub fn restoration(outcome: Restoration, took: Duration) {
 
 /// Notes that the store was asked, and with `error` ([`StoreError::label`](crate::store::StoreError::label)) that it
 /// failed.
-pub fn store_operation(operation: &'static str, took: Duration, error: Option<&'static str>) {
+pub(crate) fn store_operation(operation: &'static str, took: Duration, error: Option<&'static str>) {
     histogram!(STORE_SECONDS, "operation" => operation).record(took);
     if let Some(error) = error {
         counter!(STORE_ERRORS, "operation" => operation, "error" => error).increment(1);
@@ -194,13 +194,13 @@ pub fn store_operation(operation: &'static str, took: Duration, error: Option<&'
 
 /// Notes that a request was turned away before any handler saw it, and why
 /// ([`Refusal::label`](crate::protocol::error::Refusal::label)).
-pub fn refused(reason: &'static str) {
+pub(crate) fn refused(reason: &'static str) {
     counter!(REFUSALS, "reason" => reason).increment(1);
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// With a result.
     Ok,
     /// With a JSON-RPC error from the handler.
@@ -219,7 +219,7 @@ impl Outcome {
 
 /// Measures the requests of a node. What is recorded is looked up by its labels once, which takes longer than recording.
 #[derive(Debug)]
-pub struct Requests {
+pub(crate) struct Requests {
     in_flight: Gauge,
     /// For each era, for each method.
     series: [[Series; METHOD_LABELS]; 2],
@@ -243,12 +243,12 @@ impl Default for Requests {
 
 impl Requests {
     /// Counts a call that a handler works on.
-    pub fn call_in_flight(&self) -> Counted {
+    pub(crate) fn call_in_flight(&self) -> Counted {
         Counted::new(self.in_flight.clone())
     }
 
     /// Measures a request that began at `started`.
-    pub fn begin(self: &Arc<Self>, era: Era, method: &str, started: Instant) -> Request {
+    pub(crate) fn begin(self: &Arc<Self>, era: Era, method: &str, started: Instant) -> Request {
         Request {
             requests: Arc::clone(self),
             era,
@@ -280,7 +280,7 @@ impl Requests {
 /// Measures one request, from when it is made to when it is dropped.
 #[derive(Debug)]
 #[must_use = "it measures until it is dropped"]
-pub struct Request {
+pub(crate) struct Request {
     requests: Arc<Requests>,
     era: Era,
     method: usize,
@@ -290,7 +290,7 @@ pub struct Request {
 
 impl Request {
     /// Ends it so.
-    pub fn end(mut self, outcome: Outcome) {
+    pub(crate) fn end(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
     }
 }

@@ -15,7 +15,7 @@ static SELDOM: Seldom = Seldom::new();
 
 /// Has `tell` say one kind of thing, unless that was said within the last second. It is told how often this kind was left
 /// out since.
-pub fn seldom(kind: &str, tell: impl FnOnce(u64)) {
+pub(crate) fn seldom(kind: &str, tell: impl FnOnce(u64)) {
     // Said outside the lock: a panic that logs comes here again.
     if let Some(left_out) = SELDOM.turn(kind) {
         tell(left_out);
@@ -23,7 +23,7 @@ pub fn seldom(kind: &str, tell: impl FnOnce(u64)) {
 }
 
 /// Says what was left out of kinds that have come to rest. Call it now and then.
-pub fn tell_left_out() {
+pub(crate) fn tell_left_out() {
     tell(SELDOM.at_rest(EVERY));
 }
 

@@ -26,15 +26,15 @@ use crate::session::notebooks::NotebookStore;
 use crate::session::state::{Expected, Home, StateStore, Swapped};
 use crate::session::tasks::{Busy, Place, RunTasks};
 use crate::session::{
-    Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, Reach, RequestState, Session,
-    SessionId, SessionPeer, State, StateError, Tasks,
+    Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, RequestInfo, RequestState,
+    Session, SessionId, SessionPeer, SessionPeers, State, StateError, Tasks,
 };
 
 /// Reaches nobody.
 #[derive(Debug)]
 struct Nobody;
 
-impl Reach for Nobody {
+impl SessionPeers for Nobody {
     fn peer(&self) -> SessionPeer {
         unreachable!("the notebook speaks in its calls only")
     }
@@ -211,6 +211,7 @@ impl Client {
             session,
             notebooks: Notebooks::new(store.clone(), principal.clone(), hour),
             connection: Connection::default(),
+            request: RequestInfo::default(),
             tasks: Tasks::new(Arc::new(NoTasks), principal, Peer::Unknown, hour),
             announcer: Announcer::new(Arc::new(Unheard)),
             request_state: RequestState::new(
@@ -335,7 +336,7 @@ struct Unheard;
 
 #[async_trait]
 impl Announce for Unheard {
-    async fn announce(&self, _topic: Topic) {}
+    async fn announce(self: Arc<Self>, _topic: Topic) {}
 
-    async fn announce_own(&self, _session: &SessionId, _uri: &str) {}
+    async fn announce_own(self: Arc<Self>, _session: &SessionId, _uri: &str) {}
 }

@@ -6,7 +6,6 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use anynode::cluster::ring::ACKNOWLEDGE_WITHIN;
 use tokio::time::Instant;
 
 use crate::support::client::Client;
@@ -14,6 +13,9 @@ use crate::support::cluster::Cluster;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
+
+/// How long a node that changes a session waits for others to acknowledge (`cluster/ring.rs`).
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 
 async fn health(node: &Node) -> Value {
     let sent = reqwest::get(format!("{}/health", node.url()))

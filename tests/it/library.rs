@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anynode::Handler;
 use anynode::app::Running;
 use anynode::session::{Caller, Session};
-use anynode::transport::handler::Handler;
 use anynode::{App, Settings};
 use futures::future::{BoxFuture, join_all};
 use rmcp::handler::server::wrapper::Parameters;
@@ -30,7 +30,7 @@ use crate::support::client::Client;
 use crate::support::process::{PATIENCE, eventually};
 
 mod bounds;
-mod silent;
+mod no_peer;
 
 /// A handler with one tool for each thing to prove.
 #[derive(Debug, Default, Clone)]
@@ -112,11 +112,8 @@ impl Sample {
     }
 
     #[tool(description = "Says what the caller is, and which header it sent")]
-    async fn seen(&self, caller: Caller, context: RequestContext<RoleServer>) -> String {
-        let parts = context.extensions.get::<http::request::Parts>();
-        let header = parts
-            .and_then(|parts| parts.headers.get("x-test"))
-            .and_then(|value| value.to_str().ok());
+    async fn seen(&self, caller: Caller) -> String {
+        let header = caller.request.header("X-Test");
         format!("{} {}", caller.era(), header.unwrap_or("none"))
     }
 

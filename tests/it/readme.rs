@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anynode::cli::Exit;
 use anynode::config::DEFAULTS_TOML;
-use anynode::protocol::error::Refusal;
 use serde_json::json;
 
 use crate::support::client::{Client, LEGACY};
@@ -16,8 +15,8 @@ mod limits;
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/own_tools.rs");
-const METRIC_NAMES: &str = include_str!("../../src/telemetry/metrics/names.rs");
 const REFUSALS: &str = include_str!("../../src/protocol/error.rs");
+const METRIC_NAMES: &str = include_str!("../../src/telemetry/metrics/names.rs");
 
 /// The rows of the one table that has this head, cell by cell, without backticks.
 fn table(head: &str) -> Vec<Vec<String>> {
@@ -79,62 +78,6 @@ fn every_setting_is_named_with_its_default_and_its_variable() {
             DEFAULTS_TOML.contains(&line),
             "settings.default.toml does not name {named}"
         );
-    }
-}
-
-#[test]
-fn every_refusal_has_its_row() {
-    let refusals = [
-        Refusal::NotJson,
-        Refusal::NotAMessage(""),
-        Refusal::BatchNotAllowed,
-        Refusal::UnknownVersionHeader,
-        Refusal::NoSession,
-        Refusal::DoubledHeader(""),
-        Refusal::SessionNotFound,
-        Refusal::StreamLost {
-            reconnect: String::new(),
-            reason: "",
-        },
-        Refusal::BadEventId(""),
-        Refusal::NotAcceptable(""),
-        Refusal::UnsupportedMediaType,
-        Refusal::BodyTooLarge(0),
-        Refusal::BodyIncomplete,
-        Refusal::HostNotAllowed,
-        Refusal::OriginNotAllowed,
-        Refusal::Unauthorized,
-        Refusal::TooMany(""),
-        Refusal::Full(""),
-        Refusal::StoreUnreachable,
-        Refusal::StoreRefused(""),
-        Refusal::NewerVersion,
-        Refusal::ShuttingDown,
-        Refusal::MethodNotAllowed(""),
-        Refusal::HeaderMismatch(String::new()),
-        Refusal::UnsupportedVersion {
-            requested: String::new(),
-        },
-        Refusal::MetaIncomplete(String::new()),
-        Refusal::MethodNotFound(String::new()),
-        Refusal::InvalidParams(String::new()),
-        Refusal::Internal,
-    ];
-    let arms = REFUSALS.lines().filter(|line| line.contains("=> \"")).count();
-    assert_eq!(
-        refusals.len(),
-        arms,
-        "a refusal is missing here: src/protocol/error.rs has more labels"
-    );
-    let rows = table("| status | code | reason | when |");
-    assert_eq!(rows.len(), refusals.len());
-    for refusal in refusals {
-        let row = rows.iter().find(|row| row[2] == refusal.label());
-        let row = row.unwrap_or_else(|| panic!("no row for {}", refusal.label()));
-        assert_eq!(row[0], refusal.status().as_str(), "{row:?}");
-        assert_eq!(row[1], refusal.code().0.to_string(), "{row:?}");
-        let retry_after = row[3].contains("`Retry-After`");
-        assert_eq!(retry_after, refusal.retry_after_seconds().is_some(), "{row:?}");
     }
 }
 

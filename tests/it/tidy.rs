@@ -14,21 +14,14 @@ use rust::{Code, test_files};
 
 /// From the outside in: a module may see those to the right of it.
 const LAYERS: [&str; 8] = [
-    "cli",
-    "app",
-    "http",
-    "transport",
-    "cluster",
-    "store",
-    "session",
-    "protocol",
+    "cli", "app", "http", "engine", "cluster", "store", "session", "protocol",
 ];
 /// They stand beside the layers: all may see them but those named in [`PURE`], and `tools`.
 const BESIDE: [&str; 3] = ["config", "telemetry", "supervisor"];
 /// What neither settings, logs nor tasks reach.
 const PURE: [&str; 2] = ["session", "protocol"];
 /// What all may see, because it sees nothing and keeps nothing.
-const EVERYWHERE: [&str; 1] = ["causes"];
+const EVERYWHERE: [&str; 2] = ["causes", "random"];
 /// The built-in server, written as a user of the library would.
 const TOOLS_SEE: [&str; 2] = ["session", "protocol"];
 const TOOLS_SEEN_BY: [&str; 2] = ["cli", "app"];
@@ -56,6 +49,16 @@ const FENCES: [Fence; 2] = [
         within: &["http", "app"],
         why: "only http and app know axum",
     },
+];
+/// What is below HTTP, and names none of its types.
+const NO_HTTP: [&str; 4] = ["engine", "cluster", "store", "session"];
+const HTTP_CRATES: [&str; 6] = [
+    "http",
+    "http_body_util",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "tower_http",
 ];
 /// Files that know no runtime, by how their path under `src/` begins.
 const NO_RUNTIME: [&str; 2] = ["protocol", "session/record"];
@@ -202,6 +205,15 @@ fn fences(path: &str, inner: &str, code: &Code, problems: &mut Vec<String>) {
     for fence in FENCES.iter().filter(|fence| !begins(fence.within)) {
         for (line, name) in code.words(fence.crates) {
             problems.push(format!("{path}:{line}: names `{name}`: {}", fence.why));
+        }
+    }
+    if begins(&NO_HTTP) {
+        for http in HTTP_CRATES {
+            for (line, name) in code.paths_under(http) {
+                problems.push(format!(
+                    "{path}:{line}: names `{http}::{name}`: what is below HTTP names none of its types"
+                ));
+            }
         }
     }
     if begins(&NO_RUNTIME) {
@@ -356,10 +368,13 @@ fn names_stay_behind_their_fences() {
     accepts("http/mcp.rs", "use axum::Router;");
     accepts("app.rs", "use axum::Router;");
     finds(
-        "transport.rs",
+        "engine.rs",
         "fn f() -> axum::Response {}",
-        "src/transport.rs:2: names `axum`",
+        "src/engine.rs:2: names `axum`",
     );
+    finds("engine/reply.rs", "use http::StatusCode;", "below HTTP");
+    finds("engine/reply.rs", "fn f() -> hyper::Error {}", "below HTTP");
+    accepts("engine/shares.rs", "fn f() { settings.http.body_bytes_max }");
     finds("protocol/era.rs", "use tokio::time;", "no runtime");
     finds("session/record.rs", "use tokio_util::sync;", "no runtime");
     accepts("session/state.rs", "use tokio::time;");

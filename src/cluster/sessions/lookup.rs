@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::{Inner, SessionError};
 use crate::causes::causes;
-use crate::cluster::live::Live;
+use crate::cluster::live::CachedSession;
 use crate::cluster::registry::{Kept, Registry, Retired, Slot};
 use crate::cluster::{millis, monotonic_ms};
 use crate::session::{SessionId, SessionRecord};
@@ -25,7 +25,7 @@ impl Inner {
         &self,
         id: &SessionId,
         now_ms: u64,
-    ) -> Result<Option<Arc<Live>>, SessionError> {
+    ) -> Result<Option<Arc<CachedSession>>, SessionError> {
         for _ in 0..FIND_ATTEMPTS_MAX {
             let slot = self.registry.slot(id);
             if let Some(live) = self.trusted(&slot, now_ms) {
@@ -77,7 +77,7 @@ impl Inner {
     }
 
     /// The copy in a slot, if it can be used without asking the store.
-    fn trusted(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Live>> {
+    fn trusted(&self, slot: &Slot, now_ms: u64) -> Option<Arc<CachedSession>> {
         if self.registry.is_deaf() {
             return None;
         }
@@ -171,11 +171,11 @@ impl Inner {
         }
     }
 
-    fn restore(&self, id: &SessionId, record: SessionRecord, now_ms: u64) -> Live {
+    fn restore(&self, id: &SessionId, record: SessionRecord, now_ms: u64) -> CachedSession {
         // A node that was started again under its old name restores what its former self made.
         let restored = record.node_id != self.node || record.created_at_ms < self.started_ms;
         let idle_ms = self.clock().now_ms().saturating_sub(record.last_activity_ms);
-        Live::new(id.clone(), record, restored, now_ms.saturating_sub(idle_ms))
+        CachedSession::new(id.clone(), record, restored, now_ms.saturating_sub(idle_ms))
     }
 
     /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.
@@ -210,9 +210,9 @@ impl Drop for Unfinished<'_> {
 /// What reading a session gave.
 enum Loaded {
     /// A copy that this node did not keep before.
-    Kept(Arc<Live>),
+    Kept(Arc<CachedSession>),
     /// A copy that it kept already, or one that it does not keep.
-    Known(Arc<Live>),
+    Known(Arc<CachedSession>),
     /// There is no such session.
     Gone,
     /// It changed while it was read.

@@ -13,7 +13,7 @@ use crate::telemetry::metrics;
 impl Sessions {
     /// Where handlers' state is kept.
     #[must_use]
-    pub fn states(&self) -> Arc<dyn StateStore> {
+    pub(crate) fn states(&self) -> Arc<dyn StateStore> {
         Arc::<Inner>::clone(&self.inner)
     }
 }

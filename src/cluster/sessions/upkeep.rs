@@ -17,7 +17,7 @@ const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 impl Sessions {
     /// Drops copies that are not used any longer, for as long as the node runs. Never ends a session: another node
     /// may be serving it right now.
-    pub async fn sweep(self) {
+    pub(crate) async fn sweep(self) {
         let every = (self.inner.settings.ttl / 4).clamp(Duration::from_millis(100), SWEEP_EVERY_MAX);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -38,7 +38,7 @@ impl Sessions {
 
     /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and whoever
     /// changes one later need not find out that it is gone.
-    pub async fn release_all(&self, within: Duration) {
+    pub(crate) async fn release_all(&self, within: Duration) {
         let kept = self.inner.registry.all().into_iter();
         let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });
         let released = stream::iter(releases).buffer_unordered(RELEASES_AT_ONCE);

@@ -141,7 +141,7 @@ pub(super) const METHOD_LABELS: usize = METHODS.len() + 1;
 
 /// The label of a method.
 #[must_use]
-pub fn method_label(method: &str) -> &'static str {
+pub(crate) fn method_label(method: &str) -> &'static str {
     label_at(method_index(method))
 }
 

@@ -24,7 +24,7 @@ const ROOM: SessionRoom<'static> = SessionRoom {
 
 fn record() -> SessionRecord {
     SessionRecord {
-        revision: anynode::protocol::era::Revision::V2025_06_18,
+        revision: anynode::Revision::V2025_06_18,
         transport: anynode::session::TransportKind::Streamable,
         client_info: serde_json::from_str(r#"{"name":"test","version":"1"}"#).expect("it is well-formed"),
         capabilities: serde_json::from_str("{}").expect("it is well-formed"),

@@ -15,7 +15,7 @@ async fn leave_a_stray(cluster: &Cluster, session: &str, request: &Value) {
         "node": "node-1", "stream": "stray", "method": request["method"], "started": 1,
         "request": request["id"].to_string(), "replayable": true,
     });
-    let (record, request) = (record.to_string(), request.to_string());
+    let (record, request) = (record.to_string(), json!({ "request": request }).to_string());
     let fields = [
         "stray",
         &record,

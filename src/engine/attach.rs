@@ -1,0 +1,77 @@
+//! What it takes to carry a stream over a new connection, be it a session's only one or one of several.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::local_streams::ConnectionGuard;
+use crate::cluster::CachedSession;
+use crate::protocol::error::Refusal;
+use crate::store::streams::{Attached, Holder, Over, Read, StreamId};
+
+/// What there is to resume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resumable {
+    /// What follows.
+    More,
+    /// Nothing: the stream has ended, and the client has all of it.
+    Nothing,
+}
+
+impl Engine {
+    /// Makes a new connection carry the stream, for it is the newest. The one that carried it before waits from now on: its node
+    /// has been rung. Returns the connection, and the last event that was delivered.
+    pub(super) async fn attach(
+        &self,
+        live: &Arc<CachedSession>,
+        stream: &StreamId,
+    ) -> Result<(ConnectionGuard, u64), Refusal> {
+        let connection = self.streams.number();
+        let carried = self.streams.carry(Arc::clone(live), stream.clone(), connection);
+        let holder = Holder {
+            node: self.node.clone(),
+            connection,
+        };
+        let attached = self
+            .store
+            .attach(&live.id, stream, &holder, Over::Any, self.session_ttl())
+            .await;
+        match attached.map_err(Refusal::from)? {
+            Attached::Attached { delivered, .. } => {
+                carried.took_over();
+                Ok((carried, delivered))
+            }
+            Attached::NoStream | Attached::Held(_) => Err(self.no_stream(live).await),
+            Attached::Gone => Err(self.gone(live).await),
+        }
+    }
+
+    /// What a client has not seen must still be in the log, or it would believe that nothing is missing.
+    pub(super) async fn check_resumable(
+        &self,
+        live: &CachedSession,
+        stream: &StreamId,
+        after: u64,
+    ) -> Result<Resumable, Refusal> {
+        match self
+            .store
+            .read(&live.id, stream, after)
+            .await
+            .map_err(Refusal::from)?
+        {
+            Read::Events { first, head, .. } if after > head || (after + 1 < first && head > 0) => {
+                Err(Refusal::BadEventId("what followed it is not kept any longer"))
+            }
+            Read::Events { head, done: true, .. } if after == head => Ok(Resumable::Nothing),
+            Read::Events { .. } => Ok(Resumable::More),
+            Read::Gone => Err(self.no_stream(live).await),
+        }
+    }
+
+    /// There is no such stream, and perhaps no such session: a store that came back empty knows neither.
+    async fn no_stream(&self, live: &CachedSession) -> Refusal {
+        match self.sessions.confirm(&live.id).await {
+            Ok(()) => Refusal::BadEventId("there is no such stream in this session, or no longer"),
+            Err(error) => error.into(),
+        }
+    }
+}

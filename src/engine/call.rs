@@ -1,0 +1,386 @@
+//! One call: a request, its caller and its handler, from dispatch to the response's bytes.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use rmcp::model::{
+    ClientRequest, Implementation, InitializeRequest, InitializeRequestParams, InitializeResult, RequestId,
+    RequestMetaObject, ServerResult,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, Peer, RoleServer};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::calls::{ANSWERS_WAITING_MAX, Answers, InFlight, OpenRequests};
+use super::handler::Handler;
+use super::peer::{self, LogGate, Open, Wire, WireSettings};
+use super::reply::{Finished, later, outbound};
+use super::shares::Share;
+use crate::cluster::{CachedSession, SessionError};
+use crate::protocol::era::Era;
+use crate::session::Caller;
+use crate::store::Change;
+use crate::store::streams::StreamId;
+
+mod ending;
+
+use ending::{End, finish, internal, not_changed};
+
+/// The longest that a subscription is kept open; its client opens it again.
+const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a handler may go on after its token fired, before it is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// The peer that a call shares with others, if it says nothing before its result.
+    fn shared_peer(&self, call: &Call) -> Option<Peer<RoleServer>> {
+        let ClientRequest::CallToolRequest(request) = &call.request else {
+            return None;
+        };
+        // rmcp asks the peer whether a client with a session can be given a task.
+        let tasks = call.caller.era() == Era::Legacy && call.caller.capabilities.supports_tasks();
+        if tasks || !self.handler.is_silent(&request.params.name) {
+            return None;
+        }
+        self.silent.of(call.caller.revision)
+    }
+}
+
+/// Changes a session because the handler has agreed to it.
+async fn carry_out(
+    engine: &Arc<Engine>,
+    live: &Arc<CachedSession>,
+    change: &Change,
+) -> Result<(), SessionError> {
+    engine.sessions.change(live, change).await?;
+    match change {
+        Change::Subscribe(uri) => Ok(engine.begin_telling(live, uri).await?),
+        _ => Ok(()),
+    }
+}
+
+/// A request ready to be run.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Its name: unique among all calls of all nodes. Its stream has the same, and the ids of its requests begin so.
+    pub name: StreamId,
+    /// When it began.
+    pub began: Instant,
+    /// The number of its first request to the client.
+    pub first_request: u64,
+    /// The id that the client gave it.
+    pub id: RequestId,
+    /// The method's name, for metrics.
+    pub method: &'static str,
+    /// The typed request.
+    pub request: ClientRequest,
+    /// The request's `_meta`.
+    pub meta: RequestMetaObject,
+    /// Who asks.
+    pub caller: Caller,
+    /// Which log messages the client wants.
+    pub logs: LogGate,
+    /// Fires when the call is cancelled.
+    pub cancel: CancellationToken,
+    /// What to change in its session when the handler agrees.
+    pub on_success: Option<Change>,
+    /// What it holds until it has ended.
+    pub permits: Permits,
+    /// Its session, if it has one: when that ends nobody can be given its answer.
+    pub session: Option<Arc<CachedSession>>,
+}
+
+/// The places of a call among those that may run at once.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    _node: Share,
+    _session: Option<InFlight>,
+}
+
+impl Permits {
+    /// One on this node, in its peer's share of it, and one in its session, if it has one.
+    pub(crate) const fn new(node: Share, session: Option<InFlight>) -> Self {
+        Self {
+            _node: node,
+            _session: session,
+        }
+    }
+}
+
+/// A call that is ready to run, or runs.
+#[must_use]
+pub(crate) struct RunningCall {
+    /// The call. Never panics, always ends: by the handler's result, its error, or a bound.
+    pub call: BoxFuture<'static, Finished>,
+    /// What it says before it ends; `None` if it says nothing, or says it elsewhere.
+    pub messages: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl fmt::Debug for RunningCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunningCall")
+    }
+}
+
+impl RunningCall {
+    /// A call that has ended already.
+    pub(crate) fn ended(finished: Finished) -> Self {
+        Self {
+            call: Box::pin(std::future::ready(finished)),
+            messages: None,
+        }
+    }
+}
+
+/// Makes a call ready to run: it has its peer, and can be cancelled and answered, until what is returned is dropped. The
+/// handler is asked when [`RunningCall::call`] is first polled. What it says before it ends goes `out`, if that is given; a call
+/// that says nothing drops it. Needs a runtime.
+pub(crate) fn run(engine: Arc<Engine>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> RunningCall {
+    let name: Arc<str> = call.name.as_str().into();
+    let CallPeer {
+        peer,
+        open,
+        answers,
+        messages,
+    } = CallPeer::of(&engine, &call, &name, out);
+    let registered = call.caller.session.as_ref().map(|session| {
+        engine.calls.register(
+            session.id().clone(),
+            call.id.clone(),
+            name,
+            call.began,
+            call.cancel.clone(),
+            answers.clone(),
+        )
+    });
+    // A subscription lasts as long as its client wants.
+    let endless = matches!(call.request, ClientRequest::SubscriptionsListenRequest(_));
+    let timeout = if endless {
+        SUBSCRIPTION_LASTS
+    } else {
+        engine.settings.call.timeout
+    };
+    let (era, method, began) = (call.caller.era(), call.method, call.began);
+    let (on_success, permits, session) = (call.on_success, call.permits, call.session);
+    let (id, cancel, request) = (call.id, call.cancel, call.request);
+    let mut context = RequestContext::new(id.clone(), peer);
+    context.ct = cancel.clone();
+    context.meta = call.meta;
+    if let Some(session) = &call.caller.session {
+        context.extensions.insert(session.clone());
+    }
+    context.extensions.insert(call.caller);
+    let call = Box::pin(async move {
+        let measured = engine.measures.begin(era, method, began);
+        // A subscription is counted among the streams.
+        let in_flight = (!endless).then(|| engine.measures.call_in_flight());
+        let ended = {
+            let result = ask(&*engine.handler, request, context);
+            let request = async {
+                let result = result.await?;
+                if let (Some(live), Some(change)) = (&session, &on_success) {
+                    // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
+                    Box::pin(carry_out(&engine, live, change))
+                        .await
+                        .map_err(|error| not_changed(&error.into()))?;
+                }
+                Ok(result)
+            };
+            let request = pin!(AssertUnwindSafe(request).catch_unwind());
+            let session_ended = session.as_deref().map(|live| &live.ended);
+            bounded(request, &cancel, session_ended, timeout).await
+        };
+        drop((registered, answers, in_flight, open));
+        let (finished, outcome) = finish(ended, id, era);
+        measured.end(outcome);
+        drop(permits);
+        finished
+    });
+    RunningCall { call, messages }
+}
+
+/// How a call talks to its client before its result.
+struct CallPeer {
+    peer: Peer<RoleServer>,
+    /// Keeps the peer open; `None` of one that calls share, which reaches nobody.
+    open: Option<Open>,
+    /// Where its client's answers go; `None` likewise.
+    answers: Option<Answers>,
+    /// What it sends; `None` likewise, and if that goes elsewhere.
+    messages: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl CallPeer {
+    fn of(engine: &Engine, call: &Call, name: &Arc<str>, out: Option<mpsc::Sender<Bytes>>) -> Self {
+        if let Some(peer) = engine.shared_peer(call) {
+            return Self {
+                peer,
+                open: None,
+                answers: None,
+                messages: None,
+            };
+        }
+        let (out, messages) = match out {
+            Some(out) => (out, None),
+            None => {
+                let (out, messages) = outbound();
+                (out, Some(messages))
+            }
+        };
+        let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let settings = wire(engine, call, Arc::clone(name));
+        let answers = Answers {
+            sender,
+            open: settings.open.clone(),
+        };
+        let wire = Wire::new(settings, out, answers_in);
+        let open = peer::open(peer_info(&call.caller), wire);
+        Self {
+            peer: open.peer().clone(),
+            open: Some(open),
+            answers: Some(answers),
+            messages,
+        }
+    }
+}
+
+/// What the wire of a call's own peer needs to know.
+fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> WireSettings {
+    WireSettings {
+        name,
+        first_request: call.first_request,
+        logs: call.logs.clone(),
+        capabilities: Arc::clone(&call.caller.capabilities),
+        answer_timeout: engine.settings.call.answer_timeout,
+        announcer: call.caller.announcer.clone(),
+        listeners: Arc::clone(&engine.listeners),
+        open: OpenRequests::default(),
+    }
+}
+
+/// Asks the handler. What panics when it is asked panics when it is awaited, where that is caught.
+///
+/// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the handler's own.
+fn ask<'a>(
+    handler: &'a dyn Handler,
+    request: ClientRequest,
+    context: RequestContext<RoleServer>,
+) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+    catch_unwind(AssertUnwindSafe(|| handler.request(request, context)))
+        .unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
+}
+
+type Caught = Result<Result<ServerResult, ErrorData>, Box<dyn std::any::Any + Send>>;
+
+async fn bounded(
+    mut request: Pin<&mut impl Future<Output = Caught>>,
+    cancel: &CancellationToken,
+    session_ended: Option<&CancellationToken>,
+    timeout: Duration,
+) -> End {
+    let stopped = async {
+        let Some(session_ended) = session_ended else {
+            cancel.cancelled().await;
+            return End::Cancelled;
+        };
+        tokio::select! {
+            () = cancel.cancelled() => End::Cancelled,
+            () = session_ended.cancelled() => {
+                cancel.cancel();
+                End::SessionEnded
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        caught = &mut request => match caught {
+            // A handler that heard its token may still return something, but nobody hears what it says.
+            _ if cancel.is_cancelled() => End::Cancelled,
+            _ if session_ended.is_some_and(CancellationToken::is_cancelled) => End::SessionEnded,
+            Ok(Ok(result)) => End::Result(Box::new(result)),
+            Ok(Err(error)) => End::Error(error),
+            Err(_panic) => End::Panicked,
+        },
+        end = stopped => {
+            // The handler has been told, and may put things in order.
+            if tokio::time::timeout(CANCEL_GRACE, &mut request).await.is_err() {
+                tracing::debug!("a cancelled handler did not stop by itself");
+            }
+            end
+        }
+        () = later(timeout) => {
+            cancel.cancel();
+            End::TimedOut(timeout)
+        }
+    }
+}
+
+/// Asks the handler to answer `initialize`, with the bounds of any call.
+///
+/// # Errors
+/// The handler's, or an internal error.
+pub(crate) async fn initialize(
+    params: InitializeRequestParams,
+    caller: &Caller,
+    engine: &Engine,
+) -> Result<InitializeResult, ErrorData> {
+    // Nobody reads before there is a session: what the handler sends is dropped, and what it asks is never answered.
+    // Both ends stay alive, for a peer without them is closed.
+    let (outbound, mut unheard) = mpsc::channel(peer::OUTBOUND_MESSAGES_MAX);
+    let (_no_answers, answers) = mpsc::channel(1);
+    let wire = WireSettings {
+        name: "initialize".into(),
+        first_request: 0,
+        logs: LogGate::Request(None),
+        capabilities: Arc::clone(&caller.capabilities),
+        // A request that is not refused ends at once.
+        answer_timeout: Duration::ZERO,
+        announcer: caller.announcer.clone(),
+        listeners: Arc::default(),
+        open: OpenRequests::default(),
+    };
+    let peer = peer::open(params.clone(), Wire::new(wire, outbound, answers));
+    let cancel = CancellationToken::new();
+    let mut context = RequestContext::new(RequestId::Number(0), peer.peer().clone());
+    context.ct = cancel.clone();
+    context.extensions.insert(caller.clone());
+    let request = ClientRequest::InitializeRequest(InitializeRequest::new(params));
+    let request = pin!(AssertUnwindSafe(ask(&*engine.handler, request, context)).catch_unwind());
+    let drained = async {
+        while unheard.recv().await.is_some() {}
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = bounded(request, &cancel, None, engine.settings.call.timeout) => ended,
+        never = drained => never,
+    };
+    match ended {
+        End::Result(result) => match *result {
+            ServerResult::InitializeResult(result) => Ok(result),
+            _ => Err(internal()),
+        },
+        End::Error(error) => Err(error),
+        End::Panicked | End::TimedOut(_) | End::Cancelled | End::SessionEnded => Err(internal()),
+    }
+}
+
+/// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be sent
+/// requests, and results carry the members of the client's revision only.
+pub(crate) fn peer_info(caller: &Caller) -> InitializeRequestParams {
+    let client = caller
+        .client
+        .as_deref()
+        .cloned()
+        .unwrap_or_else(|| Implementation::new("unknown", "unknown"));
+    InitializeRequestParams::new(caller.capabilities.as_ref().clone(), client)
+        .with_protocol_version(caller.revision.to_rmcp())
+}

@@ -1,0 +1,457 @@
+//! The calls that this node is running: what a cancellation or a client's answer must find.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rmcp::model::RequestId;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::random::HashState;
+use crate::session::SessionId;
+use crate::store::streams::StreamId;
+
+/// How many locks the table is spread over.
+const SHARDS: usize = 64;
+/// How many answers may wait for a call that has not taken them yet: one for each of its open requests.
+pub(crate) const ANSWERS_WAITING_MAX: usize = 32;
+
+/// How often it is looked whether calls are left, while a node waits for their ends.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A client's answer to a request that a call sent it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Which of the call's requests it answers.
+    pub number: u64,
+    /// The result's JSON text, or the error's.
+    pub outcome: Outcome,
+}
+
+/// A result's JSON text, or an error's.
+pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
+
+/// The numbers of the requests that one run of a call has open at its client: an answer to any other is not its own. The run
+/// of a call that another node has claimed since goes on for a moment, and has other numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenRequests(Arc<Mutex<BTreeSet<u64>>>);
+
+impl OpenRequests {
+    /// A request has been put.
+    pub(crate) fn open(&self, number: u64) {
+        self.lock().insert(number);
+    }
+
+    /// Nobody waits for its answer any longer.
+    pub(crate) fn close(&self, number: u64) {
+        self.lock().remove(&number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the answers to a call's requests go, and which of them are open.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    /// To the call.
+    pub sender: mpsc::Sender<Answer>,
+    /// What it has asked.
+    pub open: OpenRequests,
+}
+
+/// Outcome of [`Calls::answer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Handed {
+    /// The call has it.
+    Over,
+    /// No call of this node has that request open: it may be another node's.
+    NotOpen,
+    /// The call cannot take it just now.
+    Full,
+}
+
+/// A call of a session that runs here, and since when.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// When it began.
+    pub began: Instant,
+    /// What stops it.
+    pub cancel: CancellationToken,
+    name: Arc<str>,
+}
+
+/// A call's place in the table: its session, and the id that the client gave it.
+type Key = (SessionId, RequestId);
+/// Who may answer a call's requests, where the answers go, and what stops it.
+#[derive(Debug)]
+struct Asker {
+    session: SessionId,
+    /// None of a call that asks nothing.
+    answers: Option<Answers>,
+    cancel: CancellationToken,
+}
+// Not SipHash, though clients choose the ids of their requests: made to collide, they are at most `call.node_max`.
+type Shard<K, V> = HashMap<K, V, HashState>;
+type Shards<K, V> = Vec<Mutex<Shard<K, V>>>;
+
+/// All calls of sessions that this node is running.
+pub(crate) struct Calls {
+    /// Several calls may have one id: clients share sessions among workers, and count anew.
+    by_request: Shards<Key, SmallVec<[Entry; 1]>>,
+    by_name: Shards<Arc<str>, Asker>,
+    in_flight: Shards<SessionId, usize>,
+    /// Those that are registered in the store, or may be.
+    kept: Mutex<HashSet<StreamId>>,
+    hasher: HashState,
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Calls")
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            by_request: shards(),
+            by_name: shards(),
+            in_flight: shards(),
+            kept: Mutex::default(),
+            hasher: HashState::default(),
+        }
+    }
+}
+
+/// Takes a call off the table when dropped.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    calls: Arc<Calls>,
+    key: Key,
+    name: Arc<str>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.calls
+            .shard(&self.calls.by_name, &self.name)
+            .remove(&self.name);
+        let mut shard = self.calls.shard(&self.calls.by_request, &self.key);
+        if let Some(entries) = shard.get_mut(&self.key) {
+            entries.retain(|entry: &mut Entry| !Arc::ptr_eq(&entry.name, &self.name));
+            if entries.is_empty() {
+                shard.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// A call that this node looks after, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    calls: Arc<Calls>,
+    call: StreamId,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.calls.kept().remove(&self.call);
+    }
+}
+
+/// One call of a session in flight; counted out when dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    calls: Arc<Calls>,
+    session: SessionId,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut shard = self.calls.shard(&self.calls.in_flight, &self.session);
+        if let Some(count) = shard.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                shard.remove(&self.session);
+            }
+        }
+    }
+}
+
+impl Calls {
+    /// Counts a call of a session in, unless `max` are in flight on this node.
+    ///
+    /// It is counted by the session's id: the session may be dropped from memory and restored while its calls run.
+    #[must_use]
+    pub(crate) fn begin(self: &Arc<Self>, session: &SessionId, max: usize) -> Option<InFlight> {
+        let mut shard = self.shard(&self.in_flight, session);
+        let running = shard.get(session).copied().unwrap_or(0);
+        if running >= max {
+            return None;
+        }
+        shard.insert(session.clone(), running + 1);
+        drop(shard);
+        Some(InFlight {
+            calls: Arc::clone(self),
+            session: session.clone(),
+        })
+    }
+
+    /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of its own
+    /// requests begin with, `answers` where what answers them goes, if it has any.
+    #[must_use]
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        session: SessionId,
+        request: RequestId,
+        name: Arc<str>,
+        began: Instant,
+        cancel: CancellationToken,
+        answers: Option<Answers>,
+    ) -> Registered {
+        let asker = Asker {
+            session: session.clone(),
+            answers,
+            cancel: cancel.clone(),
+        };
+        self.shard(&self.by_name, &name).insert(Arc::clone(&name), asker);
+        let key = (session, request);
+        let entry = Entry {
+            began,
+            cancel,
+            name: Arc::clone(&name),
+        };
+        self.shard(&self.by_request, &key)
+            .entry(key.clone())
+            .or_default()
+            .push(entry);
+        Registered {
+            calls: Arc::clone(self),
+            key,
+            name,
+        }
+    }
+
+    /// The calls of a session that run here under that id.
+    #[must_use]
+    pub(crate) fn of_request(&self, session: &SessionId, request: &RequestId) -> SmallVec<[Entry; 1]> {
+        let key = (session.clone(), request.clone());
+        let shard = self.shard(&self.by_request, &key);
+        shard.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Cancels all calls of that id that had begun by then. False when this node runs none.
+    pub(crate) fn cancel(&self, session: &SessionId, request: &RequestId, then: Instant) -> bool {
+        let mut elders = self.of_request(session, request);
+        elders.retain(|entry| entry.began <= then);
+        for entry in &elders {
+            entry.cancel.cancel();
+        }
+        !elders.is_empty()
+    }
+
+    /// Stops the call of that name, if this node runs it.
+    pub(crate) fn stop(&self, session: &SessionId, call: &StreamId) {
+        let shard = self.shard(&self.by_name, call.as_str());
+        if let Some(asker) = shard.get(call.as_str()).filter(|asker| asker.session == *session) {
+            asker.cancel.cancel();
+        }
+    }
+
+    /// Notes that this node looks after a call that is registered in the store, or may be.
+    #[must_use]
+    pub(crate) fn keep(self: &Arc<Self>, call: &StreamId) -> Kept {
+        self.kept().insert(call.clone());
+        Kept {
+            calls: Arc::clone(self),
+            call: call.clone(),
+        }
+    }
+
+    /// Whether this node looks after the call.
+    #[must_use]
+    pub(crate) fn keeps(&self, call: &StreamId) -> bool {
+        self.kept().contains(call)
+    }
+
+    /// Waits until this node looks after no call.
+    pub(crate) async fn keeps_none(&self) {
+        while !self.kept().is_empty() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashSet<StreamId>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a client's answer to the call of this session that asked, if that is one of this node, and this run of it.
+    pub(crate) fn answer(&self, session: &SessionId, id: &RequestId, outcome: Outcome) -> Handed {
+        let RequestId::String(id) = id else {
+            return Handed::NotOpen;
+        };
+        let Some((name, Ok(number))) = id.rsplit_once('-').map(|(name, number)| (name, number.parse()))
+        else {
+            return Handed::NotOpen;
+        };
+        let Some(answers) = self.answers_of(session, name) else {
+            return Handed::NotOpen;
+        };
+        let mut open = answers.open.lock();
+        if !open.contains(&number) {
+            return Handed::NotOpen;
+        }
+        match answers.sender.try_send(Answer { number, outcome }) {
+            Ok(()) => {
+                open.remove(&number);
+                Handed::Over
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => Handed::Full,
+            Err(mpsc::error::TrySendError::Closed(_)) => Handed::NotOpen,
+        }
+    }
+
+    /// The numbers of the requests that the call of that name has open at its client.
+    #[must_use]
+    pub(crate) fn open_requests(&self, session: &SessionId, call: &StreamId) -> Vec<u64> {
+        let answers = self.answers_of(session, call.as_str());
+        answers.map_or_else(Vec::new, |answers| answers.open.lock().iter().copied().collect())
+    }
+
+    fn answers_of(&self, session: &SessionId, name: &str) -> Option<Answers> {
+        let shard = self.shard(&self.by_name, name);
+        let asker = shard.get(name).filter(|asker| asker.session == *session)?;
+        asker.answers.clone()
+    }
+
+    fn shard<'a, K, V, Q: Hash + ?Sized>(
+        &self,
+        shards: &'a Shards<K, V>,
+        key: &Q,
+    ) -> MutexGuard<'a, Shard<K, V>> {
+        let hash = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the hash is taken modulo the number of shards"
+        )]
+        shards[hash].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shards<K, V>() -> Shards<K, V> {
+    (0..SHARDS).map(|_| Mutex::default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F3: the run that another node's claim has made a former one takes no answer that is not its own.
+    #[test]
+    fn an_answer_goes_only_to_the_run_that_asked_for_it() {
+        let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());
+        let (sender, mut came) = mpsc::channel(1);
+        let open = OpenRequests::default();
+        let answers = Answers {
+            sender,
+            open: open.clone(),
+        };
+        let _registered = calls.register(
+            session.clone(),
+            RequestId::Number(1),
+            "call".into(),
+            Instant::now(),
+            CancellationToken::new(),
+            Some(answers),
+        );
+        let answer = |session: &SessionId, id: &str| {
+            let yes = serde_json::value::to_raw_value("yes").unwrap();
+            calls.answer(session, &RequestId::String(id.into()), Ok(yes))
+        };
+        open.open(0);
+        open.open(1);
+        assert_eq!(answer(&session, "call-1700000000000"), Handed::NotOpen);
+        assert_eq!(answer(&SessionId::generate(), "call-0"), Handed::NotOpen);
+        assert_eq!(answer(&session, "call-0"), Handed::Over);
+        assert_eq!(answer(&session, "call-0"), Handed::NotOpen, "it was answered");
+        assert_eq!(answer(&session, "call-1"), Handed::Full, "it is not thrown away");
+        assert_eq!(came.try_recv().unwrap().number, 0);
+        assert_eq!(answer(&session, "call-1"), Handed::Over);
+        open.open(2);
+        drop(came);
+        assert_eq!(
+            answer(&session, "call-2"),
+            Handed::NotOpen,
+            "nobody takes it here"
+        );
+    }
+
+    /// Case `late_cancel`: clients use an id again while a call of that id runs.
+    #[test]
+    fn calls_of_one_id_are_all_cancelled_and_each_goes_alone() {
+        let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());
+        let begin = |name: &str| {
+            let cancel = CancellationToken::new();
+            let id = RequestId::Number(1);
+            let registered = calls.register(
+                session.clone(),
+                id,
+                name.into(),
+                Instant::now(),
+                cancel.clone(),
+                None,
+            );
+            (cancel, registered)
+        };
+        let (elder, _elder) = begin("elder");
+        let (younger, registered) = begin("younger");
+        drop(registered);
+        let (third, _third) = begin("third");
+        let earlier = Instant::now().checked_sub(Duration::from_secs(1));
+        assert!(
+            !calls.cancel(&session, &RequestId::Number(1), earlier.unwrap()),
+            "it was of another call"
+        );
+        assert!(calls.cancel(&session, &RequestId::Number(1), Instant::now()));
+        assert!(elder.is_cancelled() && third.is_cancelled() && !younger.is_cancelled());
+        assert!(!calls.cancel(&session, &RequestId::Number(2), Instant::now()));
+        drop((_elder, _third));
+        assert!(
+            !calls.cancel(&session, &RequestId::Number(1), Instant::now()),
+            "nothing is kept"
+        );
+    }
+
+    #[test]
+    fn a_sessions_calls_are_counted_whichever_copy_of_it_they_run_with() {
+        let calls = Arc::new(Calls::default());
+        let (id, other) = (SessionId::generate(), SessionId::generate());
+        let copy = SessionId::parse(id.as_str()).unwrap();
+        let (first, second) = (calls.begin(&id, 2).unwrap(), calls.begin(&copy, 2).unwrap());
+        assert!(calls.begin(&id, 2).is_none() && calls.begin(&copy, 2).is_none());
+        assert!(
+            calls.begin(&other, 2).is_some(),
+            "sessions do not share the count"
+        );
+        drop(first);
+        let third = calls.begin(&copy, 2).unwrap();
+        assert!(calls.begin(&id, 2).is_none());
+        drop((second, third));
+        assert!(
+            calls
+                .in_flight
+                .iter()
+                .all(|shard| shard.lock().unwrap().is_empty()),
+            "nothing is kept of sessions without calls"
+        );
+    }
+}

@@ -1,0 +1,316 @@
+//! What changed for a session since it was last told: compared by versions, so that nothing is missed while it had no
+//! stream, and nothing is told again that has not changed again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rmcp::model::{RequestId, SubscriptionFilter};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::Engine;
+use crate::causes::causes;
+use crate::cluster::ring::Bell;
+use crate::cluster::{CachedSession, SessionError};
+use crate::session::SessionId;
+use crate::session::announce::{Announce, Topic};
+use crate::store::StoreError;
+use crate::store::changes::{LISTS, OwnChange, ToldVersion};
+use crate::telemetry::seldom;
+
+/// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
+const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+mod notifier;
+
+use notifier::Notifier;
+
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The open `subscriptions/listen` requests of this node (2026-07-28).
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    open: Mutex<BTreeMap<u64, Listener>>,
+    next: AtomicU64,
+    /// Who tells of changes.
+    pub notifier: Arc<Notifier>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    wanted: BTreeSet<Topic>,
+    /// What it is still to be told of: at most all that it wants.
+    owed: BTreeSet<Topic>,
+    id: RequestId,
+    out: mpsc::Sender<Bytes>,
+}
+
+/// Takes a listener off when dropped.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listeners: Arc<Listeners>,
+    number: u64,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.listeners.lock().remove(&self.number);
+    }
+}
+
+impl Listeners {
+    /// Tells `out` of what the filter wants, tagged with the id of the listen request.
+    #[must_use]
+    pub(crate) fn listen(
+        self: &Arc<Self>,
+        filter: SubscriptionFilter,
+        id: RequestId,
+        out: mpsc::Sender<Bytes>,
+    ) -> Listening {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let wanted: BTreeSet<Topic> = wanted(&filter).into_iter().collect();
+        self.notifier.wanted(wanted.iter().cloned());
+        let listener = Listener {
+            wanted,
+            owed: BTreeSet::new(),
+            id,
+            out,
+        };
+        self.lock().insert(number, listener);
+        Listening {
+            listeners: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// What listeners want to know of.
+    #[must_use]
+    pub(super) fn topics(&self) -> BTreeSet<Topic> {
+        let open = self.lock();
+        open.values()
+            .flat_map(|listener| listener.wanted.iter().cloned())
+            .collect()
+    }
+
+    /// Every listener that wants to know is to be told: [`settle`](Self::settle) does.
+    pub(crate) fn owe(&self, topic: &Topic) {
+        let mut open = self.lock();
+        for listener in open
+            .values_mut()
+            .filter(|listener| listener.wanted.contains(topic))
+        {
+            listener.owed.insert(topic.clone());
+        }
+    }
+
+    /// Tells listeners what is owed to them, as far as their queues have room.
+    pub(crate) fn settle(&self) -> Settled {
+        let mut open = self.lock();
+        let owing = open.values_mut().filter(|listener| !listener.owed.is_empty());
+        let left = owing.filter_map(|listener| (!listener.tell()).then_some(()));
+        match left.count() {
+            0 => Settled::All,
+            _ => Settled::Some,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Listener>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether all who want to know were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Settled {
+    /// They were.
+    All,
+    /// Some are still to be told: they read slowly, or the store did not answer.
+    Some,
+}
+
+impl Listener {
+    /// Tells what is owed; false when not all of it found room. To one that has gone nothing is owed.
+    fn tell(&mut self) -> bool {
+        let owed: Vec<Topic> = self.owed.iter().cloned().collect();
+        for topic in owed {
+            match self.out.try_send(self.message(&topic)) {
+                Ok(()) => {
+                    self.owed.remove(&topic);
+                }
+                Err(TrySendError::Full(_)) => return false,
+                Err(TrySendError::Closed(_)) => self.owed.clear(),
+            }
+        }
+        true
+    }
+
+    fn message(&self, topic: &Topic) -> Bytes {
+        let mut message = notification(topic);
+        if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) {
+            let id = self.id.clone().into_json_value();
+            params.insert("_meta".into(), json!({ SUBSCRIPTION_ID: id }));
+        }
+        message.to_string().into()
+    }
+}
+
+fn wanted(filter: &SubscriptionFilter) -> Vec<Topic> {
+    let plain = [
+        (filter.tools_list_changed, Topic::Tools),
+        (filter.prompts_list_changed, Topic::Prompts),
+        (filter.resources_list_changed, Topic::Resources),
+    ];
+    let plain = plain.into_iter().filter(|(wanted, _)| *wanted == Some(true));
+    let resources = filter.resource_subscriptions.iter().flatten();
+    let resources = resources.map(|uri| Topic::Resource(uri.clone()));
+    plain.map(|(_, topic)| topic).chain(resources).collect()
+}
+
+fn notification(topic: &Topic) -> Value {
+    let plain = |method: &str| json!({"jsonrpc": "2.0", "method": method, "params": {}});
+    match topic {
+        Topic::Tools => plain("notifications/tools/list_changed"),
+        Topic::Prompts => plain("notifications/prompts/list_changed"),
+        Topic::Resources => plain("notifications/resources/list_changed"),
+        Topic::Resource(uri) => updated(uri),
+    }
+}
+
+fn updated(uri: &str) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
+}
+
+/// Whether a session is told of what changed, or only where to compare from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// It is told.
+    Changes,
+    /// It is not: it has just begun to want to know.
+    Nothing,
+}
+
+impl Engine {
+    /// Compares what a session was told with what has changed, tells it of the difference on its standing stream, and
+    /// notes what it has been told now.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the session is told next time.
+    pub(crate) async fn sync(&self, live: &CachedSession, tell: Tell) -> Result<(), StoreError> {
+        let own: Vec<String> = live.subscriptions().iter().cloned().collect();
+        self.sync_these(live, tell, &topics_of(live), &own).await
+    }
+
+    /// From here on a session that has just subscribed to that is told of its changes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn begin_telling(&self, live: &CachedSession, uri: &str) -> Result<(), StoreError> {
+        let topics = [Topic::Resource(uri.to_owned())];
+        // Of its own resources only what changes from here on has a version.
+        self.sync_these(live, Tell::Nothing, &topics, &[]).await
+    }
+
+    /// The same of these topics, and of the session's own resources at these URIs.
+    pub(super) async fn sync_these(
+        &self,
+        live: &CachedSession,
+        tell: Tell,
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<(), StoreError> {
+        // One at a time for a session on this node: rings and a new stream may come together.
+        let _turn = live.telling.lock().await;
+        let versions = self.store.changes(topics).await?;
+        let known = self.store.told(&live.id, topics, own).await?;
+        let mut told = Vec::new();
+        let saying = async {
+            for ((topic, version), known) in topics.iter().zip(versions).zip(known.topics) {
+                match known {
+                    None => told.push(ToldVersion::First(topic, version)),
+                    Some(known) if version > known && tell == Tell::Changes => {
+                        drop(self.say(live, &notification(topic).to_string()).await?);
+                        told.push(ToldVersion::Topic(topic, version));
+                    }
+                    Some(_) => {}
+                }
+            }
+            for (uri, (version, known)) in own.iter().zip(known.own) {
+                if version > known && tell == Tell::Changes {
+                    drop(self.say(live, &updated(uri).to_string()).await?);
+                    told.push(ToldVersion::Own(uri, version));
+                }
+            }
+            Ok(())
+        };
+        let said = saying.await;
+        if !told.is_empty() {
+            self.store.note_told(&live.id, &told).await?;
+        }
+        said
+    }
+
+    async fn tell_of_own(&self, session: &SessionId, uri: &str) -> Result<(), SessionError> {
+        // It has a version first: who carries the stream only then compares.
+        match self.store.note_own_change(session, uri).await? {
+            OwnChange::Carried => {}
+            OwnChange::Noted | OwnChange::Unwanted => return Ok(()),
+        }
+        if let Some(live) = self.sessions.recall(session).await? {
+            self.sync_these(&live, Tell::Changes, &[], &[uri.to_owned()])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Tells a session of its own resources that have changed: the node on which one did may not have come to it.
+    pub(super) async fn sync_own(&self, live: &CachedSession) -> Result<(), StoreError> {
+        let own: Vec<String> = live.subscriptions().iter().cloned().collect();
+        self.sync_these(live, Tell::Changes, &[], &own).await
+    }
+}
+
+#[async_trait]
+impl Announce for Engine {
+    async fn announce(self: Arc<Self>, topic: Topic) {
+        let announced = async {
+            // It has a version first: a node that misses the ring finds that.
+            self.store.note_change(&topic, VERSIONS_LIVE).await?;
+            let bell = serde_json::to_string(&Bell::Topic { topic }).unwrap_or_default();
+            self.store.ring_all(&bell).await
+        };
+        if let Err(error) = announced.await {
+            not_announced(&error);
+        }
+    }
+
+    async fn announce_own(self: Arc<Self>, session: &SessionId, uri: &str) {
+        let (engine, session, uri) = (Arc::clone(&self), session.clone(), uri.to_owned());
+        // In a task of its own: the call that has made the change may be cancelled.
+        let told = self.work.spawn_and_wait("tell-own", async move {
+            if let Err(error) = engine.tell_of_own(&session, &uri).await {
+                not_announced(&error);
+            }
+        });
+        told.await;
+    }
+}
+
+fn not_announced(error: &(dyn std::error::Error + 'static)) {
+    let words = "a change could not be announced";
+    seldom(
+        words,
+        |left_out| tracing::warn!(error = %causes(error), left_out, "{words}"),
+    );
+}
+
+/// What a session wants to know of, beside its own resources.
+pub(super) fn topics_of(live: &CachedSession) -> Vec<Topic> {
+    let subscriptions = live.subscriptions();
+    let resources = subscriptions.iter().cloned().map(Topic::Resource);
+    LISTS.into_iter().chain(resources).collect()
+}

@@ -1,0 +1,406 @@
+//! What a node does with a message of a session on `/mcp`: revisions from 2025-03-26 to 2025-11-25.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::call::{self, Call, Permits, RunningCall};
+use super::calls::InFlight;
+use super::changes::Tell;
+use super::incoming::Incoming;
+use super::notify;
+use super::peer::LogGate;
+use super::pending_call::PendingCall;
+use super::reply::{Finished, Flight, Reply, ReplyTimes};
+use super::request::{RequestMeta, typed_notification, typed_request};
+use super::session_outbox::{ClientPeers, beside_reply, outside};
+use super::shares::{PeerUse, Resource, Share};
+use crate::cluster::{CachedSession, SessionError};
+use crate::config::ReplyForm;
+use crate::protocol::classify::is_modern_only;
+use crate::protocol::error::{Refusal, error_body};
+use crate::protocol::message::{Notification, Request, Response, parse_id};
+use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
+use crate::session::state::Home;
+use crate::session::{
+    Caller, Connection, LogLevel, Peer, Principal, RequestInfo, Session, SessionId, State, TransportKind,
+};
+use crate::store::streams::StreamId;
+use crate::store::{Change, StoreError};
+use crate::telemetry::metrics::{self, method_label};
+
+mod batch;
+
+impl Engine {
+    /// The session of that id, if it is this principal's and was opened over that transport: its streams and endpoints are that
+    /// one's.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn session(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+        transport: TransportKind,
+    ) -> Result<Arc<CachedSession>, Refusal> {
+        let live = self.sessions.find(id, principal).await?;
+        match live.record.transport == transport {
+            true => Ok(live),
+            false => Err(Refusal::SessionNotFound),
+        }
+    }
+
+    /// A request of a session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        live: Arc<CachedSession>,
+        request: Request<'_>,
+        mut meta: RequestMeta,
+    ) -> Result<Reply, Refusal> {
+        let cancel = CancellationToken::new();
+        let tool = meta.name.take();
+        let Incoming {
+            peer,
+            began,
+            info,
+            body,
+            ..
+        } = incoming;
+        let pending = PendingCall::new(began, &request).repeatable(body, info.clone(), tool);
+        let mut run = Run::first(&pending, peer, info, cancel.clone());
+        let single = self.settings.call.reply == ReplyForm::Json;
+        if single {
+            run.out = Some(beside_reply(self, &live, &pending));
+        } else {
+            run.connection = Connection::new(Arc::clone(&pending.let_go));
+        }
+        let running = self.begin(&live, request, meta, run).await?;
+        let flight = Flight::new(running, cancel, true, self.work.clone());
+        let flight = match single {
+            true => flight,
+            false => flight.durable(self, &live, pending),
+        };
+        Ok(flight.reply(self.reply_times()).await)
+    }
+
+    /// Ends a session everywhere, for good.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn end_session(&self, id: &SessionId, principal: &Principal) -> Result<(), Refusal> {
+        match self.sessions.find(id, principal).await {
+            Ok(live) if live.record.transport != TransportKind::Streamable => Err(Refusal::SessionNotFound),
+            Ok(live) => Ok(self.sessions.end(&live.id).await?),
+            // It may be there, and this node cannot read it: to end it, nobody need.
+            Err(unread @ (SessionError::NotFound | SessionError::Store(StoreError::Newer(_)))) => {
+                match self.sessions.end_unread(id, principal).await {
+                    Err(SessionError::NotFound) => Err(unread.into()),
+                    ended => Ok(ended?),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether and when replies turn into streams.
+    #[must_use]
+    pub(crate) const fn reply_times(&self) -> ReplyTimes {
+        let call = &self.settings.call;
+        ReplyTimes {
+            form: call.reply,
+            grace: call.reply_grace,
+            keep_alive: call.keep_alive,
+        }
+    }
+
+    /// Gets a request of a session ready and running.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        live: &Arc<CachedSession>,
+        request: Request<'_>,
+        meta: RequestMeta,
+        run: Run,
+    ) -> Result<RunningCall, Refusal> {
+        if request.method == "initialize" {
+            return Err(Refusal::NotAMessage("`initialize` cannot be part of a batch"));
+        }
+        // To a client of this era, a method of the next does not exist.
+        if is_modern_only(&request.method) {
+            let refusal = Refusal::MethodNotFound(request.method.into_owned());
+            return Ok(refused(&refusal, Some(&request.id)));
+        }
+        let resource = resource(&request.method);
+        let node = permit(&run.peer, resource)?;
+        let session = match resource {
+            Resource::Calls => Some(self.count(&live.id)?),
+            _ => None,
+        };
+        let typed = typed_request(&request.method, request.params)?;
+        if let Some(level) = self.level_to_set(&typed) {
+            Box::pin(self.sessions.change(live, &Change::LogLevel(level))).await?;
+            return Ok(done(request.id));
+        }
+        let on_success = change_of(&typed)?;
+        let call = Call {
+            name: run.name,
+            began: run.began,
+            first_request: run.first_request,
+            id: request.id,
+            method: method_label(&request.method),
+            request: typed,
+            meta: meta.meta,
+            caller: self.caller(live, run.peer.peer(), run.connection, run.info),
+            logs: LogGate::Session(Arc::clone(live)),
+            cancel: run.cancel,
+            on_success,
+            permits: Permits::new(node, session),
+            session: Some(Arc::clone(live)),
+        };
+        Ok(call::run(Arc::clone(self), call, run.out))
+    }
+
+    /// Counts a call of a session in.
+    fn count(&self, session: &SessionId) -> Result<InFlight, Refusal> {
+        let count = self.calls.begin(session, self.settings.call.session_max);
+        count.ok_or(Refusal::TooMany(
+            "the session has as many calls in flight as it may (call.session_max)",
+        ))
+    }
+
+    /// A notification of a session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn notification(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        mut live: &Arc<CachedSession>,
+        notification: &Notification<'_>,
+    ) -> Result<(), Refusal> {
+        let kept;
+        match notification.method.as_ref() {
+            "notifications/cancelled" => {
+                let request = cancelled_request(notification)?;
+                return self.cancel(live, &request, incoming.began).await;
+            }
+            "notifications/initialized" if !live.record.initialized => {
+                self.sessions.change(live, &Change::Initialized).await?;
+                // Only from here on does this node keep it: what was found before would be told of no change.
+                kept = self
+                    .sessions
+                    .recall(&live.id)
+                    .await?
+                    .ok_or(Refusal::SessionNotFound)?;
+                live = &kept;
+                self.sync(live, Tell::Nothing).await?;
+            }
+            _ => {}
+        }
+        let permit = permit(&incoming.peer, Resource::Notifications)?;
+        let typed = typed_notification(&notification.method, notification.params)?;
+        let caller = self.caller(live, incoming.peer.peer(), Connection::default(), incoming.info);
+        let handler = Arc::clone(&self.handler);
+        let wire = outside(self, live);
+        let limit = self.settings.call.timeout;
+        self.work.spawn("notification", async move {
+            notify::deliver(typed, caller, handler, wire, limit).await;
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    /// A client's response to a request of the server.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn response(&self, live: &CachedSession, response: Response<'_>) -> Result<(), Refusal> {
+        let Some(id) = response.id else {
+            tracing::debug!(session = live.tag, "a client's error names no request");
+            return Ok(());
+        };
+        self.answer(live, &id, response.outcome).await
+    }
+
+    /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
+    /// not implement the method.
+    #[expect(
+        deprecated,
+        reason = "SEP-2577 deprecates logging; legacy clients still use it"
+    )]
+    fn level_to_set(&self, request: &ClientRequest) -> Option<LogLevel> {
+        match request {
+            ClientRequest::SetLevelRequest(set) if self.info.capabilities.logging.is_some() => {
+                Some(set.params.level.into())
+            }
+            _ => None,
+        }
+    }
+
+    /// The caller of what a session's client sends.
+    pub(super) fn caller(
+        self: &Arc<Self>,
+        live: &Arc<CachedSession>,
+        peer: &Peer,
+        connection: Connection,
+        request: RequestInfo,
+    ) -> Caller {
+        let state = State::new(self.sessions.states(), Home::Session(live.id.clone()));
+        let who = live.who();
+        let peers = Arc::new(ClientPeers {
+            engine: Arc::clone(self),
+            live: Arc::clone(live),
+        });
+        Caller {
+            revision: who.revision,
+            node: self.node.clone(),
+            restored: live.restored,
+            principal: live.record.principal.clone(),
+            notebooks: self.notebooks(&live.record.principal, peer),
+            peer: peer.clone(),
+            client: Some(Arc::clone(&who.client)),
+            capabilities: who.capabilities,
+            session: Some(Session::new(live.id.clone(), who.client, state, peers)),
+            connection,
+            request,
+            tasks: self.tasks_of(&live.record.principal, peer),
+            announcer: self.announcer(),
+            request_state: self.request_state(),
+        }
+    }
+}
+
+/// Which run of a call it is, what stops it, and where what it sends goes.
+#[derive(Debug)]
+pub(crate) struct Run {
+    name: StreamId,
+    began: Instant,
+    first_request: u64,
+    peer: Arc<PeerUse>,
+    info: RequestInfo,
+    cancel: CancellationToken,
+    connection: Connection,
+    /// If not to its own reply.
+    out: Option<Sender<Bytes>>,
+}
+
+impl Run {
+    /// The first run of that call, which counts for that peer.
+    pub(super) fn first(
+        pending: &PendingCall,
+        peer: Arc<PeerUse>,
+        info: RequestInfo,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self {
+            name: pending.name.clone(),
+            began: pending.began,
+            first_request: 0,
+            peer,
+            info,
+            cancel,
+            connection: Connection::default(),
+            out: None,
+        }
+    }
+
+    /// The same, but what it sends goes there.
+    fn to(self, out: Sender<Bytes>) -> Self {
+        Self {
+            out: Some(out),
+            ..self
+        }
+    }
+
+    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
+    /// the first may be there already.
+    pub(super) fn again(
+        name: StreamId,
+        peer: Arc<PeerUse>,
+        info: RequestInfo,
+        cancel: CancellationToken,
+        now_ms: u64,
+    ) -> Self {
+        Self {
+            name,
+            began: Instant::now(),
+            first_request: now_ms,
+            peer,
+            info,
+            cancel,
+            connection: Connection::default(),
+            out: None,
+        }
+    }
+}
+
+/// Takes one of what this node has so many of.
+pub(super) fn permit(peer: &Arc<PeerUse>, resource: Resource) -> Result<Share, Refusal> {
+    peer.take(resource, 1).map_err(Refusal::TooMany)
+}
+
+/// What a request takes a permit of. A node that has no more for calls still says that it lives, and makes sessions.
+pub(super) fn resource(method: &str) -> Resource {
+    match method {
+        "ping" | "initialize" | "server/discover" => Resource::Light,
+        "subscriptions/listen" => Resource::Listeners,
+        _ => Resource::Calls,
+    }
+}
+
+/// The id of the request that a client cancels.
+fn cancelled_request(notification: &Notification<'_>) -> Result<RequestId, Refusal> {
+    #[derive(Deserialize)]
+    struct Cancelled<'a> {
+        #[serde(rename = "requestId", borrow)]
+        request_id: &'a RawValue,
+    }
+    let cancelled: Cancelled<'_> = notification
+        .params
+        .and_then(|params| serde_json::from_str(params.get()).ok())
+        .ok_or(Refusal::NotAMessage(
+            "notifications/cancelled needs params.requestId",
+        ))?;
+    parse_id(cancelled.request_id)
+}
+
+/// What a request changes in the session when the handler agrees to it.
+fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
+    let (uri, change): (&str, fn(String) -> Change) = match request {
+        ClientRequest::SubscribeRequest(request) => (&request.params.uri, Change::Subscribe),
+        ClientRequest::UnsubscribeRequest(request) => (&request.params.uri, Change::Unsubscribe),
+        _ => return Ok(None),
+    };
+    if uri.is_empty() || uri.len() > SUBSCRIPTION_URI_BYTES_MAX {
+        return Err(Refusal::InvalidParams(format!(
+            "`uri` must have 1 to {SUBSCRIPTION_URI_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Some(change(uri.to_owned())))
+}
+
+/// An empty result, without a handler.
+fn done(id: RequestId) -> RunningCall {
+    let message = ServerJsonRpcMessage::response(ServerResult::empty(()), id);
+    let body = serde_json::to_vec(&message).unwrap_or_default();
+    RunningCall::ended(Finished::answered(body.into()))
+}
+
+fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
+    metrics::refused(refusal.label());
+    let body = error_body(id, &refusal.to_error());
+    RunningCall::ended(Finished::answered(body.into()))
+}

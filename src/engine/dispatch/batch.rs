@@ -1,0 +1,109 @@
+//! A batch of 2025-03-26: each message stands alone, the responses come together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+use super::{Run, refused};
+use crate::cluster::CachedSession;
+use crate::config::ReplyForm;
+use crate::engine::Engine;
+use crate::engine::call::RunningCall;
+use crate::engine::incoming::Incoming;
+use crate::engine::pending_call::PendingCall;
+use crate::engine::reply::{Finished, Flight, Reply, join, outbound};
+use crate::engine::request::RequestMeta;
+use crate::engine::session_outbox::{WithinReply, beside_reply, within_reply};
+use crate::protocol::error::Refusal;
+use crate::protocol::message::{Message, Request};
+use crate::telemetry::metrics;
+
+impl Engine {
+    /// A batch.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn batch(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        live: &Arc<CachedSession>,
+        items: Vec<Result<Message<'_>, Refusal>>,
+    ) -> Result<Reply, Refusal> {
+        if !live.revision().allows_batches() {
+            return Err(Refusal::BatchNotAllowed);
+        }
+        let (out, messages) = outbound();
+        let cancel = CancellationToken::new();
+        let mut running = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Ok(Message::Request(request)) => {
+                    let id = request.id.clone();
+                    let began = self.begin_one(&incoming, live, request, &out, &cancel).await;
+                    let began = began.unwrap_or_else(|refusal| refused(&refusal, Some(&id)));
+                    running.push(began.call);
+                }
+                Ok(Message::Notification(notification)) => {
+                    // It stands alone like the others, but nothing answers it.
+                    if let Err(refusal) = self.notification(incoming.clone(), live, &notification).await {
+                        metrics::refused(refusal.label());
+                        tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
+                    }
+                }
+                Ok(Message::Response(response)) => self.response(live, response).await?,
+                Err(refusal) => running.push(refused(&refusal, None).call),
+            }
+        }
+        drop(out);
+        if running.is_empty() {
+            // Notifications and responses only (2025-03-26, Transports, "Sending Messages to the Server").
+            return Ok(Reply::Json(Finished::nothing()));
+        }
+        let running = RunningCall {
+            call: Box::pin(join(running)),
+            messages: Some(messages),
+        };
+        let flight = Flight::new(running, cancel, true, self.work.clone());
+        Ok(flight.reply(self.reply_times()).await)
+    }
+
+    /// Gets one request ready and running, whose messages go to `out` unless replies are single bodies.
+    async fn begin_one(
+        self: &Arc<Self>,
+        incoming: &Incoming,
+        live: &Arc<CachedSession>,
+        request: Request<'_>,
+        out: &Sender<Bytes>,
+        cancel: &CancellationToken,
+    ) -> Result<RunningCall, Refusal> {
+        let meta = RequestMeta::read(request.params)?;
+        let pending = PendingCall::new(incoming.began, &request);
+        let (out, within) = match self.settings.call.reply {
+            ReplyForm::Json => (beside_reply(self, live, &pending), None),
+            ReplyForm::Auto | ReplyForm::Sse => {
+                let (out, within) = within_reply(self, live, &pending, out.clone());
+                (out, Some(within))
+            }
+        };
+        let (peer, info) = (Arc::clone(&incoming.peer), incoming.info.clone());
+        let run = Run::first(&pending, peer, info, cancel.child_token()).to(out);
+        let began = self.begin(live, request, meta, run).await;
+        Ok(all_told(began?, within))
+    }
+}
+
+/// The same call, which ends when all is told that it has sent.
+fn all_told(began: RunningCall, within: Option<WithinReply>) -> RunningCall {
+    let Some(within) = within else { return began };
+    let call = async move {
+        let finished = began.call.await;
+        within.end().await;
+        finished
+    };
+    RunningCall {
+        call: Box::pin(call),
+        messages: began.messages,
+    }
+}

@@ -1,0 +1,449 @@
+//! A reply that any node can carry on: the call is registered, and what it sends goes into a log before it goes to the
+//! client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::Engine;
+use super::call::RunningCall;
+use super::calls::Kept;
+use super::local_streams::ConnectionGuard;
+use super::loss;
+use super::messages::Found;
+use super::reply::{Finished, Flight, give_up, silence};
+use super::session_outbox::{question_in, refuse};
+use super::stream_writer::{Parted, StreamWriter, WriterOptions};
+use crate::causes::causes;
+use crate::cluster::CachedSession;
+use crate::protocol::error::Refusal;
+use crate::session::NodeId;
+use crate::store::StoreError;
+use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, Step};
+use crate::telemetry::metrics::StreamKind;
+use crate::telemetry::seldom;
+
+mod ending;
+mod stored_request;
+mod writing;
+
+pub(crate) use stored_request::StoredRequest;
+use writing::{Progress, Writing};
+
+/// How often a call looks for answers though nobody rang: a lost ring delays, and never loses.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long the store may take to register a call, before its client is served without a log.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
+/// How soon a store that does not answer is asked again, at first and at most.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A call that any node can carry on.
+#[derive(Debug)]
+pub(crate) struct DurableCall {
+    /// The node's engine.
+    pub engine: Arc<Engine>,
+    /// The session.
+    pub live: Arc<CachedSession>,
+    /// The call as it is registered.
+    pub record: CallRecord,
+    /// When it began here.
+    pub began: Instant,
+    /// Notified when the handler lets go of the connection that carries its reply.
+    pub let_go: Arc<Notify>,
+    /// Held while this node looks after the call.
+    pub(super) kept: Option<Kept>,
+}
+
+/// The log cannot be written: what the store says of it.
+struct Lost(&'static str);
+
+/// What the client of a call gets that was to be registered.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// A stream of events.
+    Stream,
+    /// Nothing: it has cancelled the call.
+    Nothing,
+    /// A refusal: its session is gone.
+    Refused(Refusal),
+}
+
+impl DurableCall {
+    /// A call that began just now.
+    pub(crate) fn of(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: CallRecord) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            live: Arc::clone(live),
+            record,
+            began: Instant::now(),
+            let_go: Arc::default(),
+            kept: None,
+        }
+    }
+
+    /// Registers the call, says so to `begun`, then runs it: what it sends is logged and carried to `client`.
+    pub(crate) async fn run(
+        mut self,
+        call: BoxFuture<'static, Finished>,
+        outbound: mpsc::Receiver<Bytes>,
+        first: Vec<Bytes>,
+        cancel: CancellationToken,
+        client: mpsc::Sender<Bytes>,
+        begun: oneshot::Sender<Start>,
+    ) {
+        self.kept = Some(self.engine.calls.keep(&self.record.name));
+        let over = CancellationToken::new();
+        let _ends = over.clone().drop_guard();
+        let (hub, name) = (&self.engine.streams, self.record.name.clone());
+        let carried = hub.carry(Arc::clone(&self.live), name, hub.number());
+        let holder = Holder {
+            node: self.node().clone(),
+            connection: carried.line.connection,
+        };
+        let begin = || {
+            let (store, age) = (&self.engine.store, self.began.elapsed());
+            store.call_begin(
+                &self.live.id,
+                &self.record,
+                age,
+                Some(&holder),
+                self.engine.session_ttl(),
+            )
+        };
+        let registered = self
+            .until_answered(self.engine.patience().min(REGISTERED_WITHIN), begin)
+            .await;
+        let start = match registered {
+            Ok(Begun::Begun) => {
+                self.carry(carried, client, cancel.clone(), over);
+                Start::Stream
+            }
+            // Whoever cancelled it wants no answer.
+            Ok(Begun::Cancelled) => {
+                cancel.cancel();
+                Start::Nothing
+            }
+            Ok(Begun::Gone) => {
+                cancel.cancel();
+                match self.engine.sessions.confirm(&self.live.id).await {
+                    // Another node has claimed it since a first try, whose answer was lost: that one tells the rest.
+                    Ok(()) => {
+                        self.carry(carried, client, cancel.clone(), over);
+                        Start::Stream
+                    }
+                    Err(error) => Start::Refused(error.into()),
+                }
+            }
+            // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
+            Err(Lost(why)) => {
+                begun.send(Start::Stream).ok();
+                return self.without_log(call, outbound, first, cancel, client, why).await;
+            }
+        };
+        begun.send(start).ok();
+        let writing = Writing::new(Progress::default(), self.engine.patience(), &cancel);
+        self.drive(call, outbound, first, writing).await;
+    }
+
+    /// Carries the call's stream to its client, in a task of its own. When the client has gone and cannot come back, the call is
+    /// `abandoned`, unless it is `over`.
+    fn carry(
+        &self,
+        carried: ConnectionGuard,
+        client: mpsc::Sender<Bytes>,
+        abandoned: CancellationToken,
+        over: CancellationToken,
+    ) {
+        let options = WriterOptions {
+            draining: self.engine.handing_over().child_token(),
+            ..self.options()
+        };
+        // What sends a client elsewhere also sends away one whose connection the handler lets go of.
+        let (let_go, leave) = (Arc::clone(&self.let_go), options.draining.clone());
+        let leaving = async move {
+            let_go.notified().await;
+            leave.cancel();
+            std::future::pending().await
+        };
+        let engine = Arc::clone(&self.engine);
+        let carrier = StreamWriter::new(engine, self.record.name.clone(), carried, options, client);
+        self.engine.work.spawn("carry", async move {
+            let parted = tokio::select! {
+                parted = carrier.run() => parted,
+                () = leaving => return,
+            };
+            if parted == Parted::ForGood {
+                over.run_until_cancelled(give_up(&abandoned)).await;
+            }
+        });
+    }
+
+    /// Runs a call whose stream could not be registered, for as long as its client stays: it has no event id to come back with.
+    async fn without_log(
+        self,
+        call: BoxFuture<'static, Finished>,
+        outbound: mpsc::Receiver<Bytes>,
+        first: Vec<Bytes>,
+        cancel: CancellationToken,
+        client: mpsc::Sender<Bytes>,
+        why: &'static str,
+    ) {
+        let running = RunningCall {
+            call,
+            messages: Some(outbound),
+        };
+        let flight = Flight::new(running, cancel, true, self.engine.work.clone());
+        let passes = |message: &[u8]| match question_in(message) {
+            // No other node could find the call that waits for the answer.
+            Some(question) => {
+                refuse(&self.engine, &self.live, &question, why);
+                false
+            }
+            None => true,
+        };
+        flight
+            .tell(client, self.engine.settings.call.keep_alive, first, None, passes)
+            .await;
+        // It may have been registered all the same, without this node hearing of it.
+        self.take_off().await;
+    }
+
+    /// Registers a call that writes to a standing stream, which whoever carries it goes on carrying. [`Self::follow`] runs
+    /// it then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn announce(&mut self) -> Result<Begun, StoreError> {
+        self.kept = Some(self.engine.calls.keep(&self.record.name));
+        let (store, age) = (&self.engine.store, self.began.elapsed());
+        store
+            .call_begin(&self.live.id, &self.record, age, None, self.engine.session_ttl())
+            .await
+    }
+
+    /// Runs a call that was [announced](Self::announce).
+    pub(crate) async fn follow(self, running: RunningCall, cancel: CancellationToken) {
+        let writing = Writing::new(Progress::default(), self.engine.patience(), &cancel);
+        let messages = running.messages.unwrap_or_else(silence);
+        self.drive(running.call, messages, Vec::new(), writing).await;
+    }
+
+    /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
+    pub(crate) async fn resume(self, running: RunningCall, cancel: CancellationToken) {
+        let writing = Writing::new(Progress::told(&self).await, self.engine.patience(), &cancel);
+        let messages = running.messages.unwrap_or_else(silence);
+        self.drive(running.call, messages, Vec::new(), writing).await;
+    }
+
+    /// Runs the call and writes what it sends, side by side: the call goes on, and with it its bounds, while an event waits
+    /// to be written.
+    async fn drive(
+        self,
+        call: BoxFuture<'static, Finished>,
+        outbound: mpsc::Receiver<Bytes>,
+        first: Vec<Bytes>,
+        writing: Writing,
+    ) {
+        let done = CancellationToken::new();
+        let run = async {
+            let finished = call.await;
+            done.cancel();
+            finished
+        };
+        let (finished, lost) = tokio::join!(run, self.write(outbound, first, writing, &done));
+        // There is nobody to be told of the end of a session's calls.
+        let body = finished.body.filter(|_| !self.live.ended.is_cancelled());
+        let body = match body {
+            Some(body) if lost > 0 => {
+                let response = String::from_utf8_lossy(&body);
+                let words = "messages of a call are lost: its client is told so";
+                seldom(words, |left_out| {
+                    warn!(session = self.live.tag, lost, left_out, "{words}")
+                });
+                Some(loss::instead_of(&response, lost, &loss::outage(self.engine.patience())).into())
+            }
+            body => body,
+        };
+        self.end(body.as_deref()).await;
+    }
+
+    /// Writes what a call sends until it is done, and looks what came for it. Returns how many messages are lost.
+    async fn write(
+        &self,
+        mut outbound: mpsc::Receiver<Bytes>,
+        first: Vec<Bytes>,
+        mut writing: Writing,
+        done: &CancellationToken,
+    ) -> u64 {
+        for message in first {
+            self.log(&message, &mut writing).await;
+        }
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.reset();
+        loop {
+            tokio::select! {
+                biased;
+                () = done.cancelled() => break,
+                _ = looks.tick() => self.look_after(&writing).await,
+                Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
+            }
+        }
+        // What the call sent is told before its end; what a task of it that goes on would send now is not.
+        outbound.close();
+        while let Some(message) = outbound.recv().await {
+            self.log(&message, &mut writing).await;
+        }
+        writing.lost
+    }
+
+    /// Appends what a call sends. When that is of no use any longer, the call is told to stop.
+    async fn log(&self, message: &[u8], writing: &mut Writing) {
+        if !writing.open || writing.told.covers(message) {
+            return;
+        }
+        writing.steps += 1;
+        let step = Step {
+            call: &self.record.name,
+            run: &writing.run,
+            number: writing.steps,
+        };
+        let data = String::from_utf8_lossy(message);
+        let (session, stream) = (&self.live.id, &self.record.stream);
+        let ttl = if stream.stands() {
+            self.engine.stream_ttl()
+        } else {
+            self.engine.session_ttl()
+        };
+        let append = || {
+            self.until_answered(writing.patience, || {
+                self.engine
+                    .store
+                    .append(session, stream, &data, self.node(), Some(step), ttl)
+            })
+        };
+        let mut appended = append().await;
+        if matches!(appended, Ok(Appended::Gone)) && self.begin_again().await {
+            appended = append().await;
+        }
+        match appended {
+            Ok(Appended::At { number, holder }) => {
+                writing.patience = self.engine.patience();
+                self.offer(number, &data, holder.as_ref(), false);
+            }
+            Ok(Appended::Gone) => {
+                writing.open = false;
+                writing.cancel.cancel();
+            }
+            // The call goes on: what it answers may be told once the store is back.
+            Err(Lost(why)) => {
+                writing.patience = Duration::ZERO;
+                match question_in(message) {
+                    Some(question) => refuse(&self.engine, &self.live, &question, why),
+                    None => writing.lost += 1,
+                }
+            }
+        }
+    }
+
+    /// Looks what came for the call. When it is another node's by now, it is told to stop.
+    async fn look_after(&self, writing: &Writing) {
+        let look = || self.engine.look_after(&self.live.id, &self.record.name);
+        if look().await == Found::Here {
+            return;
+        }
+        // Answers may have come while the store did not know it.
+        if !self.begin_again().await || look().await == Found::Gone {
+            writing.cancel.cancel();
+        }
+    }
+
+    /// Registers the call once more: a Redis that takes over may not have heard of it. False when it is another node's, or
+    /// the session is gone.
+    async fn begin_again(&self) -> bool {
+        let line = self.engine.streams.line(&self.live.id, &self.record.stream);
+        let holder = line
+            .filter(|_| self.record.name == self.record.stream)
+            .map(|line| Holder {
+                node: self.node().clone(),
+                connection: line.connection,
+            });
+        let begin = || {
+            let (store, age) = (&self.engine.store, self.began.elapsed());
+            store.call_begin(
+                &self.live.id,
+                &self.record,
+                age,
+                holder.as_ref(),
+                self.engine.session_ttl(),
+            )
+        };
+        match self.until_answered(self.engine.patience(), begin).await {
+            Ok(Begun::Begun) => true,
+            Ok(Begun::Gone) => {
+                let refusal = self.engine.gone(&self.live).await;
+                debug!(session = self.live.tag, %refusal, "a call is not this node's any longer");
+                false
+            }
+            Ok(Begun::Cancelled) | Err(Lost(_)) => false,
+        }
+    }
+
+    fn offer(&self, number: u64, data: &str, holder: Option<&Holder>, last: bool) {
+        // Whoever carries the stream on another node has been rung with the append.
+        if let Some(holder) = holder.filter(|holder| holder.node == *self.node()) {
+            let event = Event {
+                number,
+                data: data.to_owned(),
+            };
+            let (hub, connection) = (&self.engine.streams, holder.connection);
+            hub.offer(&self.live.id, &self.record.stream, connection, event, last);
+        }
+    }
+
+    /// Asks the store until it answers, as long as patience lasts.
+    async fn until_answered<T, F>(&self, patience: Duration, ask: impl Fn() -> F) -> Result<T, Lost>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let until = Instant::now() + patience;
+        let mut pause = AGAIN_AFTER.0;
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.may_pass() && Instant::now() < until => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN_AFTER.1);
+                }
+                Err(error) => {
+                    let words = "a call's stream cannot be written";
+                    seldom(words, |left_out| {
+                        warn!(session = self.live.tag, error = %causes(&error), left_out, "{words}");
+                    });
+                    return Err(Lost(error.words()));
+                }
+            }
+        }
+    }
+
+    fn options(&self) -> WriterOptions {
+        WriterOptions {
+            kind: StreamKind::Reply,
+            after: 0,
+            has_id: false,
+            prime: self.live.revision().primes(),
+            note_delivered: false,
+            draining: self.engine.handing_over(),
+        }
+    }
+
+    fn node(&self) -> &NodeId {
+        &self.engine.node
+    }
+}

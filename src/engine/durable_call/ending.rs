@@ -1,0 +1,76 @@
+//! How a registered call ends: with its response, or taken off because it was not run.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tracing::{debug, warn};
+
+use super::{DurableCall, Lost};
+use crate::store::streams::Appended;
+use crate::telemetry::seldom;
+
+impl DurableCall {
+    /// Takes a call off that could not be [announced](Self::announce), and was refused: it may be registered all the same.
+    pub(crate) async fn take_off(self) {
+        let (session, name) = (&self.live.id, &self.record.name);
+        let end = || {
+            let store = &self.engine.store;
+            store.call_end(session, name, None, self.node(), self.engine.stream_ttl())
+        };
+        match self.until_answered(self.engine.session_ttl(), end).await {
+            Ok(Appended::At { .. }) => {}
+            // Perhaps with its session, of which nobody else may ask this node any more.
+            Ok(Appended::Gone) => drop(self.engine.gone(&self.live).await),
+            Err(Lost(_)) => debug!(
+                session = self.live.tag,
+                "a call that was not run may still be registered"
+            ),
+        }
+    }
+
+    /// Ends the call, with its response if it has one.
+    pub(super) async fn end(&self, response: Option<&[u8]>) {
+        let data = response.map(String::from_utf8_lossy);
+        let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
+        let last = call == stream;
+        let tries = AtomicU32::new(0);
+        let end = || {
+            tries.fetch_add(1, Ordering::Relaxed);
+            let store = &self.engine.store;
+            store.call_end(
+                session,
+                call,
+                data.as_deref(),
+                self.node(),
+                self.engine.stream_ttl(),
+            )
+        };
+        let mut ended = self.until_answered(self.engine.session_ttl(), end).await;
+        // After a second try it may be that the first has ended it.
+        let unknown = matches!(ended, Ok(Appended::Gone)) && tries.load(Ordering::Relaxed) == 1;
+        if unknown && data.is_some() && self.begin_again().await {
+            ended = self.until_answered(self.engine.session_ttl(), end).await;
+        }
+        match (ended, &data) {
+            (Ok(Appended::At { number, holder }), Some(data)) => {
+                self.offer(number, data, holder.as_ref(), last);
+            }
+            // Without a response there is nothing to hand over, but the stream has ended: its carrier looks.
+            (Ok(Appended::At { .. }), None) => {
+                self.engine.streams.ring(session, stream);
+            }
+            (Ok(Appended::Gone), _) => {
+                debug!(
+                    session = self.live.tag,
+                    "a call ended that was no longer this node's"
+                );
+                self.engine.streams.ring(session, stream);
+            }
+            (Err(Lost(why)), _) => {
+                let words = "a call's answer was lost: the store did not take it for too long";
+                seldom(words, |left_out| {
+                    warn!(session = self.live.tag, why, left_out, "{words}")
+                });
+            }
+        }
+    }
+}

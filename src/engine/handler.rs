@@ -1,0 +1,128 @@
+//! A handler with its type erased: what the pipeline needs of an rmcp `ServerHandler`.
+
+use crate::telemetry::seldom;
+use std::fmt;
+
+use futures::future::BoxFuture;
+use futures::{StreamExt as _, stream};
+use rmcp::model::{
+    ClientNotification, ClientRequest, ErrorCode, ServerConfig, ServerResult, SubscribeRequestParams,
+    SubscriptionsListenRequest, Tool,
+};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service};
+use rmcp::{ErrorData, ServerHandler};
+
+/// How many resources of one listener are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
+
+/// What the pipeline needs of a handler. Every rmcp [`ServerHandler`] is one.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one request.
+    fn request<'a>(
+        &'a self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> BoxFuture<'a, Result<ServerResult, ErrorData>>;
+
+    /// Takes one notification.
+    fn notification<'a>(
+        &'a self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> BoxFuture<'a, ()>;
+
+    /// The server's name, version, instructions and capabilities.
+    fn info(&self) -> ServerConfig;
+
+    /// A tool's definition, for the header checks of SEP-2243.
+    fn tool(&self, name: &str) -> Option<Tool>;
+
+    /// Whether a tool says nothing before its result, see [`NoPeer`](super::no_peer::NoPeer).
+    fn is_silent(&self, _tool: &str) -> bool {
+        false
+    }
+}
+
+impl<H: ServerHandler> Handler for H {
+    fn request<'a>(
+        &'a self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+        if let ClientRequest::SubscriptionsListenRequest(listen) = request {
+            return Box::pin(async move {
+                let listen = admitted(self, listen, &context).await?;
+                Service::handle_request(self, listen.into(), context).await
+            });
+        }
+        Box::pin(Service::handle_request(self, request, context))
+    }
+
+    fn notification<'a>(
+        &'a self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = Service::handle_notification(self, notification, context).await {
+                let words = "a handler refused a notification";
+                seldom(words, |left_out| {
+                    tracing::warn!(code = error.code.0, left_out, "{words}")
+                });
+            }
+        })
+    }
+
+    fn info(&self) -> ServerConfig {
+        ServerHandler::get_info(self)
+    }
+
+    fn tool(&self, name: &str) -> Option<Tool> {
+        self.get_tool(name)
+    }
+}
+
+/// A listener may want to know of those resources only to which a session of the same principal may subscribe. The filter that
+/// rmcp has a handler accept knows no caller, so `subscribe` is asked, which does. One that a handler does not have
+/// (-32601) says nothing.
+async fn admitted<H: ServerHandler>(
+    handler: &H,
+    mut listen: SubscriptionsListenRequest,
+    context: &RequestContext<RoleServer>,
+) -> Result<SubscriptionsListenRequest, ErrorData> {
+    let Some(wanted) = listen.params.notifications.resource_subscriptions.take() else {
+        return Ok(listen);
+    };
+    let asked = wanted.into_iter().map(|uri| async move {
+        #[expect(
+            deprecated,
+            reason = "only legacy clients send it; here it is asked for modern ones"
+        )]
+        let asked = handler.subscribe(SubscribeRequestParams::new(uri.clone()), context.clone());
+        (uri, asked.await)
+    });
+    let mut asked = stream::iter(asked).buffered(ASKED_AT_ONCE);
+    let mut admitted = Vec::new();
+    while let Some((uri, answer)) = asked.next().await {
+        match answer {
+            Ok(()) => admitted.push(uri),
+            Err(error) if error.code == ErrorCode::METHOD_NOT_FOUND => admitted.push(uri),
+            Err(error)
+                if matches!(
+                    error.code,
+                    ErrorCode::INVALID_PARAMS | ErrorCode::RESOURCE_NOT_FOUND
+                ) => {}
+            // Whether it may is not known: the store is out of reach, say.
+            Err(error) => return Err(error),
+        }
+    }
+    drop(asked);
+    listen.params.notifications.resource_subscriptions = Some(admitted);
+    Ok(listen)
+}
+
+impl fmt::Debug for dyn Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dyn Handler")
+    }
+}

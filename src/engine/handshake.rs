@@ -1,0 +1,163 @@
+//! `initialize`: who the client is, what it speaks, and the session that comes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmcp::ErrorData;
+use rmcp::model::{InitializeRequestParams, InitializeResult, ServerJsonRpcMessage, ServerResult};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::dispatch::{permit, resource};
+use super::incoming::Incoming;
+use super::{Engine, call};
+use crate::causes::causes;
+use crate::protocol::classify::fit_client;
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::error::{Refusal, error_body};
+use crate::protocol::message::Request;
+use crate::session::{
+    Caller, Connection, Introduction, Peer, Principal, RequestInfo, SessionId, SessionRecord, TransportKind,
+};
+use crate::telemetry::metrics::Outcome;
+use crate::telemetry::seldom;
+
+/// What comes of `initialize` on `/mcp`.
+#[derive(Debug)]
+pub(crate) struct Initialized {
+    /// The JSON-RPC response.
+    pub body: Bytes,
+    /// The session, unless the handler refused to open one.
+    pub session: Option<SessionId>,
+}
+
+impl Engine {
+    /// Negotiates the revision, and makes the session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn initialize(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        request: Request<'_>,
+    ) -> Result<Initialized, Refusal> {
+        let _permit = permit(&incoming.peer, resource(&request.method))?;
+        let params: InitializeRequestParams = parse(request.params)?;
+        let introduction = introduction(&params);
+        let mut record = self.new_record(
+            introduction,
+            TransportKind::Streamable,
+            incoming.principal.clone(),
+        );
+        let result = match self.negotiate(params, &incoming, &mut record).await {
+            Ok(result) => result,
+            Err(error) => {
+                return Ok(Initialized {
+                    body: error_body(Some(&request.id), &error).into(),
+                    session: None,
+                });
+            }
+        };
+        let id = self.sessions.open(&record, incoming.peer.peer()).await?;
+        let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
+        let body = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
+        Ok(Initialized {
+            body: body.into(),
+            session: Some(id),
+        })
+    }
+
+    /// Lets the handler answer `initialize`, and puts the revision that it chose into the record.
+    pub(super) async fn negotiate(
+        self: &Arc<Self>,
+        params: InitializeRequestParams,
+        incoming: &Incoming,
+        record: &mut SessionRecord,
+    ) -> Result<InitializeResult, ErrorData> {
+        let began: Instant = incoming.began;
+        let measured = self.measures.begin(Era::Legacy, "initialize", began);
+        let caller = self.newcomer(incoming.peer.peer(), incoming.info.clone(), record);
+        let answered = call::initialize(params, &caller, self).await;
+        measured.end(match answered {
+            Ok(_) => Outcome::Ok,
+            Err(_) => Outcome::Error,
+        });
+        let mut result = answered?;
+        // A handler may serve fewer revisions than this server: then what it chose counts.
+        let chosen =
+            Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
+        record.revision = chosen.unwrap_or(record.revision);
+        result.protocol_version = record.revision.to_rmcp();
+        Ok(result)
+    }
+
+    /// The caller of `initialize`, who has no session yet.
+    fn newcomer(self: &Arc<Self>, peer: &Peer, request: RequestInfo, record: &SessionRecord) -> Caller {
+        Caller {
+            revision: record.revision,
+            node: self.node.clone(),
+            restored: false,
+            principal: record.principal.clone(),
+            peer: peer.clone(),
+            client: Some(Arc::new(record.client_info.clone())),
+            capabilities: Arc::new(record.capabilities.clone()),
+            session: None,
+            notebooks: self.notebooks(&record.principal, peer),
+            connection: Connection::default(),
+            request,
+            tasks: self.tasks_of(&record.principal, peer),
+            announcer: self.announcer(),
+            request_state: self.request_state(),
+        }
+    }
+
+    /// The record of a session that begins now.
+    pub(super) fn new_record(
+        &self,
+        introduction: Introduction,
+        transport: TransportKind,
+        principal: Principal,
+    ) -> SessionRecord {
+        let now_ms = self.now_ms();
+        SessionRecord {
+            revision: introduction.revision,
+            transport,
+            client_info: introduction.client_info,
+            capabilities: introduction.capabilities,
+            initialized: false,
+            created_at_ms: now_ms,
+            last_activity_ms: now_ms,
+            node_id: self.node.clone(),
+            principal,
+            log_level: None,
+            subscriptions: Default::default(),
+        }
+    }
+}
+
+/// What a client says of itself, with the revision that is offered to it.
+pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
+    Introduction {
+        revision: Revision::negotiate(params.protocol_version.as_str()),
+        client_info: params.client_info.clone(),
+        capabilities: params.capabilities.clone(),
+    }
+}
+
+/// An answer could not be written.
+pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
+    let words = "an answer could not be written";
+    seldom(
+        words,
+        |left_out| tracing::error!(error = %causes(cause), left_out, "{words}"),
+    );
+    Refusal::Internal
+}
+
+pub(super) fn parse(params: Option<&RawValue>) -> Result<InitializeRequestParams, Refusal> {
+    let params = params.ok_or_else(|| Refusal::InvalidParams("`params` is missing".into()))?;
+    let mut params: InitializeRequestParams =
+        serde_json::from_str(params.get()).map_err(|error| Refusal::InvalidParams(error.to_string()))?;
+    fit_client(&mut params.client_info, &params.capabilities)?;
+    Ok(params)
+}

@@ -1,0 +1,331 @@
+//! What a node does for a client of 2024-11-05 (HTTP with SSE). A session has one stream, on which everything comes that the
+//! server sends. Any node carries it, and any node takes what the client posts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmcp::ErrorData;
+use rmcp::model::{RequestId, ServerJsonRpcMessage, ServerResult};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug};
+
+use super::changes::Tell;
+use super::dispatch::{Run, permit, resource};
+use super::incoming::Incoming;
+use super::open_stream::FOREIGN;
+use super::pending_call::PendingCall;
+use super::request::RequestMeta;
+use super::shares::Share;
+use super::stream_writer::{RETRY_MS, SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
+use super::{Engine, handshake};
+use crate::causes::causes;
+use crate::cluster::{CachedSession, SessionError};
+use crate::protocol::error::{Refusal, error_body};
+use crate::protocol::event_id::EventId;
+use crate::protocol::message::{Message, Request};
+use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
+use crate::store::streams::{Appended, Begun, StreamId, stream_bell};
+use crate::store::{Change, Created};
+use crate::telemetry::metrics::{self, StreamKind};
+
+/// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
+const CLIENT_KEY_CHARS_MIN: usize = 32;
+/// How long a message waits for a stream that was lost just now: a client opens it again after [`RETRY_MS`].
+const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks whether the stream is back.
+const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The stream of a session, opened.
+#[derive(Debug)]
+pub(crate) struct SseStream {
+    /// The session.
+    pub live: Arc<CachedSession>,
+    /// Server-sent events, as they go to the client.
+    pub events: mpsc::Receiver<Bytes>,
+}
+
+/// Whether the session of a new connection was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    Made,
+    Found,
+}
+
+impl Engine {
+    /// Opens a session with its stream, or takes up that of the session that is `named`, after `last_event_id` if the client
+    /// says one.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn open_sse(
+        self: &Arc<Self>,
+        incoming: &Incoming,
+        named: Option<&str>,
+        last_event_id: Option<&str>,
+        permit: Share,
+    ) -> Result<SseStream, Refusal> {
+        let (principal, peer) = (&incoming.principal, incoming.peer.peer());
+        let (live, opened) = match named {
+            None => {
+                let id = self.sessions.open(&self.sse_newcomer(principal), peer).await?;
+                (
+                    self.session(&id, principal, TransportKind::Sse).await?,
+                    Opened::Made,
+                )
+            }
+            Some(text) => self.take_up(text, principal, peer).await?,
+        };
+        let stream = StreamId::sse();
+        let resumed = match last_event_id.filter(|_| opened == Opened::Found) {
+            Some(id) => Some(number(id)?),
+            None => None,
+        };
+        // A request that is refused takes the stream from nobody.
+        if let Some(after) = resumed {
+            let _more = self.check_resumable(&live, &stream, after).await?;
+        }
+        let (carried, delivered) = self.attach(&live, &stream).await?;
+        // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
+        let tell = match opened {
+            Opened::Found => Tell::Changes,
+            Opened::Made => Tell::Nothing,
+        };
+        if let Err(error) = self.sync(&live, tell).await {
+            debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
+        }
+        let options = WriterOptions {
+            kind: StreamKind::Sse,
+            after: resumed.unwrap_or(delivered),
+            has_id: resumed.is_some(),
+            prime: false,
+            note_delivered: true,
+            draining: self.stopping.leaving.clone(),
+        };
+        let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
+        if client.try_send(endpoint(&live.id)).is_err() {
+            return Err(Refusal::Internal);
+        }
+        let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
+        self.work.spawn("write-stream", async move {
+            let _parted = writer.run().await;
+            drop(permit);
+        });
+        Ok(SseStream { live, events })
+    }
+
+    /// The session of that name; with `sse.client_keys` it is made if need be.
+    async fn take_up(
+        &self,
+        text: &str,
+        principal: &Principal,
+        peer: &Peer,
+    ) -> Result<(Arc<CachedSession>, Opened), Refusal> {
+        let id = SessionId::parse(text).ok_or(Refusal::SessionNotFound)?;
+        let key = self.settings.sse.client_keys && text.len() >= CLIENT_KEY_CHARS_MIN;
+        match self.session(&id, principal, TransportKind::Sse).await {
+            Err(Refusal::SessionNotFound) if key => {
+                let opened = match self
+                    .sessions
+                    .open_as(&id, &self.sse_newcomer(principal), peer)
+                    .await?
+                {
+                    Created::Created => Opened::Made,
+                    // It was made just now by another connection, or is not this principal's.
+                    Created::Collision => Opened::Found,
+                    Created::Full(full) => return Err(SessionError::TooMany(full).into()),
+                };
+                Ok((self.session(&id, principal, TransportKind::Sse).await?, opened))
+            }
+            found => Ok((found?, Opened::Found)),
+        }
+    }
+
+    /// The session of a client that has not introduced itself. With `sse.continue` it need not.
+    fn sse_newcomer(&self, principal: &Principal) -> SessionRecord {
+        let record = self.new_record(Introduction::missing(), TransportKind::Sse, principal.clone());
+        SessionRecord {
+            initialized: self.settings.sse.skip_initialize,
+            ..record
+        }
+    }
+
+    /// Takes a message of the session's client: what it is answered comes on the session's stream.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn sse_message(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        live: &Arc<CachedSession>,
+        message: Message<'_>,
+    ) -> Result<(), Refusal> {
+        self.check_stream(live).await?;
+        match message {
+            Message::Request(request) => {
+                let id = request.id.clone();
+                match self.answer_on_stream(incoming, live, request).await {
+                    // What has no HTTP status of its own is an answer like any other.
+                    Err(refusal) if refusal.is_response() => {
+                        metrics::refused(refusal.label());
+                        self.say_error(live, &id, &refusal.to_error()).await
+                    }
+                    taken => taken,
+                }
+            }
+            Message::Notification(notification) => self.notification(incoming, live, &notification).await,
+            Message::Response(response) => self.response(live, response).await,
+        }
+    }
+
+    /// A session whose stream nobody carries can be given no answer.
+    async fn check_stream(&self, live: &CachedSession) -> Result<(), Refusal> {
+        let until = Instant::now() + STREAM_BACK_WITHIN;
+        let mut asked = false;
+        while let Some(reason) = self.why_lost(live).await? {
+            if !std::mem::replace(&mut asked, true) {
+                // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
+                self.store
+                    .ring_all(&stream_bell(&live.id, &StreamId::sse()))
+                    .await?;
+            }
+            if Instant::now() >= until {
+                // A store that came back empty knows neither the stream nor its session.
+                self.sessions.confirm(&live.id).await?;
+                let reconnect = format!("/sse?sessionId={}", live.id.as_str());
+                return Err(Refusal::StreamLost { reconnect, reason });
+            }
+            sleep(STREAM_LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn why_lost(&self, live: &CachedSession) -> Result<Option<&'static str>, Refusal> {
+        const UNCONNECTED: &str = "no connection carries it";
+        let stream = StreamId::sse();
+        if self.streams.carries(&live.id, &stream) {
+            return Ok(None);
+        }
+        let Some(holder) = self.store.holder(&live.id, &stream).await? else {
+            return Ok(Some(UNCONNECTED));
+        };
+        if holder.node == self.node {
+            // It was carried by a former life of this node.
+            return Ok(Some(UNCONNECTED));
+        }
+        let living = self.store.living(std::slice::from_ref(&holder.node)).await?;
+        // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
+        let gone = living.is_empty() && self.membership.can_judge();
+        Ok(gone.then_some("the node that carried it is gone"))
+    }
+
+    /// Has a request answered: everything it sends, and the response, goes into the stream's log.
+    async fn answer_on_stream(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        live: &Arc<CachedSession>,
+        request: Request<'_>,
+    ) -> Result<(), Refusal> {
+        match request.method.as_ref() {
+            "initialize" => return self.introduce(&incoming, live, request).await,
+            "ping" => {}
+            _ if live.record.initialized || live.is_introduced() => {}
+            _ => {
+                let words = "the session is not initialized: send `initialize` first";
+                let error = ErrorData::invalid_request(words, None);
+                return self.say_error(live, &request.id, &error).await;
+            }
+        }
+        let meta = RequestMeta::read(request.params)?;
+        let cancel = CancellationToken::new();
+        let Incoming {
+            peer,
+            began,
+            info,
+            body,
+            ..
+        } = incoming;
+        let pending = PendingCall::new(began, &request).repeatable(body, info.clone(), meta.name.clone());
+        let run = Run::first(&pending, peer, info, cancel.clone());
+        let mut durable = pending.into_durable(self, live, Some(StreamId::sse()));
+        let running = self.begin(live, request, meta, run).await?;
+        // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
+        let announced = match durable.announce().await {
+            Ok(announced) => announced,
+            Err(error) => {
+                self.work.spawn("take-off", durable.take_off());
+                return Err(error.into());
+            }
+        };
+        match announced {
+            Begun::Begun => self
+                .work
+                .spawn("call", durable.follow(running, cancel).in_current_span()),
+            Begun::Cancelled => debug!(session = live.tag, "a request was cancelled before it began"),
+            Begun::Gone => return Err(self.gone(live).await),
+        }
+        Ok(())
+    }
+
+    /// `initialize`: the session is there already, and learns who its client is. A client that was started again, and names
+    /// its session by a key of its own, may introduce itself once more.
+    async fn introduce(
+        self: &Arc<Self>,
+        incoming: &Incoming,
+        live: &Arc<CachedSession>,
+        request: Request<'_>,
+    ) -> Result<(), Refusal> {
+        let _permit = permit(&incoming.peer, resource(&request.method))?;
+        let params = handshake::parse(request.params)?;
+        let mut introduction = handshake::introduction(&params);
+        let mut record = SessionRecord {
+            revision: introduction.revision,
+            client_info: introduction.client_info.clone(),
+            capabilities: introduction.capabilities.clone(),
+            ..live.record.clone()
+        };
+        let result = match self.negotiate(params, incoming, &mut record).await {
+            Ok(result) => result,
+            Err(error) => return self.say_error(live, &request.id, &error).await,
+        };
+        introduction.revision = record.revision;
+        let change = Change::Introduced(Box::new(introduction));
+        self.sessions.change(live, &change).await?;
+        let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
+        let text = serde_json::to_string(&message).map_err(|error| handshake::internal(&error))?;
+        self.say_or_refuse(live, &text).await
+    }
+
+    async fn say_error(
+        &self,
+        live: &CachedSession,
+        id: &RequestId,
+        error: &ErrorData,
+    ) -> Result<(), Refusal> {
+        let body = error_body(Some(id), error);
+        self.say_or_refuse(live, &String::from_utf8_lossy(&body)).await
+    }
+
+    async fn say_or_refuse(&self, live: &CachedSession, message: &str) -> Result<(), Refusal> {
+        match self.say(live, message).await? {
+            Appended::At { .. } => Ok(()),
+            Appended::Gone => Err(Refusal::SessionNotFound),
+        }
+    }
+}
+
+/// The first event: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.
+fn endpoint(id: &SessionId) -> Bytes {
+    let id = id.as_str();
+    format!("event: endpoint\ndata: /messages?sessionId={id}\nretry: {RETRY_MS}\n\n").into()
+}
+
+/// The number in a `Last-Event-ID` of the one stream there is.
+fn number(text: &str) -> Result<u64, Refusal> {
+    EventId::parse(text)
+        .filter(|id| id.stream == StreamId::SSE)
+        .map(|id| id.number)
+        .ok_or(FOREIGN)
+}

@@ -1,0 +1,266 @@
+//! The streams that connections of this node carry: where a ring, or an event just appended here, finds them.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::cluster::CachedSession;
+use crate::random;
+use crate::session::SessionId;
+use crate::store::streams::{Event, StreamId};
+
+/// How many events wait at a connection that is busy writing. What does not fit is read from the log again.
+const WAITING_EVENTS_MAX: usize = 64;
+/// How many bytes of events wait there.
+const WAITING_BYTES_MAX: usize = 1 << 20; // x 20,000 connections = 20 GiB, if none of them read
+
+/// Where numbers of connections begin at most: far from the end of what a number holds.
+const FIRST_NUMBER_MAX: u64 = 1 << 48; // 2^48 of 2^64: a node that starts anew begins at another
+
+type Key = (SessionId, StreamId);
+
+/// How many connections of a node wait to carry a stream that another carries; the oldest goes first.
+const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
+
+/// All streams that connections of this node carry, or wait to carry.
+pub(crate) struct LocalStreams {
+    /// Of each stream the connections here, the newest last.
+    lines: Mutex<HashMap<Key, Vec<Arc<StreamConnection>>>>,
+    next: AtomicU64,
+}
+
+impl fmt::Debug for LocalStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("lines", &self.lock().len()).finish()
+    }
+}
+
+impl Default for LocalStreams {
+    fn default() -> Self {
+        Self {
+            lines: Mutex::default(),
+            // Other numbers than those of a former life of this node, which the store may still name.
+            next: AtomicU64::new(random::number(FIRST_NUMBER_MAX) + 1),
+        }
+    }
+}
+
+/// What a connection has been told and has not looked at yet.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Events appended on this node, in order, and whether each is the stream's last.
+    pub events: VecDeque<(Event, bool)>,
+    /// How many bytes they have.
+    bytes: usize,
+    /// Whether to read the log: an event was appended elsewhere, or did not fit.
+    pub look: bool,
+    /// Whether too many connections wait for the stream: this one ends.
+    pub dismissed: bool,
+}
+
+/// One connection that carries a stream.
+#[derive(Debug)]
+pub(crate) struct StreamConnection {
+    /// The connection's number on this node.
+    pub connection: u64,
+    /// The session.
+    pub live: Arc<CachedSession>,
+    told: Mutex<Told>,
+    bell: Notify,
+    waits: AtomicBool,
+}
+
+impl StreamConnection {
+    /// Whether it waits while another connection carries the stream.
+    #[must_use]
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// From now on it waits, or carries. What it was told until now is not for its client: it is in the log.
+    pub(crate) fn set_waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Release);
+        if waits {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.events.clear();
+            told.bytes = 0;
+        }
+    }
+
+    /// What has been told since this was last asked.
+    #[must_use]
+    pub(crate) fn take(&self) -> Told {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until there is something told.
+    pub(crate) async fn told(&self) {
+        self.bell.notified().await;
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bell.notify_one();
+    }
+}
+
+/// Takes a connection off the hub when dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionGuard {
+    hub: Arc<LocalStreams>,
+    key: Key,
+    /// The connection.
+    pub line: Arc<StreamConnection>,
+}
+
+impl ConnectionGuard {
+    /// The store names this connection now: the others of this node are told to look. When too many wait, the oldest is dismissed.
+    pub(crate) fn took_over(&self) {
+        let mut all = self.hub.lock();
+        let Some(lines) = all.get_mut(&self.key) else {
+            return;
+        };
+        for other in lines.iter().filter(|line| !Arc::ptr_eq(line, &self.line)) {
+            other.tell(|told| told.look = true);
+        }
+        if lines.len() > WAITING_CONNECTIONS_MAX + 1 {
+            lines.remove(0).tell(|told| told.dismissed = true);
+        }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    /// The next newest is told to look: nobody may carry the stream now.
+    fn drop(&mut self) {
+        let mut all = self.hub.lock();
+        let Some(lines) = all.get_mut(&self.key) else {
+            return;
+        };
+        lines.retain(|line| !Arc::ptr_eq(line, &self.line));
+        match lines.last() {
+            Some(next) => next.tell(|told| told.look = true),
+            None => drop(all.remove(&self.key)),
+        }
+    }
+}
+
+impl LocalStreams {
+    /// A number for a connection, unique on this node.
+    #[must_use]
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Puts the connection of that number on the hub, before the store names it: one that is named and is not here counts as gone.
+    #[must_use]
+    pub(crate) fn carry(
+        self: &Arc<Self>,
+        live: Arc<CachedSession>,
+        stream: StreamId,
+        connection: u64,
+    ) -> ConnectionGuard {
+        let key = (live.id.clone(), stream);
+        let line = Arc::new(StreamConnection {
+            connection,
+            live,
+            told: Mutex::default(),
+            bell: Notify::new(),
+            waits: AtomicBool::new(false),
+        });
+        let mut all = self.lock();
+        all.entry(key.clone()).or_default().push(Arc::clone(&line));
+        drop(all);
+        ConnectionGuard {
+            hub: Arc::clone(self),
+            key,
+            line,
+        }
+    }
+
+    /// Hands an event that was appended on this node to the connection of that number, if it carries the stream here.
+    pub(crate) fn offer(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        connection: u64,
+        event: Event,
+        last: bool,
+    ) {
+        let lines = self.lock();
+        let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
+            return;
+        };
+        // One that is not here yet reads the log when it is.
+        let Some(line) = lines.iter().find(|line| line.connection == connection) else {
+            return;
+        };
+        line.tell(|told| {
+            let bytes = told.bytes + event.data.len();
+            if told.events.len() < WAITING_EVENTS_MAX && bytes <= WAITING_BYTES_MAX {
+                told.bytes = bytes;
+                told.events.push_back((event, last));
+            } else {
+                told.look = true;
+            }
+        });
+    }
+
+    /// Tells the connection that carries the stream here to read the log; or else the newest that waits, for nobody may carry it
+    /// now. False when there is none.
+    pub(crate) fn ring(&self, session: &SessionId, stream: &StreamId) -> bool {
+        let lines = self.lock();
+        let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
+            return false;
+        };
+        let carries = lines.iter().rev().find(|line| !line.waits());
+        if let Some(line) = carries.or(lines.last()) {
+            line.tell(|told| told.look = true);
+        }
+        true
+    }
+
+    /// Tells every connection to look: rings may have been missed.
+    pub(crate) fn ring_all(&self) {
+        for line in self.lock().values().flatten() {
+            line.tell(|told| told.look = true);
+        }
+    }
+
+    /// Whether a connection of this node carries the stream.
+    #[must_use]
+    pub(crate) fn carries(&self, session: &SessionId, stream: &StreamId) -> bool {
+        self.line(session, stream).is_some()
+    }
+
+    /// Whether the connection of that number is one of this node.
+    #[must_use]
+    pub(crate) fn has(&self, session: &SessionId, stream: &StreamId, connection: u64) -> bool {
+        let lines = self.lock();
+        let lines = lines.get(&(session.clone(), stream.clone()));
+        lines.is_some_and(|lines| lines.iter().any(|line| line.connection == connection))
+    }
+
+    /// The sessions whose stream of that name is carried here.
+    #[must_use]
+    pub(crate) fn carrying(&self, stream: &str) -> Vec<Arc<CachedSession>> {
+        let all = self.lock();
+        let named = all.iter().filter(|((_, id), _)| id.as_str() == stream);
+        let carried = named.filter_map(|(_, lines)| lines.iter().rev().find(|line| !line.waits()));
+        carried.map(|line| Arc::clone(&line.live)).collect()
+    }
+
+    /// The connection that carries the stream here, if one does.
+    #[must_use]
+    pub(crate) fn line(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<StreamConnection>> {
+        let lines = self.lock();
+        let lines = lines.get(&(session.clone(), stream.clone()))?;
+        lines.iter().rev().find(|line| !line.waits()).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Arc<StreamConnection>>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

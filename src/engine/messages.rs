@@ -1,0 +1,293 @@
+//! Finds, on this node or any other, what a client's message is for: the call that it cancels or answers, the streams
+//! that want to know of a change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::RequestId;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Engine;
+use super::calls::{Entry, Handed};
+use crate::causes::causes;
+use crate::cluster::CachedSession;
+use crate::cluster::ring::{Bell, Ears};
+use crate::protocol::error::Refusal;
+use crate::session::SessionId;
+use crate::store::StoreError;
+use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId};
+
+/// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the reply grace.
+const CANCELLED_FOR: Duration = Duration::from_secs(60);
+
+/// Whether a call is this node's, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Found {
+    /// It is.
+    Here,
+    /// It is not registered as such: another node has claimed it, the session is gone, or the store has lost it.
+    Gone,
+}
+
+impl Engine {
+    /// Cancels the calls of this session that had begun under that id when the client said so, wherever they run.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the session is gone, or no call of that id runs here and no other node could be told.
+    pub(crate) async fn cancel(
+        &self,
+        live: &CachedSession,
+        request: &RequestId,
+        said: Instant,
+    ) -> Result<(), Refusal> {
+        let here = self.calls.cancel(&live.id, request, said);
+        let request = request.clone().into_json_value().to_string();
+        let ago = said.elapsed();
+        match self.store.cancel(&live.id, &request, ago, CANCELLED_FOR).await {
+            Ok(Cancelled::Noted(_)) => {}
+            Ok(Cancelled::Gone) => return Err(self.gone(live).await),
+            Err(error) if here => {
+                debug!(session = live.tag, error = %causes(&error), "calls of other nodes are not cancelled");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let bell = Bell::Cancel {
+            session: live.id.as_str().to_owned(),
+            request,
+        };
+        // One that is not registered may run anywhere. Nodes that run none of that id do not ask when it was.
+        match serde_json::to_string(&bell) {
+            Ok(text) => Ok(self.store.ring_all(&text).await?),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Cancels the calls of that id that run here, and began before the client has cancelled it: whoever tells of that may do so
+    /// when the client has used the id again already.
+    async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[Entry]) {
+        // Before it is asked: a call must not seem older than it is.
+        let asked = Instant::now();
+        match self.store.cancelled(session, request).await {
+            Ok(Some(ago)) => {
+                let elders = running.iter().filter(|call| asked - call.began > ago);
+                elders.for_each(|call| call.cancel.cancel());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                debug!(session = session.tag(), error = %causes(&error), "a call learns of its cancellation when it looks");
+            }
+        }
+    }
+
+    /// Hands a client's answer to the run of the call that asked, wherever that is. One that nobody waits for is of no
+    /// use: it came twice, too late, or was made up.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as many as it may.
+    pub(crate) async fn answer(
+        &self,
+        live: &CachedSession,
+        id: &RequestId,
+        outcome: Result<&RawValue, &RawValue>,
+    ) -> Result<(), Refusal> {
+        let owned = outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
+        if self.calls.answer(&live.id, id, owned) == Handed::Over {
+            return Ok(());
+        }
+        let RequestId::String(text) = id else {
+            return Ok(());
+        };
+        let Some((call, number)) = text.rsplit_once('-') else {
+            return Ok(());
+        };
+        let (Some(call), Ok(number)) = (StreamId::parse(call), number.parse()) else {
+            return Ok(());
+        };
+        let response = match outcome {
+            Ok(result) => format!(r#"{{"result":{result}}}"#),
+            Err(error) => format!(r#"{{"error":{error}}}"#),
+        };
+        match self.store.answer(&live.id, &call, number, &response).await? {
+            Answered::Kept(_) => Ok(()),
+            Answered::Early => {
+                debug!(
+                    session = live.tag,
+                    "an answer whose call the store does not know is kept for a while"
+                );
+                Ok(())
+            }
+            Answered::Unwanted => {
+                debug!(session = live.tag, "an answer that no call waits for");
+                Ok(())
+            }
+            Answered::Full => Err(Refusal::TooMany("the call has as many answers waiting as it may")),
+            Answered::Gone => Err(self.gone(live).await),
+        }
+    }
+
+    /// What is told to a client whose session was found to be gone. From now on every request of it is, whatever this node
+    /// keeps of it.
+    pub(crate) async fn gone(&self, live: &CachedSession) -> Refusal {
+        match self.sessions.confirm(&live.id).await {
+            Ok(()) => Refusal::SessionNotFound,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Appends a message that belongs to no call to the session's standing stream, for whoever carries it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn say(&self, live: &CachedSession, message: &str) -> Result<Appended, StoreError> {
+        let stream = &StreamId::standing(live.record.transport);
+        let appended = self
+            .store
+            .append(&live.id, stream, message, &self.node, None, self.stream_ttl())
+            .await?;
+        if appended == Appended::Gone {
+            let refusal = self.gone(live).await;
+            debug!(session = live.tag, %refusal, "a message for a session that is gone");
+        }
+        if let Appended::At {
+            number,
+            holder: Some(holder),
+        } = &appended
+            && holder.node == self.node
+        {
+            let (number, data) = (*number, message.to_owned());
+            let event = Event { number, data };
+            self.streams
+                .offer(&live.id, stream, holder.connection, event, false);
+        }
+        Ok(appended)
+    }
+
+    /// A stream is said to be carried here, and no connection of this node is of it: one of a former life may have been. It is
+    /// taken off, so that connections of other nodes that wait take over.
+    async fn let_go(&self, session: &SessionId, stream: &StreamId) {
+        let let_go = async {
+            match self.store.holder(session, stream).await? {
+                Some(holder)
+                    if holder.node == self.node && !self.streams.has(session, stream, holder.connection) =>
+                {
+                    self.store
+                        .detach(session, stream, &holder, self.stream_ttl())
+                        .await
+                }
+                _ => Ok(()),
+            }
+        };
+        let let_go: Result<(), StoreError> = let_go.await;
+        if let Err(error) = let_go {
+            debug!(session = session.tag(), error = %causes(&error), "a stream that is not carried here is not let go of yet");
+        }
+    }
+
+    /// Looks what came for a call of this node through other nodes, and hands it over.
+    pub(crate) async fn look_after(&self, session: &SessionId, call: &StreamId) -> Found {
+        match self
+            .store
+            .inbox(session, call, &self.node, self.session_ttl())
+            .await
+        {
+            Ok(Inbox::Mail { answers, cancelled }) => {
+                if cancelled {
+                    self.calls.stop(session, call);
+                }
+                self.hand_over(session, call, answers).await;
+                Found::Here
+            }
+            Ok(Inbox::Gone) => Found::Gone,
+            Err(error) => {
+                debug!(error = %causes(&error), "could not look what came for a call");
+                Found::Here
+            }
+        }
+    }
+
+    async fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) {
+        if answers.is_empty() {
+            return;
+        }
+        let mut numbers = Vec::with_capacity(answers.len());
+        for (number, response) in answers {
+            let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
+            let handed = outcome_of(&response).map(|outcome| self.calls.answer(session, &id, outcome));
+            // One that this run has not asked for is a former run's: nobody waits for it. One that found no room comes again.
+            if handed != Some(Handed::Full) {
+                numbers.push(number);
+            }
+        }
+        if numbers.is_empty() {
+            return;
+        }
+        // Only now: an answer that is lost on the way here must be there the next time.
+        if let Err(error) = self.store.answers_taken(session, call, &numbers).await {
+            debug!(error = %causes(&error), "a client's answers will be handed over once more");
+        }
+    }
+}
+
+/// The result or error in a kept response.
+fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
+    #[derive(serde::Deserialize)]
+    struct Kept {
+        result: Option<Box<RawValue>>,
+        error: Option<Box<RawValue>>,
+    }
+    let Kept { result, error } = serde_json::from_str(response).ok()?;
+    result.map(Ok).or(error.map(Err))
+}
+
+impl Ears for Engine {
+    fn hear(self: Arc<Self>, bell: Bell) {
+        match bell {
+            Bell::Stream { session, stream } => {
+                if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
+                    && !self.streams.ring(&session, &stream)
+                {
+                    let engine = Arc::clone(&self);
+                    self.work
+                        .spawn("let-go", async move { engine.let_go(&session, &stream).await });
+                }
+            }
+            Bell::Answer { session, call } => {
+                if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
+                    let engine = Arc::clone(&self);
+                    self.work.spawn("look-after", async move {
+                        if engine.look_after(&session, &call).await == Found::Gone {
+                            engine.calls.stop(&session, &call);
+                        }
+                    });
+                }
+            }
+            Bell::Cancel { session, request } => {
+                if let (Some(session), Ok(id)) = (SessionId::parse(&session), serde_json::from_str(&request))
+                {
+                    let running = self.calls.of_request(&session, &id);
+                    if running.is_empty() {
+                        return;
+                    }
+                    let engine = Arc::clone(&self);
+                    self.work.spawn("cancel", async move {
+                        engine.cancel_elders(&session, &request, &running).await;
+                    });
+                }
+            }
+            Bell::Topic { topic } => self.listeners.notifier.changed(topic),
+            Bell::Task { task } => self.task_changed(&task),
+            // Sessions take care of these.
+            Bell::Session { .. } | Bell::Acknowledged { .. } | Bell::Left { .. } => {}
+        }
+    }
+
+    fn catch_up(&self) {
+        self.streams.ring_all();
+        self.listeners.notifier.catch_up();
+        self.tasks.catch_up();
+    }
+}

@@ -1,0 +1,152 @@
+//! What a node does with a request that brings its own context: 2026-07-28, stateless.
+
+use std::sync::Arc;
+
+use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionsListenRequest};
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::call::{self, Call, Permits};
+use super::dispatch::{permit, resource};
+use super::incoming::Incoming;
+use super::peer::LogGate;
+use super::reply::{Flight, Reply};
+use super::request::RequestMeta;
+use crate::config::ReplyForm;
+use crate::protocol::classify::is_legacy_only;
+use crate::protocol::era::Revision;
+use crate::protocol::error::Refusal;
+use crate::protocol::message::Request;
+use crate::session::record::SUBSCRIPTIONS_MAX;
+use crate::session::{Caller, Connection, Principal};
+use crate::store::streams::StreamId;
+use crate::telemetry::metrics::{StreamKind, method_label};
+
+/// The context that a request brings in its `_meta`.
+#[derive(Debug)]
+pub(crate) struct ModernContext {
+    /// The revision it is served in.
+    pub revision: Revision,
+    /// What its client can do.
+    pub capabilities: ClientCapabilities,
+}
+
+/// A request that was read as what its method says it is.
+#[derive(Debug)]
+pub(crate) struct ModernRequest {
+    request: ClientRequest,
+    method: &'static str,
+}
+
+impl ModernRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`Refusal::MethodNotFound`], [`Refusal::InvalidParams`].
+    pub(crate) fn read(request: &Request<'_>) -> Result<Self, Refusal> {
+        let method = method_label(&request.method);
+        if is_legacy_only(&request.method) {
+            return Err(Refusal::MethodNotFound(method.to_owned()));
+        }
+        let typed = super::request::typed_request(&request.method, request.params)?;
+        if let ClientRequest::SubscriptionsListenRequest(listen) = &typed {
+            check_listen(listen)?;
+        }
+        Ok(Self {
+            request: typed,
+            method,
+        })
+    }
+
+    /// The request as rmcp has it.
+    #[must_use]
+    pub(crate) const fn typed(&self) -> &ClientRequest {
+        &self.request
+    }
+
+    /// Whether it opens a subscription: its reply is a stream that lasts, whatever form other replies have.
+    #[must_use]
+    pub(crate) const fn listens(&self) -> bool {
+        matches!(self.request, ClientRequest::SubscriptionsListenRequest(_))
+    }
+}
+
+impl Engine {
+    /// A request of 2026-07-28. When its stream is closed, it is cancelled (Transports, "Cancellation").
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn modern_request(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        context: ModernContext,
+        id: rmcp::model::RequestId,
+        request: ModernRequest,
+        meta: RequestMeta,
+    ) -> Result<Reply, Refusal> {
+        let node = permit(&incoming.peer, resource(request.method))?;
+        // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
+        let mut times = self.reply_times();
+        let (cancel, kind) = match request.listens() {
+            true => {
+                times.form = ReplyForm::Auto;
+                (self.stopping.leaving.child_token(), StreamKind::Listen)
+            }
+            false => (CancellationToken::new(), StreamKind::Reply),
+        };
+        let call = Call {
+            name: StreamId::generate(),
+            began: incoming.began,
+            first_request: 0,
+            id,
+            method: request.method,
+            request: request.request,
+            logs: LogGate::Request(meta.meta.log_level().map(Into::into)),
+            caller: self.modern_caller(incoming, context, &meta),
+            meta: meta.meta,
+            cancel: cancel.clone(),
+            on_success: None,
+            permits: Permits::new(node, None),
+            session: None,
+        };
+        let running = call::run(Arc::clone(self), call, None);
+        let flight = Flight::new(running, cancel, false, self.work.clone()).of_kind(kind);
+        Ok(flight.reply(times).await)
+    }
+
+    fn modern_caller(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        context: ModernContext,
+        meta: &RequestMeta,
+    ) -> Caller {
+        let (principal, peer): (Principal, _) = (incoming.principal, incoming.peer.peer());
+        Caller {
+            revision: context.revision,
+            node: self.node.clone(),
+            restored: false,
+            client: meta.meta.client_info().map(Arc::new),
+            capabilities: Arc::new(context.capabilities),
+            session: None,
+            notebooks: self.notebooks(&principal, peer),
+            connection: Connection::default(),
+            request: incoming.info,
+            tasks: self.tasks_of(&principal, peer),
+            announcer: self.announcer(),
+            request_state: self.request_state(),
+            peer: peer.clone(),
+            principal,
+        }
+    }
+}
+
+/// A listener may want to know of as many resources as a session.
+fn check_listen(listen: &SubscriptionsListenRequest) -> Result<(), Refusal> {
+    let resources = listen.params.notifications.resource_subscriptions.as_deref();
+    if resources.unwrap_or_default().len() <= SUBSCRIPTIONS_MAX {
+        return Ok(());
+    }
+    Err(Refusal::InvalidParams(format!(
+        "`notifications.resourceSubscriptions` may have {SUBSCRIPTIONS_MAX} members"
+    )))
+}

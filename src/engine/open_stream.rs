@@ -1,0 +1,102 @@
+//! Opens the standalone stream of a session, or takes a reply's stream up where it broke off. On any node.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::Engine;
+use super::attach::Resumable;
+use super::changes::Tell;
+use super::dispatch::permit;
+use super::incoming::Incoming;
+use super::shares::{Resource, Share};
+use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
+use crate::causes::causes;
+use crate::cluster::CachedSession;
+use crate::protocol::error::Refusal;
+use crate::protocol::event_id::EventId;
+use crate::store::streams::StreamId;
+use crate::telemetry::metrics::StreamKind;
+
+/// A stream that is open.
+#[derive(Debug)]
+pub(crate) struct OpenStream {
+    /// Server-sent events, as they go to the client.
+    pub events: mpsc::Receiver<Bytes>,
+    /// Whether it is the session's own and lasts as long as its client listens; else it ends with the answer to a call.
+    pub stands: bool,
+}
+
+impl Engine {
+    /// A place for a stream.
+    ///
+    /// # Errors
+    /// [`Refusal::TooMany`].
+    pub(crate) fn stream_permit(&self, incoming: &Incoming) -> Result<Share, Refusal> {
+        permit(&incoming.peer, Resource::Streams)
+    }
+
+    /// Opens the session's standalone stream or, after `last_event_id`, the stream that this names. `None` when nothing follows
+    /// it: clients take a stream without events for one that broke, and come back at once.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn open_stream(
+        self: &Arc<Self>,
+        live: &Arc<CachedSession>,
+        last_event_id: Option<&str>,
+        permit: Share,
+    ) -> Result<Option<OpenStream>, Refusal> {
+        let (stream, after) = match last_event_id {
+            None => (StreamId::standalone(), None),
+            Some(text) => {
+                let id = EventId::parse(text).ok_or(FOREIGN)?;
+                (StreamId::parse(id.stream).ok_or(FOREIGN)?, Some(id.number))
+            }
+        };
+        // A request that is refused takes the stream from nobody.
+        if let Some(after) = after
+            && self.check_resumable(live, &stream, after).await? == Resumable::Nothing
+        {
+            return Ok(None);
+        }
+        let (carried, delivered) = self.attach(live, &stream).await?;
+        let standalone = stream.as_str() == StreamId::STANDALONE;
+        if standalone && let Err(error) = self.sync(live, Tell::Changes).await {
+            tracing::debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
+        }
+        let options = WriterOptions {
+            kind: if standalone {
+                StreamKind::Standalone
+            } else {
+                StreamKind::Reply
+            },
+            // One that names no event goes on after what was delivered.
+            after: after.unwrap_or(delivered),
+            has_id: after.is_some(),
+            // Also one that is taken up: some clients know only what this connection has given them.
+            prime: live.revision().primes(),
+            note_delivered: standalone,
+            // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.
+            draining: if standalone {
+                self.stopping.leaving.clone()
+            } else {
+                self.handing_over()
+            },
+        };
+        let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
+        let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
+        self.work.spawn("write-stream", async move {
+            let _parted = writer.run().await;
+            drop(permit);
+        });
+        Ok(Some(OpenStream {
+            events,
+            stands: standalone,
+        }))
+    }
+}
+
+/// What is told who names an event that no node has given.
+pub(super) const FOREIGN: Refusal = Refusal::BadEventId("it is not an id that this server gave");

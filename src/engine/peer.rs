@@ -1,0 +1,422 @@
+//! The peer of one request: what a handler sends through it belongs to that request, and to no other.
+//!
+//! rmcp makes a `Peer` only together with a serve loop, so each request that may talk gets a loop whose transport is
+//! [`Wire`]: it numbers the server's requests so that their ids are unique in the session across nodes, keeps log
+//! messages to the level the client asked for, and ends the wait for an answer that does not come.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmcp::ServerHandler;
+use rmcp::model::{
+    CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
+    ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, NotificationMetaObject,
+    ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
+};
+use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
+use rmcp::transport::Transport;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::calls::{Answer, OpenRequests};
+use super::changes::{Listeners, Listening};
+use crate::cluster::CachedSession;
+use crate::protocol::error::CODE_TRANSPORT;
+use crate::session::announce::Topic;
+use crate::session::{Announcer, LogLevel};
+
+/// How many messages of a call may wait to be written; then the handler waits.
+///
+/// Their number is bounded, their size is the handler's own choice: with messages of 1 KiB, 64 KiB a call.
+pub(crate) const OUTBOUND_MESSAGES_MAX: usize = 64;
+/// How many requests a call may have open at its client.
+pub(crate) const OPEN_REQUESTS_MAX: usize = super::calls::ANSWERS_WAITING_MAX;
+
+/// Which log messages the client wants.
+#[derive(Debug, Clone)]
+pub(crate) enum LogGate {
+    /// Those at or above the session's level, which may change while the call runs.
+    Session(Arc<CachedSession>),
+    /// Those at or above the level in the request's `_meta`; none without one (2026-07-28, Logging).
+    Request(Option<LogLevel>),
+}
+
+impl LogGate {
+    fn lets_pass(&self, level: LogLevel) -> bool {
+        match self {
+            Self::Session(live) => level >= live.log_level(),
+            Self::Request(wanted) => wanted.is_some_and(|wanted| level >= wanted),
+        }
+    }
+}
+
+/// What the wire of a call needs to know.
+#[derive(Debug)]
+pub(crate) struct WireSettings {
+    /// What the ids of the server's requests begin with: unique among all calls of all nodes.
+    pub name: Arc<str>,
+    /// The number of the first of them.
+    pub first_request: u64,
+    /// Which log messages the client wants.
+    pub logs: LogGate,
+    /// What the client can be asked for.
+    pub capabilities: Arc<ClientCapabilities>,
+    /// How long a client may take to answer.
+    pub answer_timeout: Duration,
+    /// What announces changes, and who listens for them.
+    pub announcer: Announcer,
+    /// The open `subscriptions/listen` requests of this node.
+    pub listeners: Arc<Listeners>,
+    /// Which requests are open at the client: only answers to these are let in.
+    pub open: OpenRequests,
+}
+
+/// The transport of one call's serve loop.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    settings: WireSettings,
+    outbound: mpsc::Sender<Bytes>,
+    answers: mpsc::Receiver<Answer>,
+    refused: Vec<(RequestId, ErrorData)>,
+    listening: Option<Listening>,
+    open: BTreeMap<u64, (Kind, Instant)>,
+}
+
+/// What a request of the server asks for, and so what its answer is.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Sampling,
+    Elicitation,
+    Roots,
+    Ping,
+    Custom,
+}
+
+/// The call has ended, or its client's connection is closed for good.
+#[derive(Debug, thiserror::Error)]
+#[error("the call has ended")]
+pub(crate) struct Closed;
+
+/// A handler for the serve loop of a request, which never dispatches anything: the request goes to the real one
+/// directly.
+#[derive(Debug)]
+pub(crate) struct Idle;
+
+impl ServerHandler for Idle {}
+
+/// A peer at work, until it is dropped.
+pub(crate) type Open = RunningService<RoleServer, Idle>;
+
+/// Opens the peer of one call, or of what says things outside any.
+#[must_use]
+pub(crate) fn open(info: InitializeRequestParams, wire: Wire) -> Open {
+    serve_directly(Idle, wire, Some(info))
+}
+
+impl Wire {
+    /// What is sent comes out of the receiver of `outbound`.
+    #[must_use]
+    pub(crate) fn new(
+        settings: WireSettings,
+        outbound: mpsc::Sender<Bytes>,
+        answers: mpsc::Receiver<Answer>,
+    ) -> Self {
+        Self {
+            settings,
+            outbound,
+            answers,
+            refused: Vec::new(),
+            listening: None,
+            open: BTreeMap::new(),
+        }
+    }
+
+    fn full_id(&self, number: u64) -> RequestId {
+        RequestId::String(format!("{}-{number}", self.settings.name).into())
+    }
+
+    /// The id by which rmcp knows request `number`.
+    fn own_id(&self, number: u64) -> RequestId {
+        let own = number.saturating_sub(self.settings.first_request);
+        RequestId::Number(i64::try_from(own).unwrap_or(i64::MAX))
+    }
+
+    fn close_request(&mut self, number: u64) -> Option<(Kind, Instant)> {
+        self.settings.open.close(number);
+        self.open.remove(&number)
+    }
+
+    /// What a notification announces, if it is one that every client may want, and not for one subscription.
+    fn announces(&self, message: &ServerJsonRpcMessage) -> Option<Topic> {
+        let JsonRpcMessage::Notification(notification) = message else {
+            return None;
+        };
+        if notification.notification.get_meta().subscription_id().is_some() {
+            return None;
+        }
+        match &notification.notification {
+            ServerNotification::ToolListChangedNotification(_) => Some(Topic::Tools),
+            ServerNotification::PromptListChangedNotification(_) => Some(Topic::Prompts),
+            ServerNotification::ResourceListChangedNotification(_) => Some(Topic::Resources),
+            ServerNotification::ResourceUpdatedNotification(updated) => {
+                Some(Topic::Resource(updated.params.uri.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Prepares a message for the client; `None` when it is not for the client.
+    fn prepare(&mut self, message: ServerJsonRpcMessage) -> Option<Bytes> {
+        let message: ServerJsonRpcMessage = match message {
+            JsonRpcMessage::Request(mut request) => {
+                let RequestId::Number(number) = request.id else {
+                    return None;
+                };
+                let number = self.settings.first_request + u64::try_from(number).ok()?;
+                let kind = kind_of(&request.request);
+                if let Err(error) = self.admit(kind) {
+                    self.refused.push((request.id, error));
+                    return None;
+                }
+                self.open
+                    .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
+                self.settings.open.open(number);
+                request.id = self.full_id(number);
+                // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session apart.
+                let token = ProgressToken(self.full_id(number));
+                request.request.get_meta_mut().set_progress_token(token);
+                JsonRpcMessage::Request(request)
+            }
+            JsonRpcMessage::Notification(mut notification) => {
+                self.filter(&mut notification.notification)?;
+                JsonRpcMessage::Notification(notification)
+            }
+            // Results go out through the reply, never through here.
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => return None,
+        };
+        serde_json::to_vec(&message).ok().map(Bytes::from)
+    }
+
+    /// Whether the client said that it can be asked (2025-11-25, Lifecycle, "Capability Negotiation").
+    fn admit(&self, kind: Kind) -> Result<(), ErrorData> {
+        let capabilities = &self.settings.capabilities;
+        let missing = match kind {
+            Kind::Sampling => capabilities.sampling.is_none().then_some("sampling"),
+            Kind::Elicitation => capabilities.elicitation.is_none().then_some("elicitation"),
+            Kind::Roots => capabilities.roots.is_none().then_some("roots"),
+            Kind::Ping | Kind::Custom => None,
+        };
+        if let Some(missing) = missing {
+            let words =
+                format!("the client did not declare the `{missing}` capability, so it cannot be asked");
+            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, words, None));
+        }
+        if self.open.len() >= OPEN_REQUESTS_MAX {
+            let words = "the call has as many open requests at its client as it may";
+            return Err(ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None));
+        }
+        Ok(())
+    }
+
+    #[expect(
+        deprecated,
+        reason = "SEP-2577 deprecates logging; legacy clients and modern `_meta` still use it"
+    )]
+    fn filter(&mut self, notification: &mut ServerNotification) -> Option<()> {
+        match notification {
+            ServerNotification::LoggingMessageNotification(log) => self
+                .settings
+                .logs
+                .lets_pass(log.params.level.into())
+                .then_some(()),
+            ServerNotification::SubscriptionsAcknowledgedNotification(acknowledged) => {
+                let id = acknowledged
+                    .extensions
+                    .get::<NotificationMetaObject>()?
+                    .subscription_id()?;
+                let filter = acknowledged.params.notifications.clone();
+                self.listening = Some(self.settings.listeners.listen(filter, id, self.outbound.clone()));
+                Some(())
+            }
+            ServerNotification::CancelledNotification(cancelled) => {
+                if let Some(RequestId::Number(number)) = cancelled.params.request_id {
+                    let number = self.settings.first_request + u64::try_from(number).ok()?;
+                    self.close_request(number)?;
+                    cancelled.params.request_id = Some(self.full_id(number));
+                }
+                Some(())
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer) -> Option<ClientJsonRpcMessage> {
+        // The first answer wins: a second finds its request no longer open.
+        let (kind, _) = self.close_request(answer.number)?;
+        let id = self.own_id(answer.number);
+        Some(match answer.outcome {
+            Ok(result) => match typed_result(kind, &result) {
+                Ok(result) => JsonRpcMessage::response(result, id),
+                Err(error) => {
+                    let words = format!("the client's answer is not what was asked for: {error}");
+                    JsonRpcMessage::error(ErrorData::new(ErrorCode::INVALID_PARAMS, words, None), Some(id))
+                }
+            },
+            Err(error) => {
+                let error = serde_json::from_str(error.get()).unwrap_or_else(|_| {
+                    ErrorData::internal_error("the client answered with a malformed error", None)
+                });
+                JsonRpcMessage::error(error, Some(id))
+            }
+        })
+    }
+
+    /// Ends the wait for an answer that did not come, and tells the client not to bother.
+    fn give_up(&mut self, number: u64) -> ClientJsonRpcMessage {
+        self.close_request(number);
+        let param =
+            CancelledNotificationParam::new(Some(self.full_id(number)), Some("no answer in time".into()));
+        let notification = rmcp::model::CancelledNotification::new(param);
+        let message = ServerJsonRpcMessage::notification(notification.into());
+        if let Ok(text) = serde_json::to_vec(&message)
+            && self.outbound.try_send(text.into()).is_err()
+        {
+            tracing::debug!("the client could not be told that its answer is no longer wanted");
+        }
+        let words = format!(
+            "the client did not answer within {} s",
+            self.settings.answer_timeout.as_secs()
+        );
+        let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
+        JsonRpcMessage::error(error, Some(self.own_id(number)))
+    }
+}
+
+impl Transport<RoleServer> for Wire {
+    type Error = Closed;
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = Result<(), Closed>> + Send + 'static {
+        let announced = self
+            .announces(&item)
+            .map(|topic| (self.settings.announcer.clone(), topic));
+        let prepared = match announced {
+            Some(_) => None,
+            None => self.prepare(item).map(|text| (self.outbound.clone(), text)),
+        };
+        async move {
+            if let Some((announcer, topic)) = announced {
+                announcer.announce(topic).await;
+            }
+            match prepared {
+                Some((outbound, text)) => outbound.send(text).await.map_err(|_gone| Closed),
+                None => Ok(()),
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            if let Some((id, error)) = self.refused.pop() {
+                return Some(JsonRpcMessage::error(error, Some(id)));
+            }
+            let first = self
+                .open
+                .iter()
+                .min_by_key(|(_, (_, until))| *until)
+                .map(|(n, (_, until))| (*n, *until));
+            let until = first.map_or_else(
+                || Instant::now() + self.settings.answer_timeout,
+                |(_, until)| until,
+            );
+            tokio::select! {
+                answer = self.answers.recv() => {
+                    if let Some(message) = self.take_answer(answer?) {
+                        return Some(message);
+                    }
+                }
+                () = sleep_until(until), if first.is_some() => {
+                    let (number, _) = first?;
+                    return Some(self.give_up(number));
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), Closed>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+fn kind_of(request: &ServerRequest) -> Kind {
+    match request {
+        ServerRequest::CreateMessageRequest(_) => Kind::Sampling,
+        ServerRequest::ElicitRequest(_) => Kind::Elicitation,
+        ServerRequest::ListRootsRequest(_) => Kind::Roots,
+        ServerRequest::PingRequest(_) => Kind::Ping,
+        _ => Kind::Custom,
+    }
+}
+
+/// Reads an answer as what was asked for, instead of trying every shape.
+fn typed_result(kind: Kind, result: &RawValue) -> Result<ClientResult, serde_json::Error> {
+    Ok(match kind {
+        Kind::Sampling => ClientResult::CreateMessageResult(serde_json::from_str(result.get())?),
+        Kind::Elicitation => ClientResult::ElicitResult(serde_json::from_str(result.get())?),
+        Kind::Roots => ClientResult::ListRootsResult(serde_json::from_str(result.get())?),
+        Kind::Ping => ClientResult::empty(()),
+        Kind::Custom => ClientResult::CustomResult(CustomResult(serde_json::from_str(result.get())?)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use rmcp::model::PingRequest;
+
+    use super::*;
+    use crate::session::announce::Announce;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl Announce for Nobody {
+        async fn announce(self: Arc<Self>, _topic: Topic) {}
+
+        async fn announce_own(self: Arc<Self>, _session: &crate::session::SessionId, _uri: &str) {}
+    }
+
+    #[tokio::test]
+    async fn a_call_asks_as_much_at_once_as_it_may_and_no_more() {
+        let settings = WireSettings {
+            name: "a".into(),
+            first_request: 0,
+            logs: LogGate::Request(None),
+            capabilities: Arc::default(),
+            answer_timeout: Duration::from_secs(1),
+            announcer: Announcer::new(Arc::new(Nobody)),
+            listeners: Arc::default(),
+            open: OpenRequests::default(),
+        };
+        let (outbound, _unread) = mpsc::channel(1);
+        let (_answer, answers) = mpsc::channel(1);
+        let mut wire = Wire::new(settings, outbound, answers);
+        let mut ask = |number: usize| {
+            let id = RequestId::Number(i64::try_from(number).unwrap());
+            let ping = ServerRequest::PingRequest(PingRequest::default());
+            wire.prepare(ServerJsonRpcMessage::request(ping, id)).is_some()
+        };
+        assert!((0..OPEN_REQUESTS_MAX).all(&mut ask));
+        assert!(!ask(OPEN_REQUESTS_MAX));
+        assert_eq!(wire.refused.len(), 1, "the call is told");
+    }
+}

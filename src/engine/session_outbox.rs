@@ -1,0 +1,307 @@
+//! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers come back from
+//! any node.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmcp::ErrorData;
+use rmcp::model::{ErrorCode, RequestId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::debug;
+
+use super::Engine;
+use super::calls::Kept;
+use super::loss;
+use super::messages::Found;
+use crate::causes::causes;
+use crate::cluster::CachedSession;
+use crate::protocol::error::CODE_TRANSPORT;
+use crate::store::StoreError;
+use crate::store::streams::{Appended, Begun, CallRecord};
+
+mod routes;
+
+pub(crate) use routes::{ClientPeers, WithinReply, beside_reply, outside, within_reply};
+
+/// How often answers are looked for though nobody rang: a lost ring delays, and never loses.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How soon a client is told of a loss again when the store did not take that.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// How long a question waits for a client that is about to open its stream, or opens it again.
+const STREAM_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks whether the stream is there.
+const STREAM_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What becomes of what is said while nobody carries the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// It is kept for the client's next stream.
+    Kept,
+    /// Notifications are dropped, and questions answered by an error: a client that wants single bodies may never open a
+    /// stream.
+    Refused,
+}
+
+/// Says things to a session beside its replies.
+#[derive(Debug)]
+pub(crate) struct SessionOutbox {
+    engine: Arc<Engine>,
+    live: Arc<CachedSession>,
+    /// The call that says them; it writes to the session's standing stream.
+    record: CallRecord,
+    /// When the call began.
+    began: Instant,
+    /// What becomes of what nobody hears.
+    unheard: Unheard,
+    /// Where it is said instead of the session's standing stream: in a reply whose stream is not logged.
+    reply: Option<mpsc::Sender<Bytes>>,
+}
+
+impl SessionOutbox {
+    /// That of a call, which begins now.
+    fn of(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: CallRecord, unheard: Unheard) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            live: Arc::clone(live),
+            record,
+            began: Instant::now(),
+            unheard,
+            reply: None,
+        }
+    }
+
+    /// Says what comes out of `messages`, until nobody is left who could say more, or `end`.
+    pub(crate) async fn run(self, mut messages: mpsc::Receiver<Bytes>, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        // Held once other nodes know of the call, so that answers find it.
+        let mut known = None;
+        let mut lost = 0;
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                message = messages.recv() => match message {
+                    Some(message) if self.say(&message, &mut known, &mut lost).await.is_continue() => {}
+                    Some(_) | None => break,
+                },
+                () = &mut end => break,
+                _ = looks.tick(), if known.is_some() || lost > 0 => {
+                    self.tell_loss(&mut lost).await;
+                    if known.is_some() && !self.look_after().await {
+                        known = None;
+                        self.refuse_open();
+                    }
+                }
+            }
+        }
+        messages.close();
+        while let Some(message) = messages.recv().await {
+            if self.say(&message, &mut known, &mut lost).await.is_break() {
+                break;
+            }
+        }
+        let until = Instant::now() + self.engine.patience();
+        self.tell_loss(&mut lost).await;
+        while lost > 0 && Instant::now() < until {
+            // A node that leaves does not wait for that.
+            if self
+                .engine
+                .stopping
+                .leaving
+                .run_until_cancelled(sleep(TELL_AGAIN))
+                .await
+                .is_none()
+            {
+                break;
+            }
+            self.tell_loss(&mut lost).await;
+        }
+        if known.is_some() {
+            let (session, call) = (&self.live.id, &self.record.name);
+            let ended = self
+                .engine
+                .store
+                .call_end(session, call, None, &self.engine.node, self.engine.stream_ttl())
+                .await;
+            if let Err(error) = ended {
+                debug!(session = self.live.tag, error = %causes(&error), "a call that only asked may still be registered");
+            }
+        }
+    }
+
+    /// Tells that messages are lost, before the next that is not: a gap is never silent.
+    async fn tell_loss(&self, lost: &mut u64) {
+        if *lost == 0 {
+            return;
+        }
+        let notice = loss::notice(*lost, "the session store was out of reach");
+        match self.engine.say(&self.live, &notice).await {
+            Ok(_) => *lost = 0,
+            Err(error) => debug!(session = self.live.tag, error = %causes(&error), "a loss is told of later"),
+        }
+    }
+
+    async fn begin(&self) -> Result<Begun, StoreError> {
+        let (store, age) = (&self.engine.store, self.began.elapsed());
+        store
+            .call_begin(&self.live.id, &self.record, age, None, self.engine.session_ttl())
+            .await
+    }
+
+    /// Looks what came for the call. A store that took over may not have heard of it, then it is registered once more. False
+    /// when it is this node's no longer.
+    async fn look_after(&self) -> bool {
+        let look = || self.engine.look_after(&self.live.id, &self.record.name);
+        if look().await == Found::Here {
+            return true;
+        }
+        match self.begin().await {
+            Ok(Begun::Begun) => look().await == Found::Here,
+            Ok(Begun::Cancelled | Begun::Gone) => false,
+            // It is looked again.
+            Err(_) => true,
+        }
+    }
+
+    /// Another node has taken this call for lost, so answers do not find it: what it has asked is not answered any longer.
+    fn refuse_open(&self) {
+        let call = &self.record.name;
+        for number in self.engine.calls.open_requests(&self.live.id, call) {
+            let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
+            let why = "the client's answer cannot come any longer: this node had lost the session store";
+            refuse(&self.engine, &self.live, &id, why);
+        }
+    }
+
+    /// Says one message. Breaks when the session is gone.
+    async fn say(&self, message: &[u8], known: &mut Option<Kept>, lost: &mut u64) -> ControlFlow<()> {
+        let question = question_in(message);
+        self.tell_loss(lost).await;
+        if *lost > 0 && question.is_none() {
+            // Nor can this be said.
+            *lost += 1;
+            return ControlFlow::Continue(());
+        }
+        let said = async {
+            if self.unheard == Unheard::Refused && !self.is_heard(question.is_some()).await? {
+                return Ok(Fate::Unheard);
+            }
+            if question.is_some() && known.is_none() {
+                let kept = self.engine.calls.keep(&self.record.name);
+                match self.begin().await? {
+                    Begun::Begun => *known = Some(kept),
+                    Begun::Cancelled => return Ok(Fate::Gone),
+                    Begun::Gone => {
+                        let refusal = self.engine.gone(&self.live).await;
+                        debug!(session = self.live.tag, %refusal, "a question for a session that is gone");
+                        return Ok(Fate::Gone);
+                    }
+                }
+            }
+            if let Some(reply) = &self.reply {
+                let told = reply.send(Bytes::copy_from_slice(message)).await;
+                return Ok(told.map_or(Fate::Gone, |()| Fate::Told));
+            }
+            let text = String::from_utf8_lossy(message);
+            Ok(match self.engine.say(&self.live, &text).await? {
+                Appended::At { .. } => Fate::Told,
+                Appended::Gone => Fate::Gone,
+            })
+        };
+        let fate: Result<Fate, StoreError> = said.await;
+        let over = matches!(fate, Ok(Fate::Gone));
+        let why = match fate {
+            Ok(Fate::Told) => return ControlFlow::Continue(()),
+            Ok(Fate::Unheard) => Cow::Borrowed("the client has no stream open on which it could be asked"),
+            Ok(Fate::Gone) => "the session has ended, or the call was cancelled".into(),
+            Err(error) => {
+                debug!(session = self.live.tag, error = %causes(&error), "a message beside a reply was lost");
+                *lost += u64::from(question.is_none());
+                format!("the client could not be asked: {}", error.words()).into()
+            }
+        };
+        if let Some(id) = question {
+            refuse(&self.engine, &self.live, &id, why);
+        }
+        match over {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Whether somebody carries the session's stream. For a question it waits a moment.
+    async fn is_heard(&self, waits: bool) -> Result<bool, StoreError> {
+        let until = Instant::now() + if waits { STREAM_WITHIN } else { Duration::ZERO };
+        let (session, stream) = (&self.live.id, &self.record.stream);
+        loop {
+            if self.engine.streams.carries(session, stream)
+                || self.engine.store.holder(session, stream).await?.is_some()
+            {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            sleep(STREAM_LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Answers a question in the client's place: whoever asked must not wait in vain.
+pub(super) fn refuse(
+    engine: &Engine,
+    live: &CachedSession,
+    id: &RequestId,
+    why: impl Into<Cow<'static, str>>,
+) {
+    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
+    let why = error.message.clone();
+    let answered =
+        serde_json::value::to_raw_value(&error).map(|error| engine.calls.answer(&live.id, id, Err(error)));
+    debug!(session = live.tag, ?answered, %why, "a question was not put");
+}
+
+/// What became of a message.
+enum Fate {
+    Told,
+    Unheard,
+    Gone,
+}
+
+/// The id of a request to the client, if the message is one.
+pub(super) fn question_in(message: &[u8]) -> Option<RequestId> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        id: Option<RequestId>,
+        #[serde(borrow)]
+        method: Option<&'a RawValue>,
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(message).ok()?;
+    envelope.method.and(envelope.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_are_questions() {
+        let id = question_in(br#"{"jsonrpc":"2.0","id":"a-0","method":"ping"}"#);
+        assert_eq!(id, Some(RequestId::String("a-0".into())));
+        for other in [
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            "[]",
+        ] {
+            assert_eq!(question_in(other.as_bytes()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The ways to a session's outbox: from a call whose reply is a single body, from a call of a batch, and from outside any call.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rmcp::model::RequestId;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{SessionOutbox, Unheard};
+use crate::cluster::CachedSession;
+use crate::config::ReplyForm;
+use crate::engine::Engine;
+use crate::engine::call::peer_info;
+use crate::engine::calls::{ANSWERS_WAITING_MAX, Answers, OpenRequests};
+use crate::engine::peer::{self, LogGate, Wire, WireSettings};
+use crate::engine::pending_call::PendingCall;
+use crate::engine::reply::outbound;
+use crate::session::{Connection, Peer, RequestInfo, SessionPeer, SessionPeers};
+use crate::store::streams::{CallRecord, StreamId};
+
+/// Takes what a call sends whose reply is a single body to the session's standing stream.
+pub(crate) fn beside_reply(
+    engine: &Arc<Engine>,
+    live: &Arc<CachedSession>,
+    call: &PendingCall,
+) -> Sender<Bytes> {
+    let (out, messages) = outbound();
+    let record = call.record(engine, Some(StreamId::standalone()));
+    let outbox = SessionOutbox {
+        began: call.began,
+        ..SessionOutbox::of(engine, live, record, Unheard::Refused)
+    };
+    engine
+        .work
+        .spawn("session-outbox", outbox.run(messages, pending()));
+    out
+}
+
+/// Takes what a call of a batch sends to the stream of the batch's reply, which is not logged: its questions are made known, so that
+/// their answers find it from any node.
+#[derive(Debug)]
+pub(crate) struct WithinReply {
+    over: CancellationToken,
+    told: oneshot::Receiver<()>,
+}
+
+impl WithinReply {
+    /// Waits until all is told that the call has sent. It is over.
+    pub(crate) async fn end(self) {
+        self.over.cancel();
+        // It fails when the node stops.
+        drop(self.told.await);
+    }
+}
+
+/// The way from a call of a batch to the stream of the batch's reply.
+pub(crate) fn within_reply(
+    engine: &Arc<Engine>,
+    live: &Arc<CachedSession>,
+    call: &PendingCall,
+    reply: Sender<Bytes>,
+) -> (Sender<Bytes>, WithinReply) {
+    let (out, messages) = outbound();
+    let (over, (all_told, told)) = (CancellationToken::new(), oneshot::channel());
+    let record = call.record(engine, Some(StreamId::standalone()));
+    let outbox = SessionOutbox {
+        began: call.began,
+        reply: Some(reply),
+        ..SessionOutbox::of(engine, live, record, Unheard::Kept)
+    };
+    let end = over.clone().cancelled_owned();
+    engine.work.spawn("within-reply", async move {
+        outbox.run(messages, end).await;
+        drop(all_told);
+    });
+    (out, WithinReply { over, told })
+}
+
+/// Reaches the client of a session outside any request.
+#[derive(Debug)]
+pub(crate) struct ClientPeers {
+    /// The node's engine.
+    pub engine: Arc<Engine>,
+    /// The session.
+    pub live: Arc<CachedSession>,
+}
+
+impl SessionPeers for ClientPeers {
+    fn peer(&self) -> SessionPeer {
+        let (peer, connection) = (&Peer::Unknown, Connection::default());
+        let caller = self
+            .engine
+            .caller(&self.live, peer, connection, RequestInfo::default());
+        let open = peer::open(peer_info(&caller), outside(&self.engine, &self.live));
+        SessionPeer::new(open.peer().clone(), Arc::new(open))
+    }
+}
+
+/// A wire to the session's standing stream, for what belongs to no request.
+pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> Wire {
+    let name = StreamId::generate();
+    let record = CallRecord {
+        stream: StreamId::standing(live.record.transport),
+        name: name.clone(),
+        node: engine.node.clone(),
+        request: String::new(),
+        method: "outside".to_owned(),
+        started_ms: engine.now_ms(),
+        body: None,
+        cancelled: false,
+    };
+    let unheard = match engine.settings.call.reply {
+        ReplyForm::Json => Unheard::Refused,
+        ReplyForm::Auto | ReplyForm::Sse => Unheard::Kept,
+    };
+    let (out, messages) = outbound();
+    let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let open = OpenRequests::default();
+    let answers = Answers {
+        sender,
+        open: open.clone(),
+    };
+    let name: Arc<str> = name.as_str().into();
+    let cancel = CancellationToken::new();
+    let id = RequestId::String(Arc::clone(&name));
+    let registered = engine.calls.register(
+        live.id.clone(),
+        id,
+        Arc::clone(&name),
+        Instant::now(),
+        cancel,
+        Some(answers),
+    );
+    let outbox = SessionOutbox::of(engine, live, record, unheard);
+    let (ended, stopping) = (live.ended.clone(), engine.work.stopping().clone());
+    engine.work.spawn("outside", async move {
+        let end = async {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = stopping.cancelled() => {}
+            }
+        };
+        outbox.run(messages, end).await;
+        // Whoever still waits for an answer is told that none will come.
+        drop(registered);
+    });
+    let settings = WireSettings {
+        name,
+        first_request: 0,
+        logs: LogGate::Session(Arc::clone(live)),
+        capabilities: live.who().capabilities,
+        answer_timeout: engine.settings.call.answer_timeout,
+        announcer: engine.announcer(),
+        listeners: Arc::clone(&engine.listeners),
+        open,
+    };
+    Wire::new(settings, out, answers_in)
+}

@@ -1,0 +1,409 @@
+//! Carries one stream to one client: what is in its log, then what comes, until it ends. While another connection carries the
+//! stream this one waits, and takes over when that is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::Engine;
+use super::local_streams::ConnectionGuard;
+use super::loss;
+use super::reply::{NOTHING, event};
+use crate::causes::causes;
+use crate::cluster::CachedSession;
+use crate::protocol::event_id::EventId;
+use crate::store::streams::{Holder, Read, Step, StreamId};
+use crate::telemetry::metrics::{self, Counted, StreamKind};
+use crate::telemetry::seldom;
+
+/// How many events wait in a connection's socket queue.
+pub(crate) const SOCKET_EVENTS_MAX: usize = 16;
+/// How many bytes wait there, and at the socket itself. One event that is larger waits alone.
+const SOCKET_BYTES_MAX: u32 = 1 << 20; // 1 MiB a client
+/// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
+/// missed.
+const SLOW_CLIENT: Duration = Duration::from_secs(10);
+/// How often the log is read though nobody rang: a lost ring delays, and never loses. Whoever was deaf for a while is rung
+/// by that alone, so it need not be often: 10,000 idle streams read 667 times a second.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How much later than the life of a session ends whose client is not initialized, and is not renewed by anything, its stream
+/// looks for it: Redis and this node need not count the same milliseconds.
+const END_MARGIN: Duration = Duration::from_millis(100);
+/// A session is looked after at least once for each such fraction of its life.
+const LOOKS_A_LIFE: u32 = 4;
+/// How soon the log is read again when the store did not answer.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How soon a client should come back, in milliseconds (SSE, `retry`).
+pub(crate) const RETRY_MS: u64 = 500;
+/// The same for one of too many connections of a stream, in milliseconds: it would take the place of another.
+pub(crate) const DISMISSED_RETRY_MS: u64 = 60_000;
+/// What keeps a silent stream open: a comment, which no client sees as an event.
+const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// An event that none follows, for who wants to know of a stream and not what is in it.
+pub(crate) const BEYOND_ALL: u64 = 1 << 52;
+
+mod standby;
+mod to_client;
+
+use standby::Place;
+
+/// How a stream is carried.
+#[derive(Debug)]
+pub(crate) struct WriterOptions {
+    /// What kind of stream it is, for metrics.
+    pub kind: StreamKind,
+    /// The last event that the client has.
+    pub after: u64,
+    /// Whether the client has an event id already, because it came with one.
+    pub has_id: bool,
+    /// Whether to begin with a priming event (2025-11-25, SEP-1699).
+    pub prime: bool,
+    /// Whether what was written is noted in the store: for streams that clients take up without an event id.
+    pub note_delivered: bool,
+    /// Fires when the node drains: clients are sent elsewhere.
+    pub draining: CancellationToken,
+}
+
+/// A connection at work.
+#[derive(Debug)]
+pub(crate) struct StreamWriter {
+    engine: Arc<Engine>,
+    stream: StreamId,
+    carried: ConnectionGuard,
+    live: Arc<CachedSession>,
+    options: WriterOptions,
+    client: mpsc::Sender<Bytes>,
+    room: Arc<Semaphore>,
+    written: u64,
+    noted: u64,
+    spoke: Instant,
+    began: Instant,
+    /// Whether anything was written at all.
+    said: bool,
+    opened: Option<Counted>,
+    /// How many of a call's messages were lost to its client.
+    lost: u64,
+    /// Who carried the stream on a node whose lease had ended, when that was last looked at.
+    dead: Option<Holder>,
+}
+
+/// Why a connection stops carrying.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    /// The stream has ended.
+    Done,
+    /// The client has gone, is too slow, or is sent elsewhere.
+    Client,
+    /// Too many connections wait for the stream.
+    Dismissed,
+    /// The session or the stream is gone.
+    Gone,
+}
+
+/// How a client and the connection that carried its stream have parted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Parted {
+    /// The client has all, or can come for the rest.
+    MayComeBack,
+    /// The client has gone before it was given an event id: it cannot name what it would come for.
+    ForGood,
+}
+
+impl StreamWriter {
+    /// Carries `stream` to the client at the other end of `client`, a channel of [`SOCKET_EVENTS_MAX`].
+    #[must_use]
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        stream: StreamId,
+        carried: ConnectionGuard,
+        options: WriterOptions,
+        client: mpsc::Sender<Bytes>,
+    ) -> Self {
+        Self {
+            written: options.after,
+            noted: options.after,
+            room: Arc::new(Semaphore::new(SOCKET_BYTES_MAX as usize)),
+            spoke: Instant::now(),
+            began: Instant::now(),
+            said: false,
+            // Counted from now on: its client may ask at once.
+            opened: Some(metrics::stream_open(options.kind)),
+            lost: 0,
+            dead: None,
+            engine,
+            stream,
+            live: Arc::clone(&carried.line.live),
+            carried,
+            options,
+            client,
+        }
+    }
+
+    /// Carries, or waits to, until the stream ends or the client goes.
+    pub(crate) async fn run(mut self) -> Parted {
+        let stop = match self.carry().await {
+            Ok(never) => never,
+            Err(stop) => stop,
+        };
+        debug!(
+            session = self.live.tag,
+            ?stop,
+            "a connection stops carrying a stream"
+        );
+        if stop == Stop::Gone {
+            // Perhaps with its session, of which nobody else may ask this node any more.
+            drop(Box::pin(self.engine.gone(&self.live)).await);
+        }
+        if stop == Stop::Dismissed && self.options.kind != StreamKind::Sse {
+            // It would be the newest again at once, and dismiss another, which comes back in its turn.
+            let later = format!("retry: {DISMISSED_RETRY_MS}\n\n");
+            drop(self.write(later.into()).await);
+        }
+        if stop != Stop::Client && !self.said && self.write(NOTHING).await.is_err() {
+            debug!(
+                session = self.live.tag,
+                "a client has gone before its stream ended"
+            );
+        }
+        self.opened = None;
+        if stop == Stop::Client && !self.carried.line.waits() {
+            let (session, holder) = (&self.live.id, self.holder());
+            let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
+            if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
+                debug!(error = %causes(&error), "could not take a connection off its stream");
+            }
+        }
+        match stop == Stop::Client && !self.can_come_back() {
+            true => Parted::ForGood,
+            false => Parted::MayComeBack,
+        }
+    }
+
+    async fn carry(&mut self) -> Result<Stop, Stop> {
+        if self.options.prime {
+            let id = EventId {
+                stream: self.stream.as_str(),
+                number: self.written,
+            };
+            Box::pin(self.write(format!("id: {id}\nretry: {RETRY_MS}\ndata:\n\n").into())).await?;
+            self.options.has_id = true;
+        }
+        // Whatever is in the log already comes first.
+        let mut look_at = Instant::now();
+        let mut pinged = false;
+        let keep_alive = self.engine.settings.call.keep_alive;
+        loop {
+            if look_at <= Instant::now() {
+                // In a box: the room for it is taken while it is needed, and not by each idle stream.
+                Box::pin(self.tend()).await?;
+                look_at = Box::pin(self.look()).await?;
+            }
+            if self.spoke.elapsed() >= keep_alive {
+                Box::pin(self.write(KEEP_ALIVE)).await?;
+            }
+            let wake = look_at.min(self.spoke + keep_alive);
+            let (line, ended) = (Arc::clone(&self.carried.line), self.live.ended.clone());
+            let (draining, deadline) = (
+                self.options.draining.clone(),
+                self.engine.stopping.deadline.clone(),
+            );
+            tokio::select! {
+                () = line.told() => {
+                    if Box::pin(self.hear()).await? {
+                        // Of one that is not initialized no copy is kept that others ring for: it may be by now.
+                        if !self.live.record.initialized {
+                            Box::pin(self.tend()).await?;
+                        }
+                        look_at = Box::pin(self.look()).await?;
+                    }
+                }
+                () = self.client.closed() => return Err(Stop::Client),
+                () = ended.cancelled() => return Err(Stop::Gone),
+                () = draining.cancelled(), if self.may_leave() || self.carried.line.waits() => {
+                    // Whatever was told before comes before.
+                    if Box::pin(self.hear()).await? {
+                        Box::pin(self.look()).await?;
+                    }
+                    // Clients of HTTP+SSE take an event without data for a message. They were told at the start.
+                    if self.options.kind != StreamKind::Sse {
+                        Box::pin(self.write(format!("retry: {RETRY_MS}\n\n").into())).await?;
+                    }
+                    return Err(Stop::Client);
+                }
+                () = deadline.cancelled(), if !pinged && !self.may_leave() && !self.carried.line.waits() => {
+                    pinged = true;
+                    Box::pin(self.ping()).await;
+                    look_at = Instant::now();
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Looks after the session: it lives on while its client listens. What this node keeps of it may be another copy by now,
+    /// and the client of one that was not initialized may have introduced itself.
+    async fn tend(&mut self) -> Result<(), Stop> {
+        match self.engine.sessions.recall(&self.live.id).await {
+            Ok(Some(live)) => self.live = live,
+            Ok(None) => return Err(Stop::Gone),
+            Err(error) => {
+                debug!(session = self.live.tag, error = %causes(&error), "could not look after a session")
+            }
+        }
+        self.engine.sessions.renew(&self.live);
+        Ok(())
+    }
+
+    /// Takes what was told. True when the log must be read.
+    async fn hear(&mut self) -> Result<bool, Stop> {
+        let told = self.carried.line.take();
+        if told.dismissed {
+            return Err(Stop::Dismissed);
+        }
+        let mut look = told.look;
+        if self.carried.line.waits() {
+            return Ok(look);
+        }
+        for (event, last) in told.events {
+            if event.number != self.written + 1 {
+                // Another node has appended in between, or the log is not what it was.
+                look = true;
+                break;
+            }
+            self.pass_on(event).await?;
+            if last {
+                return Err(Stop::Done);
+            }
+        }
+        if !look {
+            self.note_delivered().await;
+        }
+        Ok(look)
+    }
+
+    /// Looks who carries the stream, and when it is this connection, reads the log from where the client is. Returns when to look
+    /// again though nobody rings.
+    async fn look(&mut self) -> Result<Instant, Stop> {
+        loop {
+            let live = Arc::clone(&self.live);
+            let waits = self.carried.line.waits();
+            let after = if waits { BEYOND_ALL } else { self.written };
+            let read = match self.engine.store.read(&live.id, &self.stream, after).await {
+                Ok(read) => read,
+                Err(error) if error.may_pass() => return Ok(Instant::now() + LOOK_AGAIN),
+                Err(error) => {
+                    let words = "a stream cannot be read";
+                    seldom(words, |left_out| {
+                        tracing::warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
+                    });
+                    return Err(Stop::Gone);
+                }
+            };
+            let Read::Events {
+                events,
+                first,
+                head,
+                done,
+                holder,
+                delivered,
+            } = read
+            else {
+                return Err(Stop::Gone);
+            };
+            let own = holder.as_ref() == Some(&self.holder());
+            if done && (waits || holder.is_some() && !own) {
+                // Another connection tells how it ended.
+                return Err(Stop::Done);
+            }
+            if !done && (waits || !own) {
+                match Box::pin(self.take_over(holder)).await? {
+                    Place::Carries => continue,
+                    Place::Waits(until) => return Ok(until),
+                }
+            }
+            if head < self.written {
+                // Redis has lost what was written last, as one that takes over may. New events bear these numbers again.
+                let words = "a stream goes on from an earlier event: the store lost some";
+                seldom(words, |left_out| {
+                    tracing::warn!(session = live.tag, left_out, "{words}")
+                });
+                let why = "the session store has lost some of what it had taken";
+                Box::pin(self.write(event(loss::doubt(why).as_bytes()))).await?;
+                // The end of a stream is told in any case: the client waits for it.
+                let last = if done { head.saturating_sub(1) } else { head };
+                (self.written, self.noted) = (last, last);
+                continue;
+            }
+            if first > self.written + 1 && self.written < head {
+                Box::pin(self.pass_over(first - 1, delivered)).await?;
+            }
+            let caught_up = events.last().map_or(self.written, |event| event.number) >= head;
+            for event in events {
+                self.pass_on(event).await?;
+            }
+            match (caught_up, done) {
+                (true, true) => return Err(Stop::Done),
+                (true, false) => {
+                    self.note_delivered().await;
+                    return Ok(Instant::now() + self.look_every());
+                }
+                (false, _) => {}
+            }
+        }
+    }
+
+    /// Often enough for the session to live on; of one that is not initialized, to see its end.
+    fn look_every(&self) -> Duration {
+        let sessions = &self.engine.sessions;
+        if self.live.record.initialized {
+            return LOOK_EVERY.min(sessions.ttl() / LOOKS_A_LIFE);
+        }
+        let life = sessions.uninitialized_ttl();
+        let ends = (self.began + life + END_MARGIN).saturating_duration_since(Instant::now());
+        // Who initializes it rings. Right after its end it is gone, or that ring was lost: then this is not asked again.
+        if ends.is_zero() { life } else { ends }
+    }
+
+    /// Whether the client can be sent elsewhere.
+    fn may_leave(&self) -> bool {
+        self.options.prime || self.can_come_back()
+    }
+
+    /// Whether the client has an event id to come back with, or needs none.
+    fn can_come_back(&self) -> bool {
+        self.options.has_id || self.options.note_delivered || self.written > 0
+    }
+
+    /// Gives the client of a silent call an event id, so that it can come back elsewhere for the answer: with a request
+    /// that each client answers, since before 2025-11-25 an event must have a message. Nobody waits for what it says.
+    async fn ping(&self) {
+        let stream = self.stream.as_str();
+        let ping = format!(r#"{{"jsonrpc":"2.0","id":"{stream}-ping","method":"ping"}}"#);
+        let (live, engine) = (&self.live, &self.engine);
+        let step = Step {
+            call: &self.stream,
+            run: "ping",
+            number: 1,
+        };
+        let (node, ttl) = (&engine.node, engine.sessions.ttl());
+        let append = engine
+            .store
+            .append(&live.id, &self.stream, &ping, node, Some(step), ttl);
+        if let Err(error) = append.await {
+            debug!(session = live.tag, error = %causes(&error), "a client cannot be told how to come back");
+        }
+    }
+
+    fn holder(&self) -> Holder {
+        Holder {
+            node: self.engine.node.clone(),
+            connection: self.carried.line.connection,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Writes to the client what its stream has for it, and what it can no longer be given.
+
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::{SLOW_CLIENT, SOCKET_BYTES_MAX, Stop, StreamWriter};
+use crate::causes::causes;
+use crate::engine::loss;
+use crate::engine::reply::event;
+use crate::protocol::event_id::EventId;
+use crate::store::streams::Event;
+use crate::telemetry::seldom;
+
+/// Bytes on their way to the client, which take up room until they are with the system.
+struct OnTheWay {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for OnTheWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl StreamWriter {
+    /// Goes on after event `last`: the log has dropped those before. What other connections of a standing stream were given, or was a
+    /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all. A call whose
+    /// messages are lost ends with an error.
+    pub(super) async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), Stop> {
+        let seen = if self.options.note_delivered {
+            self.written.max(delivered)
+        } else {
+            self.written
+        };
+        if last > seen {
+            let notice = loss::notice(last - seen, loss::OVERFLOW);
+            let (words, lost) = (
+                "a client has missed events of its stream, and is told so",
+                last - seen,
+            );
+            seldom(words, |left_out| {
+                tracing::warn!(session = self.live.tag, lost, left_out, "{words}")
+            });
+            self.write(event(notice.as_bytes())).await?;
+            self.lost += lost;
+        }
+        self.written = last;
+        Ok(())
+    }
+
+    pub(super) async fn pass_on(&mut self, event: Event) -> Result<(), Stop> {
+        if event.number <= self.written {
+            return Ok(());
+        }
+        let id = EventId {
+            stream: self.stream.as_str(),
+            number: event.number,
+        };
+        let bytes = match self.lost > 0 && !self.stream.stands() && is_response(&event.data) {
+            true => encode(
+                id,
+                &String::from_utf8_lossy(&loss::instead_of(&event.data, self.lost, loss::OVERFLOW)),
+            ),
+            false => encode(id, &event.data),
+        };
+        self.write(bytes).await?;
+        self.written = event.number;
+        Ok(())
+    }
+
+    /// Notes how far the stream was written, for a client that comes back without an event id: once all is with the system, for
+    /// what waits here may never be sent.
+    pub(super) async fn note_delivered(&mut self) {
+        if !self.options.note_delivered || self.noted == self.written {
+            return;
+        }
+        let sent = timeout(SLOW_CLIENT, self.room.acquire_many(SOCKET_BYTES_MAX)).await;
+        if !matches!(sent, Ok(Ok(_))) {
+            return;
+        }
+        let session = &self.live.id;
+        match self
+            .engine
+            .store
+            .delivered(session, &self.stream, self.written)
+            .await
+        {
+            Ok(()) => self.noted = self.written,
+            Err(error) => debug!(error = %causes(&error), "could not note how far a stream was delivered"),
+        }
+    }
+
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Stop> {
+        let size = u32::try_from(bytes.len()).map_or(SOCKET_BYTES_MAX, |size| size.min(SOCKET_BYTES_MAX));
+        let room = Arc::clone(&self.room).acquire_many_owned(size);
+        let sent = async {
+            let _room = room.await.ok()?;
+            let bytes = Bytes::from_owner(OnTheWay { bytes, _room });
+            self.client.send(bytes).await.ok()
+        };
+        let sent = timeout(SLOW_CLIENT, sent).await.ok().flatten();
+        self.spoke = Instant::now();
+        self.said = true;
+        sent.ok_or(Stop::Client)
+    }
+}
+
+/// Whether a message of a call is its response.
+fn is_response(message: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        method: Option<&'a RawValue>,
+    }
+    serde_json::from_str::<Envelope<'_>>(message).is_ok_and(|envelope| envelope.method.is_none())
+}
+
+/// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.
+fn encode(id: EventId<'_>, data: &str) -> Bytes {
+    let head = format!("id: {id}\nevent: message\ndata: ");
+    let mut bytes = BytesMut::with_capacity(head.len() + data.len() + 2);
+    bytes.put_slice(head.as_bytes());
+    bytes.put_slice(data.as_bytes());
+    bytes.put_slice(b"\n\n");
+    bytes.freeze()
+}

@@ -1,0 +1,323 @@
+//! Looks after the calls of nodes that died: each is claimed by one survivor, and run again if that is safe, or else
+//! answered by an error that says what is known.
+
+use std::collections::HashSet;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::stream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use rmcp::ErrorData;
+use rmcp::model::{ErrorCode, RequestId};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::Engine;
+use super::call::RunningCall;
+use super::dispatch::Run;
+use super::durable_call::{DurableCall, StoredRequest};
+use super::request::RequestMeta;
+use super::stream_writer::BEYOND_ALL;
+use crate::causes::causes;
+use crate::cluster::{CachedSession, SessionError};
+use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
+use crate::protocol::message::{Body, Message};
+use crate::random::HashState;
+use crate::session::{NodeId, Peer, SessionId};
+use crate::store::StoreError;
+use crate::store::streams::{Appended, CallRecord, Event, Read, StreamId};
+use crate::telemetry::metrics::method_label;
+use crate::telemetry::seldom;
+
+/// How often survivors look for nodes whose lease has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a node looks for calls that are its own and that it does not run.
+const ORPHANS_EVERY: Duration = Duration::from_secs(5);
+/// How many calls are claimed at once.
+const CLAIMS_AT_ONCE: usize = 16;
+/// How often it is tried to answer a call that was taken over.
+const ANSWER_ATTEMPTS_MAX: u32 = 60;
+
+/// Looks after the dead, for as long as the node runs and does not leave.
+pub(crate) async fn keep(engine: Arc<Engine>) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut orphans, mut strays_at) = (Orphans::default(), Instant::now() + ORPHANS_EVERY);
+    loop {
+        ticks.tick().await;
+        if engine.stopping.leaving.is_cancelled() {
+            continue;
+        }
+        let dead = match engine.store.dead().await {
+            Ok(dead) => dead,
+            Err(error) => {
+                debug!(error = %causes(&error), "could not look for nodes that died");
+                engine.membership.doubt();
+                continue;
+            }
+        };
+        if !engine.membership.can_judge() {
+            continue;
+        }
+        if let Err(error) = look_after(&engine, dead).await {
+            debug!(error = %causes(&error), "could not look after nodes that died");
+        }
+        if Instant::now() >= strays_at {
+            strays_at = Instant::now() + ORPHANS_EVERY;
+            if let Err(error) = take_over_orphans(&engine, &mut orphans).await {
+                debug!(error = %causes(&error), "could not look after calls that nobody runs");
+            }
+        }
+    }
+}
+
+/// Takes over what this node itself left behind when it ran before under the same name.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn reclaim_own(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    let calls = engine.store.calls_of(&engine.node).await?;
+    take_over(engine, &engine.node, calls).await.map(drop)
+}
+
+async fn look_after(engine: &Arc<Engine>, dead: Vec<NodeId>) -> Result<(), StoreError> {
+    for node in dead.into_iter().filter(|node| *node != engine.node) {
+        let calls = engine.store.calls_of(&node).await?;
+        // It may be back under its name by now: then calls of its new life may be among these, and it looks after those
+        // of its former one itself.
+        if !engine.store.living(slice::from_ref(&node)).await?.is_empty() {
+            continue;
+        }
+        // Calls that are left are those of a newer version: nodes of that version find them by the dead node.
+        if take_over(engine, &node, calls).await? == Taken::All {
+            engine.store.forget(&node).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether all calls of a node have been looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    All,
+    NotAll,
+}
+
+async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<Named>) -> Result<Taken, StoreError> {
+    let claimed = &AtomicUsize::new(0);
+    let claims = calls
+        .into_iter()
+        .map(|(session, call)| async move { claim(engine, session, &call, from, claimed).await });
+    let taken: Result<Vec<Taken>, StoreError> = stream::iter(claims)
+        .buffer_unordered(CLAIMS_AT_ONCE)
+        .try_collect()
+        .await;
+    // One line for all: a node may leave ten thousand.
+    let calls = claimed.load(Ordering::Relaxed);
+    if calls > 0 {
+        info!(node = %from, calls, "took over calls of a lost node");
+    }
+    match taken?.contains(&Taken::NotAll) {
+        true => Ok(Taken::NotAll),
+        false => Ok(Taken::All),
+    }
+}
+
+/// A call by its session and its name.
+type Named = (SessionId, StreamId);
+
+/// Calls that are registered as this node's, and that it does not run.
+type Orphans = HashSet<Named, HashState>;
+
+/// Looks after calls that are registered as this node's, and that it does not run: it has claimed or registered them without
+/// hearing of it. Those that were `orphans` at the last look too are taken over.
+async fn take_over_orphans(engine: &Arc<Engine>, orphans: &mut Orphans) -> Result<(), StoreError> {
+    let registered = engine.store.calls_of(&engine.node).await?.into_iter();
+    let now: Orphans = registered.filter(|(_, call)| !engine.calls.keeps(call)).collect();
+    let before = std::mem::replace(orphans, now);
+    let orphans = before.intersection(orphans).cloned().collect();
+    take_over(engine, &engine.node, orphans).await.map(drop)
+}
+
+/// Claims a call for this node, and has it answered. Counts it in `claimed`.
+async fn claim(
+    engine: &Arc<Engine>,
+    session: SessionId,
+    call: &StreamId,
+    from: &NodeId,
+    claimed: &AtomicUsize,
+) -> Result<Taken, StoreError> {
+    let kept = engine.calls.keep(call);
+    let record = match engine.store.claim(&session, call, from, &engine.node).await {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(Taken::All),
+        Err(error) if error.may_pass() => return Err(error),
+        Err(error @ StoreError::Newer(_)) => {
+            debug!(session = session.tag(), %error, "a call of a lost node is left to another node");
+            return Ok(Taken::NotAll);
+        }
+        // One that cannot be read does not keep the others waiting.
+        Err(error) => {
+            let words = "a call of a lost node cannot be taken over";
+            seldom(words, |left_out| {
+                warn!(session = session.tag(), error = %causes(&error), left_out, "{words}");
+            });
+            return Ok(Taken::All);
+        }
+    };
+    let method = method_label(&record.method);
+    debug!(session = session.tag(), node = %from, method, "took over a call");
+    claimed.fetch_add(1, Ordering::Relaxed);
+    let (engine, work) = (Arc::clone(engine), engine.work.clone());
+    work.spawn("take-over", async move {
+        carry_through(&engine, &session, record).await;
+        drop(kept);
+    });
+    Ok(Taken::All)
+}
+
+/// Answers a call that was taken over. Nobody else will, so a store that is away is waited for.
+async fn carry_through(engine: &Arc<Engine>, session: &SessionId, record: CallRecord) {
+    for _ in 0..ANSWER_ATTEMPTS_MAX {
+        match answer(engine, session, &record).await {
+            Ok(()) => return,
+            Err(error) => {
+                debug!(session = session.tag(), error = %causes(&error), "a call of a lost node is not answered yet")
+            }
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    let words = "a call of a lost node is left unanswered";
+    seldom(words, |left_out| {
+        warn!(session = session.tag(), left_out, "{words}")
+    });
+}
+
+async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
+    let Some(live) = engine.sessions.recall(session).await? else {
+        return Ok(());
+    };
+    // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
+    // its connection.
+    if record.cancelled || !record.is_awaited() {
+        return Ok(end_unanswered(engine, &live, record).await?);
+    }
+    if let Some(body) = record.body.clone()
+        && can_come_back(engine, &live, record).await?
+    {
+        run_again(engine, &live, record.clone(), &body).await;
+        return Ok(());
+    }
+    let ended = end_as_lost(engine, &live, record).await?;
+    if let Appended::At {
+        number,
+        holder: Some(holder),
+    } = ended
+        && holder.node == engine.node
+    {
+        let event = Event {
+            number,
+            data: lost(record),
+        };
+        let last = record.stream == record.name;
+        let (hub, connection) = (&engine.streams, holder.connection);
+        hub.offer(session, &record.stream, connection, event, last);
+    }
+    Ok(())
+}
+
+/// Whether the call's client can have an event id to come back with: it was given one at once, or with the first event. One that
+/// cannot may still be connected to a node that only was slow.
+async fn can_come_back(
+    engine: &Engine,
+    live: &CachedSession,
+    record: &CallRecord,
+) -> Result<bool, StoreError> {
+    if record.stream != record.name || live.revision().primes() {
+        return Ok(true);
+    }
+    let read = engine.store.read(&live.id, &record.stream, BEYOND_ALL).await?;
+    Ok(matches!(read, Read::Events { head: 1.., .. }))
+}
+
+/// Ends a call that nobody waits for.
+async fn end_unanswered(
+    engine: &Engine,
+    live: &CachedSession,
+    record: &CallRecord,
+) -> Result<(), StoreError> {
+    let ttl = engine.stream_ttl();
+    let ended = engine
+        .store
+        .call_end(&live.id, &record.name, None, &engine.node, ttl);
+    if let Appended::At { .. } = ended.await? {
+        engine.streams.ring(&live.id, &record.stream);
+    }
+    Ok(())
+}
+
+async fn end_as_lost(
+    engine: &Engine,
+    live: &CachedSession,
+    record: &CallRecord,
+) -> Result<Appended, StoreError> {
+    let (error, ttl) = (lost(record), engine.stream_ttl());
+    engine
+        .store
+        .call_end(&live.id, &record.name, Some(&error), &engine.node, ttl)
+        .await
+}
+
+/// The answer to a call that must not be run twice.
+fn lost(record: &CallRecord) -> String {
+    let id: Option<RequestId> = serde_json::from_str(&record.request).ok();
+    let words = "node lost, outcome unknown: the call may or may not have taken effect, and is not repeated because \
+                 that might not be safe. Look before you try again";
+    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
+    String::from_utf8_lossy(&error_body(id.as_ref(), &error)).into_owned()
+}
+
+/// Runs a call again, with its answer on the same stream.
+async fn run_again(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: CallRecord, stored: &str) {
+    let cancel = CancellationToken::new();
+    let durable = DurableCall::of(engine, live, record.clone());
+    let reason = match begin_again(engine, live, &record, stored, &cancel).await {
+        Ok(running) => return durable.resume(running, cancel).await,
+        Err(refusal) => refusal.label(),
+    };
+    let words = "a call of a lost node could not be run again";
+    seldom(words, |left_out| {
+        warn!(session = live.tag, reason, left_out, "{words}")
+    });
+    if let Err(error) = end_as_lost(engine, live, &record).await {
+        let words = "a call of a lost node is left unanswered";
+        seldom(words, |left_out| {
+            warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
+        });
+    }
+    engine.streams.ring(&live.id, &record.stream);
+}
+
+/// Gets another run of a call ready, from what was kept of its request.
+async fn begin_again(
+    engine: &Arc<Engine>,
+    live: &Arc<CachedSession>,
+    record: &CallRecord,
+    stored: &str,
+    cancel: &CancellationToken,
+) -> Result<RunningCall, Refusal> {
+    const UNREADABLE: Refusal = Refusal::NotAMessage("a kept request cannot be read");
+    let stored = StoredRequest::decode(stored).ok_or(UNREADABLE)?;
+    let Body::One(Message::Request(request)) = Body::parse(stored.request().as_bytes())? else {
+        return Err(UNREADABLE);
+    };
+    let meta = RequestMeta::read(request.params)?;
+    let peer = engine.shares.of(Peer::Unknown);
+    let (name, now_ms) = (record.name.clone(), engine.now_ms());
+    let run = Run::again(name, peer, stored.info(), cancel.clone(), now_ms);
+    engine.begin(live, request, meta, run).await
+}

@@ -1,0 +1,125 @@
+//! The tasks that this node runs: where a ring finds them, and what runs them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::Engine;
+use super::shares::{Resource, Share};
+use crate::causes::causes;
+use crate::cluster::ring::Bell;
+use crate::session::state::{Home, StateStore};
+use crate::session::tasks::{Busy, Place, RunTasks, fail_orphan};
+use crate::session::{NodeId, Peer, State, StateError};
+use crate::store::Store;
+
+/// The tasks that run on this node, by id, each with what tells it that its record has changed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RunningTasks(Arc<Mutex<BTreeMap<String, Arc<Notify>>>>);
+
+impl RunningTasks {
+    /// Messages may have been missed: every task looks at its record.
+    pub(crate) fn catch_up(&self) {
+        for changed in self.lock().values() {
+            changed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a task off when dropped.
+struct Entered {
+    running: RunningTasks,
+    id: String,
+    _share: Share,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.id);
+    }
+}
+
+impl Engine {
+    /// A task was rung for: what runs it looks at its record. One that this node does not run was that of a process of the
+    /// same name, before.
+    pub(super) fn task_changed(&self, id: &str) {
+        if let Some(changed) = self.tasks.lock().get(id) {
+            return changed.notify_one();
+        }
+        let (state, node) = (self.state(id), self.node.clone());
+        self.work.spawn("fail-orphan", async move {
+            if let Err(error) = fail_orphan(&state, &node).await {
+                debug!(error = %causes(&error), "could not look at a task that this node was rung for");
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl RunTasks for Engine {
+    fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    async fn open(&self, id: &str, ttl: Duration, peer: &Peer) -> Result<State, StateError> {
+        let room = (&*peer.key(), self.settings.task.peer_kept_max);
+        self.store.task_open(id, ttl, room).await?;
+        Ok(self.state(id))
+    }
+
+    fn state(&self, id: &str) -> State {
+        let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
+        State::new(store, Home::Task(id.into()))
+    }
+
+    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy> {
+        let share = self.shares.of(peer.clone()).take(Resource::Tasks, 1);
+        let share = share.map_err(Busy)?;
+        let changed = Arc::new(Notify::new());
+        self.tasks.lock().insert(id.to_owned(), Arc::clone(&changed));
+        let guard = Entered {
+            running: self.tasks.clone(),
+            id: id.to_owned(),
+            _share: share,
+        };
+        Ok(Place {
+            changed,
+            guard: Box::new(guard),
+        })
+    }
+
+    fn run(&self, work: BoxFuture<'static, ()>) {
+        self.work.spawn("task", work);
+    }
+
+    fn runs(&self, id: &str) -> bool {
+        self.tasks.lock().contains_key(id)
+    }
+
+    async fn ring(&self, node: &NodeId, id: &str) {
+        if *node == self.node {
+            return self.task_changed(id);
+        }
+        let bell = Bell::Task { task: id.to_owned() };
+        let Ok(text) = serde_json::to_string(&bell) else {
+            return;
+        };
+        if let Err(error) = self.store.ring(node, &text).await {
+            debug!(error = %causes(&error), "a node could not be rung for a task: it looks by itself");
+        }
+    }
+
+    async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
+        let living = self.store.living(std::slice::from_ref(node)).await?;
+        Ok(!living.is_empty() || !self.membership.can_judge())
+    }
+}

@@ -1,0 +1,139 @@
+//! A request that was let in, with its body within its bound.
+
+use std::sync::Arc;
+
+use axum::body::Body as HttpBody;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, Request};
+use tokio::time::Instant;
+
+use super::source::Connected;
+use super::{Service, body};
+use crate::engine::incoming::Incoming;
+use crate::engine::shares::PeerUse;
+use crate::protocol::era::Revision;
+use crate::protocol::error::Refusal;
+use crate::protocol::headers::VERSION_HEADER;
+use crate::session::{Principal, RequestInfo, SessionId};
+
+/// The session's header (2025-11-25, Transports, "Session Management").
+pub(super) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Where a client stopped reading (2025-11-25, Transports, "Resumability and Redelivery").
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A request that was let in.
+#[derive(Debug)]
+pub(super) struct AdmittedRequest {
+    pub(super) parts: Parts,
+    pub(super) principal: Principal,
+    /// When it came.
+    began: Instant,
+    /// The peer it counts for.
+    peer: Arc<PeerUse>,
+}
+
+impl AdmittedRequest {
+    /// Lets a request in that came on that connection at `began`, without its body.
+    pub(super) fn admit(
+        service: &Service,
+        parts: Parts,
+        connected: &Connected,
+        began: Instant,
+    ) -> Result<Self, Refusal> {
+        let principal = service.guard.admit(&parts.headers, &parts.uri)?;
+        let peer = service
+            .guard
+            .peer(&principal, &parts.headers, connected, &service.engine.shares);
+        Ok(Self {
+            parts,
+            principal,
+            began,
+            peer,
+        })
+    }
+
+    /// Lets a request in that the router has passed on, without its body.
+    pub(super) fn of(service: &Service, request: Request<HttpBody>, began: Instant) -> Result<Self, Refusal> {
+        let connected = Connected::of(&request)?;
+        Self::admit(service, request.into_parts().0, &connected, began)
+    }
+
+    /// Lets a `POST` in and reads its body, which is JSON.
+    pub(super) async fn with_body(
+        service: &Service,
+        request: Request<HttpBody>,
+        connected: &Connected,
+        began: Instant,
+    ) -> Result<(Self, body::Held), Refusal> {
+        let (parts, http_body) = request.into_parts();
+        let admitted = Self::admit(service, parts, connected, began)?;
+        let headers = &admitted.parts.headers;
+        body::check_content_type(headers)?;
+        let max = service.engine.settings.http.body_bytes_max;
+        let held = body::read(&admitted.peer, headers, http_body, max).await?;
+        Ok((admitted, held))
+    }
+
+    /// The `MCP-Protocol-Version` header.
+    pub(super) fn version(&self) -> Option<&str> {
+        let version = self.parts.headers.get(&VERSION_HEADER);
+        version.map(|value| value.to_str().unwrap_or_default().trim())
+    }
+
+    /// Refuses a request that names a revision that nobody knows.
+    pub(super) fn check_version(&self) -> Result<(), Refusal> {
+        match self
+            .version()
+            .is_some_and(|version| Revision::parse(version).is_none())
+        {
+            true => Err(Refusal::UnknownVersionHeader),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it names a session.
+    pub(super) fn names_session(&self) -> bool {
+        self.parts.headers.contains_key(&SESSION_HEADER)
+    }
+
+    /// The id of the session that it names in its header.
+    pub(super) fn session_id(&self) -> Result<SessionId, Refusal> {
+        let value = self
+            .parts
+            .headers
+            .get(&SESSION_HEADER)
+            .ok_or(Refusal::NoSession)?;
+        let id = value.to_str().ok().and_then(SessionId::parse);
+        id.ok_or(Refusal::SessionNotFound)
+    }
+
+    /// The session that it names in its query.
+    pub(super) fn session_in_query(&self) -> Option<&str> {
+        let mut pairs = self.parts.uri.query()?.split('&');
+        pairs.find_map(|pair| pair.strip_prefix("sessionId="))
+    }
+
+    /// The `Last-Event-ID` header.
+    pub(super) fn last_event_id(&self) -> Option<&str> {
+        let id = self.parts.headers.get(&LAST_EVENT_ID);
+        id.map(|id| id.to_str().unwrap_or_default())
+    }
+
+    /// What the engine is told of it; `body` is kept for another node.
+    pub(super) fn into_incoming(self, body: Bytes) -> Incoming {
+        let headers = self
+            .parts
+            .headers
+            .iter()
+            .filter(|(_, value)| !value.is_sensitive());
+        let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        Incoming {
+            info: RequestInfo::of(headers),
+            principal: self.principal,
+            peer: self.peer,
+            began: self.began,
+            body,
+        }
+    }
+}

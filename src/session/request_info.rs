@@ -1,0 +1,127 @@
+//! What a handler may want to know of the HTTP request that brought a call. It can be stored, so that a call that another node
+//! runs again sees what the first run saw.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The most bytes of headers that are kept, name and value of each. A header that does not fit is left out.
+pub const REQUEST_INFO_BYTES_MAX: usize = 8 << 10;
+/// What a request's headers have together, as a rule.
+const USUAL_BYTES: usize = 512;
+
+/// Headers that are credentials, or name one. They are never kept: whom they name is in
+/// [`Caller::principal`](super::Caller::principal), and the session is [`Session`](super::Session).
+const SECRET: [&str; 5] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "mcp-session-id",
+    "last-event-id",
+];
+
+/// The HTTP headers of a request, without credentials. Clones share them.
+///
+/// ```
+/// use anynode::session::RequestInfo;
+///
+/// let info = RequestInfo::of([("X-Tenant", "blue"), ("Authorization", "Bearer secret")]);
+/// assert_eq!(info.header("x-tenant"), Some("blue"));
+/// assert_eq!(info.header("authorization"), None);
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// `name: value` in a line of its own for each; names in lower case.
+    lines: Option<Arc<str>>,
+}
+
+impl RequestInfo {
+    /// That of a request with these headers, but for credentials and what has line breaks. At most
+    /// [`REQUEST_INFO_BYTES_MAX`] are kept.
+    pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut lines = String::with_capacity(USUAL_BYTES);
+        for (name, value) in headers {
+            let start = lines.len();
+            if start + name.len() + value.len() + 3 > REQUEST_INFO_BYTES_MAX {
+                continue;
+            }
+            lines.push_str(name);
+            let secret = {
+                let name = lines.get_mut(start..).unwrap_or_default();
+                name.make_ascii_lowercase();
+                SECRET.contains(&&*name)
+            };
+            if secret || value.contains('\n') {
+                lines.truncate(start);
+                continue;
+            }
+            lines.push_str(": ");
+            lines.push_str(value);
+            lines.push('\n');
+        }
+        Self::from_lines(&lines)
+    }
+
+    /// The value of a header, whose name may be written in any case: the first, if it came more than once.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers();
+        headers.find_map(|(found, value)| found.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    /// All headers, each name in lower case with its value.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.as_lines().lines().filter_map(|line| line.split_once(": "))
+    }
+
+    /// The text that is stored: a line for each header.
+    pub(crate) fn as_lines(&self) -> &str {
+        self.lines.as_deref().unwrap_or_default()
+    }
+
+    /// What was stored.
+    pub(crate) fn from_lines(lines: &str) -> Self {
+        Self {
+            lines: (!lines.is_empty()).then(|| lines.into()),
+        }
+    }
+}
+
+/// Values are not printed: a header may hold a secret that this program does not know of.
+impl fmt::Debug for RequestInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.headers().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_found_in_any_case_and_survive_the_store() {
+        let info = RequestInfo::of([("X-Tenant", "blue: sky"), ("accept", "a/b"), ("X-TENANT", "red")]);
+        let stored = RequestInfo::from_lines(info.as_lines());
+        assert_eq!(stored, info);
+        assert_eq!(stored.header("x-tenant"), Some("blue: sky"));
+        assert_eq!(stored.headers().count(), 3);
+        assert_eq!(stored.header("x"), None);
+    }
+
+    #[test]
+    fn credentials_are_not_kept_nor_values_printed() {
+        let info = RequestInfo::of(SECRET.map(|name| (name, "s3cret")));
+        assert_eq!(info.headers().count(), 0);
+        let info = RequestInfo::of([("x-key", "s3cret"), ("x-broken", "a\nauthorization: s3cret")]);
+        assert_eq!(format!("{info:?}"), r#"{"x-key"}"#);
+        assert_eq!(info.header("authorization"), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let long = "x".repeat(REQUEST_INFO_BYTES_MAX);
+        let info = RequestInfo::of([("a", "1"), ("b", &long), ("c", "2")]);
+        assert_eq!(info.headers().collect::<Vec<_>>(), [("a", "1"), ("c", "2")]);
+    }
+}
