@@ -329,7 +329,7 @@ impl Running {
     /// Which store it uses.
     #[must_use]
     pub fn store_kind(&self) -> &'static str {
-        self.shared.store.kind()
+        self.shared.store.profile().kind
     }
 
     /// How many sessions it keeps restored.

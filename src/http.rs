@@ -32,7 +32,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
-use crate::session::notebooks::NotebookStore;
 use crate::session::state::StateStore;
 use crate::session::tasks::RunTasks;
 use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, Tasks};
@@ -133,7 +132,7 @@ impl Shared {
     /// The notebooks of a principal; those that are opened count for that peer.
     #[must_use]
     pub fn notebooks(&self, principal: &Principal, peer: &Peer) -> Notebooks {
-        let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
+        let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
         let settings = &self.settings.notebook;
         Notebooks::new(store, principal.clone(), settings.ttl).counted(peer.clone(), settings.peer_max)
     }
@@ -148,7 +147,7 @@ impl Shared {
     /// Fires when clients should have replies carried on by another node; never when there can be none.
     #[must_use]
     pub fn handing_over(&self) -> CancellationToken {
-        if self.store.is_shared() {
+        if self.store.profile().is_shared {
             self.leaving.clone()
         } else {
             CancellationToken::new()

@@ -12,6 +12,7 @@ pub(crate) mod once;
 pub mod peer;
 pub mod reach;
 pub mod record;
+pub mod secrets;
 pub mod state;
 pub mod tasks;
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::serve::{Server, Stopped};
 use super::signal::{AT_ONCE, Stop};
 use crate::causes::causes;
-use crate::cluster::ring::Bell;
 use crate::http::Shared;
 
 /// How long no request must have come before the listener closes: longer than a balancer that still sends some pauses.
@@ -62,7 +61,7 @@ async fn drain_unless(shared: &Shared, server: Server, stop: Stop, hurry: &Cance
         hurry.run_until_cancelled(quiet).await;
     }
     let (stopped, ()) = tokio::join!(server.stop(&give_up), send_elsewhere(shared, &give_up));
-    if stopped == Stopped::Unfinished && shared.store.is_shared() {
+    if stopped == Stopped::Unfinished && shared.store.profile().is_shared {
         shared.deadline.cancel();
     }
     // They share the deadline: together with the delay it must fit what the platform grants.
@@ -130,7 +129,7 @@ async fn until_quiet(shared: &Shared, most: Duration) {
 /// Has clients whose streams are carried here come back elsewhere; their calls go on here until the deadline. Where there is no
 /// other node, calls say first what they have to say.
 async fn send_elsewhere(shared: &Shared, give_up: &GiveUp) {
-    if !shared.store.is_shared() {
+    if !shared.store.profile().is_shared {
         tokio::select! {
             () = shared.board.calls.keeps_none() => {}
             () = give_up.reached() => warn!("calls are left that did not end in time"),
@@ -146,15 +145,5 @@ async fn leave(shared: &Shared) {
     if let Err(error) = shared.store.lease_end(&shared.node).await {
         let error = causes(&error);
         warn!(%error, "could not end this node's lease: it ends by itself");
-    }
-    let left = Bell::Left {
-        node: shared.node.as_str().to_owned(),
-    };
-    let told = match serde_json::to_string(&left) {
-        Ok(text) => shared.store.ring_all(&text).await,
-        Err(_) => Ok(()),
-    };
-    if let Err(error) = told {
-        debug!(%error, "could not tell the other nodes that this one has left");
     }
 }

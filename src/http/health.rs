@@ -67,7 +67,7 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Response {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: shared.started.elapsed().as_secs(),
         store: StoreHealth {
-            kind: shared.store.kind(),
+            kind: shared.store.profile().kind,
             reachable: pulse.answers,
             writable: pulse.writable,
             latency_ms: rounded_ms(pulse.latency),

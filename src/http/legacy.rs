@@ -25,7 +25,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Message, Notification, Request, Response as ClientResponse, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
-use crate::session::state::Home;
+use crate::session::state::StateScope;
 use crate::session::{Caller, Connection, LogLevel, Peer, Session, SessionId, State, TransportKind};
 use crate::store::streams::StreamId;
 use crate::store::{Change, StoreError};
@@ -469,7 +469,7 @@ fn refused(refusal: &Refusal, id: Option<&RequestId>) -> RunningCall {
 }
 
 pub(super) fn caller(shared: &Arc<Shared>, live: &Arc<Live>, peer: &Peer, connection: Connection) -> Caller {
-    let state = State::new(shared.sessions.states(), Home::Session(live.id.clone()));
+    let state = State::new(shared.sessions.states(), StateScope::Session(live.id.clone()));
     let who = live.who();
     let reach = Arc::new(ToClient {
         shared: Arc::clone(shared),

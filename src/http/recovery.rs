@@ -23,10 +23,10 @@ use crate::protocol::error::{CODE_TRANSPORT, error_body};
 use crate::protocol::message::{Body, Message};
 use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
-use crate::store::streams::{Appended, CallRecord, Event, Read, StreamId};
+use crate::store::nodes::{dead, living};
+use crate::store::streams::{Appended, BEYOND_ALL, CallRecord, Event, Read, StreamId};
 use crate::telemetry::metrics::method_label;
 use crate::telemetry::seldom;
-use crate::transport::carrier::BEYOND_ALL;
 use crate::transport::request::Peek;
 
 /// How often survivors look for nodes whose lease has ended.
@@ -49,7 +49,7 @@ pub async fn keep(shared: Arc<Shared>) {
         if shared.leaving.is_cancelled() {
             continue;
         }
-        let dead = match shared.store.dead().await {
+        let dead = match dead(&*shared.store).await {
             Ok(dead) => dead,
             Err(error) => {
                 debug!(error = %causes(&error), "could not look for nodes that died");
@@ -86,7 +86,7 @@ async fn look_after(shared: &Arc<Shared>, dead: Vec<NodeId>) -> Result<(), Store
         let calls = shared.store.calls_of(&node).await?;
         // It may be back under its name by now: then calls of its new life may be among these, and it looks after those
         // of its former one itself.
-        if !shared.store.living(slice::from_ref(&node)).await?.is_empty() {
+        if !living(&*shared.store, slice::from_ref(&node)).await?.is_empty() {
             continue;
         }
         // Calls that are left are those of a newer version: nodes of that version find them by the dead node.
@@ -241,7 +241,7 @@ async fn end_unanswered(shared: &Shared, live: &Live, record: &CallRecord) -> Re
     let ttl = shared.settings.stream.ttl;
     let ended = shared
         .store
-        .call_end(&live.id, &record.name, None, &shared.node, ttl);
+        .call_end(&live.id, &record.name, &record.stream, None, &shared.node, ttl);
     if let Appended::At { .. } = ended.await? {
         shared.board.hub.ring(&live.id, &record.stream);
     }
@@ -252,7 +252,14 @@ async fn end_as_lost(shared: &Shared, live: &Live, record: &CallRecord) -> Resul
     let (error, ttl) = (lost(record), shared.settings.stream.ttl);
     shared
         .store
-        .call_end(&live.id, &record.name, Some(&error), &shared.node, ttl)
+        .call_end(
+            &live.id,
+            &record.name,
+            &record.stream,
+            Some(&error),
+            &shared.node,
+            ttl,
+        )
         .await
 }
 

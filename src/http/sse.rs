@@ -30,8 +30,9 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Body, Message, Request};
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
-use crate::store::streams::{Appended, Begun, StreamId, stream_bell};
-use crate::store::{Change, Created};
+use crate::store::nodes::living;
+use crate::store::streams::{Appended, Begun, StreamId, holder_of};
+use crate::store::{Change, Created, NodeMessage, Recipients};
 use crate::telemetry::metrics::{self, StreamKind, method_label};
 use crate::transport::carrier::{Carrier, RETRY_MS, SOCKET_EVENTS_MAX, Terms};
 use crate::transport::request::Peek;
@@ -288,10 +289,8 @@ async fn check_stream(shared: &Shared, live: &Live) -> Result<(), Refusal> {
     while let Some(reason) = why_lost(shared, live).await? {
         if !std::mem::replace(&mut asked, true) {
             // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
-            shared
-                .store
-                .ring_all(&stream_bell(&live.id, &StreamId::sse()))
-                .await?;
+            let message = NodeMessage::stream(&live.id, &StreamId::sse());
+            shared.store.send(Recipients::All, &message).await?;
         }
         if Instant::now() >= until {
             // A store that came back empty knows neither the stream nor its session.
@@ -310,14 +309,14 @@ async fn why_lost(shared: &Shared, live: &Live) -> Result<Option<&'static str>, 
     if shared.board.hub.carries(&live.id, &stream) {
         return Ok(None);
     }
-    let Some(holder) = shared.store.holder(&live.id, &stream).await? else {
+    let Some(holder) = holder_of(&*shared.store, &live.id, &stream).await? else {
         return Ok(Some(UNCONNECTED));
     };
     if holder.node == shared.node {
         // It was carried by a former life of this node.
         return Ok(Some(UNCONNECTED));
     }
-    let living = shared.store.living(std::slice::from_ref(&holder.node)).await?;
+    let living = living(&*shared.store, std::slice::from_ref(&holder.node)).await?;
     // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
     let gone = living.is_empty() && shared.membership.can_judge();
     Ok(gone.then_some("the node that carried it is gone"))

@@ -24,7 +24,7 @@ use crate::causes::causes;
 use crate::cluster::Live;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord};
+use crate::store::streams::{Appended, Begun, CallRecord, holder_of};
 
 /// How often answers are looked for though nobody rang: a lost ring delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -115,11 +115,18 @@ impl Aside {
             self.tell_loss(&mut lost).await;
         }
         if known.is_some() {
-            let (session, call) = (&self.live.id, &self.record.name);
+            let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
             let ended = self
                 .board
                 .store
-                .call_end(session, call, None, &self.board.node, self.board.stream_ttl)
+                .call_end(
+                    session,
+                    call,
+                    stream,
+                    None,
+                    &self.board.node,
+                    self.board.stream_ttl,
+                )
                 .await;
             if let Err(error) = ended {
                 debug!(session = self.live.tag, error = %causes(&error), "a call that only asked may still be registered");
@@ -233,7 +240,7 @@ impl Aside {
         let (session, stream) = (&self.live.id, &self.record.stream);
         loop {
             if self.board.hub.carries(session, stream)
-                || self.board.store.holder(session, stream).await?.is_some()
+                || holder_of(&*self.board.store, session, stream).await?.is_some()
             {
                 return Ok(true);
             }

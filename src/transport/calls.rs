@@ -267,6 +267,18 @@ impl Calls {
         }
     }
 
+    /// The names of the calls of a session that this node runs.
+    #[must_use]
+    pub fn of_session(&self, session: &SessionId) -> Vec<StreamId> {
+        let mut names = Vec::new();
+        for shard in &self.by_name {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = shard.iter().filter(|(_, asker)| asker.session == *session);
+            names.extend(own.filter_map(|(name, _)| StreamId::parse(name)));
+        }
+        names
+    }
+
     /// Notes that this node looks after a call that is registered in the store, or may be.
     #[must_use]
     pub fn keep(self: &Arc<Self>, call: &StreamId) -> Kept {

@@ -1,6 +1,6 @@
 //! The streams that connections of this node carry: where a ring, or an event just appended here, finds them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
 /// All streams that connections of this node carry, or wait to carry.
 pub struct Hub {
     /// Of each stream the connections here, the newest last.
-    lines: Mutex<HashMap<Key, Vec<Arc<Line>>>>,
+    lines: Mutex<BTreeMap<Key, Vec<Arc<Line>>>>,
     next: AtomicU64,
 }
 
@@ -203,11 +203,17 @@ impl Hub {
         let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
             return false;
         };
-        let carries = lines.iter().rev().find(|line| !line.waits());
-        if let Some(line) = carries.or(lines.last()) {
-            line.tell(|told| told.look = true);
-        }
+        tell_to_look(lines);
         true
+    }
+
+    /// The same of every stream of the session.
+    pub fn ring_session(&self, session: &SessionId) {
+        let lines = self.lock();
+        // The first of all names: a session's streams stand side by side.
+        let first = (session.clone(), StreamId::first());
+        let of_session = lines.range(first..).take_while(|((id, _), _)| id == session);
+        of_session.for_each(|(_, lines)| tell_to_look(lines));
     }
 
     /// Tells every connection to look: rings may have been missed.
@@ -248,7 +254,15 @@ impl Hub {
         lines.iter().rev().find(|line| !line.waits()).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Arc<Line>>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<Arc<Line>>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the connection that carries a stream to read the log; or else the newest that waits.
+fn tell_to_look(lines: &[Arc<Line>]) {
+    let carries = lines.iter().rev().find(|line| !line.waits());
+    if let Some(line) = carries.or(lines.last()) {
+        line.tell(|told| told.look = true);
     }
 }

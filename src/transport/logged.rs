@@ -224,10 +224,10 @@ impl Log {
 
     /// Takes a call off that could not be [announced](Self::announce), and was refused: it may be registered all the same.
     pub async fn take_off(self) {
-        let (session, name) = (&self.live.id, &self.record.name);
+        let (session, name, stream) = (&self.live.id, &self.record.name, &self.record.stream);
         let end = || {
             let store = &self.board.store;
-            store.call_end(session, name, None, self.node(), self.ended_ttl)
+            store.call_end(session, name, stream, None, self.node(), self.ended_ttl)
         };
         match self.until_answered(self.ttl, end).await {
             Ok(Appended::At { .. }) => {}
@@ -406,7 +406,8 @@ impl Log {
         let end = || {
             tries.fetch_add(1, Ordering::Relaxed);
             let store = &self.board.store;
-            store.call_end(session, call, data.as_deref(), self.node(), self.ended_ttl)
+            let data = data.as_deref();
+            store.call_end(session, call, stream, data, self.node(), self.ended_ttl)
         };
         let mut ended = self.until_answered(self.ttl, end).await;
         // After a second try it may be that the first has ended it.

@@ -14,12 +14,12 @@ use super::hub::Hub;
 use super::tasks::TaskBoard;
 use super::topics::Listeners;
 use crate::causes::causes;
-use crate::cluster::ring::{Bell, Ears};
+use crate::cluster::ring::MessageHandler;
 use crate::cluster::{Live, Sessions};
 use crate::protocol::error::Refusal;
 use crate::session::{NodeId, SessionId};
-use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId};
-use crate::store::{Store, StoreError};
+use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId, holder_of};
+use crate::store::{NodeMessage, Recipients, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 /// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the reply grace.
@@ -78,15 +78,12 @@ impl Switchboard {
             }
             Err(error) => return Err(error.into()),
         }
-        let bell = Bell::Cancel {
+        let message = NodeMessage::Cancel {
             session: live.id.as_str().to_owned(),
             request,
         };
         // One that is not registered may run anywhere. Nodes that run none of that id do not ask when it was.
-        match serde_json::to_string(&bell) {
-            Ok(text) => Ok(self.store.ring_all(&text).await?),
-            Err(_) => Ok(()),
-        }
+        Ok(self.store.send(Recipients::All, &message).await?)
     }
 
     /// Cancels the calls of that id that run here, and began before the client has cancelled it: whoever tells of that may do so
@@ -192,7 +189,7 @@ impl Switchboard {
     /// taken off, so that connections of other nodes that wait take over.
     async fn let_go(&self, session: &SessionId, stream: &StreamId) {
         let let_go = async {
-            match self.store.holder(session, stream).await? {
+            match holder_of(&*self.store, session, stream).await? {
                 Some(holder)
                     if holder.node == self.node && !self.hub.has(session, stream, holder.connection) =>
                 {
@@ -209,26 +206,33 @@ impl Switchboard {
 
     /// Looks what came for a call of this node through other nodes, and hands it over.
     pub async fn look_after(&self, session: &SessionId, call: &StreamId) -> Found {
-        match self.store.inbox(session, call, &self.node, self.ttl).await {
-            Ok(Inbox::Mail { answers, cancelled }) => {
-                if cancelled {
-                    self.calls.stop(session, call);
+        let mut taken = Vec::new();
+        loop {
+            let inbox = self.store.inbox(session, call, &self.node, &taken, self.ttl);
+            match inbox.await {
+                Ok(Inbox::Mail { answers, cancelled }) => {
+                    if cancelled {
+                        self.calls.stop(session, call);
+                    }
+                    // They are taken off the next time only: one that is lost on the way here must be there then.
+                    taken = self.hand_over(session, call, answers);
+                    if taken.is_empty() {
+                        return Found::Here;
+                    }
                 }
-                self.hand_over(session, call, answers).await;
-                Found::Here
-            }
-            Ok(Inbox::Gone) => Found::Gone,
-            Err(error) => {
-                debug!(error = %causes(&error), "could not look what came for a call");
-                Found::Here
+                // A call may end when it has its answer.
+                Ok(Inbox::Gone) if !taken.is_empty() => return Found::Here,
+                Ok(Inbox::Gone) => return Found::Gone,
+                Err(error) => {
+                    debug!(error = %causes(&error), "could not look what came for a call");
+                    return Found::Here;
+                }
             }
         }
     }
 
-    async fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) {
-        if answers.is_empty() {
-            return;
-        }
+    /// Hands answers to the call, and returns the numbers of those that need not come again.
+    fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) -> Vec<u64> {
         let mut numbers = Vec::with_capacity(answers.len());
         for (number, response) in answers {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
@@ -238,12 +242,13 @@ impl Switchboard {
                 numbers.push(number);
             }
         }
-        if numbers.is_empty() {
-            return;
-        }
-        // Only now: an answer that is lost on the way here must be there the next time.
-        if let Err(error) = self.store.answers_taken(session, call, &numbers).await {
-            debug!(error = %causes(&error), "a client's answers will be handed over once more");
+        numbers
+    }
+
+    /// The same for a call of which a message said that something came.
+    async fn look_after_told(&self, session: &SessionId, call: &StreamId) {
+        if self.look_after(session, call).await == Found::Gone {
+            self.calls.stop(session, call);
         }
     }
 }
@@ -259,10 +264,10 @@ fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
     result.map(Ok).or(error.map(Err))
 }
 
-impl Ears for Switchboard {
-    fn hear(&self, bell: Bell) {
-        match bell {
-            Bell::Stream { session, stream } => {
+impl MessageHandler for Switchboard {
+    fn hear(&self, message: NodeMessage) {
+        match message {
+            NodeMessage::Stream { session, stream } => {
                 if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
                     && !self.hub.ring(&session, &stream)
                 {
@@ -271,17 +276,30 @@ impl Ears for Switchboard {
                         .spawn("let-go", async move { board.let_go(&session, &stream).await });
                 }
             }
-            Bell::Answer { session, call } => {
-                if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
+            NodeMessage::SessionStreams { session } => {
+                if let Some(session) = SessionId::parse(&session) {
+                    self.hub.ring_session(&session);
+                }
+            }
+            NodeMessage::SessionCalls { session } => {
+                if let Some(session) = SessionId::parse(&session) {
                     let board = self.clone();
                     self.supervisor.spawn("look-after", async move {
-                        if board.look_after(&session, &call).await == Found::Gone {
-                            board.calls.stop(&session, &call);
+                        for call in board.calls.of_session(&session) {
+                            board.look_after_told(&session, &call).await;
                         }
                     });
                 }
             }
-            Bell::Cancel { session, request } => {
+            NodeMessage::Answer { session, call } => {
+                if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
+                    let board = self.clone();
+                    self.supervisor.spawn("look-after", async move {
+                        board.look_after_told(&session, &call).await
+                    });
+                }
+            }
+            NodeMessage::Cancel { session, request } => {
                 if let (Some(session), Ok(id)) = (SessionId::parse(&session), serde_json::from_str(&request))
                 {
                     let running = self.calls.of_request(&session, &id);
@@ -294,10 +312,10 @@ impl Ears for Switchboard {
                     });
                 }
             }
-            Bell::Topic { topic } => self.listeners.spread.changed(topic),
-            Bell::Task { task } => self.tasks.heard(&task),
+            NodeMessage::Topic { topic } => self.listeners.spread.changed(topic),
+            NodeMessage::Task { task } => self.tasks.heard(&task),
             // Sessions take care of these.
-            Bell::Session { .. } | Bell::Acknowledged { .. } | Bell::Left { .. } => {}
+            NodeMessage::Session { .. } | NodeMessage::Acknowledged { .. } | NodeMessage::Left { .. } => {}
         }
     }
 

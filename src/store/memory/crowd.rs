@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::log::after;
-use super::shelf::Shelf;
+use super::ttl_map::TtlMap;
 use crate::session::SessionId;
 use crate::store::{Full, SessionRoom};
 
@@ -69,7 +69,7 @@ pub(super) struct OfPeer {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     sessions: Tally<Arc<str>>,
-    peers: Shelf<Arc<str>, OfPeer>,
+    peers: TtlMap<Arc<str>, OfPeer>,
 }
 
 impl Crowd {

@@ -21,7 +21,7 @@ use super::keys::Keys;
 use super::link::{Alive, keep, on_slot_of};
 use crate::causes::causes;
 use crate::session::NodeId;
-use crate::store::{Heard, RINGS_WAITING_MAX};
+use crate::store::{Heard, MESSAGES_WAITING_MAX};
 
 /// How long to wait before a failed subscription is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -58,7 +58,7 @@ impl Ring {
             listeners.retain(|_, listener| listener.receiver_count() > 0);
             listeners
                 .entry(channel)
-                .or_insert_with(|| broadcast::channel(RINGS_WAITING_MAX).0)
+                .or_insert_with(|| broadcast::channel(MESSAGES_WAITING_MAX).0)
                 .subscribe()
         };
         self.subscribe().await?;

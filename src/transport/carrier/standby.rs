@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::{Carrier, LOOK_AGAIN, Stop};
 use crate::causes::causes;
+use crate::store::nodes::living;
 use crate::store::streams::{Attached, Holder, Over};
 use crate::transport::topics::Tell;
 
@@ -94,7 +95,7 @@ impl Carrier {
             // If it is not here, it has just gone, or was one of a former life of this node.
             board.hub.has(&self.live.id, &self.stream, other.connection)
         } else {
-            let living = board.store.living(slice::from_ref(&other.node)).await;
+            let living = living(&*board.store, slice::from_ref(&other.node)).await;
             living.map_or(true, |living| !living.is_empty())
         };
         if carries {
