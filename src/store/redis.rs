@@ -1,7 +1,7 @@
 //! Keeps sessions in Redis so that any node can serve any client.
 //!
 //! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of keys and
-//! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `ring`.
+//! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `listener`.
 
 mod call_record;
 mod calls;
@@ -9,11 +9,11 @@ mod connect;
 mod crowd;
 mod keys;
 mod link;
+mod listener;
 mod nodes;
 mod record;
 mod refused;
 mod report;
-mod ring;
 mod scripts;
 mod sessions;
 mod state;
@@ -40,8 +40,8 @@ pub use self::url::redact;
 use self::connect::{Connected, Driven};
 use self::keys::Keys;
 use self::link::{Alive, Link, keep, on_slot_of};
+use self::listener::Listener;
 use self::refused::store_error;
-use self::ring::Ring;
 use self::scripts::{Script, Scripts};
 use super::StoreError;
 use crate::causes::causes;
@@ -55,7 +55,7 @@ use crate::telemetry::{metrics, seldom};
 pub struct RedisStore {
     keys: Keys,
     link: Link,
-    ring: Ring,
+    listener: Listener,
     scripts: Scripts,
     topology: &'static str,
     /// In which life each node acts whose lease was renewed here.
@@ -92,7 +92,7 @@ impl RedisStore {
         let builder = connect::builder(config, settings);
         let connected = connect::connect(&builder, url, settings).await?;
 
-        let ring = Ring::new(connected.rings.0.clone(), keys.clone());
+        let listener = Listener::new(connected.messages.0.clone(), keys.clone());
         let alive = |(client, _): &Driven<Client>| (client.clone(), Alive::new(true.into()));
         let clients: Vec<_> = connected.commands.iter().map(alive).collect();
         let link = Link::new(clients.clone());
@@ -100,11 +100,11 @@ impl RedisStore {
         let scripts = Scripts::load(&link)
             .await
             .map_err(|error| ConnectError::of(url, error))?;
-        let tasks = drive(connected, clients, &ring, settings.timeout);
+        let tasks = drive(connected, clients, &listener, settings.timeout);
         Ok(Self {
             keys,
             link,
-            ring,
+            listener,
             scripts,
             topology: target.topology,
             lives: Mutex::default(),
@@ -113,16 +113,16 @@ impl RedisStore {
         })
     }
 
-    /// Whether rings are heard just now: `false` until the first `listen`, and while the connection is lost.
+    /// Whether messages are heard just now: `false` until the first `listen`, and while the connection is lost.
     #[must_use]
     pub fn subscribed(&self) -> bool {
-        *self.ring.hears().borrow()
+        *self.listener.hears().borrow()
     }
 
     /// The same as [`subscribed`](Self::subscribed), to be waited on.
     #[must_use]
     pub fn subscription(&self) -> watch::Receiver<bool> {
-        self.ring.hears()
+        self.listener.hears()
     }
 
     /// In which life a node acts; empty before its first lease.
@@ -185,7 +185,7 @@ impl RedisStore {
 fn drive(
     connected: Connected,
     clients: Vec<(Client, Alive)>,
-    ring: &Ring,
+    listener: &Listener,
     patience: Duration,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -193,8 +193,8 @@ fn drive(
         let beat = |client: Client| async move { client.ping::<Value>(None).await.map(drop) };
         tasks.spawn(keep(driven, alive, patience, beat));
     }
-    tasks.spawn(ring.clone().keep(connected.rings, patience));
-    tasks.spawn(ring.clone().run());
+    tasks.spawn(listener.clone().keep(connected.messages, patience));
+    tasks.spawn(listener.clone().run());
     tasks
 }
 

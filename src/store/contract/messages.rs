@@ -62,9 +62,9 @@ pub async fn tells_of_streams(store: Arc<dyn Store>) {
     append(1).await;
     attach("a", 8).await;
     marked().await;
-    let own = "the node that appends or attaches is not rung";
+    let own = "the node that appends or attaches is not told";
     assert_told(&mut at_a, [&mark], own).await;
-    assert_told(&mut at_b, [&mark], "a node that carries nothing is not rung").await;
+    assert_told(&mut at_b, [&mark], "a node that carries nothing is not told").await;
 
     attach("b", 1).await;
     append(2).await;

@@ -171,7 +171,7 @@ pub(super) type Driven<C> = (C, AbortOnDropHandle<Result<(), FredError>>);
 /// Everything that is connected.
 pub(super) struct Connected {
     pub(super) commands: Vec<Driven<Client>>,
-    pub(super) rings: Driven<SubscriberClient>,
+    pub(super) messages: Driven<SubscriberClient>,
 }
 
 /// Makes connections of one kind.
@@ -246,7 +246,7 @@ async fn connect_once(builder: &Builder, connections: usize) -> Result<Connected
     let handle = AbortOnDropHandle::new(client.init().await?);
     Ok(Connected {
         commands,
-        rings: (client, handle),
+        messages: (client, handle),
     })
 }
 

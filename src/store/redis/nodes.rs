@@ -83,7 +83,7 @@ impl NodeStore for RedisStore {
     }
 
     async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
-        self.measured("listen", self.ring.listen(node)).await
+        self.measured("listen", self.listener.listen(node)).await
     }
 
     fn profile(&self) -> StoreProfile {
@@ -117,7 +117,7 @@ impl NodeStore for RedisStore {
     async fn close(&self) {
         // Quitting first lets answers under way arrive; then nothing is left that would mend what was closed.
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        join(self.link.quit(), self.ring.quit()).await;
+        join(self.link.quit(), self.listener.quit()).await;
         drop(tasks);
     }
 }

@@ -78,7 +78,7 @@ async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap
     redis.run().await;
     // Its memory is empty, so this also shows that scripts are loaded again.
     until("the store works again", async || answers(&store).await).await;
-    until("rings are heard again", async || store.subscribed()).await;
+    until("messages are heard again", async || store.subscribed()).await;
     assert_eq!(hear(&mut heard).await, Heard::Gap);
     store
         .send(Recipients::One(&me), &again())
@@ -111,7 +111,7 @@ async fn a_redis_that_falls_silent_is_noticed_and_one_that_wakes_is_used_again()
 
     redis.resume();
     until("the store works again", async || answers(&store).await).await;
-    until("rings are heard again", async || store.subscribed()).await;
+    until("messages are heard again", async || store.subscribed()).await;
     store
         .send(Recipients::One(&me), &again())
         .await
@@ -130,7 +130,7 @@ async fn a_connection_that_is_cut_is_replaced() {
     redis.cli(&["client", "kill", "type", "pubsub"]);
     redis.cli(&["client", "kill", "type", "normal"]);
     assert_eq!(hear(&mut heard).await, Heard::Deaf);
-    until("rings are heard again", async || store.subscribed()).await;
+    until("messages are heard again", async || store.subscribed()).await;
     until("the store works again", async || answers(&store).await).await;
     assert_eq!(hear(&mut heard).await, Heard::Gap);
 }
