@@ -263,7 +263,7 @@ impl Running {
     /// Which store it uses.
     #[must_use]
     pub fn store_kind(&self) -> &'static str {
-        self.engine.store.kind()
+        self.engine.store.profile().kind
     }
 
     /// How many sessions it keeps restored.

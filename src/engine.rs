@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
-use crate::session::notebooks::NotebookStore;
+use crate::session::state::StateStore;
 use crate::session::tasks::RunTasks;
 use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, Tasks};
 use crate::store::{Store, StoreError};
@@ -45,6 +45,8 @@ pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod session_outbox;
 pub(crate) mod shares;
+#[cfg(test)]
+mod simulation;
 pub(crate) mod stream_writer;
 pub(crate) mod takeover;
 pub(crate) mod tasks;
@@ -228,7 +230,7 @@ impl Engine {
     /// The notebooks of a principal; those that are opened count for that peer.
     #[must_use]
     pub(crate) fn notebooks(&self, principal: &Principal, peer: &Peer) -> Notebooks {
-        let store: Arc<dyn NotebookStore> = Arc::<dyn Store>::clone(&self.store);
+        let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
         let settings = &self.settings.notebook;
         Notebooks::new(store, principal.clone(), settings.ttl).counted(peer.clone(), settings.peer_max)
     }
@@ -243,7 +245,7 @@ impl Engine {
     /// Fires when clients should have replies carried on by another node; never when there can be none.
     #[must_use]
     pub(crate) fn handing_over(&self) -> CancellationToken {
-        if self.store.is_shared() {
+        if self.store.profile().is_shared {
             self.stopping.leaving.clone()
         } else {
             CancellationToken::new()

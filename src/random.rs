@@ -1,6 +1,13 @@
 //! All randomness of the crate, from one place: so a simulation can be played again, step by step.
 
+#[cfg(test)]
+pub(crate) use self::seeded::seed;
 pub(crate) use self::source::{HashState, bytes, number, uuid};
+
+/// A table whose order is another in each process.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, HashState>;
+/// A set whose order is another in each process.
+pub(crate) type HashSet<T> = std::collections::HashSet<T, HashState>;
 
 #[cfg(not(test))]
 mod source {
@@ -53,10 +60,16 @@ mod source {
 mod seeded {
     use std::cell::RefCell;
 
+    use rand::SeedableRng as _;
     use rand::rngs::StdRng;
 
     thread_local! {
         static SOURCE: RefCell<StdRng> = RefCell::new(rand::make_rng());
+    }
+
+    /// From now on this thread draws what this seed gives.
+    pub(crate) fn seed(seed: u64) {
+        SOURCE.set(StdRng::seed_from_u64(seed));
     }
 
     pub(super) fn with<T>(draw: impl FnOnce(&mut StdRng) -> T) -> T {

@@ -13,6 +13,7 @@ pub mod peer;
 pub mod reach;
 pub mod record;
 pub mod request_info;
+pub mod secrets;
 pub mod state;
 pub mod tasks;
 

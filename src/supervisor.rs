@@ -9,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, debug, debug_span, error, warn};
 
+#[cfg(test)]
+pub(crate) mod gate;
+
 /// Starts tasks, and stops them together. Clones share the same tasks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Supervisor {
@@ -21,6 +24,8 @@ struct Inner {
     tasks: TaskTracker,
     stopping: CancellationToken,
     kill: CancellationToken,
+    #[cfg(test)]
+    gate: gate::Gate,
 }
 
 impl Supervisor {
@@ -28,6 +33,29 @@ impl Supervisor {
     #[must_use]
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// An owner whose tasks go on as that gate lets them.
+    #[cfg(test)]
+    pub(crate) fn gated(gate: gate::Gate) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                gate,
+                ..Inner::default()
+            }),
+        }
+    }
+
+    /// How many tasks are left.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.inner.tasks.len()
+    }
+
+    /// Drops every task, as when the process is killed.
+    #[cfg(test)]
+    pub(crate) fn kill(&self) {
+        self.inner.kill.cancel();
     }
 
     /// Runs a task that ends when its work is done.
@@ -44,6 +72,8 @@ impl Supervisor {
                 () = kill.cancelled() => {}
             }
         };
+        #[cfg(test)]
+        let task = self.inner.gate.guard(task);
         drop(self.inner.tasks.spawn(task.instrument(debug_span!("task", name))));
     }
 

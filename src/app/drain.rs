@@ -66,7 +66,7 @@ async fn drain_unless(
         hurry.run_until_cancelled(quiet).await;
     }
     let (stopped, ()) = tokio::join!(server.stop(&give_up), engine.send_elsewhere(give_up.reached()));
-    if stopped == Stopped::Unfinished && engine.store.is_shared() {
+    if stopped == Stopped::Unfinished && engine.store.profile().is_shared {
         engine.stopping.deadline.cancel();
     }
     // They share the deadline: together with the delay it must fit what the platform grants.

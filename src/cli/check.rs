@@ -63,7 +63,7 @@ async fn examine(store: &dyn Store) -> Result<Findings, CliError> {
     let report = store.report().await?;
     let here_ms = u64::midpoint(before_ms, unix_ms());
     Ok(Findings {
-        kind: store.kind(),
+        kind: store.profile().kind,
         round_trip,
         clock_ahead_ms: report.clock_ms.map(|there| difference(there, here_ms)),
         report,
@@ -84,7 +84,7 @@ async fn round_trip(store: &dyn Store) -> Result<Duration, CliError> {
         return Err(CliError::Misbehaved("a fresh session id was taken already"));
     }
     let loaded = store.load(&id, None).await?;
-    let ended = store.end(&id).await?;
+    let ended = store.end(&id, None).await?;
     let took = started.elapsed();
     if loaded.as_ref() != Some(&record) {
         return Err(CliError::Misbehaved(

@@ -6,108 +6,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::Membership;
 use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
-use crate::store::Store;
-use crate::store::changes::Topic;
+use crate::store::nodes::living;
+use crate::store::{News, NodeMessage, Recipients, Store};
 use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
 pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
-
-/// What happened to a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum News {
-    /// Its record changed.
-    Changed,
-    /// It was ended.
-    Ended,
-}
-
-/// A message between nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ring", rename_all = "lowercase")]
-pub(crate) enum Bell {
-    /// Look at this session again, then acknowledge.
-    Session {
-        /// What happened.
-        news: News,
-        /// To which session.
-        session: String,
-        /// Who wants the acknowledgement.
-        from: String,
-        /// The number to acknowledge.
-        number: u64,
-    },
-    /// An event was appended to a stream that this node carries, or another connection carries it now: read its log. Sent by
-    /// the store.
-    Stream {
-        /// The session.
-        session: String,
-        /// The stream.
-        stream: String,
-    },
-    /// A client's answer came for a call that this node runs: take it from the store. Sent by the store.
-    Answer {
-        /// The session.
-        session: String,
-        /// The call.
-        call: String,
-    },
-    /// A client cancels a call that this node runs, or may be about to register.
-    Cancel {
-        /// The session.
-        session: String,
-        /// The request's id, as JSON text.
-        request: String,
-    },
-    /// Something changed that sessions may want to know of: compare the versions.
-    Topic {
-        /// What changed.
-        topic: Topic,
-    },
-    /// Somebody changed a task that this node runs, or wonders whether it does: look at its record.
-    Task {
-        /// The task.
-        task: String,
-    },
-    /// A node has ended its lease: nobody need wait for it any longer.
-    Left {
-        /// The node.
-        node: String,
-    },
-    /// A node has stopped trusting its copy.
-    Acknowledged {
-        /// The number of the ring.
-        number: u64,
-        /// The node that heard it.
-        by: String,
-    },
-}
 
 struct Waiting {
     missing: BTreeSet<String>,
     done: Option<oneshot::Sender<()>>,
 }
 
-/// Who hears what is rung, apart from what concerns copies of sessions.
-pub(crate) trait Ears: std::fmt::Debug + Send + Sync + 'static {
-    /// Something was rung.
-    fn hear(self: Arc<Self>, bell: Bell);
+/// Who gets the messages of other nodes, but those about copies of sessions.
+pub(crate) trait MessageHandler: std::fmt::Debug + Send + Sync + 'static {
+    /// A message has come.
+    fn hear(self: Arc<Self>, message: NodeMessage);
 
-    /// Something may have been rung and not been heard.
+    /// Messages may have come that were not heard.
     fn catch_up(&self);
 }
 
-/// Nobody, for a process that only rings.
-impl Ears for () {
-    fn hear(self: Arc<Self>, _bell: Bell) {}
+/// Nobody, for a process that only sends.
+impl MessageHandler for () {
+    fn hear(self: Arc<Self>, _message: NodeMessage) {}
 
     fn catch_up(&self) {}
 }
@@ -151,7 +79,7 @@ impl Ring {
         if !unknown.is_empty() {
             // They have come just now, or are gone. While it cannot be told who is dead, all may live.
             let living = match self.membership.can_judge() {
-                true => self.store.living(&unknown).await.ok(),
+                true => living(&*self.store, &unknown).await.ok(),
                 false => None,
             };
             let lives = |node: &NodeId| living.as_ref().is_none_or(|living| living.contains(node));
@@ -182,14 +110,14 @@ impl Ring {
                 done: Some(done),
             },
         );
-        let bell = Bell::Session {
+        let message = NodeMessage::Session {
             news,
             session: session.as_str().to_owned(),
             from: self.node.as_str().to_owned(),
             number,
         };
         let all_heard = async {
-            join_all(rung.iter().map(|node| self.send(node, &bell))).await;
+            join_all(rung.iter().map(|node| self.send(node, &message))).await;
             heard.await
         };
         let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all_heard).await.is_ok();
@@ -204,7 +132,7 @@ impl Ring {
         let Some(to) = NodeId::parse(to) else { return };
         self.send(
             &to,
-            &Bell::Acknowledged {
+            &NodeMessage::Acknowledged {
                 number,
                 by: self.node.as_str().to_owned(),
             },
@@ -227,11 +155,8 @@ impl Ring {
         }
     }
 
-    async fn send(&self, to: &NodeId, bell: &Bell) {
-        let Ok(text) = serde_json::to_string(bell) else {
-            return;
-        };
-        if let Err(error) = self.store.ring(to, &text).await {
+    async fn send(&self, to: &NodeId, message: &NodeMessage) {
+        if let Err(error) = self.store.send(Recipients::One(to), message).await {
             let words = "could not ring a node";
             seldom(
                 words,
@@ -242,7 +167,7 @@ impl Ring {
 
     async fn look_after_silent(&self, session: &SessionId, silent: &BTreeSet<String>) {
         let silent: Vec<NodeId> = silent.iter().filter_map(|name| NodeId::parse(name)).collect();
-        let living = match self.store.living(&silent).await {
+        let living = match living(&*self.store, &silent).await {
             Ok(living) => living,
             Err(error) => {
                 let words = "could not look after nodes that do not answer";
@@ -274,13 +199,13 @@ impl Ring {
         let released = dead.iter().map(|node| self.store.release(session, node));
         let failed = join_all(released).await.into_iter().find_map(Result::err);
         let back = match failed {
-            None => self.store.living(dead).await,
+            None => living(&*self.store, dead).await,
             Some(error) => Err(error),
         };
-        let bell = |node: &NodeId| {
+        let message = |node: &NodeId| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             debug!(%node, "a node that was thought dead is back");
-            Bell::Session {
+            NodeMessage::Session {
                 news: News::Changed,
                 session: session.as_str().to_owned(),
                 from: self.node.as_str().to_owned(),
@@ -291,7 +216,7 @@ impl Ring {
             Ok(back) => {
                 let rings = back
                     .iter()
-                    .map(|node| async move { self.send(node, &bell(node)).await });
+                    .map(|node| async move { self.send(node, &message(node)).await });
                 join_all(rings).await;
             }
             Err(error) => debug!(error = %causes(&error), "could not take nodes off that are gone"),

@@ -11,8 +11,9 @@ use tracing::warn;
 
 use crate::causes::causes;
 use crate::random;
-use crate::session::Clock;
-use crate::store::{NewSecret, Secrets, Store, StoreError};
+use crate::session::secrets::{NewSecret, Secrets};
+use crate::session::{Clock, StateError};
+use crate::store::Store;
 
 /// How often a node looks whether the shared keys have changed.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ const CONFIGURED: &str = "configured";
 pub enum SecretError {
     /// The store did not give one.
     #[error("could not share a secret through the store")]
-    Store(#[from] StoreError),
+    Store(#[from] StateError),
     /// It cannot be used.
     #[error("request_state.secret cannot be used")]
     Unusable(#[from] RequestStateError),
@@ -121,7 +122,7 @@ impl RequestStateKeys {
     }
 }
 
-async fn fetch(store: &dyn Store, rotate_after: Duration, now_ms: u64) -> Result<Secrets, StoreError> {
+async fn fetch(store: &dyn Store, rotate_after: Duration, now_ms: u64) -> Result<Secrets, StateError> {
     store
         .secrets(&offer(now_ms), rotate_after, rotate_after * KEEP_ROTATIONS)
         .await

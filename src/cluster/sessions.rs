@@ -10,13 +10,15 @@ use tracing::{debug, warn};
 
 use super::live::CachedSession;
 use super::registry::Registry;
-use super::ring::{Bell, Ears, News, Ring};
+use super::ring::{MessageHandler, Ring};
 use super::{Membership, millis, monotonic_ms};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
 use crate::session::{Clock, NodeId, Peer, Principal, SessionId, SessionRecord};
-use crate::store::{Change, Changed, Created, Ended, Full, Heard, SessionRoom, Store, StoreError, Touched};
+use crate::store::{
+    Change, Changed, Created, Ended, Full, Heard, News, NodeMessage, SessionRoom, Store, StoreError, Touched,
+};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::telemetry::seldom;
@@ -252,7 +254,7 @@ impl Sessions {
         }
         let (inner, id) = (Arc::clone(&self.inner), live.id.clone());
         self.inner.supervisor.spawn("end-session", async move {
-            if let Err(error) = inner.end(&id).await {
+            if let Err(error) = inner.end(&id, None).await {
                 debug!(session = id.tag(), error = %causes(&error), "could not end a session whose lifetime has passed");
             }
         });
@@ -290,7 +292,7 @@ impl Sessions {
     /// [`SessionError::NotFound`] when there is none, [`SessionError::Store`].
     pub(crate) async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
-        self.spawn_and_wait("end-session", async move { inner.end(&id).await })
+        self.spawn_and_wait("end-session", async move { inner.end(&id, None).await })
             .await
     }
 
@@ -299,10 +301,9 @@ impl Sessions {
     /// # Errors
     /// As [`Self::end`].
     pub(crate) async fn end_unread(&self, id: &SessionId, principal: &Principal) -> Result<(), SessionError> {
-        match self.inner.store.principal(id).await? {
-            Some(owner) if owner == *principal => self.end(id).await,
-            _ => Err(SessionError::NotFound),
-        }
+        let (inner, id, owner) = (Arc::clone(&self.inner), id.clone(), principal.clone());
+        self.spawn_and_wait("end-session", async move { inner.end(&id, Some(&owner)).await })
+            .await
     }
 
     /// Runs in a task of its own what must not stop half way when a client hangs up.
@@ -320,24 +321,28 @@ impl Sessions {
     }
 
     /// Listens to the ring for as long as the node runs.
-    pub(crate) async fn listen(self, mut rings: broadcast::Receiver<Heard>, ears: Arc<dyn Ears>) {
+    pub(crate) async fn listen(
+        self,
+        mut rings: broadcast::Receiver<Heard>,
+        handler: Arc<dyn MessageHandler>,
+    ) {
         loop {
             match rings.recv().await {
-                Ok(Heard::Message(text)) => self.hear(&text, &ears),
+                Ok(Heard::Message(text)) => self.hear(&text, &handler),
                 Ok(Heard::Deaf) => self.inner.registry.go_deaf(),
                 Ok(Heard::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
                     debug!("rings may have been missed: reading every session again before it is served");
                     self.inner.registry.hear_again();
-                    ears.catch_up();
+                    handler.catch_up();
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }
     }
 
-    fn hear(&self, text: &str, ears: &Arc<dyn Ears>) {
-        match serde_json::from_str::<Bell>(text) {
-            Ok(Bell::Session {
+    fn hear(&self, text: &str, handler: &Arc<dyn MessageHandler>) {
+        match NodeMessage::decode(text) {
+            Ok(NodeMessage::Session {
                 news,
                 session,
                 from,
@@ -348,15 +353,15 @@ impl Sessions {
                 };
                 self.look_again(id, news, from, number);
             }
-            Ok(Bell::Acknowledged { number, by }) => self.inner.ring.acknowledged(number, &by),
-            Ok(Bell::Left { node }) => {
+            Ok(NodeMessage::Acknowledged { number, by }) => self.inner.ring.acknowledged(number, &by),
+            Ok(NodeMessage::Left { node }) => {
                 if let Some(node) = NodeId::parse(&node) {
                     self.inner.membership.note_left(&node);
                 }
             }
-            Ok(bell) => Arc::clone(ears).hear(bell),
-            // A newer version may ring in ways this one does not know.
-            Err(error) => debug!(error = %causes(&error), "a ring that this version does not know"),
+            Ok(message) => Arc::clone(handler).hear(message),
+            // A newer version may send what this one does not know.
+            Err(error) => debug!(error = %causes(&error), "a message that this version does not know"),
         }
     }
 
@@ -422,8 +427,8 @@ impl Inner {
         }
     }
 
-    async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
-        match self.store.end(id).await? {
+    async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<(), SessionError> {
+        match self.store.end(id, owner).await? {
             Ended::Ended(holders) => {
                 let slot = self.registry.existing(id);
                 if let Some(slot) = &slot {
@@ -440,6 +445,8 @@ impl Inner {
                 debug!(session = id.tag(), "session ended");
                 Ok(())
             }
+            // It may be there, and another's.
+            Ended::Gone if owner.is_some() => Err(SessionError::NotFound),
             Ended::Gone => {
                 self.drop_gone(id).await;
                 Err(SessionError::NotFound)

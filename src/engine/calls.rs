@@ -267,6 +267,18 @@ impl Calls {
         }
     }
 
+    /// The names of the calls of a session that this node runs.
+    #[must_use]
+    pub(crate) fn of_session(&self, session: &SessionId) -> Vec<StreamId> {
+        let mut names = Vec::new();
+        for shard in &self.by_name {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = shard.iter().filter(|(_, asker)| asker.session == *session);
+            names.extend(own.filter_map(|(name, _)| StreamId::parse(name)));
+        }
+        names
+    }
+
     /// Notes that this node looks after a call that is registered in the store, or may be.
     #[must_use]
     pub(crate) fn keep(self: &Arc<Self>, call: &StreamId) -> Kept {
@@ -288,6 +300,16 @@ impl Calls {
         while !self.kept().is_empty() {
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// How many entries there are.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        let of = |sizes: &mut dyn Iterator<Item = usize>| sizes.sum::<usize>();
+        of(&mut self.by_request.iter().map(|shard| shard.lock().unwrap().len()))
+            + of(&mut self.by_name.iter().map(|shard| shard.lock().unwrap().len()))
+            + of(&mut self.in_flight.iter().map(|shard| shard.lock().unwrap().len()))
+            + self.kept().len()
     }
 
     fn kept(&self) -> MutexGuard<'_, HashSet<StreamId>> {

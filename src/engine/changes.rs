@@ -15,12 +15,11 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Engine;
 use crate::causes::causes;
-use crate::cluster::ring::Bell;
 use crate::cluster::{CachedSession, SessionError};
 use crate::session::SessionId;
 use crate::session::announce::{Announce, Topic};
-use crate::store::StoreError;
-use crate::store::changes::{LISTS, OwnChange, ToldVersion};
+use crate::store::changes::{LISTS, Noted, Subject, ToldVersion};
+use crate::store::{NodeMessage, Recipients, StoreError};
 use crate::telemetry::seldom;
 
 /// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
@@ -116,6 +115,12 @@ impl Listeners {
             0 => Settled::All,
             _ => Settled::Some,
         }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Listener>> {
@@ -225,7 +230,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         // One at a time for a session on this node: rings and a new stream may come together.
         let _turn = live.telling.lock().await;
-        let versions = self.store.changes(topics).await?;
+        let versions = self.store.versions(topics).await?;
         let known = self.store.told(&live.id, topics, own).await?;
         let mut told = Vec::new();
         let saying = async {
@@ -256,9 +261,13 @@ impl Engine {
 
     async fn tell_of_own(&self, session: &SessionId, uri: &str) -> Result<(), SessionError> {
         // It has a version first: who carries the stream only then compares.
-        match self.store.note_own_change(session, uri).await? {
-            OwnChange::Carried => {}
-            OwnChange::Noted | OwnChange::Unwanted => return Ok(()),
+        match self
+            .store
+            .note_change(Subject::Own(session, uri), VERSIONS_LIVE)
+            .await?
+        {
+            Noted::Carried => {}
+            Noted::Noted | Noted::Unwanted => return Ok(()),
         }
         if let Some(live) = self.sessions.recall(session).await? {
             self.sync_these(&live, Tell::Changes, &[], &[uri.to_owned()])
@@ -279,9 +288,13 @@ impl Announce for Engine {
     async fn announce(self: Arc<Self>, topic: Topic) {
         let announced = async {
             // It has a version first: a node that misses the ring finds that.
-            self.store.note_change(&topic, VERSIONS_LIVE).await?;
-            let bell = serde_json::to_string(&Bell::Topic { topic }).unwrap_or_default();
-            self.store.ring_all(&bell).await
+            drop(
+                self.store
+                    .note_change(Subject::Topic(&topic), VERSIONS_LIVE)
+                    .await?,
+            );
+            let message = NodeMessage::Topic { topic };
+            self.store.send(Recipients::All, &message).await
         };
         if let Err(error) = announced.await {
             not_announced(&error);

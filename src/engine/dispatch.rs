@@ -28,7 +28,7 @@ use crate::protocol::classify::is_modern_only;
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Notification, Request, Response, parse_id};
 use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
-use crate::session::state::Home;
+use crate::session::state::StateScope;
 use crate::session::{
     Caller, Connection, LogLevel, Peer, Principal, RequestInfo, Session, SessionId, State, TransportKind,
 };
@@ -258,7 +258,7 @@ impl Engine {
         connection: Connection,
         request: RequestInfo,
     ) -> Caller {
-        let state = State::new(self.sessions.states(), Home::Session(live.id.clone()));
+        let state = State::new(self.sessions.states(), StateScope::Session(live.id.clone()));
         let who = live.who();
         let peers = Arc::new(ClientPeers {
             engine: Arc::clone(self),

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Engine;
 use crate::causes::causes;
-use crate::cluster::ring::Bell;
 
 /// How long a node that leaves may take to take itself off the sessions of which it kept copies.
 const RELEASE_WITHIN: Duration = Duration::from_millis(500);
@@ -15,7 +14,7 @@ impl Engine {
     /// Has clients whose streams are carried here come back elsewhere; their calls go on here until the deadline. Where there is no
     /// other node, calls say first what they have to say, until this is to be given up.
     pub(crate) async fn send_elsewhere(&self, give_up: impl Future<Output = ()>) {
-        if !self.store.is_shared() {
+        if !self.store.profile().is_shared {
             tokio::select! {
                 () = self.calls.keeps_none() => {}
                 () = give_up => warn!("calls are left that did not end in time"),
@@ -31,16 +30,6 @@ impl Engine {
         if let Err(error) = self.store.lease_end(&self.node).await {
             let error = causes(&error);
             warn!(%error, "could not end this node's lease: it ends by itself");
-        }
-        let left = Bell::Left {
-            node: self.node.as_str().to_owned(),
-        };
-        let told = match serde_json::to_string(&left) {
-            Ok(text) => self.store.ring_all(&text).await,
-            Err(_) => Ok(()),
-        };
-        if let Err(error) = told {
-            debug!(%error, "could not tell the other nodes that this one has left");
         }
     }
 }

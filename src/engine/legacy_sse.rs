@@ -27,8 +27,9 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Message, Request};
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
-use crate::store::streams::{Appended, Begun, StreamId, stream_bell};
-use crate::store::{Change, Created};
+use crate::store::nodes::living;
+use crate::store::streams::{Appended, Begun, StreamId, holder_of};
+use crate::store::{Change, Created, NodeMessage, Recipients};
 use crate::telemetry::metrics::{self, StreamKind};
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
@@ -187,9 +188,8 @@ impl Engine {
         while let Some(reason) = self.why_lost(live).await? {
             if !std::mem::replace(&mut asked, true) {
                 // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
-                self.store
-                    .ring_all(&stream_bell(&live.id, &StreamId::sse()))
-                    .await?;
+                let message = NodeMessage::stream(&live.id, &StreamId::sse());
+                self.store.send(Recipients::All, &message).await?;
             }
             if Instant::now() >= until {
                 // A store that came back empty knows neither the stream nor its session.
@@ -208,14 +208,14 @@ impl Engine {
         if self.streams.carries(&live.id, &stream) {
             return Ok(None);
         }
-        let Some(holder) = self.store.holder(&live.id, &stream).await? else {
+        let Some(holder) = holder_of(&*self.store, &live.id, &stream).await? else {
             return Ok(Some(UNCONNECTED));
         };
         if holder.node == self.node {
             // It was carried by a former life of this node.
             return Ok(Some(UNCONNECTED));
         }
-        let living = self.store.living(std::slice::from_ref(&holder.node)).await?;
+        let living = living(&*self.store, std::slice::from_ref(&holder.node)).await?;
         // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
         let gone = living.is_empty() && self.membership.can_judge();
         Ok(gone.then_some("the node that carried it is gone"))

@@ -1,6 +1,6 @@
 //! The streams that connections of this node carry: where a ring, or an event just appended here, finds them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,13 +28,15 @@ const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
 /// All streams that connections of this node carry, or wait to carry.
 pub(crate) struct LocalStreams {
     /// Of each stream the connections here, the newest last.
-    lines: Mutex<HashMap<Key, Vec<Arc<StreamConnection>>>>,
+    lines: Mutex<BTreeMap<Key, Vec<Arc<StreamConnection>>>>,
     next: AtomicU64,
 }
 
 impl fmt::Debug for LocalStreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("lines", &self.lock().len()).finish()
+        f.debug_struct("LocalStreams")
+            .field("lines", &self.lock().len())
+            .finish()
     }
 }
 
@@ -215,11 +217,17 @@ impl LocalStreams {
         let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
             return false;
         };
-        let carries = lines.iter().rev().find(|line| !line.waits());
-        if let Some(line) = carries.or(lines.last()) {
-            line.tell(|told| told.look = true);
-        }
+        tell_to_look(lines);
         true
+    }
+
+    /// The same of every stream of the session.
+    pub(crate) fn ring_session(&self, session: &SessionId) {
+        let lines = self.lock();
+        // The first of all names: a session's streams stand side by side.
+        let first = (session.clone(), StreamId::first());
+        let of_session = lines.range(first..).take_while(|((id, _), _)| id == session);
+        of_session.for_each(|(_, lines)| tell_to_look(lines));
     }
 
     /// Tells every connection to look: rings may have been missed.
@@ -260,7 +268,21 @@ impl LocalStreams {
         lines.iter().rev().find(|line| !line.waits()).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Arc<StreamConnection>>>> {
+    /// How many streams there are.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<Arc<StreamConnection>>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the connection that carries a stream to read the log; or else the newest that waits.
+fn tell_to_look(lines: &[Arc<StreamConnection>]) {
+    let carries = lines.iter().rev().find(|line| !line.waits());
+    if let Some(line) = carries.or(lines.last()) {
+        line.tell(|told| told.look = true);
     }
 }

@@ -13,11 +13,11 @@ use super::Engine;
 use super::calls::{Entry, Handed};
 use crate::causes::causes;
 use crate::cluster::CachedSession;
-use crate::cluster::ring::{Bell, Ears};
+use crate::cluster::ring::MessageHandler;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
-use crate::store::StoreError;
-use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId};
+use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId, holder_of};
+use crate::store::{NodeMessage, Recipients, StoreError};
 
 /// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the reply grace.
 const CANCELLED_FOR: Duration = Duration::from_secs(60);
@@ -55,15 +55,12 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         }
-        let bell = Bell::Cancel {
+        let message = NodeMessage::Cancel {
             session: live.id.as_str().to_owned(),
             request,
         };
         // One that is not registered may run anywhere. Nodes that run none of that id do not ask when it was.
-        match serde_json::to_string(&bell) {
-            Ok(text) => Ok(self.store.ring_all(&text).await?),
-            Err(_) => Ok(()),
-        }
+        Ok(self.store.send(Recipients::All, &message).await?)
     }
 
     /// Cancels the calls of that id that run here, and began before the client has cancelled it: whoever tells of that may do so
@@ -170,7 +167,7 @@ impl Engine {
     /// taken off, so that connections of other nodes that wait take over.
     async fn let_go(&self, session: &SessionId, stream: &StreamId) {
         let let_go = async {
-            match self.store.holder(session, stream).await? {
+            match holder_of(&*self.store, session, stream).await? {
                 Some(holder)
                     if holder.node == self.node && !self.streams.has(session, stream, holder.connection) =>
                 {
@@ -189,30 +186,35 @@ impl Engine {
 
     /// Looks what came for a call of this node through other nodes, and hands it over.
     pub(crate) async fn look_after(&self, session: &SessionId, call: &StreamId) -> Found {
-        match self
-            .store
-            .inbox(session, call, &self.node, self.session_ttl())
-            .await
-        {
-            Ok(Inbox::Mail { answers, cancelled }) => {
-                if cancelled {
-                    self.calls.stop(session, call);
+        let mut taken = Vec::new();
+        loop {
+            let inbox = self
+                .store
+                .inbox(session, call, &self.node, &taken, self.session_ttl());
+            match inbox.await {
+                Ok(Inbox::Mail { answers, cancelled }) => {
+                    if cancelled {
+                        self.calls.stop(session, call);
+                    }
+                    // They are taken off the next time only: one that is lost on the way here must be there then.
+                    taken = self.hand_over(session, call, answers);
+                    if taken.is_empty() {
+                        return Found::Here;
+                    }
                 }
-                self.hand_over(session, call, answers).await;
-                Found::Here
-            }
-            Ok(Inbox::Gone) => Found::Gone,
-            Err(error) => {
-                debug!(error = %causes(&error), "could not look what came for a call");
-                Found::Here
+                // A call may end when it has its answer.
+                Ok(Inbox::Gone) if !taken.is_empty() => return Found::Here,
+                Ok(Inbox::Gone) => return Found::Gone,
+                Err(error) => {
+                    debug!(error = %causes(&error), "could not look what came for a call");
+                    return Found::Here;
+                }
             }
         }
     }
 
-    async fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) {
-        if answers.is_empty() {
-            return;
-        }
+    /// Hands answers to the call, and returns the numbers of those that need not come again.
+    fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) -> Vec<u64> {
         let mut numbers = Vec::with_capacity(answers.len());
         for (number, response) in answers {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
@@ -222,12 +224,13 @@ impl Engine {
                 numbers.push(number);
             }
         }
-        if numbers.is_empty() {
-            return;
-        }
-        // Only now: an answer that is lost on the way here must be there the next time.
-        if let Err(error) = self.store.answers_taken(session, call, &numbers).await {
-            debug!(error = %causes(&error), "a client's answers will be handed over once more");
+        numbers
+    }
+
+    /// The same for a call of which a message said that something came.
+    async fn look_after_told(&self, session: &SessionId, call: &StreamId) {
+        if self.look_after(session, call).await == Found::Gone {
+            self.calls.stop(session, call);
         }
     }
 }
@@ -243,10 +246,10 @@ fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
     result.map(Ok).or(error.map(Err))
 }
 
-impl Ears for Engine {
-    fn hear(self: Arc<Self>, bell: Bell) {
-        match bell {
-            Bell::Stream { session, stream } => {
+impl MessageHandler for Engine {
+    fn hear(self: Arc<Self>, message: NodeMessage) {
+        match message {
+            NodeMessage::Stream { session, stream } => {
                 if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
                     && !self.streams.ring(&session, &stream)
                 {
@@ -255,17 +258,30 @@ impl Ears for Engine {
                         .spawn("let-go", async move { engine.let_go(&session, &stream).await });
                 }
             }
-            Bell::Answer { session, call } => {
-                if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
+            NodeMessage::SessionStreams { session } => {
+                if let Some(session) = SessionId::parse(&session) {
+                    self.streams.ring_session(&session);
+                }
+            }
+            NodeMessage::SessionCalls { session } => {
+                if let Some(session) = SessionId::parse(&session) {
                     let engine = Arc::clone(&self);
                     self.work.spawn("look-after", async move {
-                        if engine.look_after(&session, &call).await == Found::Gone {
-                            engine.calls.stop(&session, &call);
+                        for call in engine.calls.of_session(&session) {
+                            engine.look_after_told(&session, &call).await;
                         }
                     });
                 }
             }
-            Bell::Cancel { session, request } => {
+            NodeMessage::Answer { session, call } => {
+                if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
+                    let engine = Arc::clone(&self);
+                    self.work.spawn("look-after", async move {
+                        engine.look_after_told(&session, &call).await
+                    });
+                }
+            }
+            NodeMessage::Cancel { session, request } => {
                 if let (Some(session), Ok(id)) = (SessionId::parse(&session), serde_json::from_str(&request))
                 {
                     let running = self.calls.of_request(&session, &id);
@@ -278,10 +294,10 @@ impl Ears for Engine {
                     });
                 }
             }
-            Bell::Topic { topic } => self.listeners.notifier.changed(topic),
-            Bell::Task { task } => self.task_changed(&task),
+            NodeMessage::Topic { topic } => self.listeners.notifier.changed(topic),
+            NodeMessage::Task { task } => self.task_changed(&task),
             // Sessions take care of these.
-            Bell::Session { .. } | Bell::Acknowledged { .. } | Bell::Left { .. } => {}
+            NodeMessage::Session { .. } | NodeMessage::Acknowledged { .. } | NodeMessage::Left { .. } => {}
         }
     }
 

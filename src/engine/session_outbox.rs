@@ -24,7 +24,7 @@ use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord};
+use crate::store::streams::{Appended, Begun, CallRecord, holder_of};
 
 mod routes;
 
@@ -125,11 +125,18 @@ impl SessionOutbox {
             self.tell_loss(&mut lost).await;
         }
         if known.is_some() {
-            let (session, call) = (&self.live.id, &self.record.name);
+            let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
             let ended = self
                 .engine
                 .store
-                .call_end(session, call, None, &self.engine.node, self.engine.stream_ttl())
+                .call_end(
+                    session,
+                    call,
+                    stream,
+                    None,
+                    &self.engine.node,
+                    self.engine.stream_ttl(),
+                )
                 .await;
             if let Err(error) = ended {
                 debug!(session = self.live.tag, error = %causes(&error), "a call that only asked may still be registered");
@@ -243,7 +250,7 @@ impl SessionOutbox {
         let (session, stream) = (&self.live.id, &self.record.stream);
         loop {
             if self.engine.streams.carries(session, stream)
-                || self.engine.store.holder(session, stream).await?.is_some()
+                || holder_of(&*self.engine.store, session, stream).await?.is_some()
             {
                 return Ok(true);
             }

@@ -212,6 +212,12 @@ impl Shares {
         new
     }
 
+    /// How many peers use anything.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.peers.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    }
+
     fn shard(&self, peer: &Peer) -> MutexGuard<'_, Shard> {
         let hash = usize::try_from(self.hasher.hash_one(peer) % SHARDS as u64).unwrap_or(0);
         #[expect(

@@ -17,7 +17,7 @@ use super::reply::{NOTHING, event};
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::event_id::EventId;
-use crate::store::streams::{Holder, Read, Step, StreamId};
+use crate::store::streams::{BEYOND_ALL, Holder, Read, Step, StreamId};
 use crate::telemetry::metrics::{self, Counted, StreamKind};
 use crate::telemetry::seldom;
 
@@ -44,8 +44,6 @@ pub(crate) const RETRY_MS: u64 = 500;
 pub(crate) const DISMISSED_RETRY_MS: u64 = 60_000;
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-/// An event that none follows, for who wants to know of a stream and not what is in it.
-pub(crate) const BEYOND_ALL: u64 = 1 << 52;
 
 mod standby;
 mod to_client;

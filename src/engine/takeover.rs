@@ -20,7 +20,6 @@ use super::call::RunningCall;
 use super::dispatch::Run;
 use super::durable_call::{DurableCall, StoredRequest};
 use super::request::RequestMeta;
-use super::stream_writer::BEYOND_ALL;
 use crate::causes::causes;
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
@@ -28,7 +27,8 @@ use crate::protocol::message::{Body, Message};
 use crate::random::HashState;
 use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
-use crate::store::streams::{Appended, CallRecord, Event, Read, StreamId};
+use crate::store::nodes::{dead, living};
+use crate::store::streams::{Appended, BEYOND_ALL, CallRecord, Event, Read, StreamId};
 use crate::telemetry::metrics::method_label;
 use crate::telemetry::seldom;
 
@@ -52,7 +52,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         if engine.stopping.leaving.is_cancelled() {
             continue;
         }
-        let dead = match engine.store.dead().await {
+        let dead = match dead(&*engine.store).await {
             Ok(dead) => dead,
             Err(error) => {
                 debug!(error = %causes(&error), "could not look for nodes that died");
@@ -89,7 +89,7 @@ async fn look_after(engine: &Arc<Engine>, dead: Vec<NodeId>) -> Result<(), Store
         let calls = engine.store.calls_of(&node).await?;
         // It may be back under its name by now: then calls of its new life may be among these, and it looks after those
         // of its former one itself.
-        if !engine.store.living(slice::from_ref(&node)).await?.is_empty() {
+        if !living(&*engine.store, slice::from_ref(&node)).await?.is_empty() {
             continue;
         }
         // Calls that are left are those of a newer version: nodes of that version find them by the dead node.
@@ -253,7 +253,7 @@ async fn end_unanswered(
     let ttl = engine.stream_ttl();
     let ended = engine
         .store
-        .call_end(&live.id, &record.name, None, &engine.node, ttl);
+        .call_end(&live.id, &record.name, &record.stream, None, &engine.node, ttl);
     if let Appended::At { .. } = ended.await? {
         engine.streams.ring(&live.id, &record.stream);
     }
@@ -268,7 +268,14 @@ async fn end_as_lost(
     let (error, ttl) = (lost(record), engine.stream_ttl());
     engine
         .store
-        .call_end(&live.id, &record.name, Some(&error), &engine.node, ttl)
+        .call_end(
+            &live.id,
+            &record.name,
+            &record.stream,
+            Some(&error),
+            &engine.node,
+            ttl,
+        )
         .await
 }
 

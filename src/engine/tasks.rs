@@ -12,11 +12,11 @@ use tracing::debug;
 use super::Engine;
 use super::shares::{Resource, Share};
 use crate::causes::causes;
-use crate::cluster::ring::Bell;
-use crate::session::state::{Home, StateStore};
+use crate::session::state::{StateRoom, StateScope, StateStore};
 use crate::session::tasks::{Busy, Place, RunTasks, fail_orphan};
-use crate::session::{NodeId, Peer, State, StateError};
-use crate::store::Store;
+use crate::session::{NodeId, Peer, Principal, State, StateError};
+use crate::store::nodes::living;
+use crate::store::{NodeMessage, Recipients, Store};
 
 /// The tasks that run on this node, by id, each with what tells it that its record has changed.
 #[derive(Debug, Clone, Default)]
@@ -70,15 +70,25 @@ impl RunTasks for Engine {
         &self.node
     }
 
-    async fn open(&self, id: &str, ttl: Duration, peer: &Peer) -> Result<State, StateError> {
-        let room = (&*peer.key(), self.settings.task.peer_kept_max);
-        self.store.task_open(id, ttl, room).await?;
+    async fn open(
+        &self,
+        id: &str,
+        owner: &Principal,
+        ttl: Duration,
+        peer: &Peer,
+    ) -> Result<State, StateError> {
+        let room = StateRoom {
+            peer: &peer.key(),
+            peer_max: self.settings.task.peer_kept_max,
+        };
+        let scope = StateScope::Task(id.into());
+        self.store.state_open(&scope, owner, ttl, room).await?;
         Ok(self.state(id))
     }
 
     fn state(&self, id: &str) -> State {
         let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
-        State::new(store, Home::Task(id.into()))
+        State::new(store, StateScope::Task(id.into()))
     }
 
     fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy> {
@@ -109,17 +119,14 @@ impl RunTasks for Engine {
         if *node == self.node {
             return self.task_changed(id);
         }
-        let bell = Bell::Task { task: id.to_owned() };
-        let Ok(text) = serde_json::to_string(&bell) else {
-            return;
-        };
-        if let Err(error) = self.store.ring(node, &text).await {
+        let message = NodeMessage::Task { task: id.to_owned() };
+        if let Err(error) = self.store.send(Recipients::One(node), &message).await {
             debug!(error = %causes(&error), "a node could not be rung for a task: it looks by itself");
         }
     }
 
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
-        let living = self.store.living(std::slice::from_ref(node)).await?;
+        let living = living(&*self.store, std::slice::from_ref(node)).await?;
         Ok(!living.is_empty() || !self.membership.can_judge())
     }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn health(State(service): State<Service>) -> Response {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: service.started.elapsed().as_secs(),
         store: StoreHealth {
-            kind: service.engine.store.kind(),
+            kind: service.engine.store.profile().kind,
             reachable: pulse.answers,
             writable: pulse.writable,
             latency_ms: rounded_ms(pulse.latency),

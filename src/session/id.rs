@@ -14,7 +14,7 @@ pub const SESSION_ID_BYTES_MAX: usize = 128;
 /// this server uses letters, digits, `-` and `_`.
 ///
 /// Whoever knows the id can use the session, so `Debug` prints only the [tag](Self::tag).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {

@@ -4,38 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use super::peer::Peer;
 use super::record::Principal;
-use super::state::{Home, State, StateError, StateStore};
-
-/// The part of a store that makes and finds notebooks.
-#[async_trait]
-pub trait NotebookStore: StateStore {
-    /// Makes an empty notebook for `principal` that lives `ttl` after its last use. It counts for `peer`
-    /// ([`Peer::key`]), which may have `peer_max`: [`StateError::TooManyNotebooks`].
-    async fn notebook_open(
-        &self,
-        handle: &str,
-        principal: &Principal,
-        ttl: Duration,
-        (peer, peer_max): (&str, usize),
-    ) -> Result<(), StateError>;
-
-    /// Whose notebook this is; `None` when there is none. If it is `asker`'s, its life is renewed to `ttl`.
-    async fn notebook_owner(
-        &self,
-        handle: &str,
-        asker: &Principal,
-        ttl: Duration,
-    ) -> Result<Option<Principal>, StateError>;
-}
+use super::state::{State, StateError, StateRoom, StateScope, StateStore};
 
 /// Makes and finds the notebooks of one principal.
 #[derive(Clone)]
 pub struct Notebooks {
-    store: Arc<dyn NotebookStore>,
+    store: Arc<dyn StateStore>,
     principal: Principal,
     peer: Peer,
     peer_max: usize,
@@ -53,7 +29,7 @@ impl fmt::Debug for Notebooks {
 impl Notebooks {
     /// The notebooks of `principal` in `store`. Each lives `ttl` after its last use.
     #[must_use]
-    pub fn new(store: Arc<dyn NotebookStore>, principal: Principal, ttl: Duration) -> Self {
+    pub fn new(store: Arc<dyn StateStore>, principal: Principal, ttl: Duration) -> Self {
         Self {
             store,
             principal,
@@ -85,16 +61,15 @@ impl Notebooks {
     /// [`StateError::TooManyNotebooks`], [`StateError::Unreachable`].
     pub async fn open(&self) -> Result<(String, State), StateError> {
         let handle = crate::random::uuid().to_string();
+        let scope = StateScope::Notebook(handle.as_str().into());
+        let room = StateRoom {
+            peer: &self.peer.key(),
+            peer_max: self.peer_max,
+        };
         self.store
-            .notebook_open(
-                &handle,
-                &self.principal,
-                self.ttl,
-                (&self.peer.key(), self.peer_max),
-            )
+            .state_open(&scope, &self.principal, self.ttl, room)
             .await?;
-        let state = self.state_of(&handle);
-        Ok((handle, state))
+        Ok((handle, State::new(Arc::clone(&self.store), scope)))
     }
 
     /// The notebook of that handle; `None` when it never was, has expired, or belongs to another principal.
@@ -106,16 +81,9 @@ impl Notebooks {
         let Ok(uuid) = uuid::Uuid::try_parse(handle) else {
             return Ok(None);
         };
-        let handle = uuid.to_string();
-        let owner = self
-            .store
-            .notebook_owner(&handle, &self.principal, self.ttl)
-            .await?;
-        Ok((owner.as_ref() == Some(&self.principal)).then(|| self.state_of(&handle)))
-    }
-
-    fn state_of(&self, handle: &str) -> State {
-        let store: Arc<dyn StateStore> = Arc::<dyn NotebookStore>::clone(&self.store);
-        State::new(store, Home::Notebook(handle.into()))
+        let scope = StateScope::Notebook(uuid.to_string().into());
+        let owner = self.store.state_owner(&scope, &self.principal, self.ttl).await?;
+        let own = owner.as_ref() == Some(&self.principal);
+        Ok(own.then(|| State::new(Arc::clone(&self.store), scope)))
     }
 }

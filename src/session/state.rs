@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -9,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::id::SessionId;
+use super::record::Principal;
+use super::secrets::{NewSecret, Secrets};
 
 /// The most keys that one session or notebook may hold.
 pub const STATE_KEYS_MAX: usize = 256;
@@ -21,7 +24,7 @@ const UPDATE_ATTEMPTS_MAX: u32 = 512; // 64 writers that each win once before us
 
 /// Where state lives: beside a session's record, in a notebook of its own, or in a task.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Home {
+pub enum StateScope {
     /// In the hash of this session; gone with it.
     Session(SessionId),
     /// In the notebook of this handle. The handle is a credential, as a session id is.
@@ -30,12 +33,12 @@ pub enum Home {
     Task(Arc<str>),
 }
 
-impl fmt::Debug for Home {
+impl fmt::Debug for StateScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Session(id) => write!(f, "Home::{id:?}"),
-            Self::Notebook(_) => f.write_str("Home::Notebook(…)"),
-            Self::Task(_) => f.write_str("Home::Task(…)"),
+            Self::Session(id) => write!(f, "StateScope::{id:?}"),
+            Self::Notebook(_) => f.write_str("StateScope::Notebook(…)"),
+            Self::Task(_) => f.write_str("StateScope::Task(…)"),
         }
     }
 }
@@ -115,41 +118,101 @@ impl StateError {
     }
 }
 
-/// The part of a store that keeps handlers' state. Values are JSON texts.
+/// How much room there is for one more scope of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct StateRoom<'a> {
+    /// The peer the new one counts for: a short text that is not empty, [`Peer::key`](super::Peer::key).
+    pub peer: &'a str,
+    /// How many of the kind this peer may have.
+    pub peer_max: usize,
+}
+
+/// The part of a store that keeps handlers' state, in sessions, notebooks and tasks, and the secrets that nodes share.
 ///
-/// Keys are checked by [`State`] before they come here; the bounds on keys and bytes are the store's to keep,
-/// atomically with the write.
+/// Values are JSON texts. [`State`] checks keys before they come here. The store keeps the bounds on keys and bytes,
+/// [`STATE_KEYS_MAX`] and [`STATE_BYTES_MAX`], in the same step as the write. Names of notebooks and of tasks are apart: one text
+/// may name one of each.
+///
+/// A store of one's own needs a table of scopes (kind and name, owner, peer, when it ends) and one of values (scope, key, text). The
+/// state of a session belongs to the session's own record and ends with it.
 #[async_trait]
 pub trait StateStore: fmt::Debug + Send + Sync + 'static {
-    /// The value under `key`, if any. [`StateError::Gone`] when the home does not exist.
-    async fn state_get(&self, home: &Home, key: &str) -> Result<Option<String>, StateError>;
+    /// The value under `key`.
+    ///
+    /// - Absence: `None` without such a key; [`StateError::Gone`] without the scope.
+    /// - Expiry: a notebook lives on from now for as long as its owner said last; a session and a task live no longer by this.
+    async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError>;
 
-    /// All keys and values, sorted by key. [`StateError::Gone`] when the home does not exist.
-    async fn state_entries(&self, home: &Home) -> Result<Vec<(String, String)>, StateError>;
+    /// All keys and values, sorted by key.
+    ///
+    /// - Absence and expiry: as with [`state_get`](Self::state_get).
+    async fn state_entries(&self, scope: &StateScope) -> Result<Vec<(String, String)>, StateError>;
 
-    /// Writes `value` under `key` (removes the key when `None`), atomically and only if `expected` holds.
-    /// [`StateError::Gone`] when the home does not exist: a late write never brings it back.
+    /// Writes `value` under `key`, or removes the key when it is `None`; in one step, and only if `expected` holds.
+    ///
+    /// - Collision: when something else is there, [`Swapped::Conflict`] with what it is. When it does not fit,
+    ///   [`StateError::TooManyKeys`] or [`StateError::TooLarge`]. Nothing is written then.
+    /// - Absence: [`StateError::Gone`] without the scope. A late write never brings a scope back.
+    /// - Expiry: as with [`state_get`](Self::state_get).
     async fn state_swap(
         &self,
-        home: &Home,
+        scope: &StateScope,
         key: &str,
         expected: Expected<'_>,
         value: Option<&str>,
     ) -> Result<Swapped, StateError>;
+
+    /// Makes an empty notebook, or an empty task, that is `owner`'s and counts for the peer of `room`.
+    ///
+    /// - Collision: [`StateError::Contended`] when there is one of that name, which stays as it is. Always so for a session,
+    ///   whose state begins with it.
+    /// - No room: [`StateError::TooManyNotebooks`], [`StateError::TooManyTasks`]. Nothing is left of it then.
+    /// - Expiry: a notebook lives `ttl` after its last use; a task `ttl` from now, however much it is used. What ends makes room.
+    async fn state_open(
+        &self,
+        scope: &StateScope,
+        owner: &Principal,
+        ttl: Duration,
+        room: StateRoom<'_>,
+    ) -> Result<(), StateError>;
+
+    /// Whose scope this is.
+    ///
+    /// - Absence: `None` without the scope.
+    /// - Expiry: a notebook of `asker`'s lives `ttl` after each use from now on. Another's does not live on by this, and no session
+    ///   or task does.
+    async fn state_owner(
+        &self,
+        scope: &StateScope,
+        asker: &Principal,
+        ttl: Duration,
+    ) -> Result<Option<Principal>, StateError>;
+
+    /// The secrets that all nodes share, by name, and the name of the newest.
+    ///
+    /// - Absence: `fresh` becomes the newest when there is none, or the newest is older than `rotate_after`.
+    /// - Collision: of nodes that ask at once, one offers the newest, and all get the same.
+    /// - Expiry: a secret older than twice `rotate_after` is dropped. All of them live `ttl` from now.
+    async fn secrets(
+        &self,
+        fresh: &NewSecret,
+        rotate_after: Duration,
+        ttl: Duration,
+    ) -> Result<Secrets, StateError>;
 }
 
 /// The JSON state of one session or notebook.
 #[derive(Debug, Clone)]
 pub struct State {
     store: Arc<dyn StateStore>,
-    home: Home,
+    scope: StateScope,
 }
 
 impl State {
-    /// The state of `home` in `store`.
+    /// The state of `scope` in `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn StateStore>, home: Home) -> Self {
-        Self { store, home }
+    pub fn new(store: Arc<dyn StateStore>, scope: StateScope) -> Self {
+        Self { store, scope }
     }
 
     /// The value under `key`, or `None`.
@@ -158,7 +221,7 @@ impl State {
     /// [`StateError::Type`] when the value is not a `T`; else as [`StateError`] says.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StateError> {
         check_key(key)?;
-        decode(self.store.state_get(&self.home, key).await?.as_deref())
+        decode(self.store.state_get(&self.scope, key).await?.as_deref())
     }
 
     /// Writes `value` under `key`, whatever was there.
@@ -170,7 +233,7 @@ impl State {
         let text = serde_json::to_string(value).map_err(StateError::Type)?;
         match self
             .store
-            .state_swap(&self.home, key, Expected::Anything, Some(&text))
+            .state_swap(&self.scope, key, Expected::Anything, Some(&text))
             .await?
         {
             Swapped::Done(_) => Ok(()),
@@ -190,7 +253,7 @@ impl State {
         F: FnMut(Option<T>) -> Option<T> + Send,
     {
         check_key(key)?;
-        let mut seen = self.store.state_get(&self.home, key).await?;
+        let mut seen = self.store.state_get(&self.scope, key).await?;
         for _ in 0..UPDATE_ATTEMPTS_MAX {
             let wanted = change(decode(seen.as_deref())?);
             let text = wanted
@@ -201,7 +264,7 @@ impl State {
             let expected = seen.as_deref().map_or(Expected::Absent, Expected::Text);
             match self
                 .store
-                .state_swap(&self.home, key, expected, text.as_deref())
+                .state_swap(&self.scope, key, expected, text.as_deref())
                 .await?
             {
                 Swapped::Done(_) => return Ok(wanted),
@@ -219,7 +282,7 @@ impl State {
         check_key(key)?;
         match self
             .store
-            .state_swap(&self.home, key, Expected::Anything, None)
+            .state_swap(&self.scope, key, Expected::Anything, None)
             .await?
         {
             Swapped::Done(before) | Swapped::Conflict(before) => decode(before.as_deref()),
@@ -231,7 +294,7 @@ impl State {
     /// # Errors
     /// As [`StateError`] says.
     pub async fn entries(&self) -> Result<Vec<(String, Value)>, StateError> {
-        let entries = self.store.state_entries(&self.home).await?;
+        let entries = self.store.state_entries(&self.scope).await?;
         entries
             .into_iter()
             .map(|(key, text)| Ok((key, serde_json::from_str(&text).map_err(StateError::Type)?)))

@@ -19,7 +19,7 @@ use super::id::NodeId;
 use super::once::Once;
 use super::peer::Peer;
 use super::record::Principal;
-use super::state::{State, StateError, StateStore};
+use super::state::{State, StateError};
 use crate::causes::causes;
 use crate::protocol::error::CODE_TRANSPORT;
 
@@ -37,27 +37,20 @@ const QUIET_MS_MAX: u64 = 3000; // as long as a node's lease
 /// When a client may try again after a refusal that passes.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The part of a store that makes tasks.
-#[async_trait]
-pub trait TaskStore: StateStore {
-    /// Makes an empty task that lives `ttl`, however much it is used. [`StateError::Contended`] when the id is taken. It counts
-    /// for `peer` ([`Peer::key`]) for all of its life, and of one peer `kept_max` are kept: [`StateError::TooManyTasks`].
-    async fn task_open(
-        &self,
-        id: &str,
-        ttl: Duration,
-        (peer, kept_max): (&str, usize),
-    ) -> Result<(), StateError>;
-}
-
 /// Runs tasks on this node, and reaches those that others run.
 #[async_trait]
 pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> &NodeId;
 
-    /// Makes a task in the store, which counts for that peer, and returns its state.
-    async fn open(&self, id: &str, ttl: Duration, peer: &Peer) -> Result<State, StateError>;
+    /// Makes a task of that principal in the store, which counts for that peer, and returns its state.
+    async fn open(
+        &self,
+        id: &str,
+        owner: &Principal,
+        ttl: Duration,
+        peer: &Peer,
+    ) -> Result<State, StateError>;
 
     /// The state of a task.
     fn state(&self, id: &str) -> State;
@@ -145,7 +138,7 @@ impl Tasks {
         let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
         let state = self
             .runner
-            .open(&id, self.ttl, &self.peer)
+            .open(&id, &self.principal, self.ttl, &self.peer)
             .await
             .map_err(unkept)?;
         state.set(RECORD, &record).await.map_err(unkept)?;

@@ -1,12 +1,6 @@
-//! What a store keeps of changes to lists and resources: a version of each, and what each session was told. A session that had no
+//! Changes to lists and resources, as a store keeps them: a version of each, and what each session was told. A session that had no
 //! stream is told of what changed meanwhile.
 
-use std::fmt;
-use std::time::Duration;
-
-use async_trait::async_trait;
-
-use super::StoreError;
 use crate::session::SessionId;
 pub use crate::session::announce::Topic;
 
@@ -15,15 +9,25 @@ pub const LISTS: [Topic; 3] = [Topic::Tools, Topic::Prompts, Topic::Resources];
 /// The most topics that have a version of their own.
 pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB
 
-/// Outcome of [`ChangeStore::note_own_change`].
+/// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// Something that means the same to every session.
+    Topic(&'a Topic),
+    /// A resource of that session's own, at this URI.
+    Own(&'a SessionId, &'a str),
+}
+
+/// Outcome of [`note_change`](super::StreamStore::note_change).
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub enum OwnChange {
-    /// It has a version now, and a connection carries the session's standing stream, on which it can be told.
+pub enum Noted {
+    /// It has a version now, and a connection carries the standing stream of the session whose own it is: the session can be told
+    /// there.
     Carried,
-    /// It has a version now: the session is told on its next standing stream.
+    /// It has a version now: who wants to know of it compares.
     Noted,
-    /// The session is not subscribed to it, or it is gone.
+    /// The session whose own it is is not subscribed to it, or is gone.
     Unwanted,
 }
 
@@ -46,32 +50,4 @@ pub enum ToldVersion<'a> {
     Topic(&'a Topic, u64),
     /// The same of a resource of its own.
     Own(&'a str, u64),
-}
-
-/// Keeps versions of what changes. Those of a session end with it.
-#[async_trait]
-pub trait ChangeStore: fmt::Debug + Send + Sync + 'static {
-    /// Gives a topic that has changed a version, higher than that of any change before. Versions live `ttl` from the last change
-    /// of any. When there are more than [`TOPICS_MAX`], the quarter makes room that changed longest ago, but for [`LISTS`]: from
-    /// then on these topics, and those that have never changed, have the version of the last of them.
-    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError>;
-
-    /// The versions of these, in the order asked; 0 of what has not changed since any made room.
-    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError>;
-
-    /// Gives a resource of the session's own that has changed a version, if the session is subscribed to it. It ends with the
-    /// subscription.
-    async fn note_own_change(&self, session: &SessionId, uri: &str) -> Result<OwnChange, StoreError>;
-
-    /// What the session was told of these topics, and of its own resources at these URIs, in the order asked.
-    async fn told(
-        &self,
-        session: &SessionId,
-        topics: &[Topic],
-        own: &[String],
-    ) -> Result<KnownVersions, StoreError>;
-
-    /// Notes what the session was told, of each topic or resource for itself: nodes that do so at once take nothing back. Nothing
-    /// is noted of what the session is not subscribed to (any longer), and nothing happens when it is gone.
-    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError>;
 }

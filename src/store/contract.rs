@@ -22,11 +22,13 @@ pub mod calls;
 pub mod cancels;
 pub mod changes;
 pub mod claims;
+pub mod leftovers;
 pub mod lives;
+pub mod messages;
 pub mod nodes;
 pub mod notebooks;
 pub mod retries;
-pub mod rings;
+pub mod secrets;
 pub mod sessions;
 pub mod standby;
 pub mod state;
@@ -41,9 +43,10 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
-use super::streams::{Holder, StreamId};
+use super::streams::{Holder, StreamId, holder_of};
 use super::{SessionRoom, Store};
 use crate::protocol::era::Revision;
+use crate::session::state::StateRoom;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
 
 /// A life that does not end during the suite.
@@ -58,6 +61,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CASES: usize = 8;
 /// More than any case wants.
 const ROOM: SessionRoom<'static> = SessionRoom::boundless("peer");
+/// More notebooks, or tasks, than any case wants.
+const STATE_ROOM: StateRoom<'static> = StateRoom {
+    peer: "peer",
+    peer_max: 1000,
+};
 /// How many write at once where atomicity is tested.
 const WRITERS: usize = 64;
 
@@ -68,13 +76,14 @@ const WRITERS: usize = 64;
 #[expect(clippy::too_many_lines, reason = "it is a list")]
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 64] = [
+    let cases: [Case; 66] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
         |store| Box::pin(sessions::forgets_what_has_expired(store)),
         |store| Box::pin(sessions::renews_lives(store)),
         |store| Box::pin(sessions::says_what_is_absent(store)),
+        |store| Box::pin(sessions::ends_those_of_an_owner(store)),
         |store| Box::pin(sessions::brings_nothing_back(store)),
         |store| Box::pin(changes::keeps_changes(store)),
         |store| Box::pin(changes::bounds_subscriptions(store)),
@@ -92,8 +101,8 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(tasks::ends_when_its_life_does(store)),
         |store| Box::pin(tasks::bounds_those_of_a_peer(store)),
         |store| Box::pin(nodes::knows_who_lives(store)),
-        |store| Box::pin(nodes::rings_those_meant(store)),
-        |store| Box::pin(nodes::shares_secrets(store)),
+        |store| Box::pin(nodes::sends_to_those_meant(store)),
+        |store| Box::pin(secrets::shares_secrets(store)),
         |store| Box::pin(streams::numbers_events(store)),
         |store| Box::pin(streams::reads_in_pages(store)),
         |store| Box::pin(streams::bounds_logs(store)),
@@ -113,7 +122,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(cancels::silences_calls_that_were_cancelled(store)),
         |store| Box::pin(cancels::begins_a_new_life(store)),
         |store| Box::pin(standby::lets_those_that_wait_take_over(store)),
-        |store| Box::pin(standby::rings_those_that_may_wait(store)),
+        |store| Box::pin(standby::tells_those_that_may_wait(store)),
         |store| Box::pin(calls::keeps_first_answers(store)),
         |store| Box::pin(calls::keeps_early_answers(store)),
         |store| Box::pin(calls::bounds_bytes_of_answers(store)),
@@ -126,13 +135,14 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(retries::begins_no_call_that_was_claimed(store)),
         |store| Box::pin(retries::keeps_mail_until_it_is_taken(store)),
         |store| Box::pin(claims::silences_the_former_node_on_a_standing_stream(store)),
-        |store| Box::pin(rings::rings_for_streams(store)),
-        |store| Box::pin(rings::knows_who_died(store)),
+        |store| Box::pin(messages::tells_of_streams(store)),
+        |store| Box::pin(messages::tells_of_sessions(store)),
+        |store| Box::pin(nodes::knows_who_died(store)),
         |store| Box::pin(versions::gives_each_change_a_version(store)),
         |store| Box::pin(versions::notes_what_was_told(store)),
         |store| Box::pin(versions::gives_own_changes_versions(store)),
-        |store| Box::pin(rings::leaves_nothing_behind(store)),
-        |store| Box::pin(rings::begins_empty(store)),
+        |store| Box::pin(leftovers::leaves_nothing_behind(store)),
+        |store| Box::pin(leftovers::begins_empty(store)),
     ];
     stream::iter(cases)
         // One store is made after the other, however many cases run.
@@ -182,6 +192,13 @@ async fn session(store: &Arc<dyn Store>) -> SessionId {
         "create: a new id must do, but it gave {created:?}"
     );
     id
+}
+
+/// Who carries a stream.
+async fn carrier(store: &Arc<dyn Store>, session: &SessionId, stream: &StreamId) -> Option<Holder> {
+    holder_of(&**store, session, stream)
+        .await
+        .expect("read must work")
 }
 
 /// Waits until `done` says so; panics with `otherwise` when it does not in time.

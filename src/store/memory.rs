@@ -6,25 +6,26 @@ mod calls;
 mod changes;
 mod crowd;
 mod log;
+mod logs;
 mod nodes;
 mod sessions;
-mod shelf;
 mod state;
 mod streams;
+mod ttl_map;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use self::changes::Changes;
 use self::crowd::Crowd;
 use self::sessions::Session;
-use self::shelf::Shelf;
-use self::state::{Notebook, Pairs, Secret};
-use super::{Heard, Store, StoreError, StoreReport};
+use self::state::{Opened, Secret};
+use self::ttl_map::TtlMap;
+use super::{Heard, NodeMessage, Recipients};
+use crate::session::state::StateScope;
 use crate::session::{Clock, Life, NodeId, SessionId};
 
 /// How many entries of each kind are looked at for what has expired as often as a node renews its lease, each second: all
@@ -39,9 +40,9 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Inner {
-    sessions: Shelf<SessionId, Session>,
-    notebooks: Shelf<Arc<str>, Notebook>,
-    tasks: Shelf<Arc<str>, Pairs>,
+    sessions: TtlMap<SessionId, Session>,
+    // Notebooks and tasks.
+    opened: TtlMap<StateScope, Opened>,
     // A dead node stays until it is forgotten, or long enough.
     leases: BTreeMap<NodeId, HeldLease>,
     crowd: Crowd,
@@ -75,24 +76,21 @@ impl Inner {
 
     /// Frees what has expired, a part of all at a time: also when nobody makes anything new.
     fn tidy(&mut self) {
-        self.sessions.tidy(TIDIED_MAX, |session| session.streams.sweep());
-        self.notebooks.tidy(TIDIED_MAX, |_| {});
-        self.tasks.tidy(TIDIED_MAX, |_| {});
+        self.sessions.tidy(TIDIED_MAX, Session::sweep);
+        self.opened.tidy(TIDIED_MAX, |_| {});
         self.crowd.tidy(TIDIED_MAX);
     }
 
-    /// Sends a message to a node, if it listens.
-    fn ring(&self, node: &NodeId, message: &str) {
-        if let Some(listener) = self.listeners.get(node) {
+    /// Sends a message to those who listen.
+    fn send(&self, to: Recipients<'_>, message: &NodeMessage) {
+        let text: Arc<str> = message.encode().into();
+        let meant = |node: &NodeId| match to {
+            Recipients::One(one) => node == one,
+            Recipients::All => true,
+        };
+        for (_, listener) in self.listeners.iter().filter(|(node, _)| meant(node)) {
             // It fails when nobody listens any longer, which is as well.
-            drop(listener.send(Heard::Message(message.into())));
-        }
-    }
-
-    /// Sends a message to all nodes that listen.
-    fn ring_all(&self, message: &str) {
-        for node in self.listeners.keys() {
-            self.ring(node, message);
+            drop(listener.send(Heard::Message(Arc::clone(&text))));
         }
     }
 }
@@ -104,32 +102,28 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// What it keeps of sessions, and of what they have made.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> Vec<String> {
+        let mut inner = self.lock();
+        inner.tidy();
+        let counts = [
+            ("sessions", inner.sessions.iter().count()),
+            ("notebooks and tasks", inner.opened.iter().count()),
+        ];
+        let left = counts.into_iter().filter(|(_, count)| *count > 0);
+        left.map(|(what, count)| format!("{count} {what}")).collect()
+    }
+
+    /// Its clock steps by so much.
+    #[cfg(test)]
+    pub(crate) fn step_clock(&self, by_ms: i64) {
+        let inner = self.lock();
+        inner.clock.set(inner.clock.now_ms().saturating_add_signed(by_ms));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // No code below panics half-way through a change, so a poisoned lock still guards something whole.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-#[async_trait]
-impl Store for MemoryStore {
-    fn kind(&self) -> &'static str {
-        "memory"
-    }
-
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn report(&self) -> Result<StoreReport, StoreError> {
-        Ok(StoreReport {
-            topology: "memory",
-            ..StoreReport::default()
-        })
-    }
-
-    async fn close(&self) {}
 }

@@ -1,18 +1,19 @@
 //! Keeps sessions in Redis so that any node can serve any client.
 //!
 //! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of keys and
-//! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `ring`.
+//! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `listener`.
 
+mod call_record;
 mod calls;
-mod changes;
 mod connect;
 mod crowd;
 mod keys;
 mod link;
+mod listener;
 mod nodes;
 mod record;
 mod refused;
-mod ring;
+mod report;
 mod scripts;
 mod sessions;
 mod state;
@@ -24,12 +25,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use fred::clients::Client;
 use fred::error::Error as FredError;
 use fred::interfaces::ClientLike;
 use fred::types::{FromValue, Value};
-use futures::future::{join, join_all, try_join_all};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,25 +40,22 @@ pub use self::url::redact;
 use self::connect::{Connected, Driven};
 use self::keys::Keys;
 use self::link::{Alive, Link, keep, on_slot_of};
+use self::listener::Listener;
 use self::refused::store_error;
-use self::ring::Ring;
 use self::scripts::{Script, Scripts};
-use super::{Store, StoreError, StoreReport};
+use super::StoreError;
 use crate::causes::causes;
 use crate::config::StoreSettings;
 use crate::session::once::Once;
 use crate::session::{Life, NodeId};
 use crate::telemetry::{metrics, seldom};
 
-/// How many prefixes of other nodes are told of.
-const OTHER_PREFIXES_MAX: usize = 16;
-
 /// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or dropped.
 #[derive(Debug)]
 pub struct RedisStore {
     keys: Keys,
     link: Link,
-    ring: Ring,
+    listener: Listener,
     scripts: Scripts,
     topology: &'static str,
     /// In which life each node acts whose lease was renewed here.
@@ -96,7 +92,7 @@ impl RedisStore {
         let builder = connect::builder(config, settings);
         let connected = connect::connect(&builder, url, settings).await?;
 
-        let ring = Ring::new(connected.rings.0.clone(), keys.clone());
+        let listener = Listener::new(connected.messages.0.clone(), keys.clone());
         let alive = |(client, _): &Driven<Client>| (client.clone(), Alive::new(true.into()));
         let clients: Vec<_> = connected.commands.iter().map(alive).collect();
         let link = Link::new(clients.clone());
@@ -104,11 +100,11 @@ impl RedisStore {
         let scripts = Scripts::load(&link)
             .await
             .map_err(|error| ConnectError::of(url, error))?;
-        let tasks = drive(connected, clients, &ring, settings.timeout);
+        let tasks = drive(connected, clients, &listener, settings.timeout);
         Ok(Self {
             keys,
             link,
-            ring,
+            listener,
             scripts,
             topology: target.topology,
             lives: Mutex::default(),
@@ -117,16 +113,16 @@ impl RedisStore {
         })
     }
 
-    /// Whether rings are heard just now: `false` until the first `listen`, and while the connection is lost.
+    /// Whether messages are heard just now: `false` until the first `listen`, and while the connection is lost.
     #[must_use]
     pub fn subscribed(&self) -> bool {
-        *self.ring.hears().borrow()
+        *self.listener.hears().borrow()
     }
 
     /// The same as [`subscribed`](Self::subscribed), to be waited on.
     #[must_use]
     pub fn subscription(&self) -> watch::Receiver<bool> {
-        self.ring.hears()
+        self.listener.hears()
     }
 
     /// In which life a node acts; empty before its first lease.
@@ -145,13 +141,24 @@ impl RedisStore {
     /// Runs a script as an operation, and reads its answer.
     async fn script<T: FromValue>(
         &self,
-        operation: &'static str,
         script: &Script,
         keys: &[&str],
         args: Vec<Value>,
     ) -> Result<T, StoreError> {
         let run = async { script.run(&self.link, keys, args).await?.convert() };
-        self.measured(operation, run).await
+        self.measured(script.name, run).await
+    }
+
+    /// Sends a command about `key` as an operation, and reads its answer.
+    async fn ask<T: FromValue>(
+        &self,
+        operation: &'static str,
+        command: &'static str,
+        key: &str,
+        args: Vec<Value>,
+    ) -> Result<T, StoreError> {
+        let ask = async { self.link.send(command, on_slot_of(key), args).await?.convert() };
+        self.measured(operation, ask).await
     }
 
     /// Awaits an operation, and counts and times it.
@@ -178,7 +185,7 @@ impl RedisStore {
 fn drive(
     connected: Connected,
     clients: Vec<(Client, Alive)>,
-    ring: &Ring,
+    listener: &Listener,
     patience: Duration,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -186,14 +193,14 @@ fn drive(
         let beat = |client: Client| async move { client.ping::<Value>(None).await.map(drop) };
         tasks.spawn(keep(driven, alive, patience, beat));
     }
-    tasks.spawn(ring.clone().keep(connected.rings, patience));
-    tasks.spawn(ring.clone().run());
+    tasks.spawn(listener.clone().keep(connected.messages, patience));
+    tasks.spawn(listener.clone().run());
     tasks
 }
 
 /// Refuses a Redis that is too old, as far as it says what it is.
 async fn check_version(link: &Link, url: &str) -> Result<(), ConnectError> {
-    let version = match version(link).await {
+    let version = match report::version(link).await {
         Ok(version) => version,
         Err(error) => return Err(ConnectError::of(url, error)),
     };
@@ -206,123 +213,8 @@ async fn check_version(link: &Link, url: &str) -> Result<(), ConnectError> {
     }
 }
 
-/// The version, by INFO or else by HELLO, which even users without `@dangerous` may ask.
-async fn version(link: &Link) -> Result<Option<String>, FredError> {
-    match info(link, "server", "redis_version").await {
-        Err(error) if refused(&error) => {}
-        answer => return answer,
-    }
-    let hello = link.send("HELLO", on_slot_of(""), vec![]).await;
-    match hello {
-        Ok(Value::Map(map)) => {
-            let map = map.inner();
-            let version = map.iter().find(|(key, _)| key.as_str() == Some("version"));
-            Ok(version.and_then(|(_, value)| value.as_string()))
-        }
-        Ok(_) => Ok(None),
-        Err(error) if refused(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// One line of a section of INFO.
-async fn info(link: &Link, section: &str, name: &str) -> Result<Option<String>, FredError> {
-    let answer = link.send("INFO", on_slot_of(""), vec![section.into()]).await?;
-    let text: String = answer.convert()?;
-    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-    Ok(lines
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.trim().to_owned()))
-}
-
-/// Whether Redis answered that this user may not, or that there is no such command.
-fn refused(error: &FredError) -> bool {
-    error.details().starts_with("NOPERM") || error.details().contains("unknown command")
-}
-
 /// A duration as Redis wants it: milliseconds, one at least, as text.
 fn millis(duration: Duration) -> String {
     const LIFE_MAX_MS: u128 = 100 * 365 * 24 * 60 * 60 * 1000; // a hundred years: Redis adds it to the clock
     duration.as_millis().clamp(1, LIFE_MAX_MS).to_string()
-}
-
-#[async_trait]
-impl Store for RedisStore {
-    fn kind(&self) -> &'static str {
-        "redis"
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        // In a cluster each master is asked: sessions are on all of them.
-        let servers = self.link.masters().into_iter();
-        let pings = servers.map(|server| self.link.send_to(server, "PING", on_slot_of(""), vec![]));
-        self.measured("ping", try_join_all(pings)).await.map(drop)
-    }
-
-    async fn report(&self) -> Result<StoreReport, StoreError> {
-        self.measured("report", self.ask_report()).await
-    }
-
-    async fn close(&self) {
-        // Quitting first lets answers under way arrive; then nothing is left that would mend what was closed.
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        join(self.link.quit(), self.ring.quit()).await;
-        drop(tasks);
-    }
-}
-
-impl RedisStore {
-    async fn ask_report(&self) -> Result<StoreReport, FredError> {
-        let time: (u64, u64) = self.link.send("TIME", on_slot_of(""), vec![]).await?.convert()?;
-        Ok(StoreReport {
-            version: version(&self.link).await?,
-            eviction_policy: self.eviction_policy().await?,
-            clock_ms: Some(time.0 * 1000 + time.1 / 1000),
-            other_prefixes: self.other_prefixes().await?,
-            topology: self.topology,
-        })
-    }
-
-    /// The prefixes under which others listen on this Redis. In a cluster each server knows its own listeners only.
-    async fn other_prefixes(&self) -> Result<Vec<String>, FredError> {
-        let servers = self.link.masters().into_iter();
-        let glob = keys::any_nodes_glob();
-        let ask = |server| {
-            let args = vec!["CHANNELS".into(), glob.into()];
-            self.link.send_to(server, "PUBSUB", on_slot_of(""), args)
-        };
-        let mut channels = Vec::new();
-        for answer in join_all(servers.map(ask)).await {
-            match answer {
-                Ok(answer) => channels.extend(answer.convert::<Vec<String>>()?),
-                Err(error) if refused(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut prefixes = self.keys.other_prefixes(&channels);
-        prefixes.sort();
-        prefixes.dedup();
-        prefixes.truncate(OTHER_PREFIXES_MAX);
-        Ok(prefixes)
-    }
-
-    async fn eviction_policy(&self) -> Result<Option<String>, FredError> {
-        match info(&self.link, "memory", "maxmemory_policy").await {
-            // Some services answer INFO without it, or not at all.
-            Ok(None) => {}
-            Err(error) if refused(&error) => {}
-            answer => return answer,
-        }
-        let args = vec!["GET".into(), "maxmemory-policy".into()];
-        match self.link.send("CONFIG", on_slot_of(""), args).await {
-            Ok(Value::Map(map)) => Ok(map
-                .inner()
-                .into_values()
-                .next()
-                .and_then(|value| value.as_string())),
-            Ok(_) => Ok(None),
-            Err(error) if refused(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::Notebook;
 use crate::protocol::era::{Era, Revision};
 use crate::session::announce::{Announce, Topic};
-use crate::session::notebooks::NotebookStore;
-use crate::session::state::{Expected, Home, StateStore, Swapped};
+use crate::session::secrets::{NewSecret, Secrets};
+use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::tasks::{Busy, Place, RunTasks};
 use crate::session::{
     Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, RequestInfo, RequestState,
@@ -43,8 +43,8 @@ impl SessionPeers for Nobody {
 /// State in memory, without bounds.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    homes: Mutex<HashMap<Home, BTreeMap<String, String>>>,
-    owners: Mutex<HashMap<String, Principal>>,
+    scopes: Mutex<HashMap<StateScope, BTreeMap<String, String>>>,
+    owners: Mutex<HashMap<StateScope, Principal>>,
     away: AtomicBool,
 }
 
@@ -54,37 +54,37 @@ impl Memory {
         self.away.store(true, Ordering::Relaxed);
     }
 
-    fn in_home<T>(
+    fn in_scope<T>(
         &self,
-        home: &Home,
+        scope: &StateScope,
         run: impl FnOnce(&mut BTreeMap<String, String>) -> T,
     ) -> Result<T, StateError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(StateError::Unreachable("secret address".into()));
         }
-        let mut homes = self.homes.lock().unwrap();
-        homes.get_mut(home).map(run).ok_or(StateError::Gone)
+        let mut scopes = self.scopes.lock().unwrap();
+        scopes.get_mut(scope).map(run).ok_or(StateError::Gone)
     }
 }
 
 #[async_trait]
 impl StateStore for Memory {
-    async fn state_get(&self, home: &Home, key: &str) -> Result<Option<String>, StateError> {
-        self.in_home(home, |entries| entries.get(key).cloned())
+    async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError> {
+        self.in_scope(scope, |entries| entries.get(key).cloned())
     }
 
-    async fn state_entries(&self, home: &Home) -> Result<Vec<(String, String)>, StateError> {
-        self.in_home(home, |entries| entries.clone().into_iter().collect())
+    async fn state_entries(&self, scope: &StateScope) -> Result<Vec<(String, String)>, StateError> {
+        self.in_scope(scope, |entries| entries.clone().into_iter().collect())
     }
 
     async fn state_swap(
         &self,
-        home: &Home,
+        scope: &StateScope,
         key: &str,
         expected: Expected<'_>,
         value: Option<&str>,
     ) -> Result<Swapped, StateError> {
-        self.in_home(home, |entries| {
+        self.in_scope(scope, |entries| {
             let before = entries.get(key).cloned();
             let holds = match expected {
                 Expected::Anything => true,
@@ -101,33 +101,30 @@ impl StateStore for Memory {
             Swapped::Done(before)
         })
     }
-}
 
-#[async_trait]
-impl NotebookStore for Memory {
-    async fn notebook_open(
+    async fn state_open(
         &self,
-        handle: &str,
+        scope: &StateScope,
         owner: &Principal,
         _: Duration,
-        _: (&str, usize),
+        _: StateRoom<'_>,
     ) -> Result<(), StateError> {
-        let home = Home::Notebook(handle.into());
-        self.homes.lock().unwrap().insert(home, BTreeMap::new());
-        self.owners
-            .lock()
-            .unwrap()
-            .insert(handle.to_owned(), owner.clone());
+        self.scopes.lock().unwrap().insert(scope.clone(), BTreeMap::new());
+        self.owners.lock().unwrap().insert(scope.clone(), owner.clone());
         Ok(())
     }
 
-    async fn notebook_owner(
+    async fn state_owner(
         &self,
-        handle: &str,
+        scope: &StateScope,
         _: &Principal,
         _: Duration,
     ) -> Result<Option<Principal>, StateError> {
-        Ok(self.owners.lock().unwrap().get(handle).cloned())
+        Ok(self.owners.lock().unwrap().get(scope).cloned())
+    }
+
+    async fn secrets(&self, _: &NewSecret, _: Duration, _: Duration) -> Result<Secrets, StateError> {
+        unreachable!("no tool asks for them")
     }
 }
 
@@ -141,7 +138,7 @@ impl RunTasks for NoTasks {
         unreachable!("no tool begins a task")
     }
 
-    async fn open(&self, _: &str, _: Duration, _: &Peer) -> Result<State, StateError> {
+    async fn open(&self, _: &str, _: &Principal, _: Duration, _: &Peer) -> Result<State, StateError> {
         Err(StateError::Gone)
     }
 
@@ -184,9 +181,13 @@ impl Client {
     /// A client with a session, that declares `capabilities`.
     pub(super) fn legacy(store: &Arc<Memory>, capabilities: Value) -> Self {
         let id = SessionId::generate();
-        let home = Home::Session(id.clone());
-        store.homes.lock().unwrap().insert(home.clone(), BTreeMap::new());
-        let state = State::new(store.clone(), home);
+        let scope = StateScope::Session(id.clone());
+        store
+            .scopes
+            .lock()
+            .unwrap()
+            .insert(scope.clone(), BTreeMap::new());
+        let state = State::new(store.clone(), scope);
         let implementation = Arc::new(Implementation::new("test", "1"));
         let session = Session::new(id, implementation, state, Arc::new(Nobody));
         Self::new(store, Revision::V2025_11_25, Some(session), capabilities)

@@ -122,7 +122,7 @@ async fn metrics_count_what_happened() {
         "anynode_requests_total{era=\"legacy\",method=\"tools/call\",outcome=\"error\"} 1",
         "anynode_requests_total{era=\"modern\",method=\"tools/list\",outcome=\"ok\"} 1",
         "anynode_refusals_total{reason=\"not_json\"} 1",
-        "anynode_store_operation_duration_seconds_count{operation=\"session_create\"} 1",
+        "anynode_store_operation_duration_seconds_count{operation=\"create\"} 1",
     ] {
         assert!(text.contains(line), "no line {line:?} in\n{text}");
     }

@@ -16,11 +16,10 @@ use std::time::Duration;
 use anynode::Settings;
 use anynode::config::StoreSettings;
 use anynode::session::Principal;
-use anynode::session::notebooks::NotebookStore;
-use anynode::session::state::{Expected, Home, StateError, StateStore, Swapped};
+use anynode::session::state::{Expected, StateError, StateRoom, StateScope, StateStore, Swapped};
 use anynode::store::memory::MemoryStore;
 use anynode::store::redis::RedisStore;
-use anynode::store::{Store, contract};
+use anynode::store::{NodeStore, Store, contract};
 
 use crate::support::process::until;
 use crate::support::redis::Redis;
@@ -92,9 +91,13 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
         let key = format!("{}notebook:{handle}", store_prefix(nodes));
         (nodes[0].cli(&["cluster", "keyslot", &key]), key)
     };
-    let home = Home::Notebook(handle.into());
+    let scope = StateScope::Notebook(handle.into());
+    let room = StateRoom {
+        peer: "peer",
+        peer_max: 1000,
+    };
     let first = store
-        .notebook_open(handle, &principal, Duration::from_secs(60), ("peer", 1000))
+        .state_open(&scope, &principal, Duration::from_secs(60), room)
         .await;
     first.expect("the cluster answers");
     let (slot, key) = keys().await;
@@ -112,12 +115,12 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
         // The nodes' gossip may move the slot to and fro for a moment, longer than a command follows it.
         until("MOVED is followed", async || {
             let opened = store
-                .notebook_open(handle, &principal, Duration::from_secs(60), ("peer", 1000))
+                .state_open(&scope, &principal, Duration::from_secs(60), room)
                 .await;
             matches!(opened, Ok(()) | Err(StateError::Contended))
         })
         .await;
-        let swapped = store.state_swap(&home, "k", Expected::Absent, Some("1")).await;
+        let swapped = store.state_swap(&scope, "k", Expected::Absent, Some("1")).await;
         assert!(matches!(swapped, Ok(Swapped::Done(None))), "{swapped:?}");
         assert_eq!(node.cli(&["exists", &key]), "1");
     }
@@ -127,7 +130,7 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
 async fn when_a_session_has_ended_no_key_and_no_field_names_it() {
     let redis = Redis::start().await;
     let store: Arc<dyn Store> = Arc::new(connect(&redis.url()).await);
-    contract::rings::leaves_nothing_behind(Arc::clone(&store)).await;
+    contract::leftovers::leaves_nothing_behind(Arc::clone(&store)).await;
     let keys = redis.cli(&["--scan"]);
     // Sets that count are beside all sessions, and name those that are there.
     let keys_of_one = keys.lines().filter(|key| !key.contains("sessions"));

@@ -9,6 +9,7 @@ use std::path::Path;
 use anynode::tools::Notebook;
 
 mod rust;
+mod store;
 
 use rust::{Code, test_files};
 

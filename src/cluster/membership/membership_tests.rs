@@ -4,8 +4,9 @@ use futures::poll;
 use tokio::time::advance;
 
 use super::*;
+use crate::store::StoreError;
 use crate::store::memory::MemoryStore;
-use crate::store::{NodeStore as _, StoreError};
+use crate::store::nodes::living;
 
 fn member(name: &str) -> Membership {
     let node = NodeId::parse(name).expect("a name");
@@ -54,8 +55,7 @@ async fn nobody_is_thought_dead_while_leases_cannot_be_renewed_nor_for_five_seco
     assert!(!a.can_judge(), "from the first failure on");
     refused_for(&[&a, &b], Duration::from_secs(5)).await;
     assert_eq!(
-        store
-            .living(&[a.node().clone(), b.node().clone()])
+        living(&store, &[a.node().clone(), b.node().clone()])
             .await
             .expect("a store"),
         []

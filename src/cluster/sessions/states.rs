@@ -1,13 +1,15 @@
 //! Handlers' state of sessions, as a node reads and writes it: who finds there that a session is gone drops this node's copy of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{Inner, Sessions};
 use crate::cluster::registry::{Retired, Slot};
-use crate::session::state::{Expected, Home, StateStore, Swapped};
-use crate::session::{SessionId, StateError};
+use crate::session::secrets::{NewSecret, Secrets};
+use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
+use crate::session::{Principal, SessionId, StateError};
 use crate::telemetry::metrics;
 
 impl Sessions {
@@ -20,30 +22,64 @@ impl Sessions {
 
 #[async_trait]
 impl StateStore for Inner {
-    async fn state_get(&self, home: &Home, key: &str) -> Result<Option<String>, StateError> {
-        self.note_state(home, self.store.state_get(home, key).await).await
+    async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError> {
+        self.note_state(scope, self.store.state_get(scope, key).await)
+            .await
     }
 
-    async fn state_entries(&self, home: &Home) -> Result<Vec<(String, String)>, StateError> {
-        self.note_state(home, self.store.state_entries(home).await).await
+    async fn state_entries(&self, scope: &StateScope) -> Result<Vec<(String, String)>, StateError> {
+        self.note_state(scope, self.store.state_entries(scope).await)
+            .await
     }
 
     async fn state_swap(
         &self,
-        home: &Home,
+        scope: &StateScope,
         key: &str,
         expected: Expected<'_>,
         value: Option<&str>,
     ) -> Result<Swapped, StateError> {
-        let swapped = self.store.state_swap(home, key, expected, value).await;
-        self.note_state(home, swapped).await
+        let swapped = self.store.state_swap(scope, key, expected, value).await;
+        self.note_state(scope, swapped).await
+    }
+
+    async fn state_open(
+        &self,
+        scope: &StateScope,
+        owner: &Principal,
+        ttl: Duration,
+        room: StateRoom<'_>,
+    ) -> Result<(), StateError> {
+        self.store.state_open(scope, owner, ttl, room).await
+    }
+
+    async fn state_owner(
+        &self,
+        scope: &StateScope,
+        asker: &Principal,
+        ttl: Duration,
+    ) -> Result<Option<Principal>, StateError> {
+        self.store.state_owner(scope, asker, ttl).await
+    }
+
+    async fn secrets(
+        &self,
+        fresh: &NewSecret,
+        rotate_after: Duration,
+        ttl: Duration,
+    ) -> Result<Secrets, StateError> {
+        self.store.secrets(fresh, rotate_after, ttl).await
     }
 }
 
 impl Inner {
-    /// A session without a home for its state does not exist: calls of it end, and the next request is told so.
-    async fn note_state<T>(&self, home: &Home, outcome: Result<T, StateError>) -> Result<T, StateError> {
-        if let (Err(StateError::Gone), Home::Session(id)) = (&outcome, home) {
+    /// A session without its state does not exist: calls of it end, and the next request is told so.
+    async fn note_state<T>(
+        &self,
+        scope: &StateScope,
+        outcome: Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        if let (Err(StateError::Gone), StateScope::Session(id)) = (&outcome, scope) {
             self.drop_gone(id).await;
         }
         outcome

@@ -149,7 +149,7 @@ impl Engine {
     async fn look(&self, known: &mut Known, topics: impl Iterator<Item = &Topic>) -> Result<(), StoreError> {
         let topics: Vec<Topic> = topics.cloned().collect();
         for some in topics.chunks(VERSIONS_READ_MAX) {
-            let versions = self.store.changes(some).await?;
+            let versions = self.store.versions(some).await?;
             known.extend(some.iter().cloned().zip(versions));
         }
         Ok(())

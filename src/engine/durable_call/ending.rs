@@ -11,10 +11,10 @@ use crate::telemetry::seldom;
 impl DurableCall {
     /// Takes a call off that could not be [announced](Self::announce), and was refused: it may be registered all the same.
     pub(crate) async fn take_off(self) {
-        let (session, name) = (&self.live.id, &self.record.name);
+        let (session, name, stream) = (&self.live.id, &self.record.name, &self.record.stream);
         let end = || {
             let store = &self.engine.store;
-            store.call_end(session, name, None, self.node(), self.engine.stream_ttl())
+            store.call_end(session, name, stream, None, self.node(), self.engine.stream_ttl())
         };
         match self.until_answered(self.engine.session_ttl(), end).await {
             Ok(Appended::At { .. }) => {}
@@ -36,13 +36,8 @@ impl DurableCall {
         let end = || {
             tries.fetch_add(1, Ordering::Relaxed);
             let store = &self.engine.store;
-            store.call_end(
-                session,
-                call,
-                data.as_deref(),
-                self.node(),
-                self.engine.stream_ttl(),
-            )
+            let data = data.as_deref();
+            store.call_end(session, call, stream, data, self.node(), self.engine.stream_ttl())
         };
         let mut ended = self.until_answered(self.engine.session_ttl(), end).await;
         // After a second try it may be that the first has ended it.

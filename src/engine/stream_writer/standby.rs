@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{LOOK_AGAIN, Stop, StreamWriter};
 use crate::causes::causes;
 use crate::engine::changes::Tell;
+use crate::store::nodes::living;
 use crate::store::streams::{Attached, Holder, Over};
 
 /// How soon a connection looks again for a node whose lease has ended, before it takes that for dead: in an outage of the store
@@ -94,7 +95,7 @@ impl StreamWriter {
             // If it is not here, it has just gone, or was one of a former life of this node.
             engine.streams.has(&self.live.id, &self.stream, other.connection)
         } else {
-            let living = engine.store.living(slice::from_ref(&other.node)).await;
+            let living = living(&*engine.store, slice::from_ref(&other.node)).await;
             living.map_or(true, |living| !living.is_empty())
         };
         if carries {

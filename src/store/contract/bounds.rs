@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::calls::{begin, step};
 use super::{LONG, SHORT, eventually, node, record, session};
-use crate::session::state::StateError;
+use crate::session::state::{StateError, StateRoom, StateScope};
 use crate::session::{Principal, SessionId};
 use crate::store::streams::{Appended, Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, StreamId};
 use crate::store::{Change, Changed, Created, Ended, Full, SessionRoom, Store, Touched};
@@ -28,7 +28,9 @@ pub async fn bounds_streams(store: Arc<dyn Store>) {
     // One place is the open one's. With one more than there is room for a quarter goes, and then there is room for long.
     for n in 0..SESSION_STREAMS_MAX + 2 {
         let name = begin(&store, &id, &format!("done{n}"), &me).await;
-        let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
+        let ended = store
+            .call_end(&id, &name, &name, Some("response"), &me, LONG)
+            .await;
         assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: it was begun");
         done.push(name);
         if n < 4 {
@@ -81,7 +83,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
     for n in 0..6 {
         let name = begin(&store, &id, &format!("done{n}"), &me).await;
         say(&name, 1).await;
-        let ended = store.call_end(&id, &name, None, &me, LONG).await;
+        let ended = store.call_end(&id, &name, &name, None, &me, LONG).await;
         assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: it was begun");
         done.push(name);
         // They must differ in age by a store's own clock.
@@ -132,7 +134,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
         Some(1),
         "append: the oldest events of the one that grows go"
     );
-    let ended = store.call_end(&id, &open[0], None, &me, LONG).await;
+    let ended = store.call_end(&id, &open[0], &open[0], None, &me, LONG).await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: it was begun");
     say(newest, 3).await;
     assert_eq!(
@@ -227,7 +229,7 @@ pub async fn bounds_sessions(store: Arc<dyn Store>) {
         Created::Full(Full::Sessions),
         "create: there are five again"
     );
-    let ended = store.end(&ids[0]).await.expect("end must work");
+    let ended = store.end(&ids[0], None).await.expect("end must work");
     assert_eq!(ended, Ended::Ended(vec![]), "end: it is there");
     let again = create(&ids[6], "one", LONG).await;
     assert_eq!(again, Created::Created, "end: one that ends must make room");
@@ -239,30 +241,32 @@ pub async fn bounds_sessions(store: Arc<dyn Store>) {
 /// When the store breaks the contract.
 pub async fn bounds_notebooks(store: Arc<dyn Store>) {
     let owner = Principal("alice".into());
+    let scope = |handle: &str| StateScope::Notebook(handle.into());
     let open = async |handle: &str, peer| {
-        let opened = store.notebook_open(handle, &owner, SHORT, (peer, 2)).await;
+        let room = StateRoom { peer, peer_max: 2 };
+        let opened = store.state_open(&scope(handle), &owner, SHORT, room).await;
         match opened {
             Ok(()) => true,
             Err(StateError::TooManyNotebooks) => false,
-            Err(error) => unreachable!("notebook_open must work: {error}"),
+            Err(error) => unreachable!("state_open must work: {error}"),
         }
     };
     assert!(
         open("used", "one").await && open("idle", "one").await,
-        "notebook_open: there is room"
+        "state_open: there is room"
     );
-    assert!(!open("third", "one").await, "notebook_open: the peer has two");
-    let left = store.notebook_owner("third", &owner, SHORT).await;
-    let left = left.expect("notebook_owner must work");
+    assert!(!open("third", "one").await, "state_open: the peer has two");
+    let left = store.state_owner(&scope("third"), &owner, SHORT).await;
+    let left = left.expect("state_owner must work");
     assert_eq!(
         left, None,
-        "notebook_open: nothing is left of one for which there is no room"
+        "state_open: nothing is left of one for which there is no room"
     );
-    assert!(open("other", "two").await, "notebook_open: another peer has room");
+    assert!(open("other", "two").await, "state_open: another peer has room");
     let use_it = async || {
-        let found = store.notebook_owner("used", &owner, SHORT).await;
+        let found = store.state_owner(&scope("used"), &owner, SHORT).await;
         assert_eq!(
-            found.expect("notebook_owner must work"),
+            found.expect("state_owner must work"),
             Some(owner.clone()),
             "it is used"
         );
@@ -274,6 +278,6 @@ pub async fn bounds_notebooks(store: Arc<dyn Store>) {
     .await;
     assert!(
         !open("fourth", "one").await,
-        "notebook_owner: one that is used counts on"
+        "state_owner: one that is used counts on"
     );
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{LONG, NEW, SHORT, WRITERS, eventually, holder, node, session, stream};
+use super::{LONG, NEW, SHORT, WRITERS, carrier, eventually, holder, node, session, stream};
 use crate::session::{NodeId, SessionId};
 use crate::store::Store;
-use crate::store::streams::{
-    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Attached, Begun, CallRecord,
-    EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_MAX, Inbox, Over, Read, Step, StreamId,
+use crate::store::calls::{
+    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CallRecord, EARLY_ANSWERS_BYTES_MAX,
+    EARLY_ANSWERS_MAX, Inbox,
 };
+use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
     CallRecord {
@@ -38,7 +39,22 @@ pub(super) async fn answers(
     call: &StreamId,
     by: &NodeId,
 ) -> Option<Vec<(u64, String)>> {
-    match store.inbox(id, call, by, LONG).await.expect("inbox must work") {
+    take(store, id, call, by, &[]).await
+}
+
+/// Takes these off, and returns what else waits for a call of `by`; `None` when it is not.
+pub(super) async fn take(
+    store: &Arc<dyn Store>,
+    id: &SessionId,
+    call: &StreamId,
+    by: &NodeId,
+    taken: &[u64],
+) -> Option<Vec<(u64, String)>> {
+    match store
+        .inbox(id, call, by, taken, LONG)
+        .await
+        .expect("inbox must work")
+    {
         Inbox::Mail { answers, .. } => Some(answers),
         Inbox::Gone => None,
     }
@@ -86,7 +102,9 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         at(1),
         "append: the first event"
     );
-    let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
+    let ended = store
+        .call_end(&id, &name, &name, Some("response"), &me, LONG)
+        .await;
     assert_eq!(
         ended.expect("call_end must work"),
         at(2),
@@ -98,7 +116,7 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         "call_end takes the call off"
     );
     for data in [Some("again"), None] {
-        let again = store.call_end(&id, &name, data, &me, LONG).await;
+        let again = store.call_end(&id, &name, &name, data, &me, LONG).await;
         let again = again.expect("call_end must work");
         assert_eq!(again, Appended::Gone, "call_end: it has ended already");
     }
@@ -129,7 +147,7 @@ async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
         delivered: 0,
     };
     assert_eq!(attached, expected, "attach: whoever resumes may read it");
-    let carried = store.holder(id, name).await.expect("holder must work");
+    let carried = carrier(store, id, name).await;
     assert_eq!(
         carried, None,
         "call_end, attach: one that is done is carried by nobody"
@@ -143,9 +161,15 @@ async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
 pub async fn ends_calls(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let name = begin(&store, &id, "call1", &me).await;
-    let other = store.call_end(&id, &name, None, &node("other"), LONG).await;
+    let other = store
+        .call_end(&id, &name, &name, None, &node("other"), LONG)
+        .await;
     let other = other.expect("call_end must work");
     assert_eq!(other, Appended::Gone, "call_end: the call is another node's");
+    let elsewhere = StreamId::standalone();
+    let elsewhere = store.call_end(&id, &name, &elsewhere, Some("x"), &me, LONG).await;
+    let elsewhere = elsewhere.expect("call_end must work");
+    assert_eq!(elsewhere, Appended::Gone, "call_end: it writes to another stream");
     let stray = store
         .append(&id, &name, "x", &node("other"), step(&name, 1), LONG)
         .await;
@@ -164,11 +188,20 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
         Appended::Gone,
         "append: only the call itself writes to its stream"
     );
-    let standing = store.call_end(&id, &stream(StreamId::SSE), None, &me, LONG).await;
+    let standing = store
+        .call_end(
+            &id,
+            &stream(StreamId::SSE),
+            &stream(StreamId::SSE),
+            None,
+            &me,
+            LONG,
+        )
+        .await;
     let standing = standing.expect("call_end must work");
     assert_eq!(standing, Appended::Gone, "call_end: a standing stream is no call");
 
-    let ended = store.call_end(&id, &name, None, &me, SHORT).await;
+    let ended = store.call_end(&id, &name, &name, None, &me, SHORT).await;
     let expected = Appended::At {
         number: 0,
         holder: Some(holder("me", 7)),
@@ -217,7 +250,7 @@ pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
     );
     for (name, by, number) in [("call1", "me", 1), ("call2", "heir", 2)] {
         let ended = store
-            .call_end(&id, &stream(name), Some(name), &node(by), LONG)
+            .call_end(&id, &stream(name), &sse, Some(name), &node(by), LONG)
             .await;
         let ended = ended.expect("call_end must work");
         assert_eq!(
@@ -264,11 +297,11 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         answered.expect("answer must work")
     };
     let waiting = async || answers(&store, &id, &name, &me).await;
-    let take = async || {
+    let take_all = async || {
         let answers = waiting().await.unwrap_or_default();
         let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
-        let taken = store.answers_taken(&id, &name, &numbers).await;
-        taken.expect("answers_taken must work");
+        let left = take(&store, &id, &name, &me, &numbers).await;
+        assert_eq!(left, Some(vec![]), "inbox: none is left");
         answers
     };
     let kept = Answered::Kept(me.clone());
@@ -277,8 +310,7 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
     assert_eq!(answer(12, "twelve").await, kept, "answer: 12 is neither 1 nor 2");
     assert_eq!(answer(1, "late").await, Answered::Unwanted, "the first wins");
     let expected = [(2, "two"), (1, "öne"), (12, "twelve")].map(|(n, text)| (n, text.to_owned()));
-    assert_eq!(take().await, expected, "inbox: in order");
-    assert_eq!(take().await, [], "answers_taken: none is left");
+    assert_eq!(take_all().await, expected, "inbox: in order");
     assert_eq!(
         answer(1, "late").await,
         Answered::Unwanted,
@@ -303,10 +335,14 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         Answered::Full,
         "answers are bounded, and who asked still waits"
     );
-    assert_eq!(take().await.len(), ANSWERS_WAITING_MAX, "inbox: all that wait");
+    assert_eq!(
+        take_all().await.len(),
+        ANSWERS_WAITING_MAX,
+        "inbox: all that wait"
+    );
     assert_eq!(answer(999, "x").await, kept, "answer: there is room again");
 
-    let ended = store.call_end(&id, &name, None, &me, LONG).await;
+    let ended = store.call_end(&id, &name, &name, None, &me, LONG).await;
     assert!(
         matches!(ended, Ok(Appended::At { .. })),
         "call_end: the call is there"
@@ -390,10 +426,7 @@ pub async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
         let answered = store.answer(&id, &name, number, &"x".repeat(bytes)).await;
         answered.expect("answer must work")
     };
-    let take = async |number| {
-        let taken = store.answers_taken(&id, &name, &[number]).await;
-        taken.expect("answers_taken must work");
-    };
+    let take = async |number| take(&store, &id, &name, &me, &[number]).await;
     let kept = Answered::Kept(me.clone());
     let most = ANSWERS_WAITING_BYTES_MAX;
     assert_eq!(answer(1, most + 1).await, kept, "answer: one is kept in any case");
@@ -402,7 +435,7 @@ pub async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
         Answered::Full,
         "answer: and no other beside it"
     );
-    take(1).await;
+    assert_eq!(take(1).await, Some(vec![]), "inbox: it was taken off");
     assert_eq!(answer(2, most - 1).await, kept, "answer: there is room again");
     assert_eq!(answer(3, 1).await, kept, "answer: there is room for just this");
     assert_eq!(
@@ -410,6 +443,6 @@ pub async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
         Answered::Full,
         "answer: their bytes are bounded"
     );
-    take(3).await;
+    assert!(take(3).await.is_some(), "inbox: the call is there");
     assert_eq!(answer(4, 1).await, kept, "answer: there is room again");
 }

@@ -8,10 +8,8 @@ use super::calls::{begin, call, in_flight, step};
 use super::{LONG, NEW, ROOM, SHORT, holder, node, record, session, stream};
 use crate::protocol::era::Revision;
 use crate::session::{Clock, Introduction, NodeId, SessionId};
-use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled, Inbox, Over, Read,
-    StreamId,
-};
+use crate::store::calls::{Answered, Begun, CANCELS_NOTED_MAX, CallRecord, Cancelled, Inbox};
+use crate::store::streams::{Appended, Attached, Over, Read, StreamId};
 use crate::store::{Change, Changed, Created, Store};
 
 /// The age of a call that began long before all that the case does.
@@ -141,7 +139,14 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
     begin("younger", &me).await;
     begin("zother", &other).await;
     let ended = store
-        .call_end(&id, &stream("younger"), Some("response"), &me, LONG)
+        .call_end(
+            &id,
+            &stream("younger"),
+            &stream("younger"),
+            Some("response"),
+            &me,
+            LONG,
+        )
         .await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     let expected = vec![(me.clone(), stream("elder")), (other.clone(), stream("zother"))];
@@ -151,7 +156,7 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
         "cancel: it was before any of them began"
     );
     for (runner, name) in &expected {
-        let mail = store.inbox(&id, name, runner, LONG).await;
+        let mail = store.inbox(&id, name, runner, &[], LONG).await;
         assert!(
             matches!(mail, Ok(Inbox::Mail { cancelled: false, .. })),
             "inbox: it was cancelled before it began"
@@ -160,20 +165,20 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
     assert_eq!(cancel(NEW).await, expected, "cancel: all that run");
     for (runner, name) in expected {
         let mail = store
-            .inbox(&id, &name, &runner, LONG)
+            .inbox(&id, &name, &runner, &[], LONG)
             .await
             .expect("inbox must work");
         assert!(
             matches!(mail, Inbox::Mail { cancelled: true, .. }),
             "inbox: each learns of it"
         );
-        let ended = store.call_end(&id, &name, None, &runner, LONG).await;
+        let ended = store.call_end(&id, &name, &name, None, &runner, LONG).await;
         assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     }
     assert_eq!(cancel(NEW).await, vec![], "cancel: none is left");
     begin("next", &me).await;
     let mail = store
-        .inbox(&id, &stream("next"), &me, LONG)
+        .inbox(&id, &stream("next"), &me, &[], LONG)
         .await
         .expect("inbox must work");
     assert!(
@@ -215,7 +220,9 @@ pub async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
     let begun = begin(&store, &id, "call2", &me).await;
     let noted = store.cancel(&id, &call("call2", &me).request, NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
-    let ended = store.call_end(&id, &begun, Some("response"), &me, LONG).await;
+    let ended = store
+        .call_end(&id, &begun, &begun, Some("response"), &me, LONG)
+        .await;
     assert!(
         matches!(ended, Ok(Appended::At { number: 0, .. })),
         "call_end: the response is not appended, but it gave {ended:?}"
@@ -329,12 +336,17 @@ async fn is_of_a_former_life(store: &dyn Store, id: &SessionId, call: &StreamId,
         Appended::Gone,
         "change: calls of the former life are silent"
     );
-    let mail = store.inbox(id, call, me, LONG).await.expect("inbox must work");
+    let mail = store
+        .inbox(id, call, me, &[], LONG)
+        .await
+        .expect("inbox must work");
     assert!(
         matches!(mail, Inbox::Mail { cancelled: true, .. }),
         "change: and stop"
     );
-    let ended = store.call_end(id, call, Some("response"), me, LONG).await;
+    let ended = store
+        .call_end(id, call, &StreamId::sse(), Some("response"), me, LONG)
+        .await;
     assert!(
         matches!(ended, Ok(Appended::At { number: 1, .. })),
         "call_end: {ended:?}"

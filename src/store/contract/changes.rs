@@ -151,7 +151,7 @@ pub async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
         .expect("release: a stranger is no error");
     let told = holders(Change::LogLevel(LogLevel::Info)).await;
     assert_eq!(told, [node("b.1")].into(), "release must take one holder away");
-    let ended = store.end(&id).await.expect("end must work");
+    let ended = store.end(&id, None).await.expect("end must work");
     assert_eq!(
         ended,
         Ended::Ended(vec![node("b.1")]),

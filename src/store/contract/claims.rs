@@ -8,7 +8,8 @@ use super::calls::{begin, call, in_flight, step};
 use super::{LONG, NEW, holder, node, session};
 use crate::session::NodeId;
 use crate::store::Store;
-use crate::store::streams::{Appended, Begun, CallRecord, Step, StreamId};
+use crate::store::calls::{Begun, CallRecord};
+use crate::store::streams::{Appended, Step, StreamId};
 
 /// How many claim one call at once.
 const CLAIMERS: usize = 16;
@@ -110,7 +111,7 @@ pub async fn silences_the_former_node(store: Arc<dyn Store>) {
     let late = store.append(&id, &name, "late", &old, step(&name, 1), LONG).await;
     let late = late.expect("append must work");
     assert_eq!(late, Appended::Gone, "append: the call is another node's by now");
-    let late = store.call_end(&id, &name, Some("late"), &old, LONG).await;
+    let late = store.call_end(&id, &name, &name, Some("late"), &old, LONG).await;
     let late = late.expect("call_end must work");
     assert_eq!(
         late,
@@ -128,7 +129,9 @@ pub async fn silences_the_former_node(store: Arc<dyn Store>) {
         first,
         "nothing late was written"
     );
-    let ended = store.call_end(&id, &name, Some("response"), &new, LONG).await;
+    let ended = store
+        .call_end(&id, &name, &name, Some("response"), &new, LONG)
+        .await;
     assert!(
         matches!(ended, Ok(Appended::At { number: 2, .. })),
         "call_end: it is the claimer's"

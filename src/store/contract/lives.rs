@@ -7,7 +7,8 @@ use super::calls::{begin, in_flight, step};
 use super::nodes::{lease, lease_of, renew};
 use super::{LONG, SHORT, eventually, node, session};
 use crate::session::LogLevel;
-use crate::store::streams::{Appended, Inbox};
+use crate::store::calls::Inbox;
+use crate::store::streams::Appended;
 use crate::store::{Change, Changed, Renewed, Store};
 
 /// While the lease of one life of a node lasts, another gets none, and is told whose it is.
@@ -89,13 +90,15 @@ pub async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
     store.lease_end(&again).await.expect("lease_end must work");
     renew(&store, &lease_of(&again, "second"), LONG).await;
     assert_eq!(say(2).await, Appended::Gone, "append: it is a former life's");
-    let mail = store.inbox(&id, &name, &again, LONG).await;
+    let mail = store.inbox(&id, &name, &again, &[], LONG).await;
     assert_eq!(
         mail.expect("inbox must work"),
         Inbox::Gone,
         "inbox: it is a former life's"
     );
-    let ended = store.call_end(&id, &name, Some("late"), &again, LONG).await;
+    let ended = store
+        .call_end(&id, &name, &name, Some("late"), &again, LONG)
+        .await;
     assert_eq!(
         ended.expect("call_end must work"),
         Appended::Gone,

@@ -1,4 +1,4 @@
-//! What a store must do for nodes: leases, rings, secrets.
+//! What a store must do for nodes: leases and messages.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::{LONG, PATIENCE, SHORT, eventually, node};
 use crate::session::{Life, NodeId};
-use crate::store::{Heard, Lease, NewSecret, Renewed, Secrets, Store};
+use crate::store::nodes::{dead, living};
+use crate::store::{Heard, KnownNode, Lease, NodeMessage, Recipients, Renewed, Store};
 
 pub(super) fn lease(node: &NodeId) -> Lease {
     lease_of(node, "first")
@@ -46,20 +47,16 @@ pub(super) async fn renew(store: &Arc<dyn Store>, lease: &Lease, ttl: Duration) 
 pub async fn knows_who_lives(store: Arc<dyn Store>) {
     let [brief, renewed, ended, never] = ["brief", "renewed", "ended", "never"].map(node);
     let all = [brief.clone(), renewed.clone(), ended.clone(), never];
-    let living = async || {
-        let mut living = store.living(&all).await.expect("living must work");
-        living.sort();
-        living
-    };
+    let living = async || living(&*store, &all).await.expect("nodes must work");
     for node in [&brief, &renewed, &ended] {
         renew(&store, &lease(node), SHORT).await;
     }
     renew(&store, &lease(&renewed), LONG).await;
-    let expected = [brief.clone(), ended.clone(), renewed.clone()];
+    let expected = [brief.clone(), renewed.clone(), ended.clone()];
     assert_eq!(
         living().await,
         expected,
-        "living: those with a lease, and no others"
+        "nodes: those with a lease live, and no others"
     );
     store.lease_end(&ended).await.expect("lease_end must work");
     assert!(
@@ -75,8 +72,6 @@ pub async fn knows_who_lives(store: Arc<dyn Store>) {
     })
     .await;
     assert_eq!(living().await, [renewed], "a renewed lease must live on");
-    let nobody = store.living(&[]).await.expect("living must work");
-    assert!(nobody.is_empty(), "living: of nobody, nobody lives");
     renew(&store, &lease(&brief), LONG).await;
     assert!(
         living().await.contains(&brief),
@@ -84,53 +79,101 @@ pub async fn knows_who_lives(store: Arc<dyn Store>) {
     );
 }
 
-/// A ring reaches the node it is meant for, or all, and nobody else.
+/// A node whose lease has ended, by time or by word, is dead until it comes back or is forgotten.
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn rings_those_meant(store: Arc<dyn Store>) {
+pub async fn knows_who_died(store: Arc<dyn Store>) {
+    let [brief, ended, alive] = ["brief", "ended", "alive"].map(node);
+    let dead = async || -> BTreeSet<_> {
+        dead(&*store)
+            .await
+            .expect("nodes must work")
+            .into_iter()
+            .collect()
+    };
+    for (node, life) in [(&brief, SHORT), (&ended, LONG), (&alive, LONG)] {
+        renew(&store, &lease(node), life).await;
+    }
+    let mut heard = store.listen(&alive).await.expect("listen must work");
+    store.lease_end(&ended).await.expect("lease_end must work");
+    assert_eq!(
+        next(&mut heard).await,
+        NodeMessage::left(&ended),
+        "lease_end: all nodes are told"
+    );
+    assert!(
+        dead().await.contains(&ended),
+        "nodes: whose lease was ended is dead"
+    );
+    eventually("a node must be dead when its lease has ended", async || {
+        dead().await == BTreeSet::from([brief.clone(), ended.clone()])
+    })
+    .await;
+    renew(&store, &lease(&brief), LONG).await;
+    for node in [&brief, &ended, &node("never")] {
+        store.forget(node).await.expect("forget must work");
+    }
+    assert!(dead().await.is_empty(), "forget: the dead are forgotten");
+    let mut known = store.nodes().await.expect("nodes must work");
+    known.sort();
+    let lives = |node| KnownNode { node, lives: true };
+    assert_eq!(
+        known,
+        [lives(alive), lives(brief)],
+        "forget: those who live are not"
+    );
+}
+
+/// A message that no store sends by itself.
+pub(super) fn mark(name: &str) -> NodeMessage {
+    NodeMessage::Task { task: name.into() }
+}
+
+/// A message reaches the node it is meant for, or all, and nobody else.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn sends_to_those_meant(store: Arc<dyn Store>) {
     let [a, b, nobody] = ["a", "b", "nobody"].map(node);
     let mut at_a = store.listen(&a).await.expect("listen must work");
     let mut at_b = store.listen(&b).await.expect("listen must work");
-    store.ring(&a, "to a").await.expect("ring must work");
-    store
-        .ring(&nobody, "to nobody")
-        .await
-        .expect("ring: nobody listens, which is no error");
-    store
-        .ring(&b, "to b: ünï {\"json\":1}")
-        .await
-        .expect("ring must work");
-    store.ring_all("to all").await.expect("ring_all must work");
-    for (listener, meant) in [(&mut at_a, "to a"), (&mut at_b, "to b: ünï {\"json\":1}")] {
-        // In any order: a ring only ever says "look now".
-        let heard = BTreeSet::from([next(listener).await, next(listener).await]);
-        let expected = BTreeSet::from([meant.to_owned(), "to all".to_owned()]);
-        assert_eq!(
-            heard, expected,
-            "ring must reach the one it is meant for, ring_all everyone"
+    let send = async |to, message: &NodeMessage| store.send(to, message).await.expect("send must work");
+    let (to_a, to_b, to_all) = (mark("to a"), mark("to b: ünï {\"json\":1}\n"), mark("to all"));
+    send(Recipients::One(&a), &to_a).await;
+    // Nobody listens, which is no error.
+    send(Recipients::One(&nobody), &mark("to nobody")).await;
+    send(Recipients::One(&b), &to_b).await;
+    send(Recipients::All, &to_all).await;
+    for (listener, meant) in [(&mut at_a, &to_a), (&mut at_b, &to_b)] {
+        // In any order: a message only ever says "look now".
+        let heard = [next(listener).await, next(listener).await];
+        assert!(
+            heard.contains(meant) && heard.contains(&to_all),
+            "send must reach the one it is meant for, or everyone: {heard:?}"
         );
     }
     let mut again = store.listen(&a).await.expect("listen: a second time is no error");
-    store.ring(&a, "to both").await.expect("ring must work");
+    let to_both = mark("to both");
+    send(Recipients::One(&a), &to_both).await;
     assert_eq!(
         next(&mut at_a).await,
-        "to both",
+        to_both,
         "listen: the first listener must hear on"
     );
     assert_eq!(
         next(&mut again).await,
-        "to both",
+        to_both,
         "listen: a second listener must hear too"
     );
 }
 
 /// The next message. Gaps are a store's right at any time.
-pub(super) async fn next(heard: &mut Receiver<Heard>) -> String {
+pub(super) async fn next(heard: &mut Receiver<Heard>) -> NodeMessage {
     let message = async {
         loop {
             match heard.recv().await {
-                Ok(Heard::Message(message)) => return Some(message.to_string()),
+                Ok(Heard::Message(text)) => return Some(NodeMessage::decode(&text)),
                 Ok(Heard::Gap | Heard::Deaf) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
@@ -138,61 +181,8 @@ pub(super) async fn next(heard: &mut Receiver<Heard>) -> String {
     };
     let message = timeout(PATIENCE, message)
         .await
-        .expect("a ring must reach who listens");
-    message.expect("a listener must not be cut off while the store is open")
-}
-
-/// All nodes get the same secrets; the newest changes with age, and the one before stays valid for a while.
-///
-/// # Panics
-/// When the store breaks the contract.
-pub async fn shares_secrets(store: Arc<dyn Store>) {
-    const HOUR_MS: u64 = 60 * 60 * 1000;
-    let start_ms = 1_700_000_000_000;
-    let ask = async |name: &str, after_ms: u64| {
-        let fresh = NewSecret {
-            name: name.into(),
-            text: format!("text of {name}"),
-            now_ms: start_ms + after_ms,
-        };
-        let secrets = store.secrets(&fresh, Duration::from_millis(HOUR_MS), LONG).await;
-        secrets.expect("secrets must work")
-    };
-    let secrets = |newest: &str, names: &[&str]| Secrets {
-        newest: newest.into(),
-        all: names
-            .iter()
-            .map(|name| ((*name).into(), format!("text of {name}")))
-            .collect(),
-    };
-    assert_eq!(
-        ask("one", 0).await,
-        secrets("one", &["one"]),
-        "secrets: the first that is offered is taken"
-    );
-    let same = "secrets: while the newest is young, all get the same";
-    assert_eq!(ask("two", HOUR_MS).await, secrets("one", &["one"]), "{same}");
-    let rotated = "secrets: when the newest is too old, a fresh one is taken beside it";
-    assert_eq!(
-        ask("three", HOUR_MS + 1).await,
-        secrets("three", &["one", "three"]),
-        "{rotated}"
-    );
-    assert_eq!(
-        ask("four", 2 * HOUR_MS).await,
-        secrets("three", &["one", "three"]),
-        "{same}"
-    );
-    let dropped = "secrets: one that is twice too old is dropped";
-    assert_eq!(
-        ask("five", 2 * HOUR_MS + 1).await,
-        secrets("three", &["three"]),
-        "{dropped}"
-    );
-    let all_old = "secrets: when all are too old, a fresh one stands alone";
-    assert_eq!(
-        ask("six", 9 * HOUR_MS).await,
-        secrets("six", &["six"]),
-        "{all_old}"
-    );
+        .expect("a message must reach who listens");
+    message
+        .expect("a listener must not be cut off while the store is open")
+        .expect("a message must come as it was encoded")
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::calls::{answers, begin, call, in_flight, step};
+use super::calls::{answers, begin, call, in_flight, step, take};
 use super::{LONG, NEW, holder, node, session, stream};
 use crate::store::Store;
-use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Inbox, Over, Read, Step, StreamId,
-};
+use crate::store::calls::{Answered, Begun, CallRecord, Cancelled, Inbox};
+use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
 
 /// Each event of a run is appended once, to a stream of the call's own and to one that others write to. A run that comes
 /// after it begins anew.
@@ -79,7 +78,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     let claimed = store.claim(&id, &shared.name, &old, &new).await;
     assert!(matches!(claimed, Ok(Some(_))), "claim: {claimed:?}");
     let ended = store
-        .call_end(&id, &shared.name, Some("response"), &new, LONG)
+        .call_end(&id, &shared.name, &shared.stream, Some("response"), &new, LONG)
         .await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
@@ -111,7 +110,9 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
         1,
         "call_begin: it is the claimer's"
     );
-    let ended = store.call_end(&id, &name, Some("response"), &new, LONG).await;
+    let ended = store
+        .call_end(&id, &name, &name, Some("response"), &new, LONG)
+        .await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     assert_eq!(again().await, Begun::Gone, "call_begin: it has ended");
     let page = store.read(&id, &name, 0).await.expect("read must work");
@@ -159,15 +160,20 @@ pub async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
         None,
         "inbox: it is another's"
     );
-    for _ in 0..2 {
-        let taken = store.answers_taken(&id, &name, &[1, 7]).await;
-        taken.expect("answers_taken must work");
-    }
+    assert_eq!(
+        take(&store, &id, &name, &new, &[1]).await,
+        None,
+        "inbox: who does not run the call takes nothing off"
+    );
     let one = Some(vec![(2, "yes".to_owned())]);
+    for _ in 0..2 {
+        let left = take(&store, &id, &name, &old, &[1, 7]).await;
+        assert_eq!(left, one, "inbox: what was taken goes first, and only that");
+    }
     assert_eq!(
         answers(&store, &id, &name, &old).await,
         one,
-        "answers_taken: that one"
+        "inbox: it stays off"
     );
 
     let request = call("call1", &old).request;
@@ -181,7 +187,7 @@ pub async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
         "cancel: the call is known"
     );
     let mail = store
-        .inbox(&id, &name, &old, LONG)
+        .inbox(&id, &name, &old, &[], LONG)
         .await
         .expect("inbox must work");
     assert!(

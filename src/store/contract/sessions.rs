@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{LONG, ROOM, SHORT, WRITERS, eventually, node, record, session};
-use crate::session::state::{Expected, Home, StateError};
-use crate::session::{LogLevel, SessionId};
+use super::{LONG, ROOM, SHORT, STATE_ROOM, WRITERS, eventually, node, record, session};
+use crate::session::state::{Expected, StateError, StateScope};
+use crate::session::{LogLevel, Principal, SessionId};
 use crate::store::{Change, Changed, Created, Ended, Store, Touched};
 
 /// What is loaded is what was created, field by field.
@@ -21,7 +21,7 @@ pub async fn reads_back_what_was_written(store: Arc<dyn Store>) {
     full.initialized = true;
     full.log_level = Some(LogLevel::Warning);
     let mut bare = record();
-    bare.principal = crate::session::Principal::anonymous();
+    bare.principal = Principal::anonymous();
     bare.subscriptions.clear();
     for written in [full, bare] {
         let id = SessionId::generate();
@@ -46,7 +46,7 @@ pub async fn reads_back_what_was_written(store: Arc<dyn Store>) {
 pub async fn refuses_an_id_that_is_taken(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let mut other = record();
-    other.principal = crate::session::Principal("thief".into());
+    other.principal = Principal("thief".into());
     let created = store
         .create(&id, &other, LONG, &ROOM)
         .await
@@ -172,18 +172,47 @@ pub async fn says_what_is_absent(store: Arc<dyn Store>) {
     nothing_is_there(&store, &SessionId::generate()).await;
 }
 
+/// A session is ended for its owner, and for nobody else who asks as one.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn ends_those_of_an_owner(store: Arc<dyn Store>) {
+    let id = session(&store).await;
+    let owner = record().principal;
+    for other in [Principal::anonymous(), Principal("someone".into())] {
+        let ended = store.end(&id, Some(&other)).await.expect("end must work");
+        assert_eq!(ended, Ended::Gone, "end: it is another's");
+    }
+    let loaded = store.load(&id, None).await.expect("load must work");
+    assert!(loaded.is_some(), "end: another's session stays");
+    let scope = StateScope::Session(id.clone());
+    let of = store.state_owner(&scope, &owner, LONG).await;
+    assert_eq!(
+        of.expect("state_owner must work").as_ref(),
+        Some(&owner),
+        "state_owner: whose session it is"
+    );
+    let opened = store.state_open(&scope, &owner, LONG, STATE_ROOM).await;
+    assert!(
+        matches!(opened, Err(StateError::Contended)),
+        "state_open: a session's state begins with it, but it gave {opened:?}"
+    );
+    let ended = store.end(&id, Some(&owner)).await.expect("end must work");
+    assert_eq!(ended, Ended::Ended(vec![]), "end: it is the owner's");
+}
+
 /// Once a session has ended, no operation brings any of it back.
 ///
 /// # Panics
 /// When the store breaks the contract.
 pub async fn brings_nothing_back(store: Arc<dyn Store>) {
     let id = session(&store).await;
-    let home = Home::Session(id.clone());
+    let scope = StateScope::Session(id.clone());
     let wrote = store
-        .state_swap(&home, "key", Expected::Anything, Some("1"))
+        .state_swap(&scope, "key", Expected::Anything, Some("1"))
         .await;
     assert!(wrote.is_ok(), "state_swap must work, but gave {wrote:?}");
-    let ended = store.end(&id).await.expect("end must work");
+    let ended = store.end(&id, None).await.expect("end must work");
     assert_eq!(
         ended,
         Ended::Ended(vec![]),
@@ -200,7 +229,10 @@ pub async fn brings_nothing_back(store: Arc<dyn Store>) {
         Created::Created,
         "create: the id of an ended session must be free"
     );
-    let entries = store.state_entries(&home).await.expect("state_entries must work");
+    let entries = store
+        .state_entries(&scope)
+        .await
+        .expect("state_entries must work");
     assert!(
         entries.is_empty(),
         "end must take the session's state with it, but left {entries:?}"
@@ -208,7 +240,7 @@ pub async fn brings_nothing_back(store: Arc<dyn Store>) {
 }
 
 async fn nothing_is_there(store: &Arc<dyn Store>, id: &SessionId) {
-    let home = Home::Session(id.clone());
+    let scope = StateScope::Session(id.clone());
     let touched = store.touch(id, 1, LONG).await.expect("touch must work");
     assert_eq!(touched, Touched::Gone, "touch: there is no such session");
     for change in [
@@ -225,24 +257,30 @@ async fn nothing_is_there(store: &Arc<dyn Store>, id: &SessionId) {
         .await
         .expect("release: an absent session is no error");
     for value in [Some("1"), None] {
-        let swapped = store.state_swap(&home, "key", Expected::Anything, value).await;
+        let swapped = store.state_swap(&scope, "key", Expected::Anything, value).await;
         assert!(
             matches!(swapped, Err(StateError::Gone)),
             "state_swap: there is no such session, but it gave {swapped:?}"
         );
     }
-    let got = store.state_get(&home, "key").await;
+    let got = store.state_get(&scope, "key").await;
     assert!(
         matches!(got, Err(StateError::Gone)),
         "state_get: there is no such session, but it gave {got:?}"
     );
-    let entries = store.state_entries(&home).await;
+    let entries = store.state_entries(&scope).await;
     assert!(
         matches!(entries, Err(StateError::Gone)),
         "state_entries: there is no such session, but it gave {entries:?}"
     );
-    let ended = store.end(id).await.expect("end must work");
-    assert_eq!(ended, Ended::Gone, "end: there is no such session");
+    for owner in [None, Some(&record().principal), Some(&Principal::anonymous())] {
+        let ended = store.end(id, owner).await.expect("end must work");
+        assert_eq!(ended, Ended::Gone, "end: there is no such session");
+    }
+    let scope = StateScope::Session(id.clone());
+    let owner = store.state_owner(&scope, &record().principal, LONG).await;
+    let owner = owner.expect("state_owner must work");
+    assert_eq!(owner, None, "state_owner: there is no such session");
     let loaded = store.load(id, Some(&node("n"))).await.expect("load must work");
     assert_eq!(
         loaded, None,
@@ -265,9 +303,14 @@ pub async fn lists(store: Arc<dyn Store>) {
         ids.insert(session(&store).await.as_str().to_owned());
     }
     store
-        .notebook_open("not-a-session", &record().principal, LONG, ("peer", 1000))
+        .state_open(
+            &StateScope::Notebook("not-a-session".into()),
+            &record().principal,
+            LONG,
+            STATE_ROOM,
+        )
         .await
-        .expect("notebook_open must work");
+        .expect("state_open must work");
     let listed = store.list(1000).await.expect("list must work");
     assert!(
         listed.iter().all(|(_, listed)| *listed == record()),

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::calls::begin;
-use super::nodes::next;
-use super::{LONG, holder, node, session};
-use crate::store::Store;
+use super::nodes::{mark, next};
+use super::{LONG, carrier, holder, node, session};
 use crate::store::streams::{Appended, Attached, Holder, Over, StreamId};
+use crate::store::{NodeMessage, Recipients, Store};
 
 /// A connection that waits takes a stream only from nobody, or from the one that it has found to be gone.
 ///
@@ -49,11 +47,13 @@ pub async fn lets_those_that_wait_take_over(store: Arc<dyn Store>) {
     assert_eq!(taken, attached(Some(&one)), "attach: from that one");
     let newest = attach(&get, &three, Over::Any).await;
     assert_eq!(newest, attached(Some(&two)), "attach: the newest from any");
-    let carried = store.holder(&id, &get).await.expect("holder must work");
+    let carried = carrier(&store, &id, &get).await;
     assert_eq!(carried, Some(three), "holder: the newest");
 
     let name = begin(&store, &id, "call1", &me).await;
-    let ended = store.call_end(&id, &name, Some("response"), &me, LONG).await;
+    let ended = store
+        .call_end(&id, &name, &name, Some("response"), &me, LONG)
+        .await;
     assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
     let over = attach(&name, &two, Over::Only(Some(&holder("me", 7)))).await;
     assert_eq!(
@@ -63,11 +63,11 @@ pub async fn lets_those_that_wait_take_over(store: Arc<dyn Store>) {
     );
 }
 
-/// When a connection goes that has taken a stream from another, all nodes are rung, once: the other may wait.
+/// When a connection goes that has taken a stream from another, all nodes are told, once: the other may wait.
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn rings_those_that_may_wait(store: Arc<dyn Store>) {
+pub async fn tells_those_that_may_wait(store: Arc<dyn Store>) {
     let (id, [a, b], get) = (
         session(&store).await,
         ["a", "b"].map(node),
@@ -87,16 +87,16 @@ pub async fn rings_those_that_may_wait(store: Arc<dyn Store>) {
             .await
             .expect("detach must work")
     };
-    let mark = async |number: u32| {
-        let text = json!({"mark": number}).to_string();
-        store.ring(&a, &text).await.expect("ring must work");
+    let send = async |to, name| {
+        let sent = store.send(Recipients::One(to), &mark(name)).await;
+        sent.expect("send must work");
     };
     let [one, two] = [holder("b", 1), holder("b", 2)];
-    let bell = json!({"ring": "stream", "session": id.as_str(), "stream": "get"});
+    let look = NodeMessage::stream(&id, &get);
 
     attach(&one, Over::Any).await;
     detach(&one).await;
-    mark(1).await;
+    send(&a, "1").await;
     attach(&one, Over::Any).await;
     attach(&two, Over::Any).await;
     detach(&one).await;
@@ -104,15 +104,15 @@ pub async fn rings_those_that_may_wait(store: Arc<dyn Store>) {
     // One that waited has taken over, others may wait yet.
     attach(&one, Over::Only(None)).await;
     detach(&one).await;
-    mark(2).await;
-    store.ring(&b, "\"nobody\"").await.expect("ring must work");
-    let mut heard: Vec<Value> = Vec::new();
+    send(&a, "2").await;
+    send(&b, "nobody").await;
+    let mut heard = Vec::new();
     while heard.len() < 4 {
-        heard.push(serde_json::from_str(&next(&mut at_a).await).expect("a ring is JSON"));
+        heard.push(next(&mut at_a).await);
     }
-    let bells = heard.iter().filter(|message| **message == bell).count();
+    let looks = heard.iter().filter(|message| **message == look).count();
     assert_eq!(
-        bells, 2,
-        "detach: rung when others may wait, and only then: {heard:?}"
+        looks, 2,
+        "detach: they are told when others may wait, and only then: {heard:?}"
     );
 }

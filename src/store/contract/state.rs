@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::{WRITERS, session};
 use crate::session::state::{
-    Expected, Home, STATE_BYTES_MAX, STATE_KEYS_MAX, State, StateError, StateStore, Swapped,
+    Expected, STATE_BYTES_MAX, STATE_KEYS_MAX, State, StateError, StateScope, StateStore, Swapped,
 };
 use crate::store::{Ended, Store};
 
@@ -18,8 +18,8 @@ const ROUNDS: u64 = 5;
 /// # Panics
 /// When the store breaks the contract.
 pub async fn keeps_values(store: Arc<dyn Store>) {
-    let home = Home::Session(session(&store).await);
-    let state = State::new(Arc::<dyn Store>::clone(&store), home.clone());
+    let scope = StateScope::Session(session(&store).await);
+    let state = State::new(Arc::<dyn Store>::clone(&store), scope.clone());
     let got: Option<u64> = state.get("absent").await.expect("get must work");
     assert_eq!(got, None, "get: what was never set is absent");
     let values = [
@@ -61,7 +61,7 @@ pub async fn keeps_values(store: Arc<dyn Store>) {
 /// # Panics
 /// When the store breaks the contract.
 pub async fn swaps_only_what_is_expected(store: Arc<dyn Store>) {
-    let home = Home::Session(session(&store).await);
+    let scope = StateScope::Session(session(&store).await);
     let some = |text: &str| Some(text.to_owned());
     let steps = [
         (Expected::Text("1"), Some("9"), Swapped::Conflict(None)),
@@ -77,7 +77,7 @@ pub async fn swaps_only_what_is_expected(store: Arc<dyn Store>) {
     ];
     for (step, (expected, value, outcome)) in steps.into_iter().enumerate() {
         let swapped = store
-            .state_swap(&home, "k", expected, value)
+            .state_swap(&scope, "k", expected, value)
             .await
             .expect("state_swap must work");
         assert_eq!(
@@ -92,8 +92,8 @@ pub async fn swaps_only_what_is_expected(store: Arc<dyn Store>) {
 /// # Panics
 /// When the store breaks the contract.
 pub async fn loses_no_update(store: Arc<dyn Store>) {
-    let home = Home::Session(session(&store).await);
-    let state = State::new(Arc::<dyn Store>::clone(&store), home);
+    let scope = StateScope::Session(session(&store).await);
+    let state = State::new(Arc::<dyn Store>::clone(&store), scope);
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {
         let state = state.clone();
@@ -122,18 +122,20 @@ pub async fn loses_no_update(store: Arc<dyn Store>) {
 /// # Panics
 /// When the store breaks the contract.
 pub async fn bounds_keys(store: Arc<dyn Store>) {
-    let home = Home::Session(session(&store).await);
+    let scope = StateScope::Session(session(&store).await);
     let set = async |n: usize, value| {
         let key = format!("key-{n}");
-        store.state_swap(&home, &key, Expected::Anything, value).await
+        store.state_swap(&scope, &key, Expected::Anything, value).await
     };
     // Many at once, because the bound must hold for concurrent writers too.
     let mut writers = JoinSet::new();
     for n in 0..STATE_KEYS_MAX + WRITERS {
-        let (store, home) = (Arc::clone(&store), home.clone());
+        let (store, scope) = (Arc::clone(&store), scope.clone());
         writers.spawn(async move {
             let key = format!("first-{n}");
-            store.state_swap(&home, &key, Expected::Anything, Some("1")).await
+            store
+                .state_swap(&scope, &key, Expected::Anything, Some("1"))
+                .await
         });
     }
     let outcomes = writers.join_all().await;
@@ -147,7 +149,10 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
         outcomes.iter().all(refused),
         "state_swap: a key too many must be refused as TooManyKeys"
     );
-    let entries = store.state_entries(&home).await.expect("state_entries must work");
+    let entries = store
+        .state_entries(&scope)
+        .await
+        .expect("state_entries must work");
     assert_eq!(
         entries.len(),
         STATE_KEYS_MAX,
@@ -156,13 +161,13 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
 
     let (known, _) = entries.first().expect("there are entries");
     let changed = store
-        .state_swap(&home, known, Expected::Anything, Some("2"))
+        .state_swap(&scope, known, Expected::Anything, Some("2"))
         .await;
     assert!(
         changed.is_ok(),
         "state_swap: a key that is there may change when all keys are taken: {changed:?}"
     );
-    let removed = store.state_swap(&home, known, Expected::Anything, None).await;
+    let removed = store.state_swap(&scope, known, Expected::Anything, None).await;
     assert!(
         removed.is_ok(),
         "state_swap: a key may be removed when all are taken: {removed:?}"
@@ -184,11 +189,11 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
 /// # Panics
 /// When the store breaks the contract.
 pub async fn bounds_bytes(store: Arc<dyn Store>) {
-    let home = Home::Session(session(&store).await);
+    let scope = StateScope::Session(session(&store).await);
     let set = async |key: &str, bytes: usize| {
         let value = format!("\"{}\"", "x".repeat(bytes.saturating_sub(key.len() + 2)));
         store
-            .state_swap(&home, key, Expected::Anything, Some(&value))
+            .state_swap(&scope, key, Expected::Anything, Some(&value))
             .await
     };
     let fits = set("big", STATE_BYTES_MAX).await;
@@ -210,14 +215,17 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
     assert!(shrunk.is_ok(), "state_swap: what is there may shrink: {shrunk:?}");
     let fits = set("small", 10).await;
     assert!(fits.is_ok(), "state_swap: what shrank makes room: {fits:?}");
-    let removed = store.state_swap(&home, "big", Expected::Anything, None).await;
+    let removed = store.state_swap(&scope, "big", Expected::Anything, None).await;
     assert!(
         removed.is_ok(),
         "state_swap: what is there may be removed: {removed:?}"
     );
     let fits = set("next", STATE_BYTES_MAX - 10).await;
     assert!(fits.is_ok(), "state_swap: what was removed makes room: {fits:?}");
-    let entries = store.state_entries(&home).await.expect("state_entries must work");
+    let entries = store
+        .state_entries(&scope)
+        .await
+        .expect("state_entries must work");
     let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
     assert_eq!(
         bytes, STATE_BYTES_MAX,
@@ -231,32 +239,32 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
 /// When the store breaks the contract.
 pub async fn ends_with_its_session(store: Arc<dyn Store>) {
     let (one, other) = (session(&store).await, session(&store).await);
-    let home = |id| Home::Session(id);
+    let scope = |id| StateScope::Session(id);
     let write: &dyn StateStore = &*store;
     for id in [&one, &other] {
         let wrote = write
-            .state_swap(&home(id.clone()), "k", Expected::Absent, Some("1"))
+            .state_swap(&scope(id.clone()), "k", Expected::Absent, Some("1"))
             .await;
         assert!(
             matches!(wrote, Ok(Swapped::Done(None))),
             "state_swap: each session has its own state: {wrote:?}"
         );
     }
-    let handle = Home::Notebook(one.as_str().into());
+    let handle = StateScope::Notebook(one.as_str().into());
     let got = write.state_get(&handle, "k").await;
     assert!(
         matches!(got, Err(StateError::Gone)),
         "state_get: a session is not a notebook: {got:?}"
     );
-    let ended = store.end(&one).await.expect("end must work");
+    let ended = store.end(&one, None).await.expect("end must work");
     assert_eq!(ended, Ended::Ended(vec![]), "end: the session is there");
-    let got = write.state_get(&home(one), "k").await;
+    let got = write.state_get(&scope(one), "k").await;
     assert!(
         matches!(got, Err(StateError::Gone)),
         "state_get: the session has ended: {got:?}"
     );
     let got = write
-        .state_get(&home(other), "k")
+        .state_get(&scope(other), "k")
         .await
         .expect("state_get must work");
     assert_eq!(got.as_deref(), Some("1"), "end must leave other sessions alone");

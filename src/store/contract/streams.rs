@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{LONG, ROOM, SHORT, WRITERS, eventually, holder, node, record, session, stream};
+use super::{LONG, ROOM, SHORT, WRITERS, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::streams::{
     Appended, Attached, Begun, CallRecord, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX,
@@ -154,7 +154,7 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let stream = standing();
     let [one, two] = [holder("a", 1), holder("a", u64::MAX)];
-    let carried = async || store.holder(&id, &stream).await.expect("holder must work");
+    let carried = async || carrier(&store, &id, &stream).await;
     let attach = async |holder| {
         let attached = store.attach(&id, &stream, holder, Over::Any, LONG).await;
         attached.expect("attach must work")
@@ -317,7 +317,9 @@ async fn lets_events_end(store: &Arc<dyn Store>, id: &SessionId, stream: &Stream
     let begun = store.call_begin(id, &call, Duration::ZERO, None, LONG).await;
     assert!(matches!(begun, Ok(Begun::Begun)), "call_begin: {begun:?}");
     eventually("a call's stream must end", async || kept(0).await.is_none()).await;
-    let ended = store.call_end(id, &call.name, Some("4"), &me, SHORT).await;
+    let ended = store
+        .call_end(id, &call.name, stream, Some("4"), &me, SHORT)
+        .await;
     assert!(
         matches!(ended, Ok(Appended::At { number: 4, .. })),
         "call_end: {ended:?}"

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, WRITERS, eventually, holder, session, stream};
 use crate::session::SessionId;
-use crate::store::changes::{KnownVersions, OwnChange, ToldVersion, Topic};
+use crate::store::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
 use crate::store::streams::{Attached, Over, StreamId};
 use crate::store::{Change, Changed, Store};
 
@@ -20,10 +20,8 @@ fn resource(uri: &str) -> Topic {
 }
 
 async fn note(store: &Arc<dyn Store>, topic: &Topic) {
-    store
-        .note_change(topic, LONG)
-        .await
-        .expect("note_change must work");
+    let noted = store.note_change(Subject::Topic(topic), LONG).await;
+    assert!(matches!(noted, Ok(Noted::Noted)), "note_change: {noted:?}");
 }
 
 async fn told(store: &Arc<dyn Store>, id: &SessionId, topics: &[Topic], own: &[&str]) -> KnownVersions {
@@ -47,8 +45,8 @@ pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
         resource("note://a"),
         resource(""),
     ];
-    let versions = async || store.changes(&topics).await.expect("changes must work");
-    assert_eq!(versions().await, [0; 5], "changes: nothing has changed yet");
+    let versions = async || store.versions(&topics).await.expect("versions must work");
+    assert_eq!(versions().await, [0; 5], "versions: nothing has changed yet");
     let mut last = 0;
     for index in [0, 3, 3, 2, 4, 0] {
         let before = versions().await;
@@ -59,8 +57,8 @@ pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
         let others = |versions: &[u64]| [&versions[..index], &versions[index + 1..]].concat();
         assert_eq!(others(&now), others(&before), "note_change: of one topic only");
     }
-    let none = store.changes(&[]).await.expect("changes must work");
-    assert!(none.is_empty(), "changes: nothing was asked");
+    let none = store.versions(&[]).await.expect("versions must work");
+    assert!(none.is_empty(), "versions: nothing was asked");
 
     let mut writers = JoinSet::new();
     for n in 0..WRITERS {
@@ -69,7 +67,7 @@ pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
     }
     writers.join_all().await;
     let all: Vec<_> = (0..WRITERS).map(|n| resource(&n.to_string())).collect();
-    let mut versions_of_all = store.changes(&all).await.expect("changes must work");
+    let mut versions_of_all = store.versions(&all).await.expect("versions must work");
     versions_of_all.sort_unstable();
     versions_of_all.dedup();
     assert_eq!(
@@ -78,10 +76,8 @@ pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
         "note_change: no version comes again"
     );
 
-    store
-        .note_change(&topics[1], SHORT)
-        .await
-        .expect("note_change must work");
+    let noted = store.note_change(Subject::Topic(&topics[1]), SHORT).await;
+    assert!(matches!(noted, Ok(Noted::Noted)), "note_change: {noted:?}");
     eventually("the versions must end when their life does", async || {
         versions().await == [0; 5]
     })
@@ -151,20 +147,16 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
     const URI: &str = "note://first";
     let id = session(&store).await;
     let change = async |uri: &str| {
-        let noted = store.note_own_change(&id, uri).await;
-        noted.expect("note_own_change must work")
+        let noted = store.note_change(Subject::Own(&id, uri), LONG).await;
+        noted.expect("note_change must work")
     };
     let of = async || told(&store, &id, &[], &[URI]).await.own;
     for uri in ["note://", "note://first/x", "\"note://first\"", ""] {
-        assert_eq!(
-            change(uri).await,
-            OwnChange::Unwanted,
-            "{uri:?}: not subscribed to"
-        );
+        assert_eq!(change(uri).await, Noted::Unwanted, "{uri:?}: not subscribed to");
     }
-    assert_eq!(change(URI).await, OwnChange::Noted, "nobody carries a stream");
+    assert_eq!(change(URI).await, Noted::Noted, "nobody carries a stream");
     let version = of().await[0].0;
-    assert!(version > 0, "note_own_change: it has a version");
+    assert!(version > 0, "note_change: it has a version");
     let attached = store
         .attach(
             &id,
@@ -175,9 +167,9 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
         )
         .await;
     assert!(matches!(attached, Ok(Attached::Attached { .. })), "{attached:?}");
-    assert_eq!(change(URI).await, OwnChange::Carried, "now somebody does");
+    assert_eq!(change(URI).await, Noted::Carried, "now somebody does");
     let later = of().await[0].0;
-    assert!(later > version, "note_own_change: it is higher than before");
+    assert!(later > version, "note_change: it is higher than before");
     note_told(&store, &id, &[ToldVersion::Own(URI, later)]).await;
     note_told(&store, &id, &[ToldVersion::Own(URI, version)]).await;
     assert_eq!(of().await, [(later, later)], "note_told: it never goes back");
@@ -199,10 +191,11 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
             "change: what was told ends with the subscription"
         );
     }
-    let gone = store.note_own_change(&SessionId::generate(), URI).await;
+    let never = SessionId::generate();
+    let gone = store.note_change(Subject::Own(&never, URI), LONG).await;
     assert_eq!(
-        gone.expect("note_own_change must work"),
-        OwnChange::Unwanted,
-        "note_own_change: no session"
+        gone.expect("note_change must work"),
+        Noted::Unwanted,
+        "note_change: no session"
     );
 }

@@ -1,18 +1,22 @@
-//! One session's streams and calls in flight, in memory.
+//! Calls in flight in memory, beside their session.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::changes::SessionChanges;
-use super::log::{Log, after};
-use crate::session::{Life, NodeId};
-use crate::store::streams::{
+use super::MemoryStore;
+use super::log::after;
+use crate::random::{HashMap, HashSet};
+use crate::session::{Life, NodeId, SessionId};
+use crate::store::calls::{
     ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallRecord, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Holder,
-    Inbox, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, Step, StreamId,
+    CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX,
+    ENDED_CALL_STAY, Inbox,
 };
+use crate::store::streams::{Appended, Holder, Step, StreamId};
+use crate::store::{NodeMessage, Recipients, StoreError};
 
 #[derive(Debug)]
 struct Call {
@@ -42,251 +46,68 @@ struct Early {
     ends: Instant,
 }
 
-/// What a session keeps over time. It ends with the session.
+/// The calls of one session. They end with it.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
-    logs: HashMap<StreamId, Log>,
-    calls: HashMap<StreamId, Call>,
+pub(super) struct Calls {
+    running: HashMap<StreamId, Call>,
     // Since when each cancellation is noted, and until when.
     cancelled: HashMap<String, (Instant, Instant)>,
-    made: u64,
     // Calls that were claimed and have ended, and until when that is noted: their former node may not know yet.
     ended: HashMap<StreamId, Instant>,
     // The oldest first.
     early: Vec<Early>,
-    pub(super) changes: SessionChanges,
 }
 
-impl Streams {
-    /// The stream's log. A standing one is there after its life too, without events: it is numbered on.
-    pub(super) fn log(&mut self, stream: &StreamId) -> Option<&mut Log> {
-        let log = self.logs.get_mut(stream)?;
-        let lives = log.lives();
-        if !lives && stream.stands() {
-            log.expire();
-        }
-        (lives || stream.stands()).then_some(log)
-    }
-
-    /// The stream's log; a standing stream is made if need be.
-    pub(super) fn log_or_make(&mut self, stream: &StreamId, ttl: Duration) -> Option<&mut Log> {
-        if stream.stands() {
-            self.make(stream, ttl);
-        }
-        self.log(stream)
-    }
-
-    /// Who carries which streams.
-    pub(super) fn carriers(&mut self) -> Vec<(StreamId, Holder)> {
-        self.sweep();
-        let carried = self.logs.iter();
-        carried
-            .filter_map(|(stream, log)| Some((stream.clone(), log.holder.clone()?)))
-            .collect()
-    }
-
-    /// Standing streams live as long as the session while they are carried.
-    pub(super) fn keep(&mut self, ttl: Duration) {
-        self.sweep();
-        let standing = self.logs.iter_mut().filter(|(stream, _)| stream.stands());
-        for (_, log) in standing.filter(|(_, log)| log.holder.is_some()) {
-            log.keep(ttl);
-        }
-    }
-
-    fn make(&mut self, stream: &StreamId, ttl: Duration) {
-        if self.log(stream).is_some() {
-            return;
-        }
-        self.sweep();
-        self.made += 1;
-        self.logs.insert(stream.clone(), Log::new(self.made, ttl));
-        if self.logs.len() > SESSION_STREAMS_MAX {
-            self.make_room(stream);
-        }
-    }
-
+impl Calls {
     /// Forgets what has expired.
     pub(super) fn sweep(&mut self) {
-        self.logs.retain(|stream, log| {
-            let lives = log.lives();
-            if !lives && stream.stands() {
-                log.expire();
-            }
-            lives || stream.stands()
-        });
         let now = Instant::now();
         self.ended.retain(|_, until| *until > now);
         self.early.retain(|early| early.ends > now);
+        self.cancelled.retain(|_, (_, ends)| *ends > now);
     }
 
-    fn bytes(&self) -> u64 {
-        self.logs.values().map(Log::bytes).sum()
+    /// The call of that name, if it is `node`'s in that life.
+    fn of(&mut self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> Option<&mut Call> {
+        self.running.get_mut(call).filter(|call| call.is_of(node, life))
     }
 
-    /// Lets the oldest logs go that are done, but not `new`, until a quarter is free of what there is too much of.
-    fn make_room(&mut self, new: &StreamId) {
-        self.sweep();
-        let (mut count, mut bytes) = (self.logs.len(), self.bytes());
-        let count_left = match count > SESSION_STREAMS_MAX {
-            true => SESSION_STREAMS_MAX / 4 * 3,
-            false => SESSION_STREAMS_MAX,
-        };
-        let bytes_left = match bytes > SESSION_BYTES_MAX {
-            true => SESSION_BYTES_MAX / 4 * 3,
-            false => SESSION_BYTES_MAX,
-        };
-        let done = self
-            .logs
-            .iter()
-            .filter(|(stream, log)| log.done && *stream != new);
-        let mut done: Vec<_> = done.map(|(stream, log)| (log.made, stream.clone())).collect();
-        done.sort_unstable_by_key(|(made, _)| *made);
-        for (_, stream) in done {
-            if count <= count_left && bytes <= bytes_left {
-                return;
-            }
-            let gone = self.logs.remove(&stream);
-            count -= 1;
-            bytes -= gone.map_or(0, |log| log.bytes());
+    /// Whether `node` may append what this call sends: the call is its own in that life, and was not cancelled.
+    pub(super) fn may_append(&mut self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> bool {
+        self.of(node, life, call)
+            .is_some_and(|call| !call.record.cancelled)
+    }
+
+    /// The number of the event, if this step was appended before.
+    pub(super) fn appended(&self, step: Step<'_>) -> Option<u64> {
+        let (run, last, number) = self.running.get(step.call)?.wrote.as_ref()?;
+        (run == step.run && *last >= step.number).then_some(*number)
+    }
+
+    pub(super) fn note_appended(&mut self, step: Step<'_>, number: u64) {
+        if let Some(call) = self.running.get_mut(step.call) {
+            call.wrote = Some((step.run.to_owned(), step.number, number));
         }
     }
 
-    /// Appends an event to a log that is there, keeps to the bounds, and returns the event's number.
-    pub(super) fn append(&mut self, stream: &StreamId, data: &str) -> Option<u64> {
-        let number = self.log(stream)?.append(data);
-        if self.bytes() > SESSION_BYTES_MAX {
-            self.make_room(stream);
-            let over = self.bytes().saturating_sub(SESSION_BYTES_MAX);
-            if let Some(log) = self.log(stream).filter(|_| over > 0) {
-                log.let_go(over);
-            }
-        }
-        Some(number)
-    }
-
-    pub(super) fn begin(
-        &mut self,
-        call: &CallRecord,
-        life: Option<Life>,
-        age: Duration,
-        holder: Option<&Holder>,
-        ttl: Duration,
-    ) -> Begun {
-        if let Some(known) = self.calls.get(&call.name) {
-            return match (known.is_of(&call.node, life.as_ref()), known.record.cancelled) {
-                (true, false) => Begun::Begun,
-                (true, true) => Begun::Cancelled,
-                (false, _) => Begun::Gone,
-            };
-        }
-        if self.ended.contains_key(&call.name) || self.log(&call.stream).is_some_and(|log| log.done) {
-            return Begun::Gone;
-        }
-        // The note stays: several calls may have had that id when it was cancelled.
-        if self.cancelled(&call.request).is_some_and(|noted| noted < age) {
-            return Begun::Cancelled;
-        }
-        if call.stream == call.name {
-            self.make(&call.stream, ttl);
-            if let Some(log) = self.log(&call.stream) {
-                log.keep(ttl);
-                log.holder = holder.cloned().or(log.holder.take());
-            }
-        }
-        let now = Instant::now();
-        self.early.retain(|early| early.ends > now);
-        let early: Vec<_> = self
-            .early
-            .extract_if(.., |early| early.call == call.name)
-            .collect();
-        self.calls.insert(
-            call.name.clone(),
-            Call {
-                record: call.clone(),
-                life,
-                began: now.checked_sub(age),
-                answered: early.iter().map(|early| early.number).collect(),
-                waiting: early
-                    .into_iter()
-                    .map(|early| (early.number, early.response))
-                    .collect(),
-                claimed: false,
-                wrote: None,
-            },
-        );
-        Begun::Begun
-    }
-
-    /// Whether this call is in flight, and `node`'s in that life.
-    pub(super) fn runs(&self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> bool {
-        self.calls.get(call).is_some_and(|call| call.is_of(node, life))
-    }
-
-    /// Whether the client has cancelled this call: what it sends is for nobody.
-    pub(super) fn is_cancelled(&self, call: &StreamId) -> bool {
-        self.calls.get(call).is_some_and(|call| call.record.cancelled)
-    }
-
-    /// How long ago the client has cancelled a request last, if that is noted still.
-    pub(super) fn cancelled(&self, request: &str) -> Option<Duration> {
-        let (noted, ends) = self.cancelled.get(request)?;
-        (*ends > Instant::now()).then(|| noted.elapsed())
-    }
-
-    /// The client was started again: what there was of its former life is over. Returns the calls that were in flight.
-    pub(super) fn begin_anew(&mut self) -> Vec<(NodeId, StreamId)> {
+    /// The client was started again: the calls of its former life are over. Returns the nodes that run them, each once.
+    pub(super) fn begin_anew(&mut self) -> BTreeSet<NodeId> {
         self.cancelled.clear();
-        if let Some(log) = self.log(&StreamId::sse()) {
-            log.begin_anew();
-        }
-        let stopped = self.calls.iter_mut().map(|(name, call)| {
+        let stopped = self.running.values_mut().map(|call| {
             call.record.cancelled = true;
-            (call.record.node.clone(), name.clone())
+            call.record.node.clone()
         });
         stopped.collect()
     }
 
-    /// Takes a call off, and says to which stream it wrote.
-    pub(super) fn finish(&mut self, call: &StreamId) -> Option<StreamId> {
-        let finished = self.calls.remove(call)?;
-        if finished.claimed {
-            self.ended.insert(call.clone(), after(ENDED_CALL_STAY));
-        }
-        Some(finished.record.stream)
-    }
-
-    /// Keeps an answer if it is wanted, and says which node wants it.
-    pub(super) fn answer(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
-        let Some(call) = self.calls.get_mut(call) else {
-            return match self.ended.contains_key(call) {
-                true => Answered::Unwanted,
-                false => self.keep_early(call, number, response),
-            };
-        };
-        if call.answered.contains(&number) {
+    /// Keeps an answer for a call that is not registered.
+    fn keep_early(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
+        self.sweep();
+        if self.ended.contains_key(call) {
             return Answered::Unwanted;
         }
-        if call.waiting.len() >= ANSWERS_WAITING_MAX || call.answered.len() >= ANSWERS_MAX {
-            return Answered::Full;
-        }
-        let bytes: usize = call.waiting.iter().map(|(_, answer)| answer.len()).sum();
-        if bytes > 0 && bytes + response.len() > ANSWERS_WAITING_BYTES_MAX {
-            return Answered::Full;
-        }
-        call.answered.insert(number);
-        call.waiting.push((number, response.to_owned()));
-        Answered::Kept(call.record.node.clone())
-    }
-
-    fn keep_early(&mut self, call: &StreamId, number: u64, response: &str) -> Answered {
-        let now = Instant::now();
-        self.early.retain(|early| early.ends > now);
-        if self
-            .early
-            .iter()
-            .any(|early| early.call == *call && early.number == number)
-        {
+        let mut early = self.early.iter();
+        if early.any(|early| early.call == *call && early.number == number) {
             return Answered::Unwanted;
         }
         self.early.push(Early {
@@ -304,55 +125,15 @@ impl Streams {
         Answered::Early
     }
 
-    pub(super) fn inbox(
-        &mut self,
-        call: &StreamId,
-        by: &NodeId,
-        life: Option<&Life>,
-        ttl: Duration,
-    ) -> Inbox {
-        let Some(call) = self.calls.get(call).filter(|call| call.is_of(by, life)) else {
-            return Inbox::Gone;
-        };
-        let mail = Inbox::Mail {
-            answers: call.waiting.clone(),
-            cancelled: call.record.cancelled,
-        };
-        if call.record.stream == call.record.name {
-            let name = call.record.name.clone();
-            if let Some(log) = self.log(&name) {
-                log.keep(ttl);
-            }
-        }
-        mail
+    /// Takes out the early answers to a call, and their numbers.
+    fn take_early(&mut self, call: &StreamId) -> Vec<(u64, String)> {
+        let early = self.early.extract_if(.., |early| early.call == *call);
+        early.map(|early| (early.number, early.response)).collect()
     }
 
-    pub(super) fn take_off(&mut self, call: &StreamId, numbers: &[u64]) {
-        if let Some(call) = self.calls.get_mut(call) {
-            call.waiting.retain(|(number, _)| !numbers.contains(number));
-        }
-    }
-
-    /// The number of the event, if this step was written before.
-    pub(super) fn wrote(&self, step: Step<'_>) -> Option<u64> {
-        let (run, last, number) = self.calls.get(step.call)?.wrote.as_ref()?;
-        (run == step.run && *last >= step.number).then_some(*number)
-    }
-
-    pub(super) fn note_written(&mut self, step: Step<'_>, number: u64) {
-        if let Some(call) = self.calls.get_mut(step.call) {
-            call.wrote = Some((step.run.to_owned(), step.number, number));
-        }
-    }
-
-    pub(super) fn cancel(&mut self, request: &str, ago: Duration, ttl: Duration) -> Vec<(NodeId, StreamId)> {
-        let now = Instant::now();
-        let since = now.checked_sub(ago).unwrap_or(now);
-        // One that was on its way for longer takes nothing back.
-        let last = self.cancelled.get(request).map_or(since, |(noted, _)| *noted);
-        self.cancelled
-            .insert(request.to_owned(), (last.max(since), after(ttl)));
-        self.cancelled.retain(|_, (_, ends)| *ends > now);
+    /// Lets the notes of cancellations go that end first, until there are no more than may be.
+    fn bound_cancels(&mut self) {
+        self.sweep();
         while self.cancelled.len() > CANCELS_NOTED_MAX {
             let first = self.cancelled.iter().min_by_key(|(_, (_, ends))| *ends);
             let Some(first) = first.map(|(request, _)| request.clone()) else {
@@ -360,38 +141,238 @@ impl Streams {
             };
             self.cancelled.remove(&first);
         }
-        let calls = self.calls.iter_mut();
-        let same = calls.filter(|(_, call)| {
+    }
+}
+
+#[async_trait]
+impl CallStore for MemoryStore {
+    async fn call_begin(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        age: Duration,
+        holder: Option<&Holder>,
+        ttl: Duration,
+    ) -> Result<Begun, StoreError> {
+        let mut inner = self.lock();
+        let life = inner.life_of(&call.node);
+        let Some(session) = inner.sessions.get_mut(session) else {
+            return Ok(Begun::Gone);
+        };
+        let (calls, logs) = (&mut session.calls, &mut session.logs);
+        calls.sweep();
+        if let Some(known) = calls.running.get(&call.name) {
+            return Ok(
+                match (known.is_of(&call.node, life.as_ref()), known.record.cancelled) {
+                    (true, false) => Begun::Begun,
+                    (true, true) => Begun::Cancelled,
+                    (false, _) => Begun::Gone,
+                },
+            );
+        }
+        if calls.ended.contains_key(&call.name) || logs.log(&call.stream).is_some_and(|log| log.done) {
+            return Ok(Begun::Gone);
+        }
+        // The note stays: several calls may have had that id when it was cancelled.
+        let noted = calls.cancelled.get(&call.request);
+        if noted.is_some_and(|(noted, _)| noted.elapsed() < age) {
+            return Ok(Begun::Cancelled);
+        }
+        if call.stream == call.name {
+            logs.make(&call.stream, ttl);
+            if let Some(log) = logs.log(&call.stream) {
+                log.keep(ttl);
+                log.holder = holder.cloned().or(log.holder.take());
+            }
+        }
+        let waiting = calls.take_early(&call.name);
+        let begun = Call {
+            record: call.clone(),
+            life,
+            began: Instant::now().checked_sub(age),
+            answered: waiting.iter().map(|(number, _)| *number).collect(),
+            waiting,
+            claimed: false,
+            wrote: None,
+        };
+        calls.running.insert(call.name.clone(), begun);
+        Ok(Begun::Begun)
+    }
+
+    async fn call_end(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        stream: &StreamId,
+        data: Option<&str>,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        let mut inner = self.lock();
+        let (left, life) = (inner.sessions.left(session), inner.life_of(by));
+        let Some(of) = inner.sessions.get_mut(session) else {
+            return Ok(Appended::Gone);
+        };
+        let own = of.calls.of(by, life.as_ref(), call);
+        let Some(own) = own.filter(|own| own.record.stream == *stream) else {
+            return Ok(Appended::Gone);
+        };
+        let data = data.filter(|_| !own.record.cancelled);
+        if own.claimed {
+            of.calls.ended.insert(call.clone(), after(ENDED_CALL_STAY));
+        }
+        of.calls.running.remove(call);
+        // A standing one may not have been made yet, and lives on from now.
+        if let Some(log) = of.logs.log_or_make(stream, ttl).filter(|_| stream.stands()) {
+            log.settle(ttl, left);
+        }
+        let appended = data.map(|data| of.logs.append(stream, data));
+        let Some(log) = of.logs.log(stream) else {
+            return Ok(Appended::Gone);
+        };
+        let number = appended.flatten().unwrap_or(log.head());
+        let holder = if stream == call {
+            log.done = true;
+            log.renew(ttl);
+            // Whoever carries it reads it to its end.
+            log.holder.take()
+        } else {
+            log.holder.clone()
+        };
+        inner.tell_holder(holder.as_ref(), by, session, stream);
+        Ok(Appended::At { number, holder })
+    }
+
+    async fn answer(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        number: u64,
+        response: &str,
+    ) -> Result<Answered, StoreError> {
+        let mut inner = self.lock();
+        let Some(of) = inner.sessions.get_mut(session) else {
+            return Ok(Answered::Gone);
+        };
+        let Some(to) = of.calls.running.get_mut(call) else {
+            return Ok(of.calls.keep_early(call, number, response));
+        };
+        if to.answered.contains(&number) {
+            return Ok(Answered::Unwanted);
+        }
+        if to.waiting.len() >= ANSWERS_WAITING_MAX || to.answered.len() >= ANSWERS_MAX {
+            return Ok(Answered::Full);
+        }
+        let bytes: usize = to.waiting.iter().map(|(_, answer)| answer.len()).sum();
+        if bytes > 0 && bytes + response.len() > ANSWERS_WAITING_BYTES_MAX {
+            return Ok(Answered::Full);
+        }
+        to.answered.insert(number);
+        to.waiting.push((number, response.to_owned()));
+        let node = to.record.node.clone();
+        inner.send(Recipients::One(&node), &NodeMessage::answer(session, call));
+        Ok(Answered::Kept(node))
+    }
+
+    async fn inbox(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        by: &NodeId,
+        taken: &[u64],
+        ttl: Duration,
+    ) -> Result<Inbox, StoreError> {
+        let mut inner = self.lock();
+        let life = inner.life_of(by);
+        let Some(of) = inner.sessions.get_mut(session) else {
+            return Ok(Inbox::Gone);
+        };
+        let Some(own) = of.calls.of(by, life.as_ref(), call) else {
+            return Ok(Inbox::Gone);
+        };
+        own.waiting.retain(|(number, _)| !taken.contains(number));
+        if own.record.stream == own.record.name
+            && let Some(log) = of.logs.log(call)
+        {
+            log.keep(ttl);
+        }
+        Ok(Inbox::Mail {
+            answers: own.waiting.clone(),
+            cancelled: own.record.cancelled,
+        })
+    }
+
+    async fn cancel(
+        &self,
+        session: &SessionId,
+        request: &str,
+        ago: Duration,
+        ttl: Duration,
+    ) -> Result<Cancelled, StoreError> {
+        let mut inner = self.lock();
+        let Some(of) = inner.sessions.get_mut(session) else {
+            return Ok(Cancelled::Gone);
+        };
+        let (calls, now) = (&mut of.calls, Instant::now());
+        let since = now.checked_sub(ago).unwrap_or(now);
+        // One that was on its way for longer takes nothing back.
+        let last = calls.cancelled.get(request).map_or(since, |(noted, _)| *noted);
+        let noted = (last.max(since), after(ttl));
+        calls.cancelled.insert(request.to_owned(), noted);
+        calls.bound_cancels();
+        let same = calls.running.iter_mut().filter(|(_, call)| {
             !request.is_empty() && call.record.request == request && call.began <= Some(since)
         });
         let stopped = same.map(|(name, call)| {
             call.record.cancelled = true;
             (call.record.node.clone(), name.clone())
         });
-        stopped.collect()
+        Ok(Cancelled::Noted(stopped.collect()))
     }
 
-    pub(super) fn calls_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a StreamId> {
-        let calls = self.calls.iter();
-        calls
-            .filter(move |(_, call)| call.record.node == *node)
-            .map(|(name, _)| name)
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+        let inner = self.lock();
+        let of = inner.sessions.get(session);
+        let noted = of.and_then(|of| of.calls.cancelled.get(request));
+        let noted = noted.filter(|(_, ends)| *ends > Instant::now());
+        Ok(noted.map(|(noted, _)| noted.elapsed()))
     }
 
-    pub(super) fn claim(
-        &mut self,
+    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+        let inner = self.lock();
+        let calls = inner.sessions.iter().flat_map(|(id, session)| {
+            let calls = session.calls.running.iter();
+            let own = calls.filter(|(_, call)| call.record.node == *node);
+            own.map(move |(name, _)| (id.clone(), name.clone()))
+        });
+        Ok(calls.collect())
+    }
+
+    async fn claim(
+        &self,
+        session: &SessionId,
         call: &StreamId,
         from: &NodeId,
         to: &NodeId,
-        life: Option<Life>,
-    ) -> Option<CallRecord> {
-        let call = self.calls.get_mut(call)?;
-        if call.record.node != *from {
-            return None;
-        }
+    ) -> Result<Option<CallRecord>, StoreError> {
+        let mut inner = self.lock();
+        let life = inner.life_of(to);
+        let of = inner.sessions.get_mut(session);
+        let call = of.and_then(|of| of.calls.running.get_mut(call));
+        let Some(call) = call.filter(|call| call.record.node == *from) else {
+            return Ok(None);
+        };
         call.record.node = to.clone();
         call.life = life;
         call.claimed = true;
-        Some(call.record.clone())
+        Ok(Some(call.record.clone()))
+    }
+
+    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if !inner.lease_lives(node) {
+            inner.leases.remove(node);
+        }
+        Ok(())
     }
 }

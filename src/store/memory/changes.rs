@@ -1,16 +1,13 @@
 //! Which topics have changed, and when, by versions that never come again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::MemoryStore;
 use super::log::after;
-use crate::session::SessionId;
-use crate::store::StoreError;
-use crate::store::changes::{ChangeStore, KnownVersions, LISTS, OwnChange, TOPICS_MAX, ToldVersion, Topic};
+use crate::random::HashMap;
+use crate::store::changes::{LISTS, TOPICS_MAX, Topic};
 
 /// What one session was told, and the versions of its own resources.
 #[derive(Debug, Default)]
@@ -37,7 +34,7 @@ impl SessionChanges {
         }
     }
 
-    fn told(&self, topic: &Topic) -> Option<u64> {
+    pub(super) fn told(&self, topic: &Topic) -> Option<u64> {
         match topic {
             Topic::Resource(uri) => self.resources.as_ref()?.told.get(uri).copied(),
             list => {
@@ -47,7 +44,7 @@ impl SessionChanges {
         }
     }
 
-    fn note_told(&mut self, topic: &Topic, version: u64) {
+    pub(super) fn note_told(&mut self, topic: &Topic, version: u64) {
         match topic {
             Topic::Resource(uri) => {
                 self.resources().told.insert(uri.clone(), version);
@@ -61,12 +58,21 @@ impl SessionChanges {
         }
     }
 
-    fn own(&self, uri: &str) -> (u64, u64) {
+    /// The version of a resource of its own, and the one that it was told of.
+    pub(super) fn own(&self, uri: &str) -> (u64, u64) {
         let Some(resources) = &self.resources else {
             return (0, 0);
         };
         let of = |versions: &HashMap<String, u64>| versions.get(uri).copied().unwrap_or_default();
         (of(&resources.own_versions), of(&resources.own_told))
+    }
+
+    pub(super) fn note_own(&mut self, uri: &str, version: u64) {
+        self.resources().own_versions.insert(uri.to_owned(), version);
+    }
+
+    pub(super) fn note_told_own(&mut self, uri: &str, version: u64) {
+        self.resources().own_told.insert(uri.to_owned(), version);
     }
 
     fn resources(&mut self) -> &mut ResourceVersions {
@@ -138,88 +144,6 @@ impl Changes {
 
     fn have_ended(&self) -> bool {
         self.ends.is_none_or(|end| end <= Instant::now())
-    }
-}
-
-#[async_trait]
-impl ChangeStore for MemoryStore {
-    async fn note_change(&self, topic: &Topic, ttl: Duration) -> Result<(), StoreError> {
-        self.lock().changes.note(topic, ttl);
-        Ok(())
-    }
-
-    async fn changes(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
-        let inner = self.lock();
-        let versions = topics.iter().map(|topic| inner.changes.version(topic));
-        Ok(versions.collect())
-    }
-
-    async fn note_own_change(&self, session: &SessionId, uri: &str) -> Result<OwnChange, StoreError> {
-        let mut inner = self.lock();
-        let version = inner.changes.next();
-        let Some(session) = inner.sessions.get_mut(session) else {
-            return Ok(OwnChange::Unwanted);
-        };
-        if !session.record.subscriptions.contains(uri) {
-            return Ok(OwnChange::Unwanted);
-        }
-        session
-            .streams
-            .changes
-            .resources()
-            .own_versions
-            .insert(uri.to_owned(), version);
-        let mut carriers = session.streams.carriers().into_iter();
-        Ok(match carriers.any(|(stream, _)| stream.stands()) {
-            true => OwnChange::Carried,
-            false => OwnChange::Noted,
-        })
-    }
-
-    async fn told(
-        &self,
-        session: &SessionId,
-        topics: &[Topic],
-        own: &[String],
-    ) -> Result<KnownVersions, StoreError> {
-        let mut inner = self.lock();
-        let nothing = SessionChanges::default();
-        let known = inner
-            .streams(session)
-            .map_or(&nothing, |streams| &streams.changes);
-        let topics = topics.iter().map(|topic| known.told(topic));
-        let own = own.iter().map(|uri| known.own(uri));
-        Ok(KnownVersions {
-            topics: topics.collect(),
-            own: own.collect(),
-        })
-    }
-
-    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
-        let mut inner = self.lock();
-        let Some(session) = inner.sessions.get_mut(session) else {
-            return Ok(());
-        };
-        let subscriptions = &session.record.subscriptions;
-        let wanted = |topic: &Topic| !matches!(topic, Topic::Resource(uri) if !subscriptions.contains(uri));
-        let known = &mut session.streams.changes;
-        for told in told {
-            match *told {
-                ToldVersion::First(topic, version) if wanted(topic) && known.told(topic).is_none() => {
-                    known.note_told(topic, version);
-                }
-                ToldVersion::Topic(topic, version) if wanted(topic) && known.told(topic) < Some(version) => {
-                    known.note_told(topic, version);
-                }
-                ToldVersion::Own(uri, version)
-                    if subscriptions.contains(uri) && known.own(uri).1 < version =>
-                {
-                    known.resources().own_told.insert(uri.to_owned(), version);
-                }
-                ToldVersion::First(..) | ToldVersion::Topic(..) | ToldVersion::Own(..) => {}
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! How many there are of what ends by itself, in memory: sessions, notebooks and tasks, in all and of one peer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::log::after;
-use super::shelf::Shelf;
+use super::ttl_map::TtlMap;
+use crate::random::HashMap;
 use crate::session::SessionId;
 use crate::store::{Full, SessionRoom};
 
@@ -22,7 +23,7 @@ pub(super) struct Tally<K> {
 impl<K> Default for Tally<K> {
     fn default() -> Self {
         Self {
-            ends: HashMap::new(),
+            ends: HashMap::default(),
             order: BTreeSet::new(),
         }
     }
@@ -69,7 +70,7 @@ pub(super) struct OfPeer {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     sessions: Tally<Arc<str>>,
-    peers: Shelf<Arc<str>, OfPeer>,
+    peers: TtlMap<Arc<str>, OfPeer>,
 }
 
 impl Crowd {

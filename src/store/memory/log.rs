@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::shelf::LIFE_MAX;
+use super::ttl_map::LIFE_MAX;
 use crate::store::streams::{
     Event, Holder, READ_BYTES_MAX, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX,
 };

@@ -1,4 +1,4 @@
-//! Leases, rings and secrets in memory: for one node, or for several in one process.
+//! Leases and messages in memory: for one node, or for several in one process.
 
 use std::time::Duration;
 
@@ -7,10 +7,12 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::log::after;
-use super::state::Secret;
 use super::{HeldLease, MemoryStore};
 use crate::session::NodeId;
-use crate::store::{Heard, Lease, NewSecret, NodeStore, RINGS_WAITING_MAX, Renewed, Secrets, StoreError};
+use crate::store::{
+    Heard, KnownNode, Lease, MESSAGES_WAITING_MAX, NodeMessage, NodeStore, Recipients, Renewed, StoreError,
+    StoreProfile, StoreReport,
+};
 
 /// For how long a dead node is listed that nobody forgets.
 const ENDED_LEASE_STAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -42,26 +44,26 @@ impl NodeStore for MemoryStore {
     }
 
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError> {
+        let mut inner = self.lock();
         // It stays in the list: its calls may have to be found.
-        if let Some(held) = self.lock().leases.get_mut(node) {
+        if let Some(held) = inner.leases.get_mut(node) {
             held.ends = Instant::now().min(held.ends);
         }
+        inner.send(Recipients::All, &NodeMessage::left(node));
         Ok(())
     }
 
-    async fn living(&self, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError> {
+    async fn nodes(&self) -> Result<Vec<KnownNode>, StoreError> {
         let inner = self.lock();
-        let living = nodes.iter().filter(|node| inner.lease_lives(node));
-        Ok(living.cloned().collect())
+        let known = inner.leases.keys().map(|node| KnownNode {
+            node: node.clone(),
+            lives: inner.lease_lives(node),
+        });
+        Ok(known.collect())
     }
 
-    async fn ring(&self, node: &NodeId, message: &str) -> Result<(), StoreError> {
-        self.lock().ring(node, message);
-        Ok(())
-    }
-
-    async fn ring_all(&self, message: &str) -> Result<(), StoreError> {
-        self.lock().ring_all(message);
+    async fn send(&self, to: Recipients<'_>, message: &NodeMessage) -> Result<(), StoreError> {
+        self.lock().send(to, message);
         Ok(())
     }
 
@@ -70,46 +72,27 @@ impl NodeStore for MemoryStore {
         listeners.retain(|_, listener| listener.receiver_count() > 0);
         let listener = listeners
             .entry(node.clone())
-            .or_insert_with(|| broadcast::channel(RINGS_WAITING_MAX).0);
+            .or_insert_with(|| broadcast::channel(MESSAGES_WAITING_MAX).0);
         Ok(listener.subscribe())
     }
 
-    async fn secrets(
-        &self,
-        fresh: &NewSecret,
-        rotate_after: Duration,
-        ttl: Duration,
-    ) -> Result<Secrets, StoreError> {
-        let rotate_after_ms = u64::try_from(rotate_after.as_millis()).unwrap_or(u64::MAX);
-        let mut inner = self.lock();
-        let now = Instant::now();
-        if inner.secrets_end.is_some_and(|end| end <= now) {
-            inner.secrets.clear();
+    fn profile(&self) -> StoreProfile {
+        StoreProfile {
+            kind: "memory",
+            is_shared: false,
         }
-        inner.secrets_end = now.checked_add(ttl);
-        let age = |secret: &Secret| fresh.now_ms.saturating_sub(secret.made_ms);
-        inner
-            .secrets
-            .retain(|_, secret| age(secret) <= rotate_after_ms.saturating_mul(2));
-        let newest = inner.newest_secret.clone().filter(|name| {
-            let secret = inner.secrets.get(name);
-            secret.is_some_and(|secret| age(secret) <= rotate_after_ms)
-        });
-        let newest = newest.unwrap_or_else(|| {
-            let secret = Secret {
-                text: fresh.text.clone(),
-                made_ms: fresh.now_ms,
-            };
-            inner.secrets.insert(fresh.name.clone(), secret);
-            inner.newest_secret = Some(fresh.name.clone());
-            fresh.name.clone()
-        });
-        let all = inner.secrets.iter();
-        Ok(Secrets {
-            newest,
-            all: all
-                .map(|(name, secret)| (name.clone(), secret.text.clone()))
-                .collect(),
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn report(&self) -> Result<StoreReport, StoreError> {
+        Ok(StoreReport {
+            topology: "memory",
+            ..StoreReport::default()
         })
     }
+
+    async fn close(&self) {}
 }

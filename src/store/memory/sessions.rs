@@ -1,19 +1,22 @@
 //! Sessions in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::MemoryStore;
-use super::calls::Streams;
+use super::calls::Calls;
+use super::changes::SessionChanges;
+use super::logs::Logs;
 use super::state::Pairs;
+use super::{Inner, MemoryStore};
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, Life, NodeId, Principal, SessionId, SessionRecord};
-use crate::store::streams::answer_bell;
+use crate::store::streams::StreamId;
 use crate::store::{
-    Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
+    Change, Changed, Created, Ended, NodeMessage, Recipients, SESSION_LIST_MAX, SessionRoom, SessionStore,
+    StoreError, Touched,
 };
 
 #[derive(Debug)]
@@ -24,7 +27,26 @@ pub(super) struct Session {
     /// Who keeps a copy, in which life.
     holders: BTreeMap<NodeId, Option<Life>>,
     pub(super) pairs: Pairs,
-    pub(super) streams: Streams,
+    pub(super) logs: Logs,
+    pub(super) calls: Calls,
+    pub(super) changes: SessionChanges,
+}
+
+impl Session {
+    /// Forgets what has expired.
+    pub(super) fn sweep(&mut self) {
+        self.logs.sweep();
+        self.calls.sweep();
+    }
+}
+
+impl Inner {
+    /// Sends a message to some nodes.
+    fn send_each(&self, nodes: &BTreeSet<NodeId>, message: &NodeMessage) {
+        for node in nodes {
+            self.send(Recipients::One(node), message);
+        }
+    }
 }
 
 #[async_trait]
@@ -48,7 +70,9 @@ impl SessionStore for MemoryStore {
             peer: room.peer.into(),
             holders: BTreeMap::new(),
             pairs: Pairs::default(),
-            streams: Streams::default(),
+            logs: Logs::default(),
+            calls: Calls::default(),
+            changes: SessionChanges::default(),
         };
         inner.sessions.put(id.clone(), session, ttl);
         Ok(Created::Created)
@@ -70,21 +94,13 @@ impl SessionStore for MemoryStore {
         Ok(Some(session.record.clone()))
     }
 
-    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
-        let inner = self.lock();
-        Ok(inner
-            .sessions
-            .get(id)
-            .map(|session| session.record.principal.clone()))
-    }
-
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
         let mut inner = self.lock();
         let Some(session) = inner.sessions.renew(id, ttl) else {
             return Ok(Touched::Gone);
         };
         session.record.last_activity_ms = now_ms;
-        session.streams.keep(ttl);
+        session.logs.keep(ttl);
         let peer = Arc::clone(&session.peer);
         inner.crowd.stays(id, &peer, ttl);
         Ok(Touched::Touched)
@@ -95,17 +111,20 @@ impl SessionStore for MemoryStore {
         let Some(session) = inner.sessions.get_mut(id) else {
             return Ok(Changed::Gone);
         };
-        let (mut carriers, mut stopped) = (Vec::new(), Vec::new());
+        let (mut carriers, mut stopped) = (BTreeSet::new(), BTreeSet::new());
         let subscriptions = &mut session.record.subscriptions;
         match change {
             Change::Initialized => {
                 session.record.initialized = true;
                 // No copy was kept before, so nobody is named who would read it again: but a stream may be carried.
-                carriers = session.streams.carriers();
+                carriers = session.logs.carriers();
             }
             Change::Introduced(introduction) => {
                 if session.record.client_info != Introduction::missing().client_info {
-                    stopped = session.streams.begin_anew();
+                    stopped = session.calls.begin_anew();
+                    if let Some(log) = session.logs.log(&StreamId::sse()) {
+                        log.begin_anew();
+                    }
                 }
                 session.record.revision = introduction.revision;
                 session.record.client_info = introduction.client_info.clone();
@@ -119,33 +138,35 @@ impl SessionStore for MemoryStore {
             }
             Change::Unsubscribe(uri) => {
                 subscriptions.remove(uri);
-                session.streams.changes.unsubscribe(uri);
+                session.changes.unsubscribe(uri);
             }
         }
         let holders = session.holders.keys().cloned().collect();
         let peer = Arc::clone(&session.peer);
         if !ttl.is_zero() {
-            session.streams.keep(ttl);
+            session.logs.keep(ttl);
             inner.sessions.renew(id, ttl);
             inner.crowd.stays(id, &peer, ttl);
         }
         if *change == Change::Initialized {
             inner.crowd.settles(id, &peer);
         }
-        inner.ring_carriers(id, carriers);
-        for (node, call) in &stopped {
-            inner.ring(node, &answer_bell(id, call));
-        }
+        inner.send_each(&carriers, &NodeMessage::session_streams(id));
+        inner.send_each(&stopped, &NodeMessage::session_calls(id));
         Ok(Changed::Changed(holders))
     }
 
-    async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
+    async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError> {
         let mut inner = self.lock();
+        let present = inner.sessions.get(id).map(|session| &session.record.principal);
+        if owner.is_some() && owner != present {
+            return Ok(Ended::Gone);
+        }
         let Some(mut session) = inner.sessions.take(id) else {
             return Ok(Ended::Gone);
         };
         inner.crowd.leaves(id, &session.peer);
-        inner.ring_carriers(id, session.streams.carriers());
+        inner.send_each(&session.logs.carriers(), &NodeMessage::session_streams(id));
         Ok(Ended::Ended(session.holders.into_keys().collect()))
     }
 

@@ -1,25 +1,27 @@
-//! Handlers' state, notebooks and tasks in memory, and the shared secrets' shape.
+//! Handlers' state in memory, in sessions, notebooks and tasks, and the secrets that nodes share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{Inner, MemoryStore};
 use crate::session::Principal;
-use crate::session::notebooks::NotebookStore;
+use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{
-    Expected, Home, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateStore, Swapped,
+    Expected, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateRoom, StateScope, StateStore, Swapped,
 };
-use crate::session::tasks::TaskStore;
 
+/// A notebook or a task.
 #[derive(Debug)]
-pub(super) struct Notebook {
-    principal: Principal,
+pub(super) struct Opened {
+    owner: Principal,
     /// The peer it counts for.
     peer: Arc<str>,
-    ttl: Duration,
+    /// How long it lives after each use; none of a task, which lives no longer by that.
+    renewed_by: Option<Duration>,
     pairs: Pairs,
 }
 
@@ -29,7 +31,7 @@ pub(super) struct Secret {
     pub(super) made_ms: u64,
 }
 
-/// The keys and values of one home, and how many bytes they are.
+/// The keys and values of one scope, and how many bytes they are.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     values: BTreeMap<String, String>,
@@ -71,118 +73,141 @@ impl Pairs {
 }
 
 impl Inner {
-    /// What `home` holds. A notebook's life is renewed by it, for every use does that.
-    fn pairs(&mut self, home: &Home) -> Result<&mut Pairs, StateError> {
-        match home {
-            Home::Session(id) => self.sessions.get_mut(id).map(|session| &mut session.pairs),
-            Home::Notebook(handle) => {
-                let ttl = self.notebooks.get(handle).map(|notebook| notebook.ttl);
-                ttl.and_then(|ttl| self.notebooks.renew(handle, ttl))
-                    .map(|notebook| &mut notebook.pairs)
-            }
-            Home::Task(id) => self.tasks.get_mut(id),
+    /// What `scope` holds. A notebook's life is renewed by it, for every use does that.
+    fn pairs(&mut self, scope: &StateScope) -> Result<&mut Pairs, StateError> {
+        if let StateScope::Session(id) = scope {
+            let session = self.sessions.get_mut(id).ok_or(StateError::Gone)?;
+            return Ok(&mut session.pairs);
         }
-        .ok_or(StateError::Gone)
+        let renewed_by = self.opened.get(scope).and_then(|opened| opened.renewed_by);
+        let opened = match renewed_by {
+            Some(ttl) => self.opened.renew(scope, ttl),
+            None => self.opened.get_mut(scope),
+        };
+        Ok(&mut opened.ok_or(StateError::Gone)?.pairs)
     }
 }
 
 #[async_trait]
 impl StateStore for MemoryStore {
-    async fn state_get(&self, home: &Home, key: &str) -> Result<Option<String>, StateError> {
-        Ok(self.lock().pairs(home)?.values.get(key).cloned())
+    async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError> {
+        Ok(self.lock().pairs(scope)?.values.get(key).cloned())
     }
 
-    async fn state_entries(&self, home: &Home) -> Result<Vec<(String, String)>, StateError> {
+    async fn state_entries(&self, scope: &StateScope) -> Result<Vec<(String, String)>, StateError> {
         let mut inner = self.lock();
-        let values = &inner.pairs(home)?.values;
+        let values = &inner.pairs(scope)?.values;
         Ok(values.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     async fn state_swap(
         &self,
-        home: &Home,
+        scope: &StateScope,
         key: &str,
         expected: Expected<'_>,
         value: Option<&str>,
     ) -> Result<Swapped, StateError> {
-        self.lock().pairs(home)?.swap(key, expected, value)
+        self.lock().pairs(scope)?.swap(key, expected, value)
     }
-}
 
-#[async_trait]
-impl NotebookStore for MemoryStore {
-    async fn notebook_open(
+    async fn state_open(
         &self,
-        handle: &str,
-        principal: &Principal,
+        scope: &StateScope,
+        owner: &Principal,
         ttl: Duration,
-        (peer, peer_max): (&str, usize),
+        room: StateRoom<'_>,
     ) -> Result<(), StateError> {
         let mut inner = self.lock();
-        let handle: Arc<str> = handle.into();
-        if inner.notebooks.get(&handle).is_some() {
+        if inner.opened.get(scope).is_some() {
             return Err(StateError::Contended);
         }
-        if let Some(has) = inner.crowd.of(peer, ttl) {
-            if has.notebooks.len() >= peer_max {
-                return Err(StateError::TooManyNotebooks);
+        let of_peer = inner.crowd.of(room.peer, ttl);
+        let (name, tally, full) = match scope {
+            StateScope::Session(_) => return Err(StateError::Contended),
+            StateScope::Notebook(name) => (
+                name,
+                of_peer.map(|has| &mut has.notebooks),
+                StateError::TooManyNotebooks,
+            ),
+            StateScope::Task(name) => (name, of_peer.map(|has| &mut has.tasks), StateError::TooManyTasks),
+        };
+        if let Some(tally) = tally {
+            if tally.len() >= room.peer_max {
+                return Err(full);
             }
-            has.notebooks.keep(&handle, ttl);
+            tally.keep(name, ttl);
         }
-        let notebook = Notebook {
-            principal: principal.clone(),
-            peer: peer.into(),
-            ttl,
+        let opened = Opened {
+            owner: owner.clone(),
+            peer: room.peer.into(),
+            renewed_by: matches!(scope, StateScope::Notebook(_)).then_some(ttl),
             pairs: Pairs::default(),
         };
-        inner.notebooks.put(handle, notebook, ttl);
+        inner.opened.put(scope.clone(), opened, ttl);
         Ok(())
     }
 
-    async fn notebook_owner(
+    async fn state_owner(
         &self,
-        handle: &str,
+        scope: &StateScope,
         asker: &Principal,
         ttl: Duration,
     ) -> Result<Option<Principal>, StateError> {
-        let (mut inner, handle) = (self.lock(), handle.into());
-        let owner = inner
-            .notebooks
-            .get(&handle)
-            .map(|notebook| notebook.principal.clone());
-        if owner.as_ref() == Some(asker)
-            && let Some(notebook) = inner.notebooks.renew(&handle, ttl)
+        let mut inner = self.lock();
+        if let StateScope::Session(id) = scope {
+            let session = inner.sessions.get(id);
+            return Ok(session.map(|session| session.record.principal.clone()));
+        }
+        let owner = inner.opened.get(scope).map(|opened| opened.owner.clone());
+        if let StateScope::Notebook(handle) = scope
+            && owner.as_ref() == Some(asker)
+            && let Some(notebook) = inner.opened.renew(scope, ttl)
         {
-            notebook.ttl = ttl;
+            notebook.renewed_by = Some(ttl);
             let peer = Arc::clone(&notebook.peer);
             if let Some(has) = inner.crowd.of(&peer, ttl) {
-                has.notebooks.keep(&handle, ttl);
+                has.notebooks.keep(handle, ttl);
             }
         }
         Ok(owner)
     }
-}
 
-#[async_trait]
-impl TaskStore for MemoryStore {
-    async fn task_open(
+    async fn secrets(
         &self,
-        id: &str,
+        fresh: &NewSecret,
+        rotate_after: Duration,
         ttl: Duration,
-        (peer, kept_max): (&str, usize),
-    ) -> Result<(), StateError> {
+    ) -> Result<Secrets, StateError> {
+        let rotate_after_ms = u64::try_from(rotate_after.as_millis()).unwrap_or(u64::MAX);
         let mut inner = self.lock();
-        let id: Arc<str> = id.into();
-        if inner.tasks.get(&id).is_some() {
-            return Err(StateError::Contended);
+        let now = Instant::now();
+        if inner.secrets_end.is_some_and(|end| end <= now) {
+            inner.secrets.clear();
         }
-        if let Some(has) = inner.crowd.of(peer, ttl) {
-            if has.tasks.len() >= kept_max {
-                return Err(StateError::TooManyTasks);
-            }
-            has.tasks.keep(&id, ttl);
-        }
-        inner.tasks.put(id, Pairs::default(), ttl);
-        Ok(())
+        inner.secrets_end = now.checked_add(ttl);
+        let age = |secret: &Secret| fresh.now_ms.saturating_sub(secret.made_ms);
+        inner
+            .secrets
+            .retain(|_, secret| age(secret) <= rotate_after_ms.saturating_mul(2));
+        let newest = inner.newest_secret.clone().filter(|name| {
+            let secret = inner.secrets.get(name);
+            secret.is_some_and(|secret| age(secret) <= rotate_after_ms)
+        });
+        let newest = newest.unwrap_or_else(|| {
+            let secret = Secret {
+                text: fresh.text.clone(),
+                made_ms: fresh.now_ms,
+            };
+            inner.secrets.insert(fresh.name.clone(), secret);
+            inner.newest_secret = Some(fresh.name.clone());
+            fresh.name.clone()
+        });
+        let all = inner.secrets.iter();
+        Ok(Secrets {
+            newest,
+            all: all
+                .map(|(name, secret)| (name.clone(), secret.text.clone()))
+                .collect(),
+        })
     }
 }

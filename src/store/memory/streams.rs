@@ -1,60 +1,36 @@
-//! Event logs and calls in flight in memory, beside their session.
+//! Event logs in memory, beside their session, and what it was told of changes.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::calls::Streams;
-use super::log::Log;
+use super::changes::SessionChanges;
 use super::{Inner, MemoryStore};
 use crate::session::{NodeId, SessionId};
-use crate::store::StoreError;
-use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Holder, Inbox, Over, Read, Step, StreamId,
-    StreamStore, answer_bell, stream_bell,
-};
+use crate::store::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
+use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId, StreamStore};
+use crate::store::{NodeMessage, Recipients, StoreError};
 
 impl Inner {
-    pub(super) fn streams(&mut self, session: &SessionId) -> Option<&mut Streams> {
-        self.sessions.get_mut(session).map(|session| &mut session.streams)
-    }
-
-    fn log(&mut self, session: &SessionId, stream: &StreamId) -> Option<&mut Log> {
-        self.streams(session)?.log(stream)
-    }
-
-    /// Rings the nodes of those that carry a session's streams.
-    pub(super) fn ring_carriers(&self, session: &SessionId, carriers: Vec<(StreamId, Holder)>) {
-        for (stream, holder) in carriers {
-            self.ring(&holder.node, &stream_bell(session, &stream));
-        }
-    }
-
-    /// Rings the node of a holder, unless it is `by`.
-    fn ring_holder(&self, holder: Option<&Holder>, by: &NodeId, session: &SessionId, stream: &StreamId) {
+    /// Tells the node of a holder to look at the stream, unless it is `by`.
+    pub(super) fn tell_holder(
+        &self,
+        holder: Option<&Holder>,
+        by: &NodeId,
+        session: &SessionId,
+        stream: &StreamId,
+    ) {
         if let Some(holder) = holder.filter(|holder| holder.node != *by) {
-            self.ring(&holder.node, &stream_bell(session, stream));
+            self.send(
+                Recipients::One(&holder.node),
+                &NodeMessage::stream(session, stream),
+            );
         }
     }
 }
 
 #[async_trait]
 impl StreamStore for MemoryStore {
-    async fn call_begin(
-        &self,
-        session: &SessionId,
-        call: &CallRecord,
-        age: Duration,
-        holder: Option<&Holder>,
-        ttl: Duration,
-    ) -> Result<Begun, StoreError> {
-        let mut inner = self.lock();
-        let life = inner.life_of(&call.node);
-        let streams = inner.streams(session);
-        let begin = |streams: &mut Streams| streams.begin(call, life, age, holder, ttl);
-        Ok(streams.map_or(Begun::Gone, begin))
-    }
-
     async fn append(
         &self,
         session: &SessionId,
@@ -66,70 +42,34 @@ impl StreamStore for MemoryStore {
     ) -> Result<Appended, StoreError> {
         let mut inner = self.lock();
         let (left, life) = (inner.sessions.left(session), inner.life_of(by));
-        let streams = inner.streams(session).filter(|streams| match step {
-            Some(step) => streams.runs(by, life.as_ref(), step.call) && !streams.is_cancelled(step.call),
-            None => stream.stands(),
-        });
-        let Some(streams) = streams else {
+        let Some(of) = inner.sessions.get_mut(session) else {
             return Ok(Appended::Gone);
         };
-        let before = step.and_then(|step| streams.wrote(step));
-        let Some(log) = streams.log_or_make(stream, ttl).filter(|log| !log.done) else {
+        let may = match step {
+            Some(step) => of.calls.may_append(by, life.as_ref(), step.call),
+            None => stream.stands(),
+        };
+        if !may {
+            return Ok(Appended::Gone);
+        }
+        let Some(log) = of.logs.log_or_make(stream, ttl).filter(|log| !log.done) else {
             return Ok(Appended::Gone);
         };
         let holder = log.holder.clone();
-        if let Some(number) = before {
+        if let Some(number) = step.and_then(|step| of.calls.appended(step)) {
             return Ok(Appended::At { number, holder });
         }
         match stream.stands() {
             true => log.settle(ttl, left),
             false => log.renew(ttl),
         }
-        let Some(number) = streams.append(stream, data) else {
+        let Some(number) = of.logs.append(stream, data) else {
             return Ok(Appended::Gone);
         };
         if let Some(step) = step {
-            streams.note_written(step, number);
+            of.calls.note_appended(step, number);
         }
-        inner.ring_holder(holder.as_ref(), by, session, stream);
-        Ok(Appended::At { number, holder })
-    }
-
-    async fn call_end(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        data: Option<&str>,
-        by: &NodeId,
-        ttl: Duration,
-    ) -> Result<Appended, StoreError> {
-        let mut inner = self.lock();
-        let (left, life) = (inner.sessions.left(session), inner.life_of(by));
-        let runs = |streams: &&mut Streams| streams.runs(by, life.as_ref(), call);
-        let streams = inner.streams(session).filter(runs);
-        let Some(streams) = streams else {
-            return Ok(Appended::Gone);
-        };
-        let data = data.filter(|_| !streams.is_cancelled(call));
-        let stream = streams.finish(call).unwrap_or_else(|| call.clone());
-        // A standing one may not have been made yet, and lives on from now.
-        if let Some(log) = streams.log_or_make(&stream, ttl).filter(|_| stream.stands()) {
-            log.settle(ttl, left);
-        }
-        let appended = data.map(|data| streams.append(&stream, data));
-        let Some(log) = streams.log(&stream) else {
-            return Ok(Appended::Gone);
-        };
-        let number = appended.flatten().unwrap_or(log.head());
-        let holder = if stream == *call {
-            log.done = true;
-            log.renew(ttl);
-            // Whoever carries it reads it to its end.
-            log.holder.take()
-        } else {
-            log.holder.clone()
-        };
-        inner.ring_holder(holder.as_ref(), by, session, &stream);
+        inner.tell_holder(holder.as_ref(), by, session, stream);
         Ok(Appended::At { number, holder })
     }
 
@@ -147,10 +87,10 @@ impl StreamStore for MemoryStore {
         } else {
             ttl
         };
-        let Some(streams) = inner.streams(session) else {
+        let Some(of) = inner.sessions.get_mut(session) else {
             return Ok(Attached::Gone);
         };
-        let Some(log) = streams.log_or_make(stream, ttl) else {
+        let Some(log) = of.logs.log_or_make(stream, ttl) else {
             return Ok(Attached::NoStream);
         };
         if let Over::Only(from) = over {
@@ -173,7 +113,7 @@ impl StreamStore for MemoryStore {
         // Others may wait to carry it: the connection that did until now, and those that were not first just now.
         log.standby |= over != Over::Any || previous.as_ref().is_some_and(|before| before != holder);
         let delivered = log.delivered();
-        inner.ring_holder(previous.as_ref(), &holder.node, session, stream);
+        inner.tell_holder(previous.as_ref(), &holder.node, session, stream);
         Ok(Attached::Attached { previous, delivered })
     }
 
@@ -186,134 +126,103 @@ impl StreamStore for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut inner = self.lock();
         let left = inner.sessions.left(session);
-        if let Some(log) = inner.log(session, stream)
+        let of = inner.sessions.get_mut(session);
+        if let Some(log) = of.and_then(|of| of.logs.log(stream))
             && log.holder.take_if(|now| now == holder).is_some()
         {
             if stream.stands() {
                 log.settle(ttl, left);
             }
             if std::mem::take(&mut log.standby) {
-                inner.ring_all(&stream_bell(session, stream));
+                inner.send(Recipients::All, &NodeMessage::stream(session, stream));
             }
         }
         Ok(())
     }
 
-    async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError> {
-        let mut inner = self.lock();
-        Ok(inner.log(session, stream).and_then(|log| log.holder.clone()))
-    }
-
     async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError> {
         let mut inner = self.lock();
-        let log = inner.log(session, stream).filter(|log| log.lives());
+        let of = inner.sessions.get_mut(session);
+        let log = of.and_then(|of| of.logs.log(stream)).filter(|log| log.lives());
         Ok(log.map_or(Read::Gone, |log| log.read(after)))
     }
 
     async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError> {
-        if let Some(log) = self.lock().log(session, stream) {
+        let mut inner = self.lock();
+        let of = inner.sessions.get_mut(session);
+        if let Some(log) = of.and_then(|of| of.logs.log(stream)) {
             log.note_delivered(number);
         }
         Ok(())
     }
 
-    async fn answer(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        number: u64,
-        response: &str,
-    ) -> Result<Answered, StoreError> {
+    async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError> {
         let mut inner = self.lock();
-        let Some(streams) = inner.streams(session) else {
-            return Ok(Answered::Gone);
+        let (id, uri) = match subject {
+            Subject::Topic(topic) => {
+                inner.changes.note(topic, ttl);
+                return Ok(Noted::Noted);
+            }
+            Subject::Own(id, uri) => (id, uri),
         };
-        let answered = streams.answer(call, number, response);
-        if let Answered::Kept(node) = &answered {
-            inner.ring(node, &answer_bell(session, call));
-        }
-        Ok(answered)
+        let version = inner.changes.next();
+        let session = inner.sessions.get_mut(id);
+        let Some(session) = session.filter(|session| session.record.subscriptions.contains(uri)) else {
+            return Ok(Noted::Unwanted);
+        };
+        session.changes.note_own(uri, version);
+        Ok(match session.logs.is_carried() {
+            true => Noted::Carried,
+            false => Noted::Noted,
+        })
     }
 
-    async fn inbox(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        by: &NodeId,
-        ttl: Duration,
-    ) -> Result<Inbox, StoreError> {
-        let mut inner = self.lock();
-        let life = inner.life_of(by);
-        let streams = inner.streams(session);
-        Ok(streams.map_or(Inbox::Gone, |streams| streams.inbox(call, by, life.as_ref(), ttl)))
-    }
-
-    async fn answers_taken(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        numbers: &[u64],
-    ) -> Result<(), StoreError> {
-        if let Some(streams) = self.lock().streams(session) {
-            streams.take_off(call, numbers);
-        }
-        Ok(())
-    }
-
-    async fn cancel(
-        &self,
-        session: &SessionId,
-        request: &str,
-        ago: Duration,
-        ttl: Duration,
-    ) -> Result<Cancelled, StoreError> {
-        let mut inner = self.lock();
-        let streams = inner.streams(session);
-        Ok(streams.map_or(Cancelled::Gone, |streams| {
-            Cancelled::Noted(streams.cancel(request, ago, ttl))
-        }))
-    }
-
-    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
-        let mut inner = self.lock();
-        Ok(inner
-            .streams(session)
-            .and_then(|streams| streams.cancelled(request)))
-    }
-
-    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+    async fn versions(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
         let inner = self.lock();
-        let calls = inner.sessions.iter().flat_map(|(id, session)| {
-            let calls = session.streams.calls_of(node);
-            calls.map(move |call| (id.clone(), call.clone()))
-        });
-        Ok(calls.collect())
+        let versions = topics.iter().map(|topic| inner.changes.version(topic));
+        Ok(versions.collect())
     }
 
-    async fn claim(
+    async fn told(
         &self,
         session: &SessionId,
-        call: &StreamId,
-        from: &NodeId,
-        to: &NodeId,
-    ) -> Result<Option<CallRecord>, StoreError> {
-        let mut inner = self.lock();
-        let life = inner.life_of(to);
-        Ok(inner
-            .streams(session)
-            .and_then(|streams| streams.claim(call, from, to, life)))
-    }
-
-    async fn dead(&self) -> Result<Vec<NodeId>, StoreError> {
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<KnownVersions, StoreError> {
         let inner = self.lock();
-        let dead = inner.leases.keys().filter(|node| !inner.lease_lives(node));
-        Ok(dead.cloned().collect())
+        let nothing = SessionChanges::default();
+        let known = inner.sessions.get(session).map_or(&nothing, |of| &of.changes);
+        let topics = topics.iter().map(|topic| known.told(topic));
+        let own = own.iter().map(|uri| known.own(uri));
+        Ok(KnownVersions {
+            topics: topics.collect(),
+            own: own.collect(),
+        })
     }
 
-    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
+    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
         let mut inner = self.lock();
-        if !inner.lease_lives(node) {
-            inner.leases.remove(node);
+        let Some(session) = inner.sessions.get_mut(session) else {
+            return Ok(());
+        };
+        let subscriptions = &session.record.subscriptions;
+        let wanted = |topic: &Topic| !matches!(topic, Topic::Resource(uri) if !subscriptions.contains(uri));
+        let known = &mut session.changes;
+        for told in told {
+            match *told {
+                ToldVersion::First(topic, version) if wanted(topic) && known.told(topic).is_none() => {
+                    known.note_told(topic, version);
+                }
+                ToldVersion::Topic(topic, version) if wanted(topic) && known.told(topic) < Some(version) => {
+                    known.note_told(topic, version);
+                }
+                ToldVersion::Own(uri, version)
+                    if subscriptions.contains(uri) && known.own(uri).1 < version =>
+                {
+                    known.note_told_own(uri, version);
+                }
+                ToldVersion::First(..) | ToldVersion::Topic(..) | ToldVersion::Own(..) => {}
+            }
         }
         Ok(())
     }

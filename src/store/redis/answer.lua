@@ -1,7 +1,7 @@
--- Keeps a client's answer to a call's request, and rings the node that runs the call. The first answer wins.
+-- Keeps a client's answer to a call's request, and tells the node that runs the call. The first answer wins.
 -- KEYS: the session; its calls.
 -- ARGV: the call; the request's number; the answer; the most answers that may wait; the most that a call gets; what the
--- channel of a node starts with; the ring; the most bytes of answers that may wait, but a single one is kept even if it is longer;
+-- channel of a node starts with; the message; the most bytes of answers that may wait, but a single one is kept even if it is longer;
 -- for how many milliseconds those are kept whose call is not registered, and the most bytes and the most of them.
 -- Returns `kept` and the node that runs the call; or `early`, when it is not registered, or not any longer; or `unwanted`, when it
 -- has that answer, or is known to have ended; or `full`; or `gone`.

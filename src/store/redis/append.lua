@@ -1,7 +1,7 @@
--- Appends an event to a stream and rings whoever carries it. Before it stands log.lua.
+-- Appends an event to a stream and tells the node that carries it. Before it stands log.lua.
 -- ARGV: the stream; the log's life in milliseconds, of a standing one while nobody carries it; the node that appends and its life; the event; whether the stream is made if
 -- need be (make), or is a call's (call); the most events and bytes, and the most streams and bytes of all of them; what the
--- channel of a node starts with; the ring; and, if the event is a call's: the call, its run, and which event of that run it is.
+-- channel of a node starts with; the message; and, if the event is a call's: the call, its run, and which event of that run it is.
 -- Returns `at`, the event's number and who carries the stream; or `gone`.
 local stream, ttl, by, data, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local call, run, step = ARGV[12], ARGV[13], tonumber(ARGV[14])
@@ -42,5 +42,5 @@ else
   redis.call('PEXPIRE', log, ttl)
 end
 keep(calls, ttl)
-ring(holder, by, ARGV[10], ARGV[11])
+send(holder, by, ARGV[10], ARGV[11])
 return {'at', text(number), holder or ''}

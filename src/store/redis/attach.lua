@@ -1,6 +1,6 @@
--- Makes a connection carry a stream from now on, and rings whoever did before. Before it stands log.lua.
+-- Makes a connection carry a stream from now on, and tells the node that did before. Before it stands log.lua.
 -- ARGV: the stream; its life in milliseconds; the connection, its node; whether the stream is made if need be (make, or
--- call); the most streams, and bytes of all of them; what the channel of a node starts with; the ring; from whom it may be
+-- call); the most streams, and bytes of all of them; what the channel of a node starts with; the message; from whom it may be
 -- taken: from `any`, or `only` from the connection that follows, or from nobody.
 -- Returns `attached`, the number of the last event that was delivered and who carried the stream; or `held` and who carries
 -- it, from whom it may not be taken; or `none`, when there is no such stream, or it has ended and is not taken from any; or `gone`.
@@ -34,5 +34,5 @@ if not done then
   keep(log, ttl)
 end
 keep(calls, ttl)
-ring(previous, node, ARGV[8], ARGV[9])
+send(previous, node, ARGV[8], ARGV[9])
 return {'attached', redis.call('HGET', log, 'delivered'), previous or ''}

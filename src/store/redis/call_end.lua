@@ -1,16 +1,18 @@
--- Takes a call off, ends its stream if it has one of its own, and rings whoever carries it. Before it stands log.lua.
--- ARGV: the call; its log's life in milliseconds, of a standing one while nobody carries it; the node that ends it and its life; the most events and bytes, and the most
--- streams and bytes of all of them; what the channel of a node starts with; what the ring starts with; for how long it is
--- noted that a claimed call has ended; the last event, if there is one. Of a call that was cancelled it is not appended.
+-- Takes a call off, ends its stream if it has one of its own, and tells the node that carries it. Before it stands log.lua; its log is
+-- that of the call's stream.
+-- ARGV: the call; its stream; the log's life in milliseconds, of a standing one while nobody carries it; the node that ends it and its
+-- life; the most events and bytes, and the most streams and bytes of all of them; what the channel of a node starts with; the message;
+-- for how long it is noted that a claimed call has ended; the last event, if there is one. Of a call that was cancelled it is not
+-- appended.
 -- Returns `at`, the number of the newest event and who carries the stream; or `gone`, and the node
 -- that has the call, if there is one.
-local call, ttl, by = ARGV[1], ARGV[2], ARGV[3]
+local call, stream, ttl, by = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local record = redis.call('EXISTS', session) == 1 and record_of(call)
-if not record or not is_of(record, by) then
+if not record or not is_of(record, by) or record.stream ~= stream then
   return {'gone', record and record.node or ''}
 end
 
-local data = redis.call('HEXISTS', calls, 'stop:' .. call) == 0 and ARGV[11]
+local data = redis.call('HEXISTS', calls, 'stop:' .. call) == 0 and ARGV[12]
 for number in string.gmatch(redis.call('HGET', calls, 'waiting:' .. call) or '', '%d+') do
   redis.call('HDEL', calls, 'reply:' .. call .. '-' .. number)
 end
@@ -28,22 +30,19 @@ if same then
 end
 if record.claimed then
   -- Its former node may not know yet, and must not begin it anew.
-  redis.call('HSET', calls, 'ended:' .. call, text(now_ms() + tonumber(ARGV[10])))
+  redis.call('HSET', calls, 'ended:' .. call, text(now_ms() + tonumber(ARGV[11])))
 end
--- The record knows to which stream the call writes.
-local stream = record.stream
-log = logs .. stream
 if redis.call('EXISTS', log) == 0 then
   if not stands(stream) then
     return {'gone'}
   end
-  make(stream, ARGV[6], ARGV[7])
+  make(stream, ARGV[7], ARGV[8])
 end
 
 local holder = redis.call('HGET', session, 'attach:' .. stream)
 local number = redis.call('HGET', log, 'head')
 if data then
-  number = append(stream, data, ARGV[4], ARGV[5], ARGV[6], ARGV[7])
+  number = append(stream, data, ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 end
 if stream == call then
   redis.call('HSET', log, 'done', 1)
@@ -55,5 +54,5 @@ else
   ttl = settle(stream, holder, ttl)
 end
 keep(calls, ttl)
-ring(holder, by, ARGV[8], ARGV[9] .. stream .. '"}')
+send(holder, by, ARGV[9], ARGV[10])
 return {'at', text(number), holder or ''}

@@ -5,99 +5,28 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fred::types::Value;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::nodes::ENDED_LEASE_STAY;
 use super::sessions::{KeySet, unexpected};
-use super::streams::session_most;
-use super::{RedisStore, keys, millis, on_slot_of};
+use super::streams::{appended, session_most};
+use super::{RedisStore, call_record, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
-use crate::store::StoreError;
-use crate::store::streams::{
-    ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Appended, Begun,
-    CANCELS_NOTED_MAX, CallRecord, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX,
-    ENDED_CALL_STAY, Holder, Inbox, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
-    answer_bell, stream_bell_start,
+use crate::store::calls::{
+    ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
+    CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX,
+    ENDED_CALL_STAY, Inbox,
 };
+use crate::store::streams::{
+    Appended, Holder, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
+};
+use crate::store::{NodeMessage, StoreError};
 
-/// The version of a call's record. A node that finds a higher one leaves the call to nodes that know it.
-const VERSION: u32 = 1;
-
-/// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    #[serde(default = "unnumbered")]
-    v: u32,
-    node: String,
-    /// In which life the node runs it.
-    #[serde(default)]
-    life: String,
-    stream: String,
-    method: String,
-    started: u64,
-    request: String,
-    replayable: bool,
-    /// Whether it was another node's before.
-    #[serde(default)]
-    claimed: bool,
-}
-
-/// The version of records that do not say theirs.
-const fn unnumbered() -> u32 {
-    VERSION
-}
-
-/// What any version of a record says.
-#[derive(Deserialize)]
-struct Numbered {
-    #[serde(default = "unnumbered")]
-    v: u32,
-}
-
-fn write(call: &CallRecord, node: &NodeId, life: String, claimed: bool) -> Result<String, StoreError> {
-    let written = Written {
-        v: VERSION,
-        node: node.as_str().into(),
-        life,
-        stream: call.stream.as_str().into(),
-        method: call.method.clone(),
-        started: call.started_ms,
-        request: call.request.clone(),
-        replayable: call.body.is_some(),
-        claimed,
-    };
-    serde_json::to_string(&written).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-fn read(
-    name: &StreamId,
-    text: &str,
-    body: Option<String>,
-    stop: Option<&str>,
-) -> Result<CallRecord, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("a call's record: {what}"));
-    let unreadable = |error: serde_json::Error| corrupt(&error.to_string());
-    let Numbered { v } = serde_json::from_str(text).map_err(unreadable)?;
-    if v > VERSION {
-        return Err(StoreError::Newer("a call"));
-    }
-    let written: Written = serde_json::from_str(text).map_err(unreadable)?;
-    Ok(CallRecord {
-        name: name.clone(),
-        stream: StreamId::parse(&written.stream).ok_or_else(|| corrupt("stream"))?,
-        node: NodeId::parse(&written.node).ok_or_else(|| corrupt("node"))?,
-        request: written.request,
-        method: written.method,
-        started_ms: written.started,
-        body,
-        cancelled: stop.is_some(),
-    })
-}
-
-impl RedisStore {
-    pub(super) async fn begin_call(
+#[async_trait]
+impl CallStore for RedisStore {
+    async fn call_begin(
         &self,
         session: &SessionId,
         call: &CallRecord,
@@ -106,7 +35,7 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<Begun, StoreError> {
         let (record, holder) = (
-            write(call, &call.node, self.life_of(&call.node), false)?,
+            call_record::encode(call, &call.node, self.life_of(&call.node), false)?,
             holder.map_or_else(String::new, keys::holder),
         );
         let asked = Instant::now();
@@ -129,12 +58,7 @@ impl RedisStore {
         ];
         let args = args.into_iter().chain(call.body.as_deref()).map(Value::from);
         let begun: String = self
-            .script(
-                "call_begin",
-                &self.scripts.call_begin,
-                &keys.each(),
-                args.collect(),
-            )
+            .script(&self.scripts.call_begin, &keys.each(), args.collect())
             .await?;
         let begun = match begun.as_str() {
             "begun" => return Ok(Begun::Begun),
@@ -148,20 +72,23 @@ impl RedisStore {
         Ok(begun)
     }
 
-    pub(super) async fn end_call(
+    async fn call_end(
         &self,
         session: &SessionId,
         call: &StreamId,
+        stream: &StreamId,
         data: Option<&str>,
         by: &NodeId,
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
-        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell_start(session));
+        let (life, channel) = (millis(ttl), self.keys.node_start());
+        let message = NodeMessage::stream(session, stream).encode();
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
         let ([streams, in_all], noted) = (session_most(), millis(ENDED_CALL_STAY));
         let acting = self.acting(by);
         let args = [
             call.as_str(),
+            stream.as_str(),
             &life,
             &acting,
             &events,
@@ -169,14 +96,12 @@ impl RedisStore {
             &streams,
             &in_all,
             &channel,
-            &bell,
+            &message,
             &noted,
         ];
         let args = args.into_iter().chain(data).map(Value::from).collect();
-        let keys = self.log_keys(session, call);
-        let answer: Vec<String> = self
-            .script("call_end", &self.scripts.call_end, &keys.each(), args)
-            .await?;
+        let keys = self.log_keys(session, stream);
+        let answer: Vec<String> = self.script(&self.scripts.call_end, &keys.each(), args).await?;
         // Whatever came of it, the call is not `by`'s any longer; but it may be that of another life of the node.
         match answer.as_slice() {
             [gone, node] if gone == "gone" && node == by.as_str() => return Ok(Appended::Gone),
@@ -186,21 +111,18 @@ impl RedisStore {
             }
             _ => self.strike(by, session, call).await,
         }
-        super::streams::appended("call_end", &answer)
+        appended("call_end", &answer)
     }
 
-    pub(super) async fn keep_answer(
+    async fn answer(
         &self,
         session: &SessionId,
         call: &StreamId,
         number: u64,
         response: &str,
     ) -> Result<Answered, StoreError> {
-        let (number, channel, bell) = (
-            number.to_string(),
-            self.keys.node_start(),
-            answer_bell(session, call),
-        );
+        let (number, channel) = (number.to_string(), self.keys.node_start());
+        let message = NodeMessage::answer(session, call).encode();
         let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
         let bytes = ANSWERS_WAITING_BYTES_MAX.to_string();
         let (early, early_max) = (millis(EARLY_ANSWERS_FOR), EARLY_ANSWERS_MAX.to_string());
@@ -212,7 +134,7 @@ impl RedisStore {
             &waiting,
             &most,
             &channel,
-            &bell,
+            &message,
             &bytes,
             &early,
             &early_bytes,
@@ -220,12 +142,7 @@ impl RedisStore {
         ];
         let keys = self.call_keys(session);
         let answer: Vec<String> = self
-            .script(
-                "answer",
-                &self.scripts.answer,
-                &keys.each(),
-                args.map(Value::from).into(),
-            )
+            .script(&self.scripts.answer, &keys.each(), args.map(Value::from).into())
             .await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["kept", node] => match NodeId::parse(node) {
@@ -240,20 +157,19 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn read_inbox(
+    async fn inbox(
         &self,
         session: &SessionId,
         call: &StreamId,
         by: &NodeId,
+        taken: &[u64],
         ttl: Duration,
     ) -> Result<Inbox, StoreError> {
         let keys = self.log_keys(session, call);
-        let args = [call.as_str(), &self.acting(by), &millis(ttl)]
-            .map(Value::from)
-            .into();
-        let read: Vec<String> = self
-            .script("inbox", &self.scripts.inbox, &keys.each(), args)
-            .await?;
+        let args = [call.as_str(), &self.acting(by), &millis(ttl)].map(Value::from);
+        let taken = taken.iter().map(|number| number.to_string().into());
+        let args = args.into_iter().chain(taken).collect();
+        let read: Vec<String> = self.script(&self.scripts.inbox, &keys.each(), args).await?;
         let mut read = read.into_iter();
         match (read.next().as_deref(), read.next()) {
             (Some("gone"), _) => Ok(Inbox::Gone),
@@ -274,21 +190,7 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn take_off_answers(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        numbers: &[u64],
-    ) -> Result<(), StoreError> {
-        let keys = self.call_keys(session);
-        let numbers = numbers.iter().map(|number| number.to_string().into());
-        let args = [call.as_str().into()].into_iter().chain(numbers).collect();
-        self.script::<u64>("answers_taken", &self.scripts.answers_taken, &keys.each(), args)
-            .await
-            .map(drop)
-    }
-
-    pub(super) async fn note_cancel(
+    async fn cancel(
         &self,
         session: &SessionId,
         request: &str,
@@ -299,12 +201,7 @@ impl RedisStore {
         let (most, ago) = (CANCELS_NOTED_MAX.to_string(), ago.as_micros().to_string());
         let args = [request, &millis(ttl), &most, &ago];
         let found: Vec<String> = self
-            .script(
-                "cancel",
-                &self.scripts.cancel,
-                &keys.each(),
-                args.map(Value::from).into(),
-            )
+            .script(&self.scripts.cancel, &keys.each(), args.map(Value::from).into())
             .await?;
         let named = |pair: &[String]| match pair {
             [node, call] => Some((NodeId::parse(node)?, StreamId::parse(call)?)),
@@ -322,22 +219,25 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn list_calls(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+        let key = self.keys.calls(session);
+        let age: Option<u64> = self
+            .script(&self.scripts.cancelled, &[&key], vec![request.into()])
+            .await?;
+        Ok(age.map(Duration::from_micros))
+    }
+
+    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
         let key = self.keys.node_calls(node);
-        let list = async {
-            let list = self
-                .link
-                .send("HKEYS", on_slot_of(&key), vec![key.as_str().into()]);
-            list.await?.convert()
-        };
-        let fields: Vec<String> = self.measured("calls_of", list).await?;
+        let args = vec![key.as_str().into()];
+        let fields: Vec<String> = self.ask("calls_of", "HKEYS", &key, args).await?;
         Ok(fields
             .iter()
-            .filter_map(|field| keys::read_call_of(field))
+            .filter_map(|field| keys::parse_call_of(field))
             .collect())
     }
 
-    pub(super) async fn claim_call(
+    async fn claim(
         &self,
         session: &SessionId,
         call: &StreamId,
@@ -347,7 +247,7 @@ impl RedisStore {
         let [text, body, stop] = self.read_call(session, call).await?;
         let read = text
             .as_deref()
-            .map(|text| read(call, text, body, stop.as_deref()));
+            .map(|text| call_record::decode(call, text, body, stop.as_deref()));
         let read = match read.transpose() {
             Err(error @ StoreError::Corrupt(_)) => {
                 // Nobody can answer it: nobody need come upon it again.
@@ -360,13 +260,11 @@ impl RedisStore {
             self.strike(from, session, call).await;
             return Ok(None);
         };
-        let claimed = write(&record, to, self.life_of(to), true)?;
+        let claimed = call_record::encode(&record, to, self.life_of(to), true)?;
         self.enroll(to, session, call, Duration::ZERO).await?;
         let keys = self.call_keys(session);
         let args = [call.as_str(), &text, &claimed].map(Value::from).into();
-        let other: Option<String> = self
-            .script("claim", &self.scripts.claim, &keys.each(), args)
-            .await?;
+        let other: Option<String> = self.script(&self.scripts.claim, &keys.each(), args).await?;
         let owner = other.as_deref().unwrap_or(to.as_str());
         // Not those of the owner: with a fixed name, a node may even claim from its own former life.
         for node in [from, to].into_iter().filter(|node| node.as_str() != owner) {
@@ -376,6 +274,17 @@ impl RedisStore {
         Ok(other.is_none().then_some(record))
     }
 
+    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
+        // What is named among its calls stays: it may have come back just now.
+        let set = self.keys.nodes();
+        let args = vec![node.as_str().into()];
+        self.script::<u64>(&self.scripts.forget, &[&set], args)
+            .await
+            .map(drop)
+    }
+}
+
+impl RedisStore {
     /// The texts of a call's record and of its request, and the note that its client has cancelled it.
     async fn read_call(
         &self,
@@ -385,8 +294,7 @@ impl RedisStore {
         let key = self.keys.calls(session);
         let args = [&key, call.as_str(), &keys::body(call), &keys::stop(call)];
         let args = args.map(Value::from).into();
-        let read = async { self.link.send("HMGET", on_slot_of(&key), args).await?.convert() };
-        self.measured("call_read", read)
+        self.ask("claim_read", "HMGET", &key, args)
             .await
             .and_then(|values: Vec<_>| values.try_into().map_err(|_values| unexpected("HMGET", &[])))
     }
@@ -403,7 +311,7 @@ impl RedisStore {
         // A call may last longer than what was said when it began; only a node that died leaves such names behind.
         let life = millis(ttl.max(ENDED_LEASE_STAY));
         let args = vec![keys::call_of(session, call).into(), life.into()];
-        let enrolled: Result<u64, _> = self.script("enroll", &self.scripts.enroll, &[&key], args).await;
+        let enrolled: Result<u64, _> = self.script(&self.scripts.enroll, &[&key], args).await;
         enrolled.map(drop)
     }
 
@@ -418,14 +326,5 @@ impl RedisStore {
     /// The session and its calls.
     fn call_keys(&self, session: &SessionId) -> KeySet<2> {
         KeySet([self.keys.session(session), self.keys.calls(session)])
-    }
-
-    /// Strikes a node out of the leases. What is named among its calls stays: it may have come back just now.
-    pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), StoreError> {
-        let set = self.keys.nodes();
-        let args = vec![node.as_str().into()];
-        self.script::<u64>("forget", &self.scripts.forget, &[&set], args)
-            .await
-            .map(drop)
     }
 }

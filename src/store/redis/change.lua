@@ -1,7 +1,7 @@
 -- Changes a session's record and says who keeps copies. Before it stands record.lua.
 -- KEYS: the session; its calls; the logs of its standing streams, `get` and `sse`, which live as long while they are carried.
--- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; what the ring of a stream
--- starts with; what to change (set, subscribe, unsubscribe); then fields and values by turns, or how the subscription stands
+-- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; the message to the
+-- nodes that carry its streams; what to change (set, subscribe, unsubscribe); then fields and values by turns, or how the subscription stands
 -- among the others, how many there may be, and the fields that end with it.
 -- Returns `changed`, the peer it counts for and the fields that stand for holders; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
@@ -13,10 +13,12 @@ if what == 'set' then
   redis.call('HSET', key, unpack(ARGV, 5))
   if name == 'initialized' then
     -- No copy was kept before, so nobody is named who would read it again: but a stream may be carried.
-    for _, stream in ipairs({'get', 'sse'}) do
-      local holder = redis.call('HGET', key, 'attach:' .. stream)
-      if holder then
-        redis.call('PUBLISH', ARGV[2] .. string.match(holder, '^[^/]*'), ARGV[3] .. stream .. '"}')
+    local told = {}
+    for _, holder in ipairs({redis.call('HGET', key, 'attach:get') or '', redis.call('HGET', key, 'attach:sse') or ''}) do
+      local node = string.match(holder, '^[^/]*')
+      if node ~= '' and not told[node] then
+        told[node] = true
+        redis.call('PUBLISH', ARGV[2] .. node, ARGV[3])
       end
     end
   end

@@ -17,7 +17,7 @@ use tracing::warn;
 use super::url::redact;
 use crate::causes::causes;
 use crate::config::StoreSettings;
-use crate::store::RINGS_WAITING_MAX;
+use crate::store::MESSAGES_WAITING_MAX;
 
 /// The oldest Redis that will do: `HELLO`, several fields in one `HSET`, ACL categories as documented.
 pub(super) const VERSION_MIN: (u32, u32) = (6, 2);
@@ -171,7 +171,7 @@ pub(super) type Driven<C> = (C, AbortOnDropHandle<Result<(), FredError>>);
 /// Everything that is connected.
 pub(super) struct Connected {
     pub(super) commands: Vec<Driven<Client>>,
-    pub(super) rings: Driven<SubscriberClient>,
+    pub(super) messages: Driven<SubscriberClient>,
 }
 
 /// Makes connections of one kind.
@@ -192,7 +192,7 @@ pub(super) fn builder(config: Config, settings: &StoreSettings) -> Builder {
         ))
         .set_performance_config(PerformanceConfig {
             default_command_timeout: timeout,
-            broadcast_channel_capacity: RINGS_WAITING_MAX,
+            broadcast_channel_capacity: MESSAGES_WAITING_MAX,
             ..PerformanceConfig::default()
         })
         .set_connection_config(ConnectionConfig {
@@ -246,7 +246,7 @@ async fn connect_once(builder: &Builder, connections: usize) -> Result<Connected
     let handle = AbortOnDropHandle::new(client.init().await?);
     Ok(Connected {
         commands,
-        rings: (client, handle),
+        messages: (client, handle),
     })
 }
 

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use fred::error::Error as FredError;
 use fred::types::Value;
 use tracing::debug;
 
 use super::{RedisStore, millis};
 use crate::session::SessionId;
-use crate::store::{Full, SessionRoom};
+use crate::store::{Full, SessionRoom, StoreError};
 
 impl RedisStore {
     /// Enters a session in its sets; says which is full, if one is.
@@ -21,7 +20,7 @@ impl RedisStore {
         ttl: Duration,
         initialized: bool,
         room: &SessionRoom<'_>,
-    ) -> Result<Option<Full>, FredError> {
+    ) -> Result<Option<Full>, StoreError> {
         let keys = &self.keys;
         let mut sets = vec![keys.sessions(), keys.peer_sessions(room.peer)];
         let mut args = vec![id.as_str().into(), millis(ttl).into()];
@@ -39,9 +38,9 @@ impl RedisStore {
     }
 
     /// Enters a member in sets that lie in one slot; says which is full, counted from 1, or 0.
-    pub(super) async fn enter(&self, sets: &[String], args: Vec<Value>) -> Result<u64, FredError> {
+    pub(super) async fn enter(&self, sets: &[String], args: Vec<Value>) -> Result<u64, StoreError> {
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        self.scripts.enter.run(&self.link, &sets, args).await?.convert()
+        self.script(&self.scripts.enter, &sets, args).await
     }
 
     /// Lets a session live on in its sets.

@@ -82,7 +82,7 @@ impl Keys {
         format!("{}task:{id}", self.prefix)
     }
 
-    /// Both the key of a node's lease and the channel on which the node is rung.
+    /// Both the key of a node's lease and the channel on which the node is told.
     pub(super) fn node(&self, node: &NodeId) -> String {
         format!("{}node:{node}", self.prefix)
     }
@@ -92,7 +92,7 @@ impl Keys {
         format!("{}node:", self.prefix)
     }
 
-    /// Both the key of the set of leases and the channel on which all nodes are rung.
+    /// Both the key of the set of leases and the channel on which all nodes are told.
     pub(super) fn nodes(&self) -> String {
         format!("{}{NODES}", self.prefix)
     }
@@ -162,7 +162,7 @@ impl Keys {
     }
 }
 
-/// The set of leases, and the channel on which all nodes are rung.
+/// The set of leases, and the channel on which all nodes are told.
 const NODES: &str = "nodes";
 
 /// A glob that matches the channels of nodes under any prefix.
@@ -210,7 +210,7 @@ pub(super) fn holder(holder: &Holder) -> String {
 }
 
 /// The connection that [`holder`] wrote.
-pub(super) fn read_holder(text: &str) -> Option<Holder> {
+pub(super) fn parse_holder(text: &str) -> Option<Holder> {
     let (node, connection) = text.split_once('/')?;
     Some(Holder {
         node: NodeId::parse(node)?,
@@ -234,7 +234,7 @@ pub(super) fn call_of(session: &SessionId, call: &StreamId) -> String {
 }
 
 /// The call that [`call_of`] wrote.
-pub(super) fn read_call_of(field: &str) -> Option<(SessionId, StreamId)> {
+pub(super) fn parse_call_of(field: &str) -> Option<(SessionId, StreamId)> {
     let (session, call) = field.split_once('/')?;
     Some((SessionId::parse(session)?, StreamId::parse(call)?))
 }

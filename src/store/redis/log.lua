@@ -167,11 +167,15 @@ local function append(stream, data, most_events, most_bytes, most_streams, most_
   return head
 end
 
--- Rings the node of a holder, unless it is `by`: a node, or a node and its life.
-local function ring(holder, by, channel, bell)
-  local node = holder and string.match(holder, '^[^/]*')
-  if node and node ~= string.match(by, '^[^/]*') then
-    redis.call('PUBLISH', channel .. node, bell)
+-- The node of a holder, or of a node and its life.
+local function node_of(text)
+  return string.match(text, '^[^/]*')
+end
+
+-- Sends a message to the node of a holder, unless it is `by`: a node, or a node and its life.
+local function send(holder, by, channel, message)
+  if holder and node_of(holder) ~= node_of(by) then
+    redis.call('PUBLISH', channel .. node_of(holder), message)
   end
 end
 

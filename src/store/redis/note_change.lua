@@ -1,6 +1,7 @@
 -- Gives a topic that has changed a version: the time, or more than the last.
 -- KEYS: the versions, a sorted set; its member without a name has the version of all topics that have made room.
 -- ARGV: the topic; the versions' life in milliseconds; the most topics; and those that never make room.
+-- Returns `noted`.
 local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 local time = redis.call('TIME')
 local version = math.max(time[1] * 1000000 + time[2], (tonumber(newest) or 0) + 1)
@@ -18,4 +19,4 @@ if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[3]) then
   end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
+return 'noted'

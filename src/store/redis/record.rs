@@ -13,7 +13,7 @@ const VERSION: u32 = 2;
 /// The former, of which `subscriptions` is a JSON list: who loads it makes it one of this version.
 const VERSION_OF_LISTS: u32 = 1;
 
-/// The fields of a record, the version first. [`read`] takes their values in this order.
+/// The fields of a record, the version first. [`decode`] takes their values in this order.
 pub(super) const FIELDS: [&str; 12] = [
     "v",
     "protocolVersion",
@@ -30,7 +30,7 @@ pub(super) const FIELDS: [&str; 12] = [
 ];
 
 /// Fields and values by turns.
-pub(super) fn write(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Error> {
+pub(super) fn encode(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Error> {
     let mut values: Vec<Value> = vec![
         VERSION.to_string().into(),
         record.revision.as_str().into(),
@@ -44,13 +44,13 @@ pub(super) fn write(record: &SessionRecord) -> Result<Vec<Value>, serde_json::Er
         record.principal.as_str().into(),
     ];
     values.push(record.log_level.map_or("", LogLevel::as_str).into());
-    values.push(write_subscriptions(&record.subscriptions)?.into());
+    values.push(encode_subscriptions(&record.subscriptions)?.into());
     let fields = FIELDS.iter().map(|field| Value::from(*field));
     Ok(fields.zip(values).flat_map(<[Value; 2]>::from).collect())
 }
 
 /// The fields that `initialize` sets, and values, by turns.
-pub(super) fn introduced(introduction: &Introduction) -> Result<Vec<Value>, serde_json::Error> {
+pub(super) fn encode_introduction(introduction: &Introduction) -> Result<Vec<Value>, serde_json::Error> {
     Ok(vec![
         "protocolVersion".into(),
         introduction.revision.as_str().into(),
@@ -65,7 +65,7 @@ pub(super) fn introduced(introduction: &Introduction) -> Result<Vec<Value>, serd
 ///
 /// # Errors
 /// [`StoreError::Newer`]; [`StoreError::Corrupt`] when no version could read it.
-pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>, StoreError> {
+pub(super) fn decode(values: Vec<Option<String>>) -> Result<Option<SessionRecord>, StoreError> {
     let fields = <[Option<String>; FIELDS.len()]>::try_from(values)
         .map_err(|values| corrupt("the number of fields", &values.len().to_string()))?;
     if fields.iter().all(Option::is_none) {
@@ -105,19 +105,19 @@ pub(super) fn read(values: Vec<Option<String>>) -> Result<Option<SessionRecord>,
             .transpose()?,
         subscriptions: match uris.starts_with('[') {
             true => json("subscriptions", &uris)?,
-            false => read_subscriptions(&uris)?,
+            false => decode_subscriptions(&uris)?,
         },
     }))
 }
 
 /// How one of the subscriptions stands among them: each as JSON, in which no line ends, on a line of its own. So scripts find one,
 /// and take it off, without reading the others.
-pub(super) fn subscription(uri: &str) -> Result<String, StoreError> {
+pub(super) fn encode_subscription(uri: &str) -> Result<String, StoreError> {
     let quoted = serde_json::to_string(uri).map_err(|error| corrupt("subscriptions", &error.to_string()))?;
     Ok(format!("\n{quoted}\n"))
 }
 
-fn write_subscriptions(uris: &BTreeSet<String>) -> Result<String, serde_json::Error> {
+fn encode_subscriptions(uris: &BTreeSet<String>) -> Result<String, serde_json::Error> {
     let mut text = String::from(if uris.is_empty() { "" } else { "\n" });
     for uri in uris {
         text += &serde_json::to_string(uri)?;
@@ -126,7 +126,7 @@ fn write_subscriptions(uris: &BTreeSet<String>) -> Result<String, serde_json::Er
     Ok(text)
 }
 
-fn read_subscriptions(text: &str) -> Result<BTreeSet<String>, StoreError> {
+fn decode_subscriptions(text: &str) -> Result<BTreeSet<String>, StoreError> {
     let lines = text.lines().filter(|line| !line.is_empty());
     lines.map(|line| json("subscriptions", line)).collect()
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn values(record: &SessionRecord) -> Vec<Option<String>> {
-        let all = write(record).unwrap();
+        let all = encode(record).unwrap();
         all.into_iter()
             .skip(1)
             .step_by(2)
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was() {
-        assert_eq!(read(values(&record())).unwrap(), Some(record()));
+        assert_eq!(decode(values(&record())).unwrap(), Some(record()));
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         let mut values = values(&record());
         values[0] = Some("1".into());
         values[FIELDS.len() - 1] = Some(serde_json::to_string(&record().subscriptions).unwrap());
-        assert_eq!(read(values).unwrap(), Some(record()));
+        assert_eq!(decode(values).unwrap(), Some(record()));
     }
 
     #[test]
@@ -186,9 +186,13 @@ mod tests {
         for (version, newer) in [("3", true), ("10", true), ("0", false), ("x", false), ("", false)] {
             let mut values = values(&record());
             values[0] = Some(version.into());
-            let read = read(values).unwrap_err();
-            assert_eq!(matches!(read, StoreError::Newer(_)), newer, "{version}: {read}");
+            let decoded = decode(values).unwrap_err();
+            assert_eq!(
+                matches!(decoded, StoreError::Newer(_)),
+                newer,
+                "{version}: {decoded}"
+            );
         }
-        assert_eq!(read(vec![None; FIELDS.len()]).unwrap(), None);
+        assert_eq!(decode(vec![None; FIELDS.len()]).unwrap(), None);
     }
 }

@@ -5,125 +5,97 @@ use fred::types::Value;
 
 use super::link::{Link, on_slot_of};
 
-/// A script about event logs: what such scripts share stands in front of it.
-macro_rules! on_log {
-    ($file:literal) => {
-        concat!(include_str!("log.lua"), include_str!($file))
+/// Lists the scripts. From each word come the field, the file, the hash, and the name of the operation in metrics. What stands behind
+/// a colon is a file that goes in front of the script: what such scripts share.
+macro_rules! scripts {
+    ($($name:ident $(: $shared:ident)?),* $(,)?) => {
+        /// All scripts.
+        #[derive(Debug)]
+        pub(super) struct Scripts {
+            $(pub(super) $name: Script,)*
+        }
+
+        impl Scripts {
+            /// Loads every script, which also shows that this user may run them.
+            pub(super) async fn load(link: &Link) -> Result<Self, FredError> {
+                Ok(Self {
+                    $($name: {
+                        let source = concat!(
+                            $(include_str!(concat!(stringify!($shared), ".lua")),)?
+                            include_str!(concat!(stringify!($name), ".lua")),
+                        );
+                        Script::load(link, stringify!($name), source).await?
+                    },)*
+                })
+            }
+        }
     };
 }
 
-/// A script about a session's record: what such scripts share stands in front of it.
-macro_rules! on_record {
-    ($file:literal) => {
-        concat!(include_str!("record.lua"), include_str!($file))
-    };
+scripts! {
+    // Sessions.
+    create: log,
+    load: record,
+    touch,
+    change: record,
+    change_introduced: log,
+    end: log,
+    release,
+    // How many there are.
+    enter,
+    stay,
+    leave,
+    // Streams.
+    append: log,
+    attach: log,
+    detach: log,
+    read,
+    delivered,
+    note_change,
+    note_change_own,
+    note_told,
+    // Calls.
+    enroll,
+    call_begin: log,
+    call_end: log,
+    answer,
+    inbox: log,
+    cancel,
+    cancelled,
+    claim,
+    forget,
+    // Nodes.
+    lease_renew,
+    lease_renew_set,
+    lease_end,
+    lease_end_set,
+    nodes,
+    // State.
+    state_get,
+    state_entries,
+    state_swap,
+    state_open,
+    state_owner,
+    secrets,
 }
 
 /// A script, and the hash by which Redis knows it.
 #[derive(Debug)]
 pub(super) struct Script {
+    /// What the operation is called.
+    pub(super) name: &'static str,
     source: &'static str,
     sha: String,
 }
 
-/// All scripts.
-#[derive(Debug)]
-pub(super) struct Scripts {
-    pub(super) create: Script,
-    pub(super) load: Script,
-    pub(super) release: Script,
-    pub(super) touch: Script,
-    pub(super) change: Script,
-    pub(super) end: Script,
-    pub(super) state_read: Script,
-    pub(super) state_swap: Script,
-    pub(super) owner: Script,
-    pub(super) lease: Script,
-    pub(super) lease_end: Script,
-    pub(super) enlist: Script,
-    pub(super) living: Script,
-    pub(super) secrets: Script,
-    pub(super) enter: Script,
-    pub(super) stay: Script,
-    pub(super) leave: Script,
-    pub(super) session_create: Script,
-    pub(super) append: Script,
-    pub(super) call_begin: Script,
-    pub(super) call_end: Script,
-    pub(super) attach: Script,
-    pub(super) detach: Script,
-    pub(super) stream_read: Script,
-    pub(super) delivered: Script,
-    pub(super) answer: Script,
-    pub(super) answers_taken: Script,
-    pub(super) inbox: Script,
-    pub(super) cancel: Script,
-    pub(super) cancelled: Script,
-    pub(super) introduce: Script,
-    pub(super) claim: Script,
-    pub(super) enroll: Script,
-    pub(super) dead: Script,
-    pub(super) forget: Script,
-    pub(super) retire: Script,
-    pub(super) note_change: Script,
-    pub(super) note_own_change: Script,
-    pub(super) note_told: Script,
-}
-
-impl Scripts {
-    /// Loads every script, which also shows that this user may run them.
-    pub(super) async fn load(link: &Link) -> Result<Self, FredError> {
-        Ok(Self {
-            create: Script::load(link, include_str!("create.lua")).await?,
-            load: Script::load(link, on_record!("load.lua")).await?,
-            release: Script::load(link, include_str!("release.lua")).await?,
-            touch: Script::load(link, include_str!("touch.lua")).await?,
-            change: Script::load(link, on_record!("change.lua")).await?,
-            end: Script::load(link, on_log!("end.lua")).await?,
-            state_read: Script::load(link, include_str!("state_read.lua")).await?,
-            state_swap: Script::load(link, include_str!("state_swap.lua")).await?,
-            owner: Script::load(link, include_str!("owner.lua")).await?,
-            lease: Script::load(link, include_str!("lease.lua")).await?,
-            lease_end: Script::load(link, include_str!("lease_end.lua")).await?,
-            enlist: Script::load(link, include_str!("enlist.lua")).await?,
-            living: Script::load(link, include_str!("living.lua")).await?,
-            secrets: Script::load(link, include_str!("secrets.lua")).await?,
-            enter: Script::load(link, include_str!("enter.lua")).await?,
-            stay: Script::load(link, include_str!("stay.lua")).await?,
-            leave: Script::load(link, include_str!("leave.lua")).await?,
-            session_create: Script::load(link, on_log!("session_create.lua")).await?,
-            append: Script::load(link, on_log!("append.lua")).await?,
-            call_begin: Script::load(link, on_log!("call_begin.lua")).await?,
-            call_end: Script::load(link, on_log!("call_end.lua")).await?,
-            attach: Script::load(link, on_log!("attach.lua")).await?,
-            detach: Script::load(link, on_log!("detach.lua")).await?,
-            stream_read: Script::load(link, include_str!("stream_read.lua")).await?,
-            delivered: Script::load(link, include_str!("delivered.lua")).await?,
-            answer: Script::load(link, include_str!("answer.lua")).await?,
-            answers_taken: Script::load(link, include_str!("answers_taken.lua")).await?,
-            inbox: Script::load(link, on_log!("inbox.lua")).await?,
-            cancel: Script::load(link, include_str!("cancel.lua")).await?,
-            cancelled: Script::load(link, include_str!("cancelled.lua")).await?,
-            introduce: Script::load(link, on_log!("introduce.lua")).await?,
-            claim: Script::load(link, include_str!("claim.lua")).await?,
-            enroll: Script::load(link, include_str!("enroll.lua")).await?,
-            dead: Script::load(link, include_str!("dead.lua")).await?,
-            forget: Script::load(link, include_str!("forget.lua")).await?,
-            retire: Script::load(link, include_str!("retire.lua")).await?,
-            note_change: Script::load(link, include_str!("note_change.lua")).await?,
-            note_own_change: Script::load(link, include_str!("note_own_change.lua")).await?,
-            note_told: Script::load(link, include_str!("note_told.lua")).await?,
-        })
-    }
-}
-
 impl Script {
-    async fn load(link: &Link, source: &'static str) -> Result<Self, FredError> {
+    async fn load(link: &Link, name: &'static str, source: &'static str) -> Result<Self, FredError> {
         let hash = on_slot_of("");
         let sha = link
             .send("SCRIPT", hash, vec!["LOAD".into(), source.into()])
             .await?;
         Ok(Self {
+            name,
             source,
             sha: sha.convert()?,
         })

@@ -15,10 +15,10 @@ use crate::causes::causes;
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
 use crate::store::changes::Topic;
-use crate::store::streams::{StreamId, answer_bell_start, stream_bell_start};
+use crate::store::streams::StreamId;
 use crate::store::{
-    Change, Changed, Created, Ended, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError, Touched,
-    WhyRefused,
+    Change, Changed, Created, Ended, NodeMessage, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError,
+    Touched, WhyRefused,
 };
 use crate::telemetry::seldom;
 
@@ -35,22 +35,19 @@ impl SessionStore for RedisStore {
         room: &SessionRoom<'_>,
     ) -> Result<Created, StoreError> {
         let mut args = vec![millis(ttl).into()];
-        args.extend(record::write(record).map_err(|error| StoreError::Corrupt(error.to_string()))?);
+        args.extend(record::encode(record).map_err(|error| StoreError::Corrupt(error.to_string()))?);
         args.extend([keys::PEER.into(), room.peer.into()]);
         let keys = self.whole(id);
         let keys = keys.each();
         // At the same time, so that a session takes no longer to open: one for which there was no room is ended again.
         let (made, entered) = tokio::join!(
-            self.script::<u64>("session_create", &self.scripts.session_create, &keys, args),
-            self.measured(
-                "session_enter",
-                self.enter_session(id, ttl, record.initialized, room)
-            ),
+            self.script::<u64>(&self.scripts.create, &keys, args),
+            self.enter_session(id, ttl, record.initialized, room),
         );
         match (made, entered) {
             (Ok(1), Ok(None)) => Ok(Created::Created),
             (Ok(1), Ok(Some(full))) => {
-                drop(self.end(id).await?);
+                drop(self.end(id, None).await?);
                 Ok(Created::Full(full))
             }
             // In a cluster the sets may be on a server that is away, and the session on one that is not.
@@ -64,7 +61,7 @@ impl SessionStore for RedisStore {
             }
             (Ok(1), Err(error)) => {
                 // Nobody learns its id.
-                drop(self.end(id).await?);
+                drop(self.end(id, None).await?);
                 Err(error)
             }
             (Ok(_), entered) => entered.map(|_| Created::Collision),
@@ -97,7 +94,7 @@ impl SessionStore for RedisStore {
             answer.convert()
         };
         // Text that is no text, or a key of another type, cannot be read here already.
-        match self.measured("session_load", work).await.and_then(record::read) {
+        match self.measured("load", work).await.and_then(record::decode) {
             // Nobody can use it, so it counts as ended.
             Err(StoreError::Corrupt(why)) => {
                 if self.unreadable.is_first(&key) {
@@ -112,29 +109,10 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn principal(&self, id: &SessionId) -> Result<Option<Principal>, StoreError> {
-        let key = self.keys.session(id);
-        let args = vec![key.as_str().into(), "v".into(), "principal".into()];
-        let read = self.link.send("HMGET", on_slot_of(&key), args);
-        let values = match self.measured("session_principal", read).await {
-            Ok(values) => values.into_array(),
-            // It is no session's record, so nobody is named.
-            Err(StoreError::Corrupt(_)) => return Ok(Some(Principal::anonymous())),
-            Err(error) => return Err(error),
-        };
-        if values.iter().all(Value::is_null) {
-            return Ok(None);
-        }
-        let principal = values.get(1).and_then(Value::as_string).unwrap_or_default();
-        Ok(Some(Principal(principal.into())))
-    }
-
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
         let args = vec![millis(ttl).into(), now_ms.to_string().into()];
         let keys = self.living_with(id);
-        let touched: Vec<String> = self
-            .script("session_touch", &self.scripts.touch, &keys.each(), args)
-            .await?;
+        let touched: Vec<String> = self.script(&self.scripts.touch, &keys.each(), args).await?;
         let Some(peer) = touched.first() else {
             return Ok(Touched::Gone);
         };
@@ -148,14 +126,17 @@ impl SessionStore for RedisStore {
             Change::Initialized => ("set", vec!["initialized".into(), "1".into()]),
             Change::Introduced(introduction) => return self.introduce(id, introduction, ttl).await,
             Change::LogLevel(level) => ("set", vec!["logLevel".into(), level.as_str().into()]),
-            Change::Subscribe(uri) => ("subscribe", vec![record::subscription(uri)?.into(), most.into()]),
+            Change::Subscribe(uri) => (
+                "subscribe",
+                vec![record::encode_subscription(uri)?.into(), most.into()],
+            ),
             Change::Unsubscribe(uri) => {
                 let told = [
                     keys::told(&Topic::Resource(uri.clone())),
                     keys::told_own(uri),
                     keys::own(uri),
                 ];
-                let pairs = [record::subscription(uri)?.into(), most.into()];
+                let pairs = [record::encode_subscription(uri)?.into(), most.into()];
                 (
                     "unsubscribe",
                     pairs.into_iter().chain(told.map(Value::from)).collect(),
@@ -163,13 +144,11 @@ impl SessionStore for RedisStore {
             }
         };
         let life = if ttl.is_zero() { "0".into() } else { millis(ttl) };
-        let (channel, bell) = (self.keys.node_start(), stream_bell_start(id));
-        let mut args: Vec<Value> = vec![life.into(), channel.into(), bell.into(), what.into()];
+        let (channel, message) = (self.keys.node_start(), NodeMessage::session_streams(id).encode());
+        let mut args: Vec<Value> = vec![life.into(), channel.into(), message.into(), what.into()];
         args.extend(pairs);
         let keys = self.living_with(id);
-        let answer: Vec<String> = self
-            .script("session_change", &self.scripts.change, &keys.each(), args)
-            .await?;
+        let answer: Vec<String> = self.script(&self.scripts.change, &keys.each(), args).await?;
         match answer.as_slice() {
             [word, peer, held @ ..] if word == "changed" => {
                 if *change == Change::Initialized && !peer.is_empty() {
@@ -183,12 +162,12 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn end(&self, id: &SessionId) -> Result<Ended, StoreError> {
+    async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError> {
         let keys = self.whole(id);
-        let args = vec![self.keys.node_start().into(), stream_bell_start(id).into()];
-        let answer: Vec<Value> = self
-            .script("session_end", &self.scripts.end, &keys.each(), args)
-            .await?;
+        let message = NodeMessage::session_streams(id).encode();
+        let mut args = vec![self.keys.node_start().into(), message.into()];
+        args.extend(owner.map(|owner| owner.as_str().into()));
+        let answer: Vec<Value> = self.script(&self.scripts.end, &keys.each(), args).await?;
         // It has ended, also when some of what it held is no text.
         let answer: Vec<String> = answer
             .iter()
@@ -212,23 +191,25 @@ impl SessionStore for RedisStore {
             // Another node's, which is dead: any life of it counts. Taking a field away cannot bring a hash back.
             let args = vec![key.as_str().into(), held.into()];
             let take = self.link.send("HDEL", on_slot_of(&key), args);
-            return self.measured("session_release", take).await.map(drop);
+            return self.measured("release", take).await.map(drop);
         }
         let args = vec![held.into(), life.into()];
-        self.script::<u64>("session_release", &self.scripts.release, &[&key], args)
+        self.script::<u64>(&self.scripts.release, &[&key], args)
             .await
             .map(drop)
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
         let limit = limit.min(SESSION_LIST_MAX);
-        self.measured("session_list", async {
+        self.measured("list", async {
             let ids = self.scan(limit).await?;
             let loads = ids.into_iter().map(|id| async {
                 let key = self.keys.session(&id);
                 let values = self.read_fields(&key, record::FIELDS.map(Value::from)).await?;
                 // One that has just gone, or cannot be read, does not spoil the list.
-                let read = values.convert().map(|values| record::read(values).ok().flatten());
+                let read = values
+                    .convert()
+                    .map(|values| record::decode(values).ok().flatten());
                 Ok::<_, FredError>(read.ok().flatten().map(|record| (id, record)))
             });
             let loaded: Result<Vec<_>, _> = join_all(loads).await.into_iter().collect();
@@ -284,12 +265,12 @@ impl RedisStore {
             life.into(),
             missing.into(),
             self.keys.node_start().into(),
-            answer_bell_start(id).into(),
+            NodeMessage::session_calls(id).encode().into(),
         ];
-        args.extend(record::introduced(introduction).map_err(corrupt)?);
+        args.extend(record::encode_introduction(introduction).map_err(corrupt)?);
         let keys = self.log_keys(id, &StreamId::sse());
         let answer: Vec<String> = self
-            .script("session_introduce", &self.scripts.introduce, &keys.each(), args)
+            .script(&self.scripts.change_introduced, &keys.each(), args)
             .await?;
         changed(&answer)
     }

@@ -1,33 +1,23 @@
-//! Event logs in Redis: a hash for each stream, beside its session.
+//! Event logs in Redis: a hash for each stream, beside its session. And changes: a sorted set of the topics' versions, and fields of the
+//! sessions.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::types::{FromValue, Value};
+use fred::types::Value;
 
 use super::sessions::{KeySet, unexpected};
-use super::{RedisStore, keys, millis, on_slot_of};
+use super::{RedisStore, keys, millis, record};
 use crate::session::{NodeId, SessionId};
-use crate::store::StoreError;
+use crate::store::changes::{KnownVersions, LISTS, Noted, Subject, TOPICS_MAX, ToldVersion, Topic};
 use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Event, Holder, Inbox, Over, READ_BYTES_MAX,
-    READ_EVENTS_MAX, Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step,
-    StreamId, StreamStore, stream_bell,
+    Appended, Attached, Event, Holder, Over, READ_BYTES_MAX, READ_EVENTS_MAX, Read, SESSION_BYTES_MAX,
+    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore,
 };
+use crate::store::{NodeMessage, StoreError};
 
 #[async_trait]
 impl StreamStore for RedisStore {
-    async fn call_begin(
-        &self,
-        session: &SessionId,
-        call: &CallRecord,
-        age: Duration,
-        holder: Option<&Holder>,
-        ttl: Duration,
-    ) -> Result<Begun, StoreError> {
-        self.begin_call(session, call, age, holder, ttl).await
-    }
-
     async fn append(
         &self,
         session: &SessionId,
@@ -37,7 +27,8 @@ impl StreamStore for RedisStore {
         step: Option<Step<'_>>,
         ttl: Duration,
     ) -> Result<Appended, StoreError> {
-        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
+        let (life, channel) = (millis(ttl), self.keys.node_start());
+        let message = NodeMessage::stream(session, stream).encode();
         let by = self.acting(by);
         let events = STREAM_EVENTS_MAX.to_string();
         let (bytes, [streams, in_all]) = (STREAM_BYTES_MAX.to_string(), session_most());
@@ -52,27 +43,14 @@ impl StreamStore for RedisStore {
             &streams,
             &in_all,
             &channel,
-            &bell,
+            &message,
         ];
         let number = step.map(|step| step.number.to_string()).unwrap_or_default();
         let of_call = step.map(|step| [step.call.as_str(), step.run, &number]);
         let args = args.into_iter().chain(of_call.into_iter().flatten());
         let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).collect());
-        let answer: Vec<String> = self
-            .script("append", &self.scripts.append, &keys.each(), args)
-            .await?;
+        let answer: Vec<String> = self.script(&self.scripts.append, &keys.each(), args).await?;
         appended("append", &answer)
-    }
-
-    async fn call_end(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        data: Option<&str>,
-        by: &NodeId,
-        ttl: Duration,
-    ) -> Result<Appended, StoreError> {
-        self.end_call(session, call, data, by, ttl).await
     }
 
     async fn attach(
@@ -83,7 +61,8 @@ impl StreamStore for RedisStore {
         over: Over<'_>,
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
-        let (life, channel, bell) = (millis(ttl), self.keys.node_start(), stream_bell(session, stream));
+        let (life, channel) = (millis(ttl), self.keys.node_start());
+        let message = NodeMessage::stream(session, stream).encode();
         let (connection, [streams, in_all]) = (keys::holder(holder), session_most());
         let (over, from) = match over {
             Over::Any => ("any", String::new()),
@@ -98,22 +77,20 @@ impl StreamStore for RedisStore {
             &streams,
             &in_all,
             &channel,
-            &bell,
+            &message,
             over,
             &from,
         ];
         let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
-        let answer: Vec<String> = self
-            .script("attach", &self.scripts.attach, &keys.each(), args)
-            .await?;
+        let answer: Vec<String> = self.script(&self.scripts.attach, &keys.each(), args).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["attached", delivered, previous] => Ok(Attached::Attached {
-                previous: keys::read_holder(previous),
+                previous: keys::parse_holder(previous),
                 delivered: delivered
                     .parse()
                     .map_err(|_error| unexpected("attach", &answer))?,
             }),
-            ["held", by] => match keys::read_holder(by) {
+            ["held", by] => match keys::parse_holder(by) {
                 Some(holder) => Ok(Attached::Held(holder)),
                 None => Err(unexpected("attach", &answer)),
             },
@@ -135,19 +112,12 @@ impl StreamStore for RedisStore {
             keys::holder(holder),
             millis(ttl),
             self.keys.nodes(),
-            stream_bell(session, stream),
+            NodeMessage::stream(session, stream).encode(),
         ];
         let (keys, args) = (self.log_keys(session, stream), args.map(Value::from).into());
-        self.script::<u64>("detach", &self.scripts.detach, &keys.each(), args)
+        self.script::<u64>(&self.scripts.detach, &keys.each(), args)
             .await
             .map(drop)
-    }
-
-    async fn holder(&self, session: &SessionId, stream: &StreamId) -> Result<Option<Holder>, StoreError> {
-        let key = self.keys.session(session);
-        let args = vec![key.as_str().into(), keys::attach(stream).into()];
-        let holder: Option<String> = self.ask("holder", "HGET", &key, args).await?;
-        Ok(holder.as_deref().and_then(keys::read_holder))
     }
 
     async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError> {
@@ -162,13 +132,11 @@ impl StreamStore for RedisStore {
             READ_BYTES_MAX.to_string(),
         ];
         let args = args.map(Value::from).into();
-        let answer: Vec<String> = self
-            .script("read", &self.scripts.stream_read, &keys.each(), args)
-            .await?;
+        let answer: Vec<String> = self.script(&self.scripts.read, &keys.each(), args).await?;
         if answer.is_empty() {
             return Ok(Read::Gone);
         }
-        read_page(answer).ok_or_else(|| unexpected("stream_read", &[]))
+        read_page(answer).ok_or_else(|| unexpected("read", &[]))
     }
 
     async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError> {
@@ -177,85 +145,99 @@ impl StreamStore for RedisStore {
             self.keys.events(session, stream.as_str()),
         ]);
         let args = vec![number.to_string().into()];
-        self.script::<u64>("delivered", &self.scripts.delivered, &keys.each(), args)
+        self.script::<u64>(&self.scripts.delivered, &keys.each(), args)
             .await
             .map(drop)
     }
 
-    async fn answer(
+    async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError> {
+        let noted: String = match subject {
+            Subject::Topic(topic) => {
+                let key = self.keys.versions();
+                let args = [keys::topic(topic), millis(ttl), TOPICS_MAX.to_string()].into_iter();
+                let args = args.chain(LISTS.iter().map(keys::topic)).map(Value::from);
+                self.script(&self.scripts.note_change, &[&key], args.collect())
+                    .await?
+            }
+            Subject::Own(session, uri) => {
+                let key = self.keys.session(session);
+                let args = vec![uri.into(), record::encode_subscription(uri)?.into()];
+                self.script(&self.scripts.note_change_own, &[&key], args).await?
+            }
+        };
+        match noted.as_str() {
+            "carried" => Ok(Noted::Carried),
+            "noted" => Ok(Noted::Noted),
+            "unwanted" => Ok(Noted::Unwanted),
+            _ => Err(unexpected("note_change", &[noted])),
+        }
+    }
+
+    async fn versions(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
+        if topics.is_empty() {
+            return Ok(vec![]);
+        }
+        let key = self.keys.versions();
+        let members = topics.iter().map(|topic| keys::topic(topic).into());
+        // Of all that have made room.
+        let members = members.chain([Value::from("")]);
+        let args = [key.as_str().into()].into_iter().chain(members).collect();
+        let scores: Vec<Option<f64>> = self.ask("versions", "ZMSCORE", &key, args).await?;
+        let mut versions = scores.into_iter().map(|score| score.map(version));
+        let oldest = versions.next_back().flatten().unwrap_or_default();
+        let versions = versions.zip(topics);
+        Ok(versions
+            .map(|(version, topic)| version.unwrap_or(if LISTS.contains(topic) { 0 } else { oldest }))
+            .collect())
+    }
+
+    async fn told(
         &self,
         session: &SessionId,
-        call: &StreamId,
-        number: u64,
-        response: &str,
-    ) -> Result<Answered, StoreError> {
-        self.keep_answer(session, call, number, response).await
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<KnownVersions, StoreError> {
+        if topics.is_empty() && own.is_empty() {
+            return Ok(KnownVersions::default());
+        }
+        let key = self.keys.session(session);
+        let of_topics = topics.iter().map(keys::told);
+        let of_own = own.iter().flat_map(|uri| [keys::own(uri), keys::told_own(uri)]);
+        let fields = of_topics.chain(of_own).map(Value::from);
+        let args = [key.as_str().into()].into_iter().chain(fields).collect();
+        let mut known: Vec<Option<u64>> = self.ask("told", "HMGET", &key, args).await?;
+        let own = known.split_off(topics.len().min(known.len()));
+        let pairs = own.as_chunks::<2>().0.iter();
+        let own = pairs.map(|[version, told]| (version.unwrap_or_default(), told.unwrap_or_default()));
+        Ok(KnownVersions {
+            own: own.collect(),
+            topics: known,
+        })
     }
 
-    async fn inbox(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        by: &NodeId,
-        ttl: Duration,
-    ) -> Result<Inbox, StoreError> {
-        self.read_inbox(session, call, by, ttl).await
-    }
-
-    async fn answers_taken(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        numbers: &[u64],
-    ) -> Result<(), StoreError> {
-        self.take_off_answers(session, call, numbers).await
-    }
-
-    async fn cancel(
-        &self,
-        session: &SessionId,
-        request: &str,
-        ago: Duration,
-        ttl: Duration,
-    ) -> Result<Cancelled, StoreError> {
-        self.note_cancel(session, request, ago, ttl).await
-    }
-
-    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
-        let key = self.keys.calls(session);
-        let age: Option<u64> = self
-            .script(
-                "cancelled",
-                &self.scripts.cancelled,
-                &[&key],
-                vec![request.into()],
-            )
-            .await?;
-        Ok(age.map(Duration::from_micros))
-    }
-
-    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
-        self.list_calls(node).await
-    }
-
-    async fn claim(
-        &self,
-        session: &SessionId,
-        call: &StreamId,
-        from: &NodeId,
-        to: &NodeId,
-    ) -> Result<Option<CallRecord>, StoreError> {
-        self.claim_call(session, call, from, to).await
-    }
-
-    async fn dead(&self) -> Result<Vec<NodeId>, StoreError> {
-        let set = self.keys.nodes();
-        let dead: Vec<String> = self.script("dead", &self.scripts.dead, &[&set], vec![]).await?;
-        Ok(dead.iter().filter_map(|node| NodeId::parse(node)).collect())
-    }
-
-    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
-        self.forget_node(node).await
+    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
+        let key = self.keys.session(session);
+        let mut args: Vec<Value> = Vec::with_capacity(told.len() * 4);
+        for told in told {
+            let (field, version, first, uri) = match *told {
+                ToldVersion::First(topic, version) => (keys::told(topic), version, "1", uri_of(topic)),
+                ToldVersion::Topic(topic, version) => (keys::told(topic), version, "0", uri_of(topic)),
+                ToldVersion::Own(uri, version) => (keys::told_own(uri), version, "0", Some(uri)),
+            };
+            let subscription = uri
+                .map(record::encode_subscription)
+                .transpose()?
+                .unwrap_or_default();
+            args.extend([
+                field.into(),
+                version.to_string().into(),
+                first.into(),
+                subscription.into(),
+            ]);
+        }
+        self.script::<u64>(&self.scripts.note_told, &[&key], args)
+            .await
+            .map(drop)
     }
 }
 
@@ -269,21 +251,6 @@ impl RedisStore {
             keys.events_start(session),
             keys.events(session, stream.as_str()),
         ])
-    }
-
-    /// Sends a command about `key`, and reads its answer.
-    pub(super) async fn ask<T: FromValue>(
-        &self,
-        operation: &'static str,
-        command: &'static str,
-        key: &str,
-        args: Vec<Value>,
-    ) -> Result<T, StoreError> {
-        let ask = async {
-            let answer = self.link.send(command, on_slot_of(key), args).await?;
-            answer.convert()
-        };
-        self.measured(operation, ask).await
     }
 }
 
@@ -302,7 +269,7 @@ pub(super) fn appended(script: &str, answer: &[String]) -> Result<Appended, Stor
     match answer {
         [word, number, holder] if word == "at" => Ok(Appended::At {
             number: number.parse().map_err(|_error| unexpected(script, answer))?,
-            holder: keys::read_holder(holder),
+            holder: keys::parse_holder(holder),
         }),
         [word] if word == "gone" => Ok(Appended::Gone),
         _ => Err(unexpected(script, answer)),
@@ -313,7 +280,7 @@ fn read_page(answer: Vec<String>) -> Option<Read> {
     let mut answer = answer.into_iter();
     let mut number = || answer.next()?.parse::<u64>().ok();
     let (first, head, done, from) = (number()?, number()?, number()?, number()?);
-    let holder = keys::read_holder(&answer.next()?);
+    let holder = keys::parse_holder(&answer.next()?);
     let delivered = answer.next()?.parse().ok()?;
     let events = (from..).zip(answer);
     Some(Read::Events {
@@ -324,4 +291,22 @@ fn read_page(answer: Vec<String>) -> Option<Read> {
         holder,
         delivered,
     })
+}
+
+/// What a session must be subscribed to, to want to know of that.
+fn uri_of(topic: &Topic) -> Option<&str> {
+    match topic {
+        Topic::Resource(uri) => Some(uri),
+        Topic::Tools | Topic::Prompts | Topic::Resources => None,
+    }
+}
+
+/// A version as Redis has it: microseconds since 1970, which a double holds until the year 2255.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is a whole number from 0 to 2^53"
+)]
+fn version(score: f64) -> u64 {
+    score as u64
 }

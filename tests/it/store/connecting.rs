@@ -6,7 +6,7 @@ use std::time::Duration;
 use anynode::config::StoreSettings;
 use anynode::session::SessionId;
 use anynode::store::redis::{ConnectError, RedisStore};
-use anynode::store::{SessionStore, Store};
+use anynode::store::{NodeStore, SessionStore};
 use tokio::time::{Instant, sleep};
 
 use super::{assert_that_all_keys_end, connect, keeps_the_contract, settings};
@@ -88,10 +88,14 @@ trait OpenOne {
 impl OpenOne for RedisStore {
     async fn notebook_open_for_test(&self) {
         use anynode::session::Principal;
-        use anynode::session::notebooks::NotebookStore;
-        let principal = Principal::anonymous();
+        use anynode::session::state::{StateRoom, StateScope, StateStore};
+        let (scope, owner) = (StateScope::Notebook("n".into()), Principal::anonymous());
+        let room = StateRoom {
+            peer: "peer",
+            peer_max: 1000,
+        };
         let opened = self
-            .notebook_open("n", &principal, Duration::from_secs(60), ("peer", 1000))
+            .state_open(&scope, &owner, Duration::from_secs(60), room)
             .await;
         opened.expect("Redis answers");
     }

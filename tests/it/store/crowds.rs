@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anynode::config::StoreSettings;
-use anynode::session::notebooks::NotebookStore;
+use anynode::session::state::{StateRoom, StateScope, StateStore};
 use anynode::session::{NodeId, Principal, SessionId, SessionRecord};
 use anynode::store::redis::RedisStore;
 use anynode::store::{Created, SessionRoom, SessionStore, StoreError, WhyRefused};
@@ -44,7 +44,14 @@ async fn make_session(store: &RedisStore) -> Result<Created, StoreError> {
 
 async fn open_notebook(store: &RedisStore, handle: &str) -> bool {
     let owner = Principal::anonymous();
-    let opened = store.notebook_open(handle, &owner, LIFE, ("peer", 1)).await;
+    let (scope, room) = (
+        StateScope::Notebook(handle.into()),
+        StateRoom {
+            peer: "peer",
+            peer_max: 1,
+        },
+    );
+    let opened = store.state_open(&scope, &owner, LIFE, room).await;
     opened.is_ok()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anynode::config::StoreSettings;
 use anynode::session::{NodeId, SessionId};
 use anynode::store::redis::RedisStore;
-use anynode::store::{Heard, NodeStore, SessionStore, Store, StoreError};
+use anynode::store::{Heard, NodeMessage, NodeStore, Recipients, SessionStore, StoreError};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -55,6 +55,10 @@ async fn assert_that_calls_fail_quickly(store: &RedisStore) {
     );
 }
 
+fn again() -> NodeMessage {
+    NodeMessage::Task { task: "again".into() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap() {
     let redis = Redis::start().await;
@@ -74,10 +78,13 @@ async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap
     redis.run().await;
     // Its memory is empty, so this also shows that scripts are loaded again.
     until("the store works again", async || answers(&store).await).await;
-    until("rings are heard again", async || store.subscribed()).await;
+    until("messages are heard again", async || store.subscribed()).await;
     assert_eq!(hear(&mut heard).await, Heard::Gap);
-    store.ring(&me, "again").await.expect("Redis answers");
-    assert_eq!(hear_message(&mut heard).await, "again");
+    store
+        .send(Recipients::One(&me), &again())
+        .await
+        .expect("Redis answers");
+    assert_eq!(hear_message(&mut heard).await, again().encode());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,9 +111,12 @@ async fn a_redis_that_falls_silent_is_noticed_and_one_that_wakes_is_used_again()
 
     redis.resume();
     until("the store works again", async || answers(&store).await).await;
-    until("rings are heard again", async || store.subscribed()).await;
-    store.ring(&me, "again").await.expect("Redis answers");
-    assert_eq!(hear_message(&mut heard).await, "again");
+    until("messages are heard again", async || store.subscribed()).await;
+    store
+        .send(Recipients::One(&me), &again())
+        .await
+        .expect("Redis answers");
+    assert_eq!(hear_message(&mut heard).await, again().encode());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +130,7 @@ async fn a_connection_that_is_cut_is_replaced() {
     redis.cli(&["client", "kill", "type", "pubsub"]);
     redis.cli(&["client", "kill", "type", "normal"]);
     assert_eq!(hear(&mut heard).await, Heard::Deaf);
-    until("rings are heard again", async || store.subscribed()).await;
+    until("messages are heard again", async || store.subscribed()).await;
     until("the store works again", async || answers(&store).await).await;
     assert_eq!(hear(&mut heard).await, Heard::Gap);
 }

@@ -135,6 +135,15 @@ pub(super) fn test_files(files: &BTreeMap<String, String>) -> BTreeSet<String> {
             of_tests.insert(named.unwrap_or_else(own));
         }
     }
+    // What such a file is made of is of tests too.
+    let within = |path: &String| {
+        let parents = of_tests.iter().filter_map(|parent| parent.strip_suffix(".rs"));
+        parents
+            .filter_map(|parent| path.strip_prefix(parent))
+            .any(|rest| rest.starts_with('/'))
+    };
+    let parts: Vec<_> = files.keys().filter(|path| within(path)).cloned().collect();
+    of_tests.extend(parts);
     of_tests
 }
 

@@ -1,6 +1,6 @@
 //! A map whose entries end by themselves.
 
-use std::collections::HashMap;
+use crate::random::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 
 
 /// Values by key, each with the instant at which it ends. One that has ended is as good as absent.
 #[derive(Debug)]
-pub(super) struct Shelf<K, V> {
+pub(super) struct TtlMap<K, V> {
     entries: HashMap<K, Entry<V>>,
     // Every key once, in the order in which the sweep visits them.
     round: std::collections::VecDeque<K>,
@@ -25,16 +25,16 @@ struct Entry<V> {
     ends: Instant,
 }
 
-impl<K, V> Default for Shelf<K, V> {
+impl<K, V> Default for TtlMap<K, V> {
     fn default() -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             round: std::collections::VecDeque::new(),
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
+impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
     /// The living value under `key`.
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.entries
@@ -126,28 +126,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_has_ended_is_invisible_at_once_and_swept_by_later_writes() {
-        let mut shelf = Shelf::default();
+        let mut map = TtlMap::default();
         for n in 0..100 {
-            shelf.put(n, (), Duration::from_secs(1));
+            map.put(n, (), Duration::from_secs(1));
         }
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(shelf.get(&7).is_none());
-        assert!(shelf.renew(&7, Duration::from_secs(1)).is_none());
-        assert_eq!(shelf.iter().count(), 0);
+        assert!(map.get(&7).is_none());
+        assert!(map.renew(&7, Duration::from_secs(1)).is_none());
+        assert_eq!(map.iter().count(), 0);
         for n in 100..150 {
-            shelf.put(n, (), Duration::from_secs(1));
+            map.put(n, (), Duration::from_secs(1));
         }
-        assert_eq!(shelf.entries.len(), 50);
-        assert_eq!(shelf.round.len(), 50);
+        assert_eq!(map.entries.len(), 50);
+        assert_eq!(map.round.len(), 50);
     }
 
     #[tokio::test(start_paused = true)]
     async fn putting_and_taking_one_key_again_and_again_does_not_grow_the_round() {
-        let mut shelf = Shelf::default();
+        let mut map = TtlMap::default();
         for _ in 0..1000 {
-            shelf.put("key", (), Duration::MAX);
-            assert!(shelf.take(&"key").is_some());
+            map.put("key", (), Duration::MAX);
+            assert!(map.take(&"key").is_some());
         }
-        assert!(shelf.round.len() <= SWEPT_PER_WRITE);
+        assert!(map.round.len() <= SWEPT_PER_WRITE);
     }
 }

@@ -1,4 +1,4 @@
-//! Hearing rings: one connection that subscribes, and subscribes again whenever it was lost.
+//! Hearing messages of other nodes: one connection that subscribes, and subscribes again whenever it was lost.
 //!
 //! Pub/sub forgets what is published while nobody listens. So whoever listens hears [`Heard::Deaf`] when the
 //! connection is lost, and again when it is back: what was read in between may have changed unheard.
@@ -21,21 +21,21 @@ use super::keys::Keys;
 use super::link::{Alive, keep, on_slot_of};
 use crate::causes::causes;
 use crate::session::NodeId;
-use crate::store::{Heard, RINGS_WAITING_MAX};
+use crate::store::{Heard, MESSAGES_WAITING_MAX};
 
 /// How long to wait before a failed subscription is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Listens for rings to some nodes, and to all.
+/// Listens for messages to some nodes, and to all.
 #[derive(Debug, Clone)]
-pub(super) struct Ring {
+pub(super) struct Listener {
     client: SubscriberClient,
     keys: Keys,
     listeners: Arc<Mutex<BTreeMap<String, broadcast::Sender<Heard>>>>,
     hears: watch::Sender<bool>,
 }
 
-impl Ring {
+impl Listener {
     pub(super) fn new(client: SubscriberClient, keys: Keys) -> Self {
         Self {
             client,
@@ -45,12 +45,12 @@ impl Ring {
         }
     }
 
-    /// Whether rings are heard just now, and how to learn that it changes.
+    /// Whether messages are heard just now, and how to learn that it changes.
     pub(super) fn hears(&self) -> watch::Receiver<bool> {
         self.hears.subscribe()
     }
 
-    /// Begins to hear rings to `node` and to all.
+    /// Begins to hear messages to `node` and to all.
     pub(super) async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, FredError> {
         let channel = self.keys.node(node);
         let receiver = {
@@ -58,7 +58,7 @@ impl Ring {
             listeners.retain(|_, listener| listener.receiver_count() > 0);
             listeners
                 .entry(channel)
-                .or_insert_with(|| broadcast::channel(RINGS_WAITING_MAX).0)
+                .or_insert_with(|| broadcast::channel(MESSAGES_WAITING_MAX).0)
                 .subscribe()
         };
         self.subscribe().await?;
@@ -146,7 +146,10 @@ impl Ring {
 
     fn lost(&self, reason: &str) {
         if self.hears.send_replace(false) {
-            warn!(reason, "rings from Redis are not heard: the connection was lost");
+            warn!(
+                reason,
+                "messages of other nodes are not heard: the connection to Redis was lost"
+            );
             self.deliver_to_all(&Heard::Deaf);
         }
     }
@@ -159,11 +162,11 @@ impl Ring {
         // noticed, so listeners hear of a gap all the same.
         let noticed = !self.hears.send_replace(false);
         while let Err(error) = self.subscribe().await {
-            warn!(error = %causes(&error), "could not subscribe to rings again yet");
+            warn!(error = %causes(&error), "could not subscribe to messages of other nodes again yet");
             sleep(RETRY_DELAY).await;
         }
         if noticed {
-            info!("rings from Redis are heard again");
+            info!("messages of other nodes are heard again");
         }
         self.deliver_to_all(&Heard::Gap);
     }

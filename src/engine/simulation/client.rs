@@ -1,0 +1,389 @@
+//! What all simulated clients share: where nodes are, what was asked, what was told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::handler::{ONCE, SAFE, Work};
+use super::node::{Named, Node, Posted};
+use super::random::Random;
+use super::world::World;
+use crate::protocol::error::Refusal;
+use crate::session::{Principal, SessionId, TransportKind};
+
+/// The resource of which each session has its own.
+pub(super) const OWN: &str = "own:note";
+/// The resources that are the same for all.
+pub(super) const SHARED: [&str; 2] = ["all:a", "all:b"];
+
+/// The nodes, as the balancer in front of them knows them. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Nodes(Arc<Mutex<Vec<Arc<Node>>>>);
+
+impl Nodes {
+    pub(super) fn add(&self, node: Arc<Node>) {
+        let mut all = self.lock();
+        all.retain(|node| !node.gone.is_cancelled());
+        all.push(node);
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Node>> {
+        let all = self.lock();
+        all.iter()
+            .filter(|node| !node.gone.is_cancelled())
+            .cloned()
+            .collect()
+    }
+
+    /// Those that take requests.
+    pub(super) fn serving(&self) -> Vec<Arc<Node>> {
+        self.lock().iter().filter(|node| node.serves()).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that a client has made.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: Value,
+    pub(super) key: String,
+    /// The last step that was told.
+    steps: u32,
+    pub(super) answered: bool,
+    pub(super) cancelled: bool,
+}
+
+impl Asked {
+    pub(super) fn new(id: Value, key: &str) -> Self {
+        Self {
+            id,
+            key: key.to_owned(),
+            steps: 0,
+            answered: false,
+            cancelled: false,
+        }
+    }
+
+    /// Takes a message that belongs to it. Returns the answer to give, if it asks something.
+    pub(super) fn take(&mut self, world: &World, message: &Value) -> Option<Value> {
+        let key = &self.key;
+        match message["method"].as_str() {
+            Some("notifications/progress") => {
+                let step = message["params"]["progress"].as_f64().unwrap_or_default();
+                if message["params"]["message"] != *key || f64::from(self.steps + 1) != step {
+                    world.wrong(format!("call {key} at step {} is told {message}", self.steps));
+                }
+                self.steps += 1;
+                None
+            }
+            Some("elicitation/create") => {
+                let question = &message["params"]["message"];
+                if !question
+                    .as_str()
+                    .unwrap_or_default()
+                    .starts_with(&format!("{key}?"))
+                {
+                    world.wrong(format!("call {key} is asked {message}"));
+                }
+                let result = json!({"action": "accept", "content": {"name": question}});
+                Some(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+            }
+            // Nobody waits for the answer any longer; or the node wants to know whether the client lives.
+            Some("notifications/cancelled") => None,
+            Some("ping") => Some(json!({"jsonrpc": "2.0", "id": message["id"], "result": {}})),
+            Some(other) => {
+                world.wrong(format!("call {key} is told {other}: {message}"));
+                None
+            }
+            None => {
+                if self.answered {
+                    world.wrong(format!("call {key} is answered again: {message}"));
+                }
+                if message["id"] != self.id {
+                    world.wrong(format!(
+                        "call {key} has id {}, and is answered {message}",
+                        self.id
+                    ));
+                }
+                let text = message["result"]["content"][0]["text"].as_str();
+                let done: Value = serde_json::from_str(text.unwrap_or("null")).unwrap_or_default();
+                if text.is_some() && done["key"] != *key {
+                    world.wrong(format!("call {key} is answered {message}"));
+                }
+                self.answered = true;
+                world.step(format!("call {key} is answered {}", &short(message)));
+                None
+            }
+        }
+    }
+}
+
+fn short(message: &Value) -> String {
+    match message.get("error") {
+        Some(error) => error["message"].to_string(),
+        None => "by a result".to_owned(),
+    }
+}
+
+/// A server-sent event.
+#[derive(Debug, Default)]
+pub(super) struct Event {
+    /// Its stream and number, if it has an id.
+    pub(super) id: Option<(String, u64)>,
+    pub(super) message: Option<Value>,
+}
+
+impl Event {
+    pub(super) fn read(bytes: &Bytes) -> Self {
+        let mut event = Self::default();
+        for line in String::from_utf8_lossy(bytes).lines() {
+            if let Some(id) = line.strip_prefix("id: ") {
+                let (stream, number) = id.rsplit_once('-').unwrap_or((id, "0"));
+                event.id = Some((stream.to_owned(), number.parse().unwrap_or_default()));
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                event.message = serde_json::from_str(data).ok();
+            }
+        }
+        event
+    }
+}
+
+/// What a client knows of one resource.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Subscribed {
+    /// From when on it may have been told, and from when on it must have been.
+    pub(super) asked: Duration,
+    pub(super) since: Option<Duration>,
+    pub(super) told: Vec<Duration>,
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) world: World,
+    pub(super) nodes: Nodes,
+    pub(super) random: Random,
+    pub(super) name: String,
+    pub(super) principal: Principal,
+    pub(super) transport: Option<TransportKind>,
+    session: Mutex<Option<SessionId>>,
+    next_id: Mutex<u64>,
+    subscribed: Mutex<BTreeMap<String, Subscribed>>,
+    /// Fires when it closes its streams.
+    pub(super) leaves: CancellationToken,
+}
+
+impl Client {
+    pub(super) fn new(
+        name: &str,
+        transport: Option<TransportKind>,
+        world: &World,
+        nodes: &Nodes,
+        random: Random,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            world: world.clone(),
+            nodes: nodes.clone(),
+            random,
+            name: name.to_owned(),
+            principal: Principal(name.into()),
+            transport,
+            session: Mutex::default(),
+            next_id: Mutex::new(1),
+            subscribed: Mutex::default(),
+            leaves: CancellationToken::new(),
+        })
+    }
+
+    /// A node that takes requests, as soon as there is one.
+    pub(super) async fn node(&self) -> Arc<Node> {
+        loop {
+            if let Some(node) = self.random.pick(&self.nodes.serving()) {
+                return Arc::clone(node);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_session(&self, id: Option<SessionId>) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    /// How it names itself.
+    pub(super) fn named(&self) -> Option<Named> {
+        match self.transport {
+            None => Some(Named::Nobody),
+            Some(transport) => Some(Named::Session(self.session()?, transport)),
+        }
+    }
+
+    /// The id of its next request: sometimes one that was used before.
+    pub(super) fn next_id(&self) -> u64 {
+        let mut next = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *next += 1;
+        *next
+    }
+
+    pub(super) fn subscribed(&self) -> MutexGuard<'_, BTreeMap<String, Subscribed>> {
+        self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Posts until a node takes it, or says that it never will.
+    pub(super) async fn post(&self, text: &str) -> Posted {
+        loop {
+            let Some(named) = self.named() else {
+                return Posted::Broken;
+            };
+            let node = self.node().await;
+            match node.post(&self.principal, &named, text).await {
+                Posted::Refused(refusal) if refusal.retry_after_seconds().is_some() => {
+                    sleep(self.random.between(300, 1000)).await;
+                }
+                Posted::Refused(Refusal::StreamLost { .. }) => sleep(self.random.between(100, 600)).await,
+                posted => return posted,
+            }
+        }
+    }
+
+    /// Posts what needs no answer, until it arrives; sometimes twice.
+    pub(super) async fn tell(&self, message: &Value) {
+        let text = message.to_string();
+        for _ in 0..2 {
+            match self.post(&text).await {
+                Posted::Accepted | Posted::Body(_) | Posted::Stream(_) => {}
+                Posted::Broken => continue,
+                Posted::Refused(refusal) => return self.refused("a message", &refusal),
+            }
+            if !self.random.chance(50) {
+                return;
+            }
+        }
+    }
+
+    /// A node has refused something for good.
+    pub(super) fn refused(&self, what: &str, refusal: &Refusal) {
+        let name = &self.name;
+        match refusal {
+            Refusal::SessionNotFound if self.leaves.is_cancelled() => {}
+            Refusal::SessionNotFound => self.world.wrong(format!("{name} has lost its session: {what}")),
+            refusal => self.world.wrong(format!("{name}: {what} is refused: {refusal}")),
+        }
+    }
+
+    /// A call of a tool, as JSON text.
+    pub(super) fn call_text(&self, id: &Value, work: &Work, once: bool) -> String {
+        let name = if once { ONCE } else { SAFE };
+        let mut meta = json!({"progressToken": work.key});
+        if self.transport.is_none() {
+            meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            meta["io.modelcontextprotocol/clientInfo"] = json!({"name": self.name, "version": "1"});
+        }
+        let params = json!({"name": name, "arguments": work, "_meta": meta});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string()
+    }
+
+    /// What the next call does.
+    pub(super) fn work(&self, key: String, resources: &[&str]) -> Work {
+        let random = &self.random;
+        let mut work = Work {
+            key,
+            ..Work::default()
+        };
+        match random.below(10) {
+            0..3 => work.counts = self.transport.is_some(),
+            3..6 => {
+                work.steps = u32::try_from(random.below(6)).unwrap_or(0) + 1;
+                work.pause_ms = random.below(1500);
+            }
+            6 | 7 if self.transport.is_some() => {
+                work.asks = u32::try_from(random.below(2)).unwrap_or(0) + 1;
+                work.steps = u32::try_from(random.below(2)).unwrap_or(0);
+                work.pause_ms = random.below(500);
+            }
+            8 => {
+                work.steps = 1;
+                work.pause_ms = 100 + random.below(4000);
+            }
+            _ => {
+                work.own = self.transport.is_some() && random.chance(300);
+                let uri = if work.own {
+                    Some(&OWN)
+                } else {
+                    random.pick(resources)
+                };
+                work.changes = uri.map(|uri| (*uri).to_owned());
+            }
+        }
+        work
+    }
+
+    /// Checks that it was told of each change since it has subscribed, and no more often than that.
+    pub(super) fn check_told(&self) {
+        for (uri, known) in &*self.subscribed() {
+            let Some(since) = known.since else { continue };
+            let changes = self.world.changes(uri);
+            let may = changes
+                .iter()
+                .filter(|change| change.began >= known.asked)
+                .count();
+            if known.told.len() > may {
+                let (name, told) = (&self.name, known.told.len());
+                self.world.wrong(format!(
+                    "{name} was told {told} times of {uri}, which changed {may} times"
+                ));
+            }
+            let must = changes.iter().rfind(|change| change.began >= since);
+            if let Some(change) = must
+                && known.told.last().is_none_or(|told| *told < change.began)
+            {
+                let (name, began) = (&self.name, change.began.as_millis());
+                self.world.wrong(format!(
+                    "{name} was not told of {uri}, which changed at {began} ms"
+                ));
+            }
+        }
+    }
+
+    /// Takes a message that belongs to no request.
+    pub(super) fn take_notice(&self, message: &Value) -> Option<Value> {
+        match message["method"].as_str() {
+            Some("notifications/resources/updated") => {
+                let uri = message["params"]["uri"].as_str().unwrap_or_default();
+                self.world.step(format!("{} is told of {uri}", self.name));
+                let (now, mut known) = (self.world.now(), self.subscribed());
+                let own = self.session().map(|id| format!("{}|{uri}", id.as_str()));
+                let own = own.filter(|_| uri == OWN);
+                match known.get_mut(&own.unwrap_or_else(|| uri.to_owned())) {
+                    Some(known) => known.told.push(now),
+                    None => self.world.wrong(format!(
+                        "{} is told of {uri}, to which it is not subscribed",
+                        self.name
+                    )),
+                }
+                None
+            }
+            Some("ping") => Some(json!({"jsonrpc": "2.0", "id": message["id"], "result": {}})),
+            Some("notifications/cancelled") => None,
+            _ => {
+                self.world.wrong(format!("{} is told {message}", self.name));
+                None
+            }
+        }
+    }
+}

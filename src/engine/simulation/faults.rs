@@ -1,0 +1,152 @@
+//! What befalls a simulated node's way to the store.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+use tokio::time::sleep;
+
+use super::random::Random;
+use crate::store::{Heard, StoreError, WhyRefused};
+
+/// How the common store does, for all nodes.
+#[derive(Debug, Default)]
+pub(super) struct Weather(AtomicU8);
+
+/// What the store does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Sky {
+    /// It answers.
+    Clear = 0,
+    /// It answers reads, and refuses writes.
+    Full = 1,
+    /// It does not answer.
+    Away = 2,
+}
+
+impl Weather {
+    pub(super) fn set(&self, sky: Sky) {
+        self.0.store(sky as u8, Ordering::Relaxed);
+    }
+
+    fn is(&self, sky: Sky) -> bool {
+        self.0.load(Ordering::Relaxed) == sky as u8
+    }
+}
+
+/// What befalls one node's way to the store.
+#[derive(Debug)]
+pub(super) struct Faults {
+    pub(super) random: Random,
+    weather: Arc<Weather>,
+    calm: Arc<AtomicBool>,
+    cut: AtomicBool,
+    dead: AtomicBool,
+    listeners: Mutex<Vec<broadcast::Sender<Heard>>>,
+}
+
+impl Faults {
+    pub(super) fn new(random: Random, weather: &Arc<Weather>, calm: &Arc<AtomicBool>) -> Arc<Self> {
+        Arc::new(Self {
+            random,
+            weather: Arc::clone(weather),
+            calm: Arc::clone(calm),
+            cut: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            listeners: Mutex::default(),
+        })
+    }
+
+    /// The node is dead: nothing that it asks takes effect, or is answered.
+    pub(super) fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Another listener, which hears of outages too.
+    pub(super) fn add_listener(&self, listener: broadcast::Sender<Heard>) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(listener);
+    }
+
+    /// Cuts its connections to the store, or lets it make new ones.
+    pub(super) fn cut(&self, cut: bool) {
+        if self.cut.swap(cut, Ordering::Relaxed) != cut {
+            self.hear(if cut { Heard::Deaf } else { Heard::Gap });
+        }
+    }
+
+    /// The same for all nodes: the store has gone, or is back.
+    pub(super) fn hear(&self, heard: Heard) {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in &*listeners {
+            drop(listener.send(heard.clone()));
+        }
+    }
+
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    async fn rest_if_dead(&self) {
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.cut.load(Ordering::Relaxed) || self.weather.is(Sky::Away)
+    }
+
+    fn away() -> StoreError {
+        StoreError::Unreachable("the simulated store is away".into())
+    }
+
+    /// What comes before a command has taken effect.
+    pub(super) async fn before(&self, kind: Kind) -> Result<(), StoreError> {
+        let calm = self.is_calm();
+        let most = if !calm && self.random.chance(20) { 400 } else { 3 };
+        sleep(self.random.between(0, most)).await;
+        self.rest_if_dead().await;
+        if self.is_away() {
+            sleep(self.random.between(0, 300)).await;
+            return Err(Self::away());
+        }
+        if kind != Kind::Read && self.weather.is(Sky::Full) {
+            return Err(StoreError::Refused {
+                why: WhyRefused::Full,
+                source: "the simulated store is full".into(),
+            });
+        }
+        match kind != Kind::Renewal && !calm && self.random.chance(5) {
+            true => Err(Self::away()),
+            false => Ok(()),
+        }
+    }
+
+    /// What comes after it.
+    pub(super) async fn after(&self, kind: Kind) -> Result<(), StoreError> {
+        let calm = self.is_calm();
+        let most = if !calm && self.random.chance(20) { 400 } else { 3 };
+        sleep(self.random.between(0, most)).await;
+        self.rest_if_dead().await;
+        let lost = kind != Kind::Renewal && !calm && self.random.chance(5);
+        match self.is_away() || lost {
+            true => Err(Self::away()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What kind of command it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Write,
+    /// That of a lease, which a single fault does not hit.
+    Renewal,
+}

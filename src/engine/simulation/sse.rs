@@ -1,0 +1,192 @@
+//! Simulated clients of 2024-11-05: everything that they are told comes on one stream.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::client::{Asked, Client, Event, SHARED};
+use super::node::Posted;
+use super::streamable::at;
+use crate::protocol::error::Refusal;
+use crate::session::SessionId;
+
+/// How long a request may take that a node has accepted.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(200);
+
+/// The requests of a client that wait for their answers.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    asked: Mutex<BTreeMap<String, Asked>>,
+    news: Notify,
+}
+
+impl Waiting {
+    fn take(&self, client: &Client, message: &Value) -> Option<Value> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let params = &message["params"];
+        let of = |asked: &&mut Asked| match message["method"].as_str() {
+            Some("notifications/progress") => params["progressToken"] == asked.key,
+            Some("elicitation/create") => {
+                let question = params["message"].as_str().unwrap_or_default();
+                question.starts_with(&format!("{}?", asked.key))
+            }
+            Some(_) => false,
+            None => asked.id == message["id"],
+        };
+        let answer = match asked.values_mut().find(of) {
+            Some(asked) => asked.take(&client.world, message),
+            None => {
+                drop(asked);
+                return client.take_notice(message);
+            }
+        };
+        drop(asked);
+        self.news.notify_waiters();
+        answer
+    }
+
+    fn add(&self, asked: Asked) {
+        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(asked.key.clone(), asked);
+    }
+
+    fn is_answered(&self, key: &str) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(key).is_some_and(|asked| asked.answered)
+    }
+}
+
+impl Client {
+    /// Keeps the session's stream open, on one node after another, until the client leaves. Makes the session at first.
+    pub(super) async fn stream(self: Arc<Self>, waiting: Arc<Waiting>) {
+        let mut last: Option<String> = None;
+        let mut highest = 0;
+        while !self.leaves.is_cancelled() {
+            let (known, node) = (self.session(), self.node().await);
+            let opened = node
+                .open_sse(&self.principal, known.as_ref(), last.as_deref())
+                .await;
+            let (id, mut events) = match opened {
+                Some(Ok(opened)) => opened,
+                Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
+                    match refusal {
+                        Refusal::BadEventId(_) => last = None,
+                        refusal => return self.refused("its stream", &refusal),
+                    }
+                    continue;
+                }
+                _ => {
+                    sleep(self.random.between(100, 700)).await;
+                    continue;
+                }
+            };
+            self.world
+                .step(format!("{} streams from {}", self.name, node.name));
+            self.found(id);
+            let stays = Instant::now() + self.random.between(500, 15_000);
+            let stays = self.random.chance(500).then_some(stays);
+            loop {
+                let bytes = tokio::select! {
+                    biased;
+                    bytes = events.recv() => bytes,
+                    () = self.leaves.cancelled() => { events.close(); continue; }
+                    () = at(stays) => { events.close(); continue; }
+                };
+                let Some(bytes) = bytes else { break };
+                let event = Event::read(&bytes);
+                let (Some((stream, number)), Some(message)) = (event.id, event.message) else {
+                    continue;
+                };
+                last = Some(format!("{stream}-{number}"));
+                if number <= highest {
+                    self.world.wrong(format!(
+                        "{}: event {stream}-{number} comes after {highest}",
+                        self.name
+                    ));
+                    continue;
+                }
+                if highest > 0 && number > highest + 1 {
+                    self.world.wrong(format!(
+                        "{}: event {stream}-{number} follows {highest}",
+                        self.name
+                    ));
+                }
+                highest = number;
+                if let Some(answer) = waiting.take(&self, &message) {
+                    self.tell(&answer).await;
+                }
+            }
+            sleep(self.random.between(20, 800)).await;
+        }
+    }
+
+    fn found(&self, id: SessionId) {
+        if self.session().is_none() {
+            self.set_session(Some(id));
+        }
+    }
+
+    /// Introduces itself, once its stream is open.
+    pub(super) async fn introduce(&self, waiting: &Waiting) {
+        while self.session().is_none() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let params = json!({
+            "protocolVersion": "2024-11-05",
+            "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": self.name, "version": "1"},
+        });
+        let id = json!(format!("{}-init", self.name));
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params});
+        self.ask(waiting, Asked::new(id, "initialize"), &request.to_string())
+            .await;
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
+    }
+
+    /// Makes a call.
+    pub(super) async fn sse_call(self: Arc<Self>, waiting: Arc<Waiting>) {
+        let number = self.next_id();
+        let key = format!("{}/{number}", self.name);
+        let work = self.work(key.clone(), &SHARED);
+        let once = self.random.chance(400);
+        self.world.step(format!("{} calls {key} ({work:?})", self.name));
+        let id = json!(number);
+        let text = self.call_text(&id, &work, once);
+        self.ask(&waiting, Asked::new(id, &key), &text).await;
+    }
+
+    async fn ask(&self, waiting: &Waiting, asked: Asked, text: &str) {
+        let key = asked.key.clone();
+        waiting.add(asked);
+        match self.post(text).await {
+            Posted::Accepted => {}
+            Posted::Broken => {
+                // It may have been taken or not: the client does not wait for it.
+                return self
+                    .world
+                    .step(format!("call {key} broke off before it was accepted"));
+            }
+            Posted::Refused(refusal) => return self.refused(&format!("call {key}"), &refusal),
+            Posted::Body(_) | Posted::Stream(_) => {
+                return self.world.wrong(format!("call {key} is answered on its POST"));
+            }
+        }
+        let answered = async {
+            while !waiting.is_answered(&key) {
+                let news = waiting.news.notified();
+                if !waiting.is_answered(&key) {
+                    news.await;
+                }
+            }
+        };
+        if timeout(ANSWERED_WITHIN, answered).await.is_err() {
+            self.world
+                .wrong(format!("call {key} was accepted, and is not answered"));
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The store as a simulated node has it: one store in memory for all, which delays, fails, loses answers and messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::time::sleep;
+
+use super::faults::{Faults, Kind};
+use crate::session::secrets::{NewSecret, Secrets};
+use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
+use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
+use crate::store::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
+use crate::store::memory::MemoryStore;
+use crate::store::nodes::{KnownNode, MESSAGES_WAITING_MAX, StoreProfile};
+use crate::store::streams::{
+    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Holder, Inbox, Over, Read, Step, StreamId,
+};
+use crate::store::{
+    CallStore, Change, Changed, Created, Ended, Heard, Lease, NodeMessage, NodeStore, Recipients, Renewed,
+    SessionRoom, SessionStore, StoreError, StoreReport, StreamStore, Touched,
+};
+
+/// The store as one node has it.
+#[derive(Debug)]
+pub(super) struct FaultyStore {
+    memory: MemoryStore,
+    faults: Arc<Faults>,
+}
+
+impl FaultyStore {
+    pub(super) fn new(memory: MemoryStore, faults: Arc<Faults>) -> Self {
+        Self { memory, faults }
+    }
+}
+
+/// Asks the common store, with what may come before and after.
+macro_rules! ask {
+    ($self:ident, $kind:ident, $call:expr) => {{
+        $self.faults.before(Kind::$kind).await?;
+        let answer = $call.await;
+        $self.faults.after(Kind::$kind).await?;
+        answer
+    }};
+}
+
+#[async_trait]
+impl SessionStore for FaultyStore {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &SessionRecord,
+        ttl: Duration,
+        room: &SessionRoom<'_>,
+    ) -> Result<Created, StoreError> {
+        ask!(self, Write, self.memory.create(id, record, ttl, room))
+    }
+
+    async fn load(
+        &self,
+        id: &SessionId,
+        holder: Option<&NodeId>,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        match holder {
+            Some(_) => ask!(self, Write, self.memory.load(id, holder)),
+            None => ask!(self, Read, self.memory.load(id, holder)),
+        }
+    }
+
+    async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError> {
+        ask!(self, Write, self.memory.touch(id, now_ms, ttl))
+    }
+
+    async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError> {
+        ask!(self, Write, self.memory.change(id, change, ttl))
+    }
+
+    async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError> {
+        ask!(self, Write, self.memory.end(id, owner))
+    }
+
+    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.release(id, holder))
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
+        ask!(self, Read, self.memory.list(limit))
+    }
+}
+
+#[async_trait]
+impl StreamStore for FaultyStore {
+    async fn append(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        data: &str,
+        by: &NodeId,
+        step: Option<Step<'_>>,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        ask!(
+            self,
+            Write,
+            self.memory.append(session, stream, data, by, step, ttl)
+        )
+    }
+
+    async fn attach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+        over: Over<'_>,
+        ttl: Duration,
+    ) -> Result<Attached, StoreError> {
+        ask!(
+            self,
+            Write,
+            self.memory.attach(session, stream, holder, over, ttl)
+        )
+    }
+
+    async fn detach(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: &Holder,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.detach(session, stream, holder, ttl))
+    }
+
+    async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError> {
+        ask!(self, Read, self.memory.read(session, stream, after))
+    }
+
+    async fn delivered(&self, session: &SessionId, stream: &StreamId, number: u64) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.delivered(session, stream, number))
+    }
+
+    async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError> {
+        ask!(self, Write, self.memory.note_change(subject, ttl))
+    }
+
+    async fn versions(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
+        ask!(self, Read, self.memory.versions(topics))
+    }
+
+    async fn told(
+        &self,
+        session: &SessionId,
+        topics: &[Topic],
+        own: &[String],
+    ) -> Result<KnownVersions, StoreError> {
+        ask!(self, Read, self.memory.told(session, topics, own))
+    }
+
+    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.note_told(session, told))
+    }
+}
+
+#[async_trait]
+impl CallStore for FaultyStore {
+    async fn call_begin(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        age: Duration,
+        holder: Option<&Holder>,
+        ttl: Duration,
+    ) -> Result<Begun, StoreError> {
+        ask!(
+            self,
+            Write,
+            self.memory.call_begin(session, call, age, holder, ttl)
+        )
+    }
+
+    async fn call_end(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        stream: &StreamId,
+        data: Option<&str>,
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Appended, StoreError> {
+        ask!(
+            self,
+            Write,
+            self.memory.call_end(session, call, stream, data, by, ttl)
+        )
+    }
+
+    async fn answer(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        number: u64,
+        response: &str,
+    ) -> Result<Answered, StoreError> {
+        ask!(self, Write, self.memory.answer(session, call, number, response))
+    }
+
+    async fn inbox(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        by: &NodeId,
+        taken: &[u64],
+        ttl: Duration,
+    ) -> Result<Inbox, StoreError> {
+        ask!(self, Write, self.memory.inbox(session, call, by, taken, ttl))
+    }
+
+    async fn cancel(
+        &self,
+        session: &SessionId,
+        request: &str,
+        ago: Duration,
+        ttl: Duration,
+    ) -> Result<Cancelled, StoreError> {
+        ask!(self, Write, self.memory.cancel(session, request, ago, ttl))
+    }
+
+    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+        ask!(self, Read, self.memory.cancelled(session, request))
+    }
+
+    async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {
+        ask!(self, Read, self.memory.calls_of(node))
+    }
+
+    async fn claim(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<CallRecord>, StoreError> {
+        ask!(self, Write, self.memory.claim(session, call, from, to))
+    }
+
+    async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.forget(node))
+    }
+}
+
+#[async_trait]
+impl NodeStore for FaultyStore {
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError> {
+        ask!(self, Renewal, self.memory.lease_renew(lease, ttl))
+    }
+
+    async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.lease_end(node))
+    }
+
+    async fn nodes(&self) -> Result<Vec<KnownNode>, StoreError> {
+        ask!(self, Read, self.memory.nodes())
+    }
+
+    async fn send(&self, to: Recipients<'_>, message: &NodeMessage) -> Result<(), StoreError> {
+        ask!(self, Read, self.memory.send(to, message))
+    }
+
+    /// Forwards what is heard: late, twice, in another order or never.
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
+        let mut heard = ask!(self, Read, self.memory.listen(node))?;
+        let (forward, listener) = broadcast::channel(MESSAGES_WAITING_MAX);
+        self.faults.add_listener(forward.clone());
+        let faults = Arc::clone(&self.faults);
+        let forwarding = async move {
+            while let Ok(message) = heard.recv().await {
+                if faults.is_dead() {
+                    return;
+                }
+                if faults.is_away() {
+                    continue;
+                }
+                let copies = match faults.is_calm() {
+                    true => 1,
+                    false if faults.random.chance(20) => 0,
+                    false => 1 + u64::from(faults.random.chance(20)),
+                };
+                for _ in 0..copies {
+                    let most = if !faults.is_calm() && faults.random.chance(50) {
+                        200
+                    } else {
+                        2
+                    };
+                    let wait = faults.random.between(0, most);
+                    let (forward, message) = (forward.clone(), message.clone());
+                    spawn(async move {
+                        sleep(wait).await;
+                        drop(forward.send(message));
+                    });
+                }
+            }
+        };
+        spawn(forwarding);
+        Ok(listener)
+    }
+
+    fn profile(&self) -> StoreProfile {
+        StoreProfile {
+            kind: "simulated",
+            is_shared: true,
+        }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        ask!(self, Read, self.memory.ping())
+    }
+
+    async fn report(&self) -> Result<StoreReport, StoreError> {
+        ask!(self, Read, self.memory.report())
+    }
+
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl StateStore for FaultyStore {
+    async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError> {
+        ask!(self, Read, self.memory.state_get(scope, key))
+    }
+
+    async fn state_entries(&self, scope: &StateScope) -> Result<Vec<(String, String)>, StateError> {
+        ask!(self, Read, self.memory.state_entries(scope))
+    }
+
+    async fn state_swap(
+        &self,
+        scope: &StateScope,
+        key: &str,
+        expected: Expected<'_>,
+        value: Option<&str>,
+    ) -> Result<Swapped, StateError> {
+        ask!(self, Write, self.memory.state_swap(scope, key, expected, value))
+    }
+
+    async fn state_open(
+        &self,
+        scope: &StateScope,
+        owner: &Principal,
+        ttl: Duration,
+        room: StateRoom<'_>,
+    ) -> Result<(), StateError> {
+        ask!(self, Write, self.memory.state_open(scope, owner, ttl, room))
+    }
+
+    async fn state_owner(
+        &self,
+        scope: &StateScope,
+        asker: &Principal,
+        ttl: Duration,
+    ) -> Result<Option<Principal>, StateError> {
+        ask!(self, Read, self.memory.state_owner(scope, asker, ttl))
+    }
+
+    async fn secrets(
+        &self,
+        fresh: &NewSecret,
+        rotate_after: Duration,
+        ttl: Duration,
+    ) -> Result<Secrets, StateError> {
+        ask!(self, Write, self.memory.secrets(fresh, rotate_after, ttl))
+    }
+}
+
+/// Runs what belongs to no node.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nodes do not own what happens around them"
+)]
+pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(work));
+}

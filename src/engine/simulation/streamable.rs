@@ -1,0 +1,372 @@
+//! Simulated clients of Streamable HTTP with a session: revisions from 2025-03-26 to 2025-11-25.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::client::{Asked, Client, Event, OWN, SHARED, Subscribed};
+use super::handler::Work;
+use super::node::Posted;
+use crate::protocol::error::Refusal;
+use crate::session::SessionId;
+
+/// How a client treats one of its calls.
+#[derive(Debug)]
+struct Plan {
+    /// When it cancels it.
+    cancel_at: Option<Instant>,
+    /// When it drops the connection, to come back.
+    drop_at: Option<Instant>,
+}
+
+/// How reading a stream ended.
+enum Ended {
+    /// With the answer.
+    Answered,
+    /// It broke off, or the client has dropped it.
+    Broken,
+    /// The client has cancelled the call and waits no longer.
+    Cancelled,
+}
+
+impl Client {
+    /// Opens a session.
+    pub(super) async fn initialize(&self, revision: &str) -> SessionId {
+        let params = json!({
+            "protocolVersion": revision,
+            "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": self.name, "version": "1"},
+        });
+        let text = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).to_string();
+        let id = loop {
+            let node = self.node().await;
+            match node.initialize(&self.principal, &text).await {
+                Some(Ok(Some(id))) => break id,
+                Some(Ok(None)) => self.world.wrong(format!("{} is not let in", self.name)),
+                Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
+                    self.refused("initialize", &refusal);
+                }
+                _ => {}
+            }
+            sleep(self.random.between(200, 800)).await;
+        };
+        self.world.step(format!("{} has a session", self.name));
+        self.set_session(Some(id.clone()));
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
+        id
+    }
+
+    /// Subscribes to a resource. It may be told from the request on, and must be after the answer.
+    pub(super) async fn subscribe(&self, uri: &str) {
+        let own = self.session().map(|id| format!("{}|{uri}", id.as_str()));
+        let key = own.filter(|_| uri == OWN).unwrap_or_else(|| uri.to_owned());
+        let known = Subscribed {
+            asked: self.world.now(),
+            ..Subscribed::default()
+        };
+        self.subscribed().insert(key.clone(), known);
+        let id = self.next_id();
+        let request =
+            json!({"jsonrpc": "2.0", "id": id, "method": "resources/subscribe", "params": {"uri": uri}});
+        let text = request.to_string();
+        let since = loop {
+            let answer = match self.post(&text).await {
+                Posted::Body(body) => Some(body),
+                Posted::Stream(mut events) => {
+                    let mut answer = None;
+                    while let Some(bytes) = events.recv().await {
+                        if let Some(message) = Event::read(&bytes).message {
+                            answer = Some(Bytes::from(message.to_string()));
+                        }
+                    }
+                    answer
+                }
+                Posted::Refused(refusal) => return self.refused("to subscribe", &refusal),
+                Posted::Accepted | Posted::Broken => None,
+            };
+            let answer: Value = serde_json::from_slice(&answer.unwrap_or_default()).unwrap_or_default();
+            if answer["result"].is_object() {
+                break self.world.now();
+            }
+            sleep(self.random.between(200, 800)).await;
+        };
+        if let Some(known) = self.subscribed().get_mut(&key) {
+            known.since = Some(since);
+        }
+        self.world.step(format!("{} is subscribed to {uri}", self.name));
+    }
+
+    /// Makes a call, and does what it takes to get its answer.
+    pub(super) async fn call(self: Arc<Self>, id: u64) {
+        let key = format!("{}/{id}/{}", self.name, self.random.below(1 << 32));
+        let work = self.work(key, &SHARED);
+        let once = self.random.chance(400);
+        let random = &self.random;
+        let within = |per_mille, most| {
+            let at = Instant::now() + random.between(0, most);
+            random.chance(per_mille).then_some(at)
+        };
+        let plan = Plan {
+            cancel_at: within(120, 3000),
+            drop_at: within(250, 4000),
+        };
+        let id = json!(id);
+        let text = self.call_text(&id, &work, once);
+        let mut asked = Asked::new(id, &work.key);
+        self.world
+            .step(format!("{} calls {} ({work:?}, {plan:?})", self.name, work.key));
+        let posted = tokio::select! {
+            biased;
+            posted = self.post(&text) => posted,
+            () = at(plan.cancel_at) => {
+                // It is not known yet what the answer will be: the request is dropped, and the cancellation follows.
+                self.cancel(&mut asked).await;
+                return;
+            }
+        };
+        match posted {
+            Posted::Body(body) => {
+                let message = serde_json::from_slice(&body).unwrap_or_default();
+                let _none = asked.take(&self.world, &message);
+                if !asked.answered {
+                    self.world
+                        .wrong(format!("call {} has a body without an answer", work.key));
+                }
+            }
+            Posted::Stream(events) => self.follow(events, &mut asked, &work, &plan).await,
+            Posted::Accepted => self
+                .world
+                .wrong(format!("call {} is accepted, and not answered", work.key)),
+            Posted::Refused(refusal) => self.refused(&format!("call {}", work.key), &refusal),
+            Posted::Broken => self
+                .world
+                .step(format!("call {} broke off before its head", work.key)),
+        }
+        if plan.cancel_at.is_some_and(|at| at > Instant::now()) && asked.answered && self.random.chance(300) {
+            // Too late: it must not hit another call.
+            self.cancel(&mut asked).await;
+        }
+    }
+
+    async fn cancel(&self, asked: &mut Asked) {
+        asked.cancelled = true;
+        self.world
+            .step(format!("call {} is cancelled by its client", asked.key));
+        let params = json!({"requestId": asked.id});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
+            .await;
+    }
+
+    /// Reads a call's stream to the answer, wherever it is to be taken up.
+    async fn follow(&self, events: Receiver<Bytes>, asked: &mut Asked, work: &Work, plan: &Plan) {
+        let mut last: Option<(String, u64)> = None;
+        let mut drop_at = plan.drop_at;
+        let mut events = Some(events);
+        loop {
+            let Some(open) = events.take() else { return };
+            match self
+                .read(open, asked, &mut last, plan.cancel_at, drop_at.take())
+                .await
+            {
+                Ended::Answered | Ended::Cancelled => return,
+                Ended::Broken => {}
+            }
+            let Some((stream, number)) = &last else {
+                return self
+                    .world
+                    .step(format!("call {} broke off, and cannot be taken up", work.key));
+            };
+            let from = format!("{stream}-{number}");
+            while events.is_none() {
+                sleep(self.random.between(50, 1500)).await;
+                let Some(session) = self.session() else { return };
+                let node = self.node().await;
+                self.world.step(format!(
+                    "{} takes call {} up at {from} on {}",
+                    self.name, work.key, node.name
+                ));
+                match node.open_stream(&self.principal, &session, Some(&from)).await {
+                    Some(Ok(Some(open))) => events = Some(open),
+                    Some(Ok(None)) => {
+                        if !asked.cancelled {
+                            self.world
+                                .wrong(format!("call {} ended without an answer", work.key));
+                        }
+                        return;
+                    }
+                    Some(Err(refusal)) if refusal.retry_after_seconds().is_some() => {}
+                    Some(Err(Refusal::BadEventId(_))) if asked.cancelled => return,
+                    Some(Err(refusal)) => {
+                        return self.refused(&format!("to take up call {}", work.key), &refusal);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        mut events: Receiver<Bytes>,
+        asked: &mut Asked,
+        last: &mut Option<(String, u64)>,
+        cancel_at: Option<Instant>,
+        drop_at: Option<Instant>,
+    ) -> Ended {
+        let mut give_up_at = None;
+        loop {
+            let bytes = tokio::select! {
+                biased;
+                bytes = events.recv() => bytes,
+                () = at(cancel_at), if !asked.cancelled => {
+                    self.cancel(asked).await;
+                    give_up_at = Some(Instant::now() + Duration::from_secs(3));
+                    continue;
+                }
+                () = at(give_up_at) => return Ended::Cancelled,
+                () = at(drop_at) => {
+                    self.world.step(format!("{} drops the connection of call {}", self.name, asked.key));
+                    // What has arrived is read.
+                    events.close();
+                    continue;
+                }
+            };
+            let Some(bytes) = bytes else {
+                return match (asked.answered, asked.cancelled) {
+                    (true, _) => Ended::Answered,
+                    (false, true) => Ended::Cancelled,
+                    (false, false) => Ended::Broken,
+                };
+            };
+            let event = Event::read(&bytes);
+            if let Some((stream, number)) = event.id {
+                let fits = match (&*last, &event.message) {
+                    // A priming event names what the client has.
+                    (Some((before, seen)), None) => *before == stream && number == *seen,
+                    (None, None) => number == 0,
+                    (Some((before, seen)), Some(_)) => *before == stream && number == seen + 1,
+                    (None, Some(_)) => number == 1,
+                };
+                if !fits {
+                    let key = &asked.key;
+                    self.world.wrong(format!(
+                        "call {key}: event {stream}-{number} comes after {last:?}"
+                    ));
+                }
+                *last = Some((stream, number));
+            }
+            if let Some(message) = event.message
+                && let Some(answer) = asked.take(&self.world, &message)
+            {
+                self.tell(&answer).await;
+            }
+        }
+    }
+
+    /// Keeps the session's standalone stream open, on one node after another, until the client leaves.
+    pub(super) async fn listen(self: Arc<Self>, rests: bool) {
+        let mut last: Option<String> = None;
+        let mut seen = BTreeSet::new();
+        while !self.leaves.is_cancelled() {
+            let Some(session) = self.session() else { return };
+            let node = self.node().await;
+            let opened = node.open_stream(&self.principal, &session, last.as_deref()).await;
+            let mut events = match opened {
+                Some(Ok(Some(events))) => events,
+                Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
+                    // One that has named an event for too long begins anew.
+                    match refusal {
+                        Refusal::BadEventId(_) => last = None,
+                        refusal => return self.refused("its stream", &refusal),
+                    }
+                    continue;
+                }
+                _ => {
+                    sleep(self.random.between(100, 700)).await;
+                    continue;
+                }
+            };
+            self.world.step(format!("{} listens on {}", self.name, node.name));
+            let stays = Instant::now() + self.random.between(500, 15_000);
+            let stays = self.random.chance(500).then_some(stays);
+            let mut before = 0;
+            loop {
+                let bytes = tokio::select! {
+                    biased;
+                    bytes = events.recv() => bytes,
+                    () = self.leaves.cancelled() => { events.close(); continue; }
+                    () = at(stays) => { events.close(); continue; }
+                };
+                let Some(bytes) = bytes else { break };
+                let event = Event::read(&bytes);
+                let mut again = false;
+                if let (Some((stream, number)), Some(_)) = (&event.id, &event.message) {
+                    if *number <= before {
+                        let name = &self.name;
+                        self.world
+                            .wrong(format!("{name}: event {stream}-{number} comes after {before}"));
+                    }
+                    before = *number;
+                    // Several connections may be given it, of which one has gone before that was noted.
+                    again = !seen.insert(*number);
+                    last = Some(format!("{stream}-{number}"));
+                }
+                if let Some(message) = event.message.filter(|_| !again)
+                    && let Some(answer) = self.take_notice(&message)
+                {
+                    self.tell(&answer).await;
+                }
+            }
+            if rests {
+                sleep(self.random.between(0, 3000)).await;
+            }
+        }
+    }
+
+    /// Ends its session, after which no node knows it.
+    pub(super) async fn end(&self) {
+        let Some(session) = self.session() else { return };
+        loop {
+            let node = self.node().await;
+            match node.end(&self.principal, &session).await {
+                Some(Ok(()) | Err(Refusal::SessionNotFound)) => break,
+                Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
+                    return self.world.wrong(format!("{} cannot end: {refusal}", self.name));
+                }
+                _ => sleep(Duration::from_millis(500)).await,
+            }
+        }
+        self.world.step(format!("{} has ended its session", self.name));
+        self.check_ended(&session).await;
+    }
+
+    /// No node serves a session that has ended.
+    async fn check_ended(&self, session: &SessionId) {
+        for node in self.nodes.serving() {
+            let live = node.engine.session(
+                session,
+                &self.principal,
+                crate::session::TransportKind::Streamable,
+            );
+            if let Some(Ok(_)) = node.within(live).await {
+                let (name, node) = (&self.name, &node.name);
+                self.world
+                    .wrong(format!("{node} serves the session that {name} has ended"));
+            }
+        }
+    }
+}
+
+/// Waits until then; for ever, if that is never.
+pub(super) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,209 @@
+//! What is known of a simulated run from outside: what was done, what was seen, and what was wrong.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How many of the last steps are printed of a run that fails.
+const STEPS_SHOWN_MAX: usize = 400;
+/// How long a node may be held up, or lose the store, before others may take its calls.
+const LEASE_WITHOUT_RENEWAL: Duration = Duration::from_millis(1900);
+/// How long ago that may have been when another node begins to run one of its calls.
+const TAKEN_WITHIN: Duration = Duration::from_secs(70);
+
+/// The run, as all parts of it see it. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct World(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    steps: Vec<String>,
+    count: u64,
+    digest: DefaultHasher,
+    wrong: Vec<String>,
+    runs: BTreeMap<String, Vec<Run>>,
+    changes: BTreeMap<String, Vec<Change>>,
+    nodes: BTreeMap<String, NodeSeen>,
+}
+
+/// One run of a call by a node.
+#[derive(Debug)]
+struct Run {
+    node: String,
+    over: bool,
+}
+
+/// One change of a resource: when it was begun.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    pub(crate) began: Duration,
+}
+
+/// What befell a node.
+#[derive(Debug, Default)]
+struct NodeSeen {
+    killed: bool,
+    /// When it was cut off last, alone, from when to when.
+    cut_off: Option<(Instant, Option<Instant>)>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            began: Instant::now(),
+            steps: Vec::new(),
+            count: 0,
+            digest: DefaultHasher::new(),
+            wrong: Vec::new(),
+            runs: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the run has lasted.
+    pub(crate) fn now(&self) -> Duration {
+        self.lock().began.elapsed()
+    }
+
+    /// Notes a step.
+    pub(crate) fn step(&self, what: impl AsRef<str>) {
+        let mut inner = self.lock();
+        let at = inner.began.elapsed().as_millis();
+        let mut line = String::new();
+        let _written = write!(line, "{at:>7} ms  {}", what.as_ref());
+        line.hash(&mut inner.digest);
+        inner.count += 1;
+        inner.steps.push(line);
+        if inner.steps.len() > 2 * STEPS_SHOWN_MAX {
+            inner.steps.drain(..STEPS_SHOWN_MAX);
+        }
+    }
+
+    /// Notes that an invariant does not hold.
+    pub(crate) fn wrong(&self, what: impl AsRef<str>) {
+        self.step(format!("WRONG: {}", what.as_ref()));
+        self.lock().wrong.push(what.as_ref().to_owned());
+    }
+
+    /// What was wrong, with the steps before it.
+    pub(crate) fn verdict(&self) -> Result<u64, String> {
+        let inner = self.lock();
+        if inner.wrong.is_empty() {
+            return Ok(inner.digest.finish());
+        }
+        let from = inner.steps.len().saturating_sub(STEPS_SHOWN_MAX);
+        let steps = inner.steps.get(from..).unwrap_or_default().join("\n");
+        Err(format!("{steps}\n{}", inner.wrong.join("\n")))
+    }
+
+    /// A node was killed.
+    pub(crate) fn killed(&self, node: &str) {
+        self.lock().nodes.entry(node.to_owned()).or_default().killed = true;
+    }
+
+    /// A node alone is held up, or loses the store, from now on; or no longer.
+    pub(crate) fn cut_off(&self, node: &str, begins: bool) {
+        let mut inner = self.lock();
+        let seen = inner.nodes.entry(node.to_owned()).or_default();
+        let now = Instant::now();
+        seen.cut_off = match (begins, seen.cut_off) {
+            (true, Some((since, None))) => Some((since, None)),
+            (true, _) => Some((now, None)),
+            (false, Some((since, None))) => Some((since, Some(now))),
+            (false, other) => other,
+        };
+    }
+
+    /// A node begins to run a call; `once` if it must not be run twice. It runs until what is returned is dropped.
+    pub(crate) fn run(&self, key: &str, node: &str, once: bool) -> RunGuard {
+        let mut wrong = Vec::new();
+        let mut inner = self.lock();
+        let runs = inner.runs.get(key).map(Vec::as_slice).unwrap_or_default();
+        if once && !runs.is_empty() {
+            wrong.push(format!(
+                "call {key}, which must not be repeated, is run again by {node}"
+            ));
+        }
+        for run in runs.iter().filter(|run| !run.over) {
+            if !inner
+                .nodes
+                .get(&run.node)
+                .is_some_and(NodeSeen::may_be_thought_dead)
+            {
+                wrong.push(format!(
+                    "{node} runs call {key}, which {} runs, and lives",
+                    run.node
+                ));
+            }
+        }
+        let runs = inner.runs.entry(key.to_owned()).or_default();
+        let index = runs.len();
+        runs.push(Run {
+            node: node.to_owned(),
+            over: false,
+        });
+        drop(inner);
+        self.step(format!("{node} begins to run call {key}"));
+        wrong.into_iter().for_each(|what| self.wrong(what));
+        RunGuard {
+            world: self.clone(),
+            key: key.to_owned(),
+            index,
+        }
+    }
+
+    /// Notes that a resource is about to change.
+    pub(crate) fn change(&self, uri: &str) {
+        self.step(format!("{uri} changes"));
+        let mut inner = self.lock();
+        let began = inner.began.elapsed();
+        let changes = inner.changes.entry(uri.to_owned()).or_default();
+        changes.push(Change { began });
+    }
+
+    /// The changes of a resource until now.
+    pub(crate) fn changes(&self, uri: &str) -> Vec<Change> {
+        self.lock().changes.get(uri).cloned().unwrap_or_default()
+    }
+}
+
+impl NodeSeen {
+    /// Whether others may have thought that the node is dead, not long ago.
+    fn may_be_thought_dead(&self) -> bool {
+        let cut_off = self.cut_off.is_some_and(|(since, until)| {
+            let until = until.unwrap_or_else(Instant::now);
+            until - since > LEASE_WITHOUT_RENEWAL && until.elapsed() < TAKEN_WITHIN
+        });
+        self.killed || cut_off
+    }
+}
+
+/// A run of a call, until it is dropped.
+pub(crate) struct RunGuard {
+    world: World,
+    key: String,
+    index: usize,
+}
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        let mut inner = self.world.lock();
+        if let Some(run) = inner
+            .runs
+            .get_mut(&self.key)
+            .and_then(|runs| runs.get_mut(self.index))
+        {
+            run.over = true;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a store does for nodes: their leases, the messages between them, and what it says of itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::{NodeMessage, StoreError};
+use crate::session::{Life, NodeId};
+
+/// How many messages may wait for a slow reader before the oldest is dropped (the reader then re-reads everything).
+pub const MESSAGES_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB
+
+/// What a node says of itself in its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its starts this is.
+    pub life: Life,
+    /// Where it listens.
+    pub address: String,
+    /// The version it runs.
+    pub version: String,
+    /// When it started, in unix milliseconds.
+    pub started_ms: u64,
+}
+
+/// Outcome of [`NodeStore::lease_renew`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Renewed {
+    /// The lease is the node's for as long as was asked.
+    Renewed {
+        /// The store's clock, in unix milliseconds.
+        clock_ms: u64,
+        /// All nodes whose lease has not ended, this one too.
+        living: Vec<NodeId>,
+    },
+    /// Another start of the node has a lease that has not ended. Nothing was changed.
+    Taken {
+        /// Where the other listens.
+        address: String,
+        /// When its lease ends, unless it is renewed.
+        ends_in: Duration,
+    },
+}
+
+/// A node that the store knows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownNode {
+    /// The node.
+    pub node: NodeId,
+    /// Whether its lease has not ended.
+    pub lives: bool,
+}
+
+/// To whom a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipients<'a> {
+    /// To that node, if it listens.
+    One(&'a NodeId),
+    /// To all nodes that listen, the sender too.
+    All,
+}
+
+/// What a listener hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A message for this node or for all, [encoded](NodeMessage::encode). It only ever says "look now".
+    Message(Arc<str>),
+    /// From now on messages are lost: nothing that is kept may be trusted without reading it again.
+    Deaf,
+    /// Messages are heard again, or some were lost: what was kept until now must be read again before it is trusted.
+    Gap,
+}
+
+/// What a store always says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreProfile {
+    /// `memory`, `redis`, or what another store calls itself.
+    pub kind: &'static str,
+    /// Whether other nodes can use it too, and carry on what this one leaves.
+    pub is_shared: bool,
+}
+
+/// What a store says of itself when it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreReport {
+    /// The server's version, such as `7.0.15`.
+    pub version: Option<String>,
+    /// What it does when it is full, such as `noeviction`.
+    pub eviction_policy: Option<String>,
+    /// Its clock, in unix milliseconds.
+    pub clock_ms: Option<u64>,
+    /// What other nodes on the same store put before their keys, as `store.prefix` says: nodes do not know each other's sessions
+    /// then.
+    pub other_prefixes: Vec<String>,
+    /// How it is set up: `memory`, `centralized`, `cluster`, `sentinel`.
+    pub topology: &'static str,
+}
+
+/// Lets nodes know of each other and send each other messages, and says what the store is.
+///
+/// A store of one's own needs a table of leases (node, life, address, when it ends), a clock that all nodes share, and something that
+/// carries short texts between nodes, such as `LISTEN` and `NOTIFY` of Postgres. Messages may overtake each other, and may be lost
+/// when the store then says so with [`Heard::Deaf`] or [`Heard::Gap`].
+#[async_trait]
+pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
+    /// Writes or renews a node's lease, which ends `ttl` from now. From then on this store acts for the node in that life: what it
+    /// registers as the node's is that life's, and what is another life's it treats as another node's.
+    ///
+    /// - Collision: [`Renewed::Taken`] while the lease of another life of the node lasts.
+    /// - Absence, expiry: a node without a lease, or whose lease has ended, gets one.
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError>;
+
+    /// Ends a node's lease at once, and sends [`Left`](NodeMessage::Left) to all nodes in the same step. The calls that the node
+    /// leaves are found as those of one that died.
+    ///
+    /// - Collision: nothing happens when the lease is that of another life than the one for which this store acts.
+    /// - Absence, expiry: that there is no lease is no error.
+    async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
+
+    /// All nodes that ever had a lease, and whether it lasts, by the store's clock.
+    ///
+    /// - Expiry: a node whose lease has ended stays until it is [forgotten](super::CallStore::forget), or for a day.
+    async fn nodes(&self) -> Result<Vec<KnownNode>, StoreError>;
+
+    /// Sends a message.
+    ///
+    /// - Absence: that nobody listens is no error.
+    async fn send(&self, to: Recipients<'_>, message: &NodeMessage) -> Result<(), StoreError>;
+
+    /// Begins to listen for messages to `node` and to all, which may come in another order than they were sent in.
+    ///
+    /// - Collision: who listens already hears on.
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError>;
+
+    /// What the store is.
+    fn profile(&self) -> StoreProfile;
+
+    /// Asks the store for a sign of life.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What the store says of itself.
+    ///
+    /// - Absence: what it does not tell, or does not let us ask, is `None`.
+    async fn report(&self) -> Result<StoreReport, StoreError>;
+
+    /// Closes connections. What is asked of the store after that may fail.
+    async fn close(&self);
+}
+
+/// Those of `nodes` whose lease has not ended.
+pub(crate) async fn living(store: &dyn NodeStore, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError> {
+    if nodes.is_empty() {
+        return Ok(vec![]);
+    }
+    let known = store.nodes().await?;
+    let lives = |node: &&NodeId| known.iter().any(|known| known.lives && known.node == **node);
+    Ok(nodes.iter().filter(lives).cloned().collect())
+}
+
+/// The nodes whose lease has ended, and that were not forgotten.
+pub(crate) async fn dead(store: &dyn NodeStore) -> Result<Vec<NodeId>, StoreError> {
+    let known = store.nodes().await?.into_iter();
+    Ok(known
+        .filter(|known| !known.lives)
+        .map(|known| known.node)
+        .collect())
+}
