@@ -443,6 +443,8 @@ mod tests {
             !calls.cancel(&session, &RequestId::Number(1), earlier.unwrap()),
             "it was of another call"
         );
+        assert_eq!(calls.of_session(&session).len(), 2, "one has ended");
+        assert!(calls.of_session(&SessionId::generate()).is_empty());
         assert!(calls.cancel(&session, &RequestId::Number(1), Instant::now()));
         assert!(elder.is_cancelled() && third.is_cancelled() && !younger.is_cancelled());
         assert!(!calls.cancel(&session, &RequestId::Number(2), Instant::now()));

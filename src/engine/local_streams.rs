@@ -286,3 +286,51 @@ fn tell_to_look(lines: &[Arc<StreamConnection>]) {
         line.tell(|told| told.look = true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::era::Revision;
+    use crate::session::{Introduction, NodeId, Principal, SessionRecord, TransportKind};
+
+    fn live(id: &str) -> Arc<CachedSession> {
+        let record = SessionRecord {
+            revision: Revision::V2025_11_25,
+            transport: TransportKind::Streamable,
+            client_info: Introduction::missing().client_info,
+            capabilities: Introduction::missing().capabilities,
+            initialized: true,
+            created_at_ms: 0,
+            last_activity_ms: 0,
+            node_id: NodeId::parse("a").unwrap(),
+            principal: Principal::anonymous(),
+            log_level: None,
+            subscriptions: [].into(),
+        };
+        Arc::new(CachedSession::new(
+            SessionId::parse(id).unwrap(),
+            record,
+            false,
+            0,
+        ))
+    }
+
+    #[test]
+    fn a_message_about_a_session_reaches_its_streams_and_no_others() {
+        let hub = Arc::new(LocalStreams::default());
+        let carry = |id, stream: &str| {
+            let stream = StreamId::parse(stream).unwrap();
+            hub.carry(live(id), stream, hub.number())
+        };
+        let own = [carry("b", "0"), carry("b", "get"), carry("b", "zz")];
+        let others = [
+            carry("a", "zz"),
+            carry("b-", "0"),
+            carry("c", "0"),
+            carry("bb", "get"),
+        ];
+        hub.ring_session(&SessionId::parse("b").unwrap());
+        assert!(own.iter().all(|carried| carried.line.take().look));
+        assert!(others.iter().all(|carried| !carried.line.take().look));
+    }
+}

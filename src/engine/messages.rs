@@ -227,7 +227,7 @@ impl Engine {
         numbers
     }
 
-    /// The same for a call of which a message said that something came.
+    /// The same when a message has said that something came. A call that is not this node's any longer stops.
     async fn look_after_told(&self, session: &SessionId, call: &StreamId) {
         if self.look_after(session, call).await == Found::Gone {
             self.calls.stop(session, call);
