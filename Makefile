@@ -10,7 +10,7 @@ NEXTEST_PROFILE := default
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test conformance faults configs image compose-test manifests bench lint fmt tools clean
+.PHONY: help setup build run test simulate conformance faults configs image compose-test manifests bench lint fmt tools clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,10 @@ test: setup ## Run all tests
 	else \
 	    set -x; $(CARGO) test --locked $(FEATURES) --lib --bins --tests --examples; \
 	fi
+
+simulate: ## Play thousands of runs of nodes, clients and faults from seeds; SEEDS= says how many, N.. which
+	RUSTFLAGS="--cfg tokio_unstable" $(CARGO) test --locked --profile simulate --target-dir $(TARGET)/simulate --lib \
+	    engine::simulation::simulate -- --exact --ignored --nocapture
 
 CONFORMANCE := tests/conformance/node_modules/.bin/node tests/conformance/run.mjs $(TARGET)/debug/examples/everything
 

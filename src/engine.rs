@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{ServerConfig, Tool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::secrets::RequestStateKeys;
@@ -15,7 +16,9 @@ use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
 use crate::session::state::StateStore;
 use crate::session::tasks::RunTasks;
-use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, Tasks};
+use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, SessionId, Tasks};
+use crate::store::calls::{Begun, CallRecord};
+use crate::store::streams::Holder;
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
@@ -219,6 +222,25 @@ impl Engine {
     #[must_use]
     pub(crate) const fn patience(&self) -> Duration {
         self.settings.store.outage_grace
+    }
+
+    /// Registers a call, which began at `began`, as this node's. Not while this node's lease may have ended: others may have
+    /// forgotten it, and nobody would look after its calls if it died now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn register(
+        &self,
+        session: &SessionId,
+        call: &CallRecord,
+        began: Instant,
+        holder: Option<&Holder>,
+    ) -> Result<Begun, StoreError> {
+        if !self.membership.is_valid() {
+            return Err(StoreError::Unreachable("this node's lease has ended".into()));
+        }
+        let (age, ttl) = (began.elapsed(), self.session_ttl());
+        self.store.call_begin(session, call, age, holder, ttl).await
     }
 
     /// A tool's definition.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::mem;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rmcp::model::{ClientCapabilities, Implementation};
@@ -34,6 +34,8 @@ pub(crate) struct CachedSession {
     level: AtomicU8,
     subscriptions: RwLock<Arc<BTreeSet<String>>>,
     touched_ms: AtomicU64,
+    /// Whether it has subscribed to more than this node had known of.
+    has_subscribed: AtomicBool,
 }
 
 /// What a client has said of itself, shared with every request's caller.
@@ -74,6 +76,7 @@ impl CachedSession {
             subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
             // The load itself does not touch: the first request does.
             touched_ms: AtomicU64::new(touched_ms),
+            has_subscribed: AtomicBool::new(false),
             record,
         }
     }
@@ -116,7 +119,18 @@ impl CachedSession {
             record.log_level.map_or(NO_LEVEL, |level| level as u8),
             Ordering::Release,
         );
-        *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record.subscriptions);
+        let mut subscriptions = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
+        if !record.subscriptions.is_subset(&subscriptions) {
+            self.has_subscribed.store(true, Ordering::Release);
+        }
+        *subscriptions = Arc::new(record.subscriptions);
+    }
+
+    /// Whether the session proved to have subscribed to more than this node had known of, since this was last asked: what has
+    /// changed meanwhile it may not have been told.
+    #[must_use]
+    pub(crate) fn take_has_subscribed(&self) -> bool {
+        self.has_subscribed.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the store should be told of activity: true once for each `interval_ms` of use.

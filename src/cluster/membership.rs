@@ -347,7 +347,9 @@ impl Membership {
         assert!(matches!(self.renew(store).await, Ok(None)));
     }
 
-    fn is_valid(&self) -> bool {
+    /// Whether this node's lease lasts, by the monotonic clock: while it does, nobody has taken over what the node has registered.
+    #[must_use]
+    pub(crate) fn is_valid(&self) -> bool {
         monotonic_ms() < self.valid_until_ms.load(Ordering::Acquire)
     }
 

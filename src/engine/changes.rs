@@ -4,28 +4,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use rmcp::model::{RequestId, SubscriptionFilter};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use tracing::debug;
+
 use super::Engine;
 use crate::causes::causes;
-use crate::cluster::{CachedSession, SessionError};
-use crate::session::SessionId;
-use crate::session::announce::{Announce, Topic};
-use crate::store::changes::{LISTS, Noted, Subject, ToldVersion};
-use crate::store::{NodeMessage, Recipients, StoreError};
-use crate::telemetry::seldom;
+use crate::cluster::CachedSession;
+use crate::session::announce::Topic;
+use crate::store::StoreError;
+use crate::store::changes::{LISTS, News, Told};
+use crate::store::streams::StreamId;
 
-/// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
-const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+mod announce;
 mod notifier;
 
+use announce::Unannounced;
 use notifier::Notifier;
 
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
@@ -37,6 +36,8 @@ pub(crate) struct Listeners {
     next: AtomicU64,
     /// Who tells of changes.
     pub notifier: Arc<Notifier>,
+    /// What is to be made known still.
+    unannounced: Unannounced,
 }
 
 #[derive(Debug)]
@@ -44,6 +45,8 @@ struct Listener {
     wanted: BTreeSet<Topic>,
     /// What it is still to be told of: at most all that it wants.
     owed: BTreeSet<Topic>,
+    /// The version of each that it was told of, or is owed.
+    known: BTreeMap<Topic, u64>,
     id: RequestId,
     out: mpsc::Sender<Bytes>,
 }
@@ -76,6 +79,7 @@ impl Listeners {
         let listener = Listener {
             wanted,
             owed: BTreeSet::new(),
+            known: BTreeMap::new(),
             id,
             out,
         };
@@ -95,14 +99,19 @@ impl Listeners {
             .collect()
     }
 
-    /// Every listener that wants to know is to be told: [`settle`](Self::settle) does.
-    pub(crate) fn owe(&self, topic: &Topic) {
+    /// Every listener that wants to know is to be told that the topic has this version, unless it knows:
+    /// [`settle`](Self::settle) tells it.
+    pub(crate) fn owe(&self, topic: &Topic, version: u64) {
         let mut open = self.lock();
         for listener in open
             .values_mut()
             .filter(|listener| listener.wanted.contains(topic))
         {
-            listener.owed.insert(topic.clone());
+            let known = listener.known.entry(topic.clone()).or_default();
+            if *known < version {
+                *known = version;
+                listener.owed.insert(topic.clone());
+            }
         }
     }
 
@@ -210,6 +219,14 @@ impl Engine {
         self.sync_these(live, tell, &topics_of(live), &own).await
     }
 
+    /// The same; when the store does not answer, the session is told later.
+    pub(crate) async fn sync_or_later(&self, live: &CachedSession, tell: Tell) {
+        if let Err(error) = self.sync(live, tell).await {
+            debug!(session = live.tag, error = %causes(&error), "a session is told of changes later");
+            self.listeners.notifier.tell_later(&live.id);
+        }
+    }
+
     /// From here on a session that has just subscribed to that is told of its changes.
     ///
     /// # Errors
@@ -231,47 +248,45 @@ impl Engine {
         // One at a time for a session on this node: rings and a new stream may come together.
         let _turn = live.telling.lock().await;
         let versions = self.store.versions(topics).await?;
+        // From here on a later version is missed by nobody here.
+        let begins = topics.iter().zip(versions.iter().copied());
+        self.listeners.notifier.begin_with(begins);
         let known = self.store.told(&live.id, topics, own).await?;
-        let mut told = Vec::new();
-        let saying = async {
-            for ((topic, version), known) in topics.iter().zip(versions).zip(known.topics) {
-                match known {
-                    None => told.push(ToldVersion::First(topic, version)),
-                    Some(known) if version > known && tell == Tell::Changes => {
-                        drop(self.say(live, &notification(topic).to_string()).await?);
-                        told.push(ToldVersion::Topic(topic, version));
-                    }
-                    Some(_) => {}
-                }
-            }
-            for (uri, (version, known)) in own.iter().zip(known.own) {
-                if version > known && tell == Tell::Changes {
-                    drop(self.say(live, &updated(uri).to_string()).await?);
-                    told.push(ToldVersion::Own(uri, version));
-                }
-            }
-            Ok(())
-        };
-        let said = saying.await;
-        if !told.is_empty() {
-            self.store.note_told(&live.id, &told).await?;
-        }
-        said
-    }
-
-    async fn tell_of_own(&self, session: &SessionId, uri: &str) -> Result<(), SessionError> {
-        // It has a version first: who carries the stream only then compares.
-        match self
-            .store
-            .note_change(Subject::Own(session, uri), VERSIONS_LIVE)
-            .await?
+        let messages: Vec<String> = topics
+            .iter()
+            .map(|topic| notification(topic).to_string())
+            .collect();
+        let own_messages: Vec<String> = own.iter().map(|uri| updated(uri).to_string()).collect();
+        let mut news = Vec::new();
+        for (((topic, version), known), message) in
+            topics.iter().zip(versions).zip(known.topics).zip(&messages)
         {
-            Noted::Carried => {}
-            Noted::Noted | Noted::Unwanted => return Ok(()),
+            match known {
+                None => news.push(News::First(topic, version)),
+                Some(known) if version > known && tell == Tell::Changes => {
+                    news.push(News::Topic(topic, version, message));
+                }
+                Some(_) => {}
+            }
         }
-        if let Some(live) = self.sessions.recall(session).await? {
-            self.sync_these(&live, Tell::Changes, &[], &[uri.to_owned()])
-                .await?;
+        for ((uri, (version, known)), message) in own.iter().zip(known.own).zip(&own_messages) {
+            if version > known && tell == Tell::Changes {
+                news.push(News::Own(uri, version, message));
+            }
+        }
+        if news.is_empty() {
+            return Ok(());
+        }
+        let stream = &StreamId::standing(live.record.transport);
+        let told = self
+            .store
+            .tell(&live.id, stream, &news, &self.node, self.stream_ttl());
+        let Told { events, holder } = told.await?;
+        if let Some(holder) = holder.filter(|holder| holder.node == self.node) {
+            for event in events {
+                self.streams
+                    .offer(&live.id, stream, holder.connection, event, false);
+            }
         }
         Ok(())
     }
@@ -281,44 +296,6 @@ impl Engine {
         let own: Vec<String> = live.subscriptions().iter().cloned().collect();
         self.sync_these(live, Tell::Changes, &[], &own).await
     }
-}
-
-#[async_trait]
-impl Announce for Engine {
-    async fn announce(self: Arc<Self>, topic: Topic) {
-        let announced = async {
-            // It has a version first: a node that misses the ring finds that.
-            drop(
-                self.store
-                    .note_change(Subject::Topic(&topic), VERSIONS_LIVE)
-                    .await?,
-            );
-            let message = NodeMessage::Topic { topic };
-            self.store.send(Recipients::All, &message).await
-        };
-        if let Err(error) = announced.await {
-            not_announced(&error);
-        }
-    }
-
-    async fn announce_own(self: Arc<Self>, session: &SessionId, uri: &str) {
-        let (engine, session, uri) = (Arc::clone(&self), session.clone(), uri.to_owned());
-        // In a task of its own: the call that has made the change may be cancelled.
-        let told = self.work.spawn_and_wait("tell-own", async move {
-            if let Err(error) = engine.tell_of_own(&session, &uri).await {
-                not_announced(&error);
-            }
-        });
-        told.await;
-    }
-}
-
-fn not_announced(error: &(dyn std::error::Error + 'static)) {
-    let words = "a change could not be announced";
-    seldom(
-        words,
-        |left_out| tracing::warn!(error = %causes(error), left_out, "{words}"),
-    );
 }
 
 /// What a session wants to know of, beside its own resources.

@@ -61,7 +61,7 @@ pub(crate) struct DurableCall {
 }
 
 /// The log cannot be written: what the store says of it.
-struct Lost(&'static str);
+pub(super) struct Lost(&'static str);
 
 /// What the client of a call gets that was to be registered.
 #[derive(Debug)]
@@ -107,14 +107,8 @@ impl DurableCall {
             connection: carried.line.connection,
         };
         let begin = || {
-            let (store, age) = (&self.engine.store, self.began.elapsed());
-            store.call_begin(
-                &self.live.id,
-                &self.record,
-                age,
-                Some(&holder),
-                self.engine.session_ttl(),
-            )
+            let (session, record) = (&self.live.id, &self.record);
+            self.engine.register(session, record, self.began, Some(&holder))
         };
         let registered = self
             .until_answered(self.engine.patience().min(REGISTERED_WITHIN), begin)
@@ -221,14 +215,21 @@ impl DurableCall {
     /// [`StoreError`].
     pub(crate) async fn announce(&mut self) -> Result<Begun, StoreError> {
         self.kept = Some(self.engine.calls.keep(&self.record.name));
-        let (store, age) = (&self.engine.store, self.began.elapsed());
-        store
-            .call_begin(&self.live.id, &self.record, age, None, self.engine.session_ttl())
-            .await
+        let (session, record) = (&self.live.id, &self.record);
+        self.engine.register(session, record, self.began, None).await
     }
 
     /// Runs a call that was [announced](Self::announce).
     pub(crate) async fn follow(self, running: RunningCall, cancel: CancellationToken) {
+        // A node that was held up just now may have been thought dead: then another runs the call.
+        if !self.engine.membership.is_valid()
+            && self.engine.look_after(&self.live.id, &self.record.name).await == Found::Gone
+        {
+            return debug!(
+                session = self.live.tag,
+                "a call is another node's before it was run"
+            );
+        }
         let writing = Writing::new(Progress::default(), self.engine.patience(), &cancel);
         let messages = running.messages.unwrap_or_else(silence);
         self.drive(running.call, messages, Vec::new(), writing).await;
@@ -375,14 +376,8 @@ impl DurableCall {
                 connection: line.connection,
             });
         let begin = || {
-            let (store, age) = (&self.engine.store, self.began.elapsed());
-            store.call_begin(
-                &self.live.id,
-                &self.record,
-                age,
-                holder.as_ref(),
-                self.engine.session_ttl(),
-            )
+            let (session, record) = (&self.live.id, &self.record);
+            self.engine.register(session, record, self.began, holder.as_ref())
         };
         match self.until_answered(self.engine.patience(), begin).await {
             Ok(Begun::Begun) => true,
@@ -408,7 +403,11 @@ impl DurableCall {
     }
 
     /// Asks the store until it answers, as long as patience lasts.
-    async fn until_answered<T, F>(&self, patience: Duration, ask: impl Fn() -> F) -> Result<T, Lost>
+    pub(super) async fn until_answered<T, F>(
+        &self,
+        patience: Duration,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Lost>
     where
         F: Future<Output = Result<T, StoreError>>,
     {

@@ -12,23 +12,24 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
+use super::call::RunningCall;
 use super::changes::Tell;
 use super::dispatch::{Run, permit, resource};
 use super::incoming::Incoming;
 use super::open_stream::FOREIGN;
 use super::pending_call::PendingCall;
+use super::reply::Finished;
 use super::request::RequestMeta;
 use super::shares::Share;
 use super::stream_writer::{RETRY_MS, SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
 use super::{Engine, handshake};
-use crate::causes::causes;
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Message, Request};
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::nodes::living;
-use crate::store::streams::{Appended, Begun, StreamId, holder_of};
+use crate::store::streams::{Begun, StreamId, holder_of};
 use crate::store::{Change, Created, NodeMessage, Recipients};
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -94,9 +95,7 @@ impl Engine {
             Opened::Found => Tell::Changes,
             Opened::Made => Tell::Nothing,
         };
-        if let Err(error) = self.sync(&live, tell).await {
-            debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
-        }
+        self.sync_or_later(&live, tell).await;
         let options = WriterOptions {
             kind: StreamKind::Sse,
             after: resumed.unwrap_or(delivered),
@@ -165,17 +164,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         self.check_stream(live).await?;
         match message {
-            Message::Request(request) => {
-                let id = request.id.clone();
-                match self.answer_on_stream(incoming, live, request).await {
-                    // What has no HTTP status of its own is an answer like any other.
-                    Err(refusal) if refusal.is_response() => {
-                        metrics::refused(refusal.label());
-                        self.say_error(live, &id, &refusal.to_error()).await
-                    }
-                    taken => taken,
-                }
-            }
+            Message::Request(request) => self.answer_on_stream(incoming, live, request).await,
             Message::Notification(notification) => self.notification(incoming, live, &notification).await,
             Message::Response(response) => self.response(live, response).await,
         }
@@ -228,30 +217,39 @@ impl Engine {
         live: &Arc<CachedSession>,
         request: Request<'_>,
     ) -> Result<(), Refusal> {
-        match request.method.as_ref() {
-            "initialize" => return self.introduce(&incoming, live, request).await,
-            "ping" => {}
-            _ if live.record.initialized || live.is_introduced() => {}
+        let meta = RequestMeta::read(request.params);
+        let tool = meta.as_ref().ok().and_then(|meta| meta.name.clone());
+        let pending = PendingCall::new(incoming.began, &request).repeatable(
+            incoming.body.clone(),
+            incoming.info.clone(),
+            tool,
+        );
+        let (id, cancel) = (request.id.clone(), CancellationToken::new());
+        let running = match request.method.as_ref() {
+            "initialize" => self.introduce(&incoming, live, request).await,
+            "ping" => {
+                self.begin_on_stream(incoming, live, request, meta, &pending, &cancel)
+                    .await
+            }
+            _ if live.record.initialized || live.is_introduced() => {
+                self.begin_on_stream(incoming, live, request, meta, &pending, &cancel)
+                    .await
+            }
             _ => {
                 let words = "the session is not initialized: send `initialize` first";
-                let error = ErrorData::invalid_request(words, None);
-                return self.say_error(live, &request.id, &error).await;
+                Ok(ended(&id, &ErrorData::invalid_request(words, None)))
             }
-        }
-        let meta = RequestMeta::read(request.params)?;
-        let cancel = CancellationToken::new();
-        let Incoming {
-            peer,
-            began,
-            info,
-            body,
-            ..
-        } = incoming;
-        let pending = PendingCall::new(began, &request).repeatable(body, info.clone(), meta.name.clone());
-        let run = Run::first(&pending, peer, info, cancel.clone());
-        let mut durable = pending.into_durable(self, live, Some(StreamId::sse()));
-        let running = self.begin(live, request, meta, run).await?;
+        };
+        let running = match running {
+            // What has no HTTP status of its own is an answer like any other.
+            Err(refusal) if refusal.is_response() => {
+                metrics::refused(refusal.label());
+                ended(&id, &refusal.to_error())
+            }
+            running => running?,
+        };
         // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
+        let mut durable = pending.into_durable(self, live, Some(StreamId::sse()));
         let announced = match durable.announce().await {
             Ok(announced) => announced,
             Err(error) => {
@@ -269,6 +267,19 @@ impl Engine {
         Ok(())
     }
 
+    async fn begin_on_stream(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        live: &Arc<CachedSession>,
+        request: Request<'_>,
+        meta: Result<RequestMeta, Refusal>,
+        pending: &PendingCall,
+        cancel: &CancellationToken,
+    ) -> Result<RunningCall, Refusal> {
+        let run = Run::first(pending, incoming.peer, incoming.info, cancel.clone());
+        self.begin(live, request, meta?, run).await
+    }
+
     /// `initialize`: the session is there already, and learns who its client is. A client that was started again, and names
     /// its session by a key of its own, may introduce itself once more.
     async fn introduce(
@@ -276,7 +287,7 @@ impl Engine {
         incoming: &Incoming,
         live: &Arc<CachedSession>,
         request: Request<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<RunningCall, Refusal> {
         let _permit = permit(&incoming.peer, resource(&request.method))?;
         let params = handshake::parse(request.params)?;
         let mut introduction = handshake::introduction(&params);
@@ -288,32 +299,20 @@ impl Engine {
         };
         let result = match self.negotiate(params, incoming, &mut record).await {
             Ok(result) => result,
-            Err(error) => return self.say_error(live, &request.id, &error).await,
+            Err(error) => return Ok(ended(&request.id, &error)),
         };
         introduction.revision = record.revision;
         let change = Change::Introduced(Box::new(introduction));
         self.sessions.change(live, &change).await?;
         let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
-        let text = serde_json::to_string(&message).map_err(|error| handshake::internal(&error))?;
-        self.say_or_refuse(live, &text).await
+        let body = serde_json::to_vec(&message).map_err(|error| handshake::internal(&error))?;
+        Ok(RunningCall::ended(Finished::answered(body.into())))
     }
+}
 
-    async fn say_error(
-        &self,
-        live: &CachedSession,
-        id: &RequestId,
-        error: &ErrorData,
-    ) -> Result<(), Refusal> {
-        let body = error_body(Some(id), error);
-        self.say_or_refuse(live, &String::from_utf8_lossy(&body)).await
-    }
-
-    async fn say_or_refuse(&self, live: &CachedSession, message: &str) -> Result<(), Refusal> {
-        match self.say(live, message).await? {
-            Appended::At { .. } => Ok(()),
-            Appended::Gone => Err(Refusal::SessionNotFound),
-        }
-    }
+/// A call that has ended with that error.
+fn ended(id: &RequestId, error: &ErrorData) -> RunningCall {
+    RunningCall::ended(Finished::answered(error_body(Some(id), error).into()))
 }
 
 /// The first event: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.

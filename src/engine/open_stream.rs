@@ -12,7 +12,6 @@ use super::dispatch::permit;
 use super::incoming::Incoming;
 use super::shares::{Resource, Share};
 use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
-use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
 use crate::protocol::event_id::EventId;
@@ -63,8 +62,8 @@ impl Engine {
         }
         let (carried, delivered) = self.attach(live, &stream).await?;
         let standalone = stream.as_str() == StreamId::STANDALONE;
-        if standalone && let Err(error) = self.sync(live, Tell::Changes).await {
-            tracing::debug!(session = live.tag, error = %causes(&error), "a session is told of changes when it comes back");
+        if standalone {
+            self.sync_or_later(live, Tell::Changes).await;
         }
         let options = WriterOptions {
             kind: if standalone {

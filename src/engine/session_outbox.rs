@@ -157,10 +157,8 @@ impl SessionOutbox {
     }
 
     async fn begin(&self) -> Result<Begun, StoreError> {
-        let (store, age) = (&self.engine.store, self.began.elapsed());
-        store
-            .call_begin(&self.live.id, &self.record, age, None, self.engine.session_ttl())
-            .await
+        let (session, record) = (&self.live.id, &self.record);
+        self.engine.register(session, record, self.began, None).await
     }
 
     /// Looks what came for the call. A store that took over may not have heard of it, then it is registered once more. False

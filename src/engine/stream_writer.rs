@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Engine;
+use super::changes::Tell;
 use super::local_streams::ConnectionGuard;
 use super::loss;
 use super::reply::{NOTHING, event};
@@ -248,7 +249,15 @@ impl StreamWriter {
     /// and the client of one that was not initialized may have introduced itself.
     async fn tend(&mut self) -> Result<(), Stop> {
         match self.engine.sessions.recall(&self.live.id).await {
-            Ok(Some(live)) => self.live = live,
+            Ok(Some(live)) => {
+                let another = !Arc::ptr_eq(&live, &self.live);
+                self.live = live;
+                // A message that would have said what it subscribes to may have come late, or not at all.
+                let tells = self.stream.stands() && !self.carried.line.waits();
+                if tells && (another || self.live.take_has_subscribed()) {
+                    self.engine.sync_or_later(&self.live, Tell::Changes).await;
+                }
+            }
             Ok(None) => return Err(Stop::Gone),
             Err(error) => {
                 debug!(session = self.live.tag, error = %causes(&error), "could not look after a session")

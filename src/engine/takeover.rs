@@ -19,6 +19,7 @@ use super::Engine;
 use super::call::RunningCall;
 use super::dispatch::Run;
 use super::durable_call::{DurableCall, StoredRequest};
+use super::messages::Found;
 use super::request::RequestMeta;
 use crate::causes::causes;
 use crate::cluster::{CachedSession, SessionError};
@@ -293,7 +294,13 @@ async fn run_again(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: Call
     let cancel = CancellationToken::new();
     let durable = DurableCall::of(engine, live, record.clone());
     let reason = match begin_again(engine, live, &record, stored, &cancel).await {
-        Ok(running) => return durable.resume(running, cancel).await,
+        Ok(Some(running)) => return durable.resume(running, cancel).await,
+        Ok(None) => {
+            return debug!(
+                session = live.tag,
+                "a call that was taken over is another node's by now"
+            );
+        }
         Err(refusal) => refusal.label(),
     };
     let words = "a call of a lost node could not be run again";
@@ -309,22 +316,26 @@ async fn run_again(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: Call
     engine.streams.ring(&live.id, &record.stream);
 }
 
-/// Gets another run of a call ready, from what was kept of its request.
+/// Gets another run of a call ready, from what was kept of its request. `None` when it is not this node's any longer.
 async fn begin_again(
     engine: &Arc<Engine>,
     live: &Arc<CachedSession>,
     record: &CallRecord,
     stored: &str,
     cancel: &CancellationToken,
-) -> Result<RunningCall, Refusal> {
+) -> Result<Option<RunningCall>, Refusal> {
     const UNREADABLE: Refusal = Refusal::NotAMessage("a kept request cannot be read");
     let stored = StoredRequest::decode(stored).ok_or(UNREADABLE)?;
     let Body::One(Message::Request(request)) = Body::parse(stored.request().as_bytes())? else {
         return Err(UNREADABLE);
     };
+    // This node may have been held up since it has claimed the call, and another may have claimed it in its turn.
+    if engine.look_after(&live.id, &record.name).await == Found::Gone {
+        return Ok(None);
+    }
     let meta = RequestMeta::read(request.params)?;
     let peer = engine.shares.of(Peer::Unknown);
     let (name, now_ms) = (record.name.clone(), engine.now_ms());
     let run = Run::again(name, peer, stored.info(), cancel.clone(), now_ms);
-    engine.begin(live, request, meta, run).await
+    engine.begin(live, request, meta, run).await.map(Some)
 }

@@ -1,6 +1,7 @@
 //! Changes to lists and resources, as a store keeps them: a version of each, and what each session was told. A session that had no
 //! stream is told of what changed meanwhile.
 
+use super::streams::{Event, Holder};
 use crate::session::SessionId;
 pub use crate::session::announce::Topic;
 
@@ -41,13 +42,22 @@ pub struct KnownVersions {
     pub own: Vec<(u64, u64)>,
 }
 
-/// What is noted of one topic or resource.
+/// What a session is told of one topic or resource, with the message that tells it (a JSON-RPC notification, as JSON text).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToldVersion<'a> {
-    /// The session begins to want to know of the topic, which has this version; unless it knew one before.
+pub enum News<'a> {
+    /// Nothing: it begins to want to know of the topic, which has this version; unless it knew one before.
     First(&'a Topic, u64),
-    /// It was told that the topic has this version; or a later one is known to have been told.
-    Topic(&'a Topic, u64),
+    /// That the topic has this version.
+    Topic(&'a Topic, u64, &'a str),
     /// The same of a resource of its own.
-    Own(&'a str, u64),
+    Own(&'a str, u64, &'a str),
+}
+
+/// Outcome of [`tell`](super::StreamStore::tell).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The events that were appended, in order.
+    pub events: Vec<Event>,
+    /// Who carries the stream, and was sent a message if it is on another node.
+    pub holder: Option<Holder>,
 }

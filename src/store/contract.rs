@@ -139,7 +139,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(messages::tells_of_sessions(store)),
         |store| Box::pin(nodes::knows_who_died(store)),
         |store| Box::pin(versions::gives_each_change_a_version(store)),
-        |store| Box::pin(versions::notes_what_was_told(store)),
+        |store| Box::pin(versions::tells_what_is_new_once(store)),
         |store| Box::pin(versions::gives_own_changes_versions(store)),
         |store| Box::pin(leftovers::leaves_nothing_behind(store)),
         |store| Box::pin(leftovers::begins_empty(store)),

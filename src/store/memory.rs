@@ -45,6 +45,8 @@ struct Inner {
     opened: TtlMap<StateScope, Opened>,
     // A dead node stays until it is forgotten, or long enough.
     leases: BTreeMap<NodeId, HeldLease>,
+    /// In which life each node acts that has ever renewed a lease here: also once that is forgotten.
+    lives: BTreeMap<NodeId, Life>,
     crowd: Crowd,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
@@ -71,7 +73,7 @@ impl Inner {
 
     /// In which life a node acts.
     fn life_of(&self, node: &NodeId) -> Option<Life> {
-        self.leases.get(node).map(|lease| lease.life.clone())
+        self.lives.get(node).cloned()
     }
 
     /// Frees what has expired, a part of all at a time: also when nobody makes anything new.

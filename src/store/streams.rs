@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 pub use super::calls::{Answered, Begun, CallRecord, Cancelled, Inbox, REPLAY_BYTES_MAX};
-use super::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
+use super::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
 use crate::random;
 use crate::session::{NodeId, SessionId, TransportKind};
 
@@ -292,11 +292,20 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         own: &[String],
     ) -> Result<KnownVersions, StoreError>;
 
-    /// Notes what the session was told, of each topic or resource for itself.
+    /// Tells the session, on its standing stream, what is new, each topic or resource for itself: in one step the message is
+    /// appended as [`append`](Self::append) does, and it is noted that the session knows this version.
     ///
-    /// - Collision: the higher version stays, so nodes that note at once take nothing back.
-    /// - Absence: nothing happens when the session is gone, and nothing is noted of what it is not subscribed to (any longer).
-    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError>;
+    /// - Collision: what is known already, or a later version of it, is not told again. So nodes may tell at once, and a node may
+    ///   tell again whose answer was lost.
+    /// - Absence: nothing happens when the session is gone, and nothing is told of what it is not subscribed to (any longer).
+    async fn tell(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        news: &[News<'_>],
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Told, StoreError>;
 }
 
 /// Who carries a stream; `None` also when the stream, or its session, is not there.

@@ -1,20 +1,20 @@
 //! Tells the sessions and listeners of this node what has changed. One task does, so that a burst of changes is one look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::{Settled, Tell, topics_of};
 use crate::causes::causes;
-use crate::cluster::CachedSession;
+use crate::cluster::{CachedSession, SessionError};
 use crate::engine::Engine;
+use crate::session::SessionId;
 use crate::session::announce::Topic;
 use crate::store::StoreError;
 use crate::store::streams::StreamId;
@@ -23,18 +23,26 @@ use crate::store::streams::StreamId;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How many changed topics wait to be told. Beyond them, all versions are compared.
 const TOPICS_WAITING_MAX: usize = 1024; // 1024 x 128 B = 128 KiB
+/// How many sessions wait to be told. Beyond them, all are.
+const SESSIONS_WAITING_MAX: usize = 1024; // 1024 x 64 B = 64 KiB
 /// How soon it is tried again to tell a listener whose queue was full.
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
+/// How soon versions are read again that could not be.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many versions are read at once.
 const VERSIONS_READ_MAX: usize = 512;
 /// How many sessions are told at once.
 const TELLING_MAX: usize = 32;
+
+/// Of each topic that somebody here wants to know of, the version that all have been told of.
+type Known = BTreeMap<Topic, u64>;
 
 /// What waits to be told on this node.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
     waiting: Mutex<Waiting>,
     bell: Notify,
+    known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +53,10 @@ struct Waiting {
     wanted: BTreeSet<Topic>,
     /// Any may have changed.
     any: bool,
+    /// These sessions could not be told of what has changed for them.
+    sessions: BTreeSet<SessionId>,
+    /// So could any.
+    any_session: bool,
 }
 
 impl Notifier {
@@ -65,17 +77,51 @@ impl Notifier {
         self.note(|waiting| waiting.any = true);
     }
 
+    /// A session could not be told of what has changed for it.
+    pub(crate) fn tell_later(&self, session: &SessionId) {
+        self.note(|waiting| {
+            waiting.sessions.insert(session.clone());
+        });
+    }
+
     fn note(&self, change: impl FnOnce(&mut Waiting)) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut waiting);
         if waiting.changed.len() + waiting.wanted.len() > TOPICS_WAITING_MAX {
-            *waiting = Waiting {
-                any: true,
-                ..Waiting::default()
-            };
+            (waiting.changed, waiting.wanted) = Default::default();
+            waiting.any = true;
+        }
+        if waiting.sessions.len() > SESSIONS_WAITING_MAX {
+            waiting.sessions.clear();
+            waiting.any_session = true;
         }
         drop(waiting);
         self.bell.notify_one();
+    }
+
+    /// Somebody here was told of these versions, or begins with them. Others may not have been told of them.
+    pub(crate) fn begin_with<'a>(&self, versions: impl Iterator<Item = (&'a Topic, u64)>) {
+        let mut known = self.known();
+        for (topic, version) in versions {
+            if !known.contains_key(topic) {
+                known.insert(topic.clone(), version);
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what could not be told yet.
+    fn put_back(&self, back: Waiting) {
+        self.note(|waiting| {
+            waiting.changed.extend(back.changed);
+            waiting.wanted.extend(back.wanted);
+            waiting.any |= back.any;
+            waiting.sessions.extend(back.sessions);
+            waiting.any_session |= back.any_session;
+        });
     }
 
     fn take(&self) -> Waiting {
@@ -83,126 +129,139 @@ impl Notifier {
     }
 }
 
-/// The version of each topic that somebody here wants to know of when it was last looked at.
-type Known = BTreeMap<Topic, u64>;
-
 impl Engine {
     /// Tells of changes for as long as the node runs.
     pub(crate) async fn keep_telling(self: Arc<Self>) {
-        let mut known = Known::new();
+        let notifier = &self.listeners.notifier;
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        let mut settled = Settled::All;
+        let (mut settled, mut failed) = (Settled::All, false);
         loop {
             tokio::select! {
-                () = sleep(SETTLE_EVERY), if settled == Settled::Some => {}
-                () = self.listeners.notifier.bell.notified() => {}
-                _ = ticks.tick() => self.listeners.notifier.catch_up(),
+                biased;
+                () = sleep(LOOK_AGAIN), if failed => {}
+                () = sleep(SETTLE_EVERY), if !failed && settled == Settled::Some => {}
+                () = notifier.bell.notified(), if !failed => {}
+                _ = ticks.tick() => notifier.catch_up(),
             }
-            let Waiting {
-                mut changed,
-                wanted,
-                any,
-            } = self.listeners.notifier.take();
-            // Looked at first, told then: what changes in between is told now, or rings again.
-            let looked = if any {
-                self.compare(&mut known, &mut changed).await
-            } else {
-                self.look(&mut known, changed.iter().chain(&wanted)).await
+            let waiting = notifier.take();
+            // Looked at first, told then: what changes in between is told now, or another message comes.
+            let changed = match self.look(&waiting).await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    debug!(error = %causes(&error), "could not read versions yet");
+                    notifier.put_back(waiting);
+                    failed = true;
+                    continue;
+                }
             };
-            if let Err(error) = looked {
-                debug!(error = %causes(&error), "could not read versions: all are compared later");
-                // The timer comes; what is known to have changed is told all the same.
-            }
-            for topic in &changed {
-                self.listeners.owe(topic);
+            for (topic, version) in &changed {
+                self.listeners.owe(topic, *version);
             }
             settled = self.listeners.settle();
-            if self.tell_sessions(&changed).await == Settled::Some {
-                // Those that are left are told at the next look.
-                known.retain(|topic, _| !changed.contains(topic));
+            let mut untold = self.tell_sessions(&changed).await;
+            if waiting.any {
+                untold.extend(self.tell_own().await);
             }
-            if any {
-                self.tell_own().await;
+            untold.extend(self.tell_left(&waiting).await);
+            // Those that could not be told are told by themselves.
+            notifier.known().extend(changed);
+            failed = !untold.is_empty();
+            for session in &untold {
+                notifier.tell_later(session);
             }
         }
     }
 
-    /// Adds to `changed` what has changed since it was last looked at, of all that somebody here wants to know of.
-    async fn compare(&self, known: &mut Known, changed: &mut BTreeSet<Topic>) -> Result<(), StoreError> {
-        let mut wanted = self.listeners.topics();
-        for live in self.listening() {
-            wanted.extend(topics_of(&live));
+    /// The versions of the topics that have changed, as far as somebody here wants to know.
+    async fn look(&self, waiting: &Waiting) -> Result<Known, StoreError> {
+        let notifier = &self.listeners.notifier;
+        let mut wanted: BTreeSet<Topic> = waiting.changed.union(&waiting.wanted).cloned().collect();
+        if waiting.any {
+            wanted.extend(self.listeners.topics());
+            for live in self.listening() {
+                wanted.extend(topics_of(&live));
+            }
         }
+        let topics: Vec<Topic> = wanted.iter().cloned().collect();
         let mut now = Known::new();
-        self.look(&mut now, wanted.iter()).await?;
-        let news = now
-            .iter()
-            .filter(|&(topic, version)| known.get(topic) != Some(version));
-        changed.extend(news.map(|(topic, _)| topic.clone()));
-        *known = now;
-        Ok(())
-    }
-
-    /// Puts the versions of these into `known`.
-    async fn look(&self, known: &mut Known, topics: impl Iterator<Item = &Topic>) -> Result<(), StoreError> {
-        let topics: Vec<Topic> = topics.cloned().collect();
         for some in topics.chunks(VERSIONS_READ_MAX) {
             let versions = self.store.versions(some).await?;
-            known.extend(some.iter().cloned().zip(versions));
+            now.extend(some.iter().cloned().zip(versions));
         }
-        Ok(())
+        notifier.begin_with(now.iter().map(|(topic, version)| (topic, *version)));
+        let mut known = notifier.known();
+        if waiting.any {
+            // Nobody wants to know of the others any longer.
+            known.retain(|topic, _| wanted.contains(topic));
+        }
+        now.retain(|topic, version| waiting.changed.contains(topic) || known.get(topic) != Some(version));
+        Ok(now)
     }
 
-    async fn tell_sessions(&self, changed: &BTreeSet<Topic>) -> Settled {
+    /// Tells sessions of topics that have changed. Returns those that could not be told.
+    async fn tell_sessions(&self, changed: &Known) -> Vec<SessionId> {
         if changed.is_empty() {
-            return Settled::All;
+            return vec![];
         }
-        let left = AtomicBool::new(false);
-        let left = &left;
         let tell = |carried: Arc<CachedSession>| async move {
             // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later. Until then the session is
             // not kept, and reading it would ask the store for each that never says anything.
             if !carried.record.initialized && !self.sessions.keeps(&carried.id) {
-                return;
+                return Ok(());
             }
-            let live = match self.sessions.recall(&carried.id).await {
-                Ok(Some(live)) => live,
-                Ok(None) => return,
-                Err(_) => return left.store(true, Ordering::Relaxed),
+            let Some(live) = self.sessions.recall(&carried.id).await? else {
+                return Ok(());
             };
             let mut topics = topics_of(&live);
-            topics.retain(|topic| changed.contains(topic));
-            if topics.is_empty() {
-                return;
-            }
-            if let Err(error) = self.sync_these(&live, Tell::Changes, &topics, &[]).await {
-                debug!(session = live.tag, error = %causes(&error), "a session is told of a change later");
-                left.store(true, Ordering::Relaxed);
+            topics.retain(|topic| changed.contains_key(topic));
+            match topics.is_empty() {
+                true => Ok(()),
+                false => Ok(self.sync_these(&live, Tell::Changes, &topics, &[]).await?),
             }
         };
-        stream::iter(self.listening())
-            .for_each_concurrent(TELLING_MAX, tell)
-            .await;
-        match left.load(Ordering::Relaxed) {
-            true => Settled::Some,
-            false => Settled::All,
-        }
+        let listening = self.listening().into_iter();
+        untold(
+            listening
+                .map(|live| (live.id.clone(), tell(live).boxed()))
+                .collect(),
+        )
+        .await
     }
 
-    /// Tells sessions of changes to their own resources that the node on which they were made has not told of.
-    async fn tell_own(&self) {
+    /// Tells sessions of changes to their own resources that the node on which they were made has not told of. Returns those that
+    /// could not be told.
+    async fn tell_own(&self) -> Vec<SessionId> {
         let subscribed = self.listening().into_iter();
         let subscribed = subscribed.filter(|live| !live.subscriptions().is_empty());
-        let tell = |live: Arc<CachedSession>| async move {
-            if let Err(error) = self.sync_own(&live).await {
-                debug!(session = live.tag, error = %causes(&error), "a session is told of a change later");
+        let tell = |live: Arc<CachedSession>| async move { Ok(self.sync_own(&live).await?) };
+        untold(
+            subscribed
+                .map(|live| (live.id.clone(), tell(live).boxed()))
+                .collect(),
+        )
+        .await
+    }
+
+    /// Tells sessions that could not be told before. Returns those that still could not be.
+    async fn tell_left(&self, waiting: &Waiting) -> Vec<SessionId> {
+        let left = match waiting.any_session {
+            true => self.listening().iter().map(|live| live.id.clone()).collect(),
+            false => waiting.sessions.clone(),
+        };
+        let tell = |session: SessionId| async move {
+            match self.sessions.recall(&session).await? {
+                Some(live) => Ok(self.sync(&live, Tell::Changes).await?),
+                None => Ok(()),
             }
         };
-        stream::iter(subscribed)
-            .for_each_concurrent(TELLING_MAX, tell)
-            .await;
+        let left = left.into_iter();
+        untold(
+            left.map(|session| (session.clone(), tell(session).boxed()))
+                .collect(),
+        )
+        .await
     }
 
     /// The sessions whose stream outside calls is carried here.
@@ -211,4 +270,23 @@ impl Engine {
         let carried = streams.into_iter().map(|stream| self.streams.carrying(stream));
         carried.flatten().collect()
     }
+}
+
+/// Telling a session.
+type Telling<'a> = (SessionId, BoxFuture<'a, Result<(), SessionError>>);
+
+/// Tells sessions, some at once. Returns those that could not be told.
+async fn untold<'a>(telling: Vec<Telling<'a>>) -> Vec<SessionId> {
+    let untold = &Mutex::new(Vec::new());
+    let tell = |(session, told): Telling<'a>| async move {
+        if let Err(error) = told.await {
+            debug!(session = session.tag(), error = %causes(&error), "a session is told of a change later");
+            untold
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(session);
+        }
+    };
+    stream::iter(telling).for_each_concurrent(TELLING_MAX, tell).await;
+    std::mem::take(&mut *untold.lock().unwrap_or_else(PoisonError::into_inner))
 }

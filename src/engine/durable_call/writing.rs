@@ -50,12 +50,13 @@ impl Progress {
     /// What the stream of a call tells.
     pub(super) async fn told(log: &DurableCall) -> Self {
         let (mut told, mut after) = (HashMap::new(), 0);
-        while let Ok(Read::Events { events, head, .. }) = log
-            .engine
-            .store
-            .read(&log.live.id, &log.record.stream, after)
-            .await
-        {
+        let (session, stream) = (&log.live.id, &log.record.stream);
+        // Without it the client would be told again what it knows: a store that is away is waited for.
+        let read = |after| async move {
+            let read = || log.engine.store.read(session, stream, after);
+            log.until_answered(log.engine.patience(), read).await
+        };
+        while let Ok(Read::Events { events, head, .. }) = read(after).await {
             let steps = events
                 .iter()
                 .filter_map(|event| progress_in(event.data.as_bytes()));

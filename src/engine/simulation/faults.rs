@@ -134,8 +134,9 @@ impl Faults {
         let most = if !calm && self.random.chance(20) { 400 } else { 3 };
         sleep(self.random.between(0, most)).await;
         self.rest_if_dead().await;
-        let lost = kind != Kind::Renewal && !calm && self.random.chance(5);
-        match self.is_away() || lost {
+        let whole = matches!(kind, Kind::Renewal | Kind::Version);
+        let lost = !whole && !calm && self.random.chance(5);
+        match self.is_away() && kind != Kind::Version || lost {
             true => Err(Self::away()),
             false => Ok(()),
         }
@@ -149,4 +150,6 @@ pub(super) enum Kind {
     Write,
     /// That of a lease, which a single fault does not hit.
     Renewal,
+    /// That of a change's version. When its answer is lost it is asked for again, so the change has two, and may be told twice.
+    Version,
 }

@@ -106,12 +106,15 @@ impl Server {
         if let Some(uri) = &work.changes {
             match (&caller.session, work.own) {
                 (Some(session), true) => {
-                    self.world.change(&format!("{}|{uri}", session.id().as_str()));
+                    let own = format!("{}|{uri}", session.id().as_str());
+                    let which = self.world.change(&own, caller.node.as_str());
                     caller.announcer.own_resource_updated(session.id(), uri).await;
+                    self.world.changed(&own, which);
                 }
                 _ => {
-                    self.world.change(uri);
+                    let which = self.world.change(uri, caller.node.as_str());
                     caller.announcer.resource_updated(uri).await;
+                    self.world.changed(uri, which);
                 }
             }
         }

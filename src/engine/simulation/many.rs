@@ -30,10 +30,27 @@ pub(super) fn seeds() -> Range<u64> {
     }
 }
 
+/// What the nodes log while a single seed is played, as `LOG` says it: `LOG=anynode=debug`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by its environment what to show"
+)]
+fn log_to_stdout() {
+    if let Ok(filter) = std::env::var("LOG") {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .without_time()
+            .init();
+    }
+}
+
 /// Runs them, and fails if any does.
 pub(super) fn simulate(seeds: Range<u64>) {
     if !cfg!(tokio_unstable) {
         panic!("a seed plays the same run again only if tokio is built for that: make simulate");
+    }
+    if seeds.end - seeds.start == 1 {
+        log_to_stdout();
     }
     let (next, done, wrong) = (
         AtomicU64::new(seeds.start),

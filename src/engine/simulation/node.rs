@@ -75,10 +75,12 @@ impl Node {
     ) -> Option<Arc<Self>> {
         let gate = Gate::default();
         let store: Arc<dyn Store> = Arc::new(FaultyStore::new(memory.clone(), Arc::clone(&faults)));
+        let server = Server { world: world.clone() };
         let (supervisor, work) = (Supervisor::gated(gate.clone()), Supervisor::gated(gate.clone()));
+        let owners = [supervisor.clone(), work.clone()];
         let node = NodeId::parse(name)?;
         let membership = Arc::new(Membership::new(node, name));
-        let made = async {
+        let made = async move {
             membership.join(store.as_ref()).await.ok()?;
             let clock = membership.clock().clone();
             let keys = RequestStateKeys::configured(&"k".repeat(32), clock).ok()?;
@@ -86,7 +88,7 @@ impl Node {
             settings.request_state.secret = "k".repeat(32);
             let engine = Engine::new(Parts {
                 settings,
-                handler: Arc::new(Server { world: world.clone() }),
+                handler: Arc::new(server),
                 store,
                 membership,
                 keys,
@@ -96,7 +98,13 @@ impl Node {
             engine.start().await.ok()?;
             Some(engine)
         };
-        let engine = gate.guard(made).await??;
+        let Some(engine) = gate.guard(made).await.flatten() else {
+            // The process ends, and all that it has begun.
+            faults.kill();
+            gate.set(Phase::Dead);
+            owners.iter().for_each(Supervisor::kill);
+            return None;
+        };
         world.step(format!("{name} has started"));
         Some(Arc::new(Self {
             name: name.to_owned(),

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Asked, Client, Event, SHARED};
 use super::node::Posted;
+use super::store::spawn;
 use super::streamable::at;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
@@ -52,6 +53,13 @@ impl Waiting {
     fn add(&self, asked: Asked) {
         let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(asked.key.clone(), asked);
+    }
+
+    fn try_again(&self, key: &str) {
+        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = all.get_mut(key) {
+            asked.tried_again = true;
+        }
     }
 
     fn is_answered(&self, key: &str) -> bool {
@@ -117,7 +125,8 @@ impl Client {
                 }
                 highest = number;
                 if let Some(answer) = waiting.take(&self, &message) {
-                    self.tell(&answer).await;
+                    let client = Arc::clone(&self);
+                    spawn(async move { client.tell(&answer).await });
                 }
             }
             sleep(self.random.between(20, 800)).await;
@@ -163,7 +172,21 @@ impl Client {
     async fn ask(&self, waiting: &Waiting, asked: Asked, text: &str) {
         let key = asked.key.clone();
         waiting.add(asked);
-        match self.post(text).await {
+        let posted = loop {
+            let Some(named) = self.named() else { return };
+            let node = self.node().await;
+            match node.post(&self.principal, &named, text).await {
+                Posted::Refused(refusal) if refusal.retry_after_seconds().is_some() => {
+                    waiting.try_again(&key);
+                    sleep(self.random.between(300, 1000)).await;
+                }
+                Posted::Refused(Refusal::StreamLost { .. }) => {
+                    sleep(self.random.between(100, 600)).await;
+                }
+                posted => break posted,
+            }
+        };
+        match posted {
             Posted::Accepted => {}
             Posted::Broken => {
                 // It may have been taken or not: the client does not wait for it.

@@ -11,7 +11,7 @@ use super::faults::{Faults, Kind};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
-use crate::store::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
+use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
 use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, MESSAGES_WAITING_MAX, StoreProfile};
 use crate::store::streams::{
@@ -141,7 +141,7 @@ impl StreamStore for FaultyStore {
     }
 
     async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError> {
-        ask!(self, Write, self.memory.note_change(subject, ttl))
+        ask!(self, Version, self.memory.note_change(subject, ttl))
     }
 
     async fn versions(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
@@ -157,8 +157,15 @@ impl StreamStore for FaultyStore {
         ask!(self, Read, self.memory.told(session, topics, own))
     }
 
-    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
-        ask!(self, Write, self.memory.note_told(session, told))
+    async fn tell(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        news: &[News<'_>],
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Told, StoreError> {
+        ask!(self, Write, self.memory.tell(session, stream, news, by, ttl))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Simulated clients of Streamable HTTP with a session: revisions from 2025-03-26 to 2025-11-25.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::client::{Asked, Client, Event, OWN, SHARED, Subscribed};
 use super::handler::Work;
 use super::node::Posted;
+use super::store::spawn;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
 
@@ -272,7 +272,6 @@ impl Client {
     /// Keeps the session's standalone stream open, on one node after another, until the client leaves.
     pub(super) async fn listen(self: Arc<Self>, rests: bool) {
         let mut last: Option<String> = None;
-        let mut seen = BTreeSet::new();
         while !self.leaves.is_cancelled() {
             let Some(session) = self.session() else { return };
             let node = self.node().await;
@@ -314,13 +313,14 @@ impl Client {
                     }
                     before = *number;
                     // Several connections may be given it, of which one has gone before that was noted.
-                    again = !seen.insert(*number);
+                    again = !self.sees(*number);
                     last = Some(format!("{stream}-{number}"));
                 }
                 if let Some(message) = event.message.filter(|_| !again)
                     && let Some(answer) = self.take_notice(&message)
                 {
-                    self.tell(&answer).await;
+                    let client = Arc::clone(&self);
+                    spawn(async move { client.tell(&answer).await });
                 }
             }
             if rests {

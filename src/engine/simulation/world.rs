@@ -38,10 +38,15 @@ struct Run {
     over: bool,
 }
 
-/// One change of a resource: when it was begun.
-#[derive(Debug, Clone, Copy)]
+/// One change of a resource.
+#[derive(Debug, Clone)]
 pub(crate) struct Change {
+    /// When it was begun.
     pub(crate) began: Duration,
+    /// When it was announced.
+    pub(crate) announced: Option<Duration>,
+    /// The node that makes it known.
+    node: String,
 }
 
 /// What befell a node.
@@ -118,6 +123,10 @@ impl World {
         let now = Instant::now();
         seen.cut_off = match (begins, seen.cut_off) {
             (true, Some((since, None))) => Some((since, None)),
+            // It may not have renewed its lease in between.
+            (true, Some((since, Some(until)))) if until.elapsed() < LEASE_WITHOUT_RENEWAL => {
+                Some((since, None))
+            }
             (true, _) => Some((now, None)),
             (false, Some((since, None))) => Some((since, Some(now))),
             (false, other) => other,
@@ -162,18 +171,43 @@ impl World {
         }
     }
 
-    /// Notes that a resource is about to change.
-    pub(crate) fn change(&self, uri: &str) {
-        self.step(format!("{uri} changes"));
+    /// Notes that a resource is about to change, on that node. Returns which change of it this is.
+    pub(crate) fn change(&self, uri: &str, node: &str) -> usize {
+        self.step(format!("{uri} changes on {node}"));
         let mut inner = self.lock();
         let began = inner.began.elapsed();
         let changes = inner.changes.entry(uri.to_owned()).or_default();
-        changes.push(Change { began });
+        changes.push(Change {
+            began,
+            announced: None,
+            node: node.to_owned(),
+        });
+        changes.len() - 1
     }
 
-    /// The changes of a resource until now.
+    /// Notes that the change was announced.
+    pub(crate) fn changed(&self, uri: &str, which: usize) {
+        let mut inner = self.lock();
+        let now = inner.began.elapsed();
+        if let Some(change) = inner
+            .changes
+            .get_mut(uri)
+            .and_then(|changes| changes.get_mut(which))
+        {
+            change.announced = Some(now);
+        }
+    }
+
+    /// The changes of a resource until now. One was not announced that was made on a node which was lost, perhaps while the
+    /// store was away.
     pub(crate) fn changes(&self, uri: &str) -> Vec<Change> {
-        self.lock().changes.get(uri).cloned().unwrap_or_default()
+        let inner = self.lock();
+        let mut changes = inner.changes.get(uri).cloned().unwrap_or_default();
+        for change in &mut changes {
+            let lost = inner.nodes.get(&change.node).is_some_and(|node| node.killed);
+            change.announced = change.announced.filter(|_| !lost);
+        }
+        changes
     }
 }
 

@@ -53,10 +53,8 @@ impl StreamWriter {
         }
         self.dead = None;
         self.carried.line.set_waits(false);
-        if self.stream.stands()
-            && let Err(error) = self.engine.sync(&self.live, Tell::Changes).await
-        {
-            debug!(session = self.live.tag, error = %causes(&error), "a session is told of changes later");
+        if self.stream.stands() {
+            self.engine.sync_or_later(&self.live, Tell::Changes).await;
         }
         Ok(Place::Carries)
     }

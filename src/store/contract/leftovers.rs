@@ -6,7 +6,7 @@ use super::calls::{answers, begin, call, step};
 use super::{LONG, NEW, ROOM, SHORT, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::calls::{Answered, Begun, Cancelled};
-use crate::store::changes::{ToldVersion, Topic};
+use crate::store::changes::{News, Topic};
 use crate::store::streams::{Appended, Attached, Over, Read, StreamId};
 use crate::store::{Created, Ended, Store};
 
@@ -40,8 +40,10 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
     let noted = store.cancel(&id, "9", NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
-    let told = [ToldVersion::Topic(&Topic::Tools, 1)];
-    store.note_told(&id, &told).await.expect("note_told must work");
+    let news = [News::First(&Topic::Tools, 1)];
+    let (get, me) = (stream(StreamId::STANDALONE), node("me"));
+    let told = store.tell(&id, &get, &news, &me, LONG).await;
+    told.expect("tell must work");
     assert_eq!(told_of_tools(&store, &id).await, Some(1), "told: what was noted");
 
     let ended = store.end(&id, None).await.expect("end must work");
@@ -164,8 +166,10 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         .await
         .expect("claim must work");
     assert_eq!(claimed, None, "claim: no session");
-    let told = [ToldVersion::Topic(&Topic::Tools, 1)];
-    store.note_told(id, &told).await.expect("note_told must work");
+    let news = [News::First(&Topic::Tools, 1)];
+    let (get, me) = (stream(StreamId::STANDALONE), node("me"));
+    let told = store.tell(id, &get, &news, &me, LONG).await;
+    told.expect("tell must work");
     assert_eq!(told_of_tools(store, id).await, None, "told: no session");
     let loaded = store.load(id, None).await.expect("load must work");
     assert_eq!(loaded, None, "an operation has brought a session into being");

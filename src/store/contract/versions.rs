@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{LONG, SHORT, WRITERS, eventually, holder, session, stream};
+use super::{LONG, SHORT, WRITERS, eventually, holder, node, session, stream};
 use crate::session::SessionId;
-use crate::store::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
-use crate::store::streams::{Attached, Over, StreamId};
+use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
+use crate::store::streams::{Attached, Over, Read, StreamId};
 use crate::store::{Change, Changed, Store};
 
 fn resource(uri: &str) -> Topic {
@@ -29,8 +29,14 @@ async fn told(store: &Arc<dyn Store>, id: &SessionId, topics: &[Topic], own: &[&
     store.told(id, topics, &own).await.expect("told must work")
 }
 
-async fn note_told(store: &Arc<dyn Store>, id: &SessionId, told: &[ToldVersion<'_>]) {
-    store.note_told(id, told).await.expect("note_told must work");
+/// Tells the session on its standalone stream. The messages that were appended.
+async fn tell(store: &Arc<dyn Store>, id: &SessionId, news: &[News<'_>]) -> Vec<String> {
+    let (get, me) = (stream(StreamId::STANDALONE), node("me"));
+    let told = store
+        .tell(id, &get, news, &me, LONG)
+        .await
+        .expect("tell must work");
+    told.events.into_iter().map(|event| event.data).collect()
 }
 
 /// Each change has a version that is higher than any before, also of those that happen at once.
@@ -86,11 +92,11 @@ pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
     assert!(versions().await[1] > last, "note_change: nor after that");
 }
 
-/// What a session was told is noted for each topic by itself, and never goes back.
+/// A session is told of each topic by itself, once, and never of what it knows.
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn notes_what_was_told(store: Arc<dyn Store>) {
+pub async fn tells_what_is_new_once(store: Arc<dyn Store>) {
     let id = session(&store).await;
     // The record is subscribed to the first.
     let topics = [Topic::Tools, resource("note://first"), resource("note://other")];
@@ -101,42 +107,74 @@ pub async fn notes_what_was_told(store: Arc<dyn Store>) {
         own: vec![(0, 0); 2],
     };
     assert_eq!(of().await, none, "told: nothing yet");
-    note_told(
-        &store,
-        &id,
-        &[ToldVersion::First(tools, 5), ToldVersion::First(first, 0)],
-    )
-    .await;
-    note_told(
-        &store,
-        &id,
-        &[ToldVersion::First(tools, 9), ToldVersion::Topic(first, 7)],
-    )
-    .await;
+    let begins = [News::First(tools, 5), News::First(first, 0)];
+    assert!(
+        tell(&store, &id, &begins).await.is_empty(),
+        "tell: it only begins"
+    );
+    let news = [News::First(tools, 9), News::Topic(first, 7, "first 7")];
+    assert_eq!(tell(&store, &id, &news).await, ["first 7"]);
+    assert!(tell(&store, &id, &news).await.is_empty(), "tell: it knows that");
     assert_eq!(
         of().await.topics,
         [Some(5), Some(7), None],
-        "note_told: the first leaves what is there"
+        "tell: the first leaves what is there"
     );
-    let at_once = [ToldVersion::Topic(tools, 8), ToldVersion::Topic(tools, 6)].map(|told| {
+    let mut at_once = JoinSet::new();
+    for _ in 0..WRITERS {
         let (store, id) = (Arc::clone(&store), id.clone());
-        async move { note_told(&store, &id, &[told]).await }
-    });
-    futures::future::join_all(at_once).await;
-    note_told(
-        &store,
-        &id,
-        &[ToldVersion::Topic(other, 9), ToldVersion::Own("note://other", 9)],
-    )
-    .await;
+        at_once.spawn(async move { tell(&store, &id, &[News::Topic(&Topic::Tools, 8, "tools 8")]).await });
+    }
+    let told_at_once: Vec<_> = at_once.join_all().await.into_iter().flatten().collect();
     assert_eq!(
-        of().await,
-        KnownVersions {
-            topics: vec![Some(8), Some(7), None],
-            own: vec![(0, 0); 2],
-        },
-        "note_told: the highest counts, and only of what it is subscribed to"
+        told_at_once,
+        ["tools 8"],
+        "tell: of those that tell at once, one does"
     );
+    let others = [
+        News::Topic(tools, 6, "tools 6"),
+        News::Topic(other, 9, "other 9"),
+        News::Own("note://other", 9, "own 9"),
+    ];
+    assert!(
+        tell(&store, &id, &others).await.is_empty(),
+        "tell: nothing that is older, or to which it is not subscribed"
+    );
+    let known = KnownVersions {
+        topics: vec![Some(8), Some(7), None],
+        own: vec![(0, 0); 2],
+    };
+    assert_eq!(of().await, known);
+
+    told_is_appended(&store, &id).await;
+}
+
+/// What the session was told above is in its stream, and so is what it is told next.
+async fn told_is_appended(store: &Arc<dyn Store>, id: &SessionId) {
+    let (tools, first) = (&Topic::Tools, &resource("note://first"));
+    let (get, node) = (stream(StreamId::STANDALONE), node("me"));
+    let read = store.read(id, &get, 0).await.expect("read must work");
+    assert!(matches!(read, Read::Events { head: 2, .. }), "tell: {read:?}");
+    let events = match read {
+        Read::Events { events, .. } => events,
+        Read::Gone => vec![],
+    };
+    let events: Vec<_> = events.into_iter().map(|event| event.data).collect();
+    assert_eq!(events, ["first 7", "tools 8"], "tell: it is appended");
+    let holder = holder("other", 1);
+    let attached = store.attach(id, &get, &holder, Over::Any, LONG).await;
+    assert!(matches!(attached, Ok(Attached::Attached { .. })), "{attached:?}");
+    let news = [News::Topic(first, 8, "first 8"), News::Topic(tools, 9, "tools 9")];
+    let told = store
+        .tell(id, &get, &news, &node, LONG)
+        .await
+        .expect("tell must work");
+    assert_eq!(told.holder, Some(holder), "tell: who carries the stream");
+    let numbers: Vec<_> = told.events.iter().map(|event| event.number).collect();
+    assert_eq!(numbers, [3, 4], "tell: in order");
+    let never = SessionId::generate();
+    let gone = store.tell(&never, &get, &news, &node, LONG).await;
+    assert_eq!(gone.expect("tell must work"), Told::default(), "tell: no session");
 }
 
 /// A session's own resources have versions while it is subscribed to them.
@@ -170,9 +208,9 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
     assert_eq!(change(URI).await, Noted::Carried, "now somebody does");
     let later = of().await[0].0;
     assert!(later > version, "note_change: it is higher than before");
-    note_told(&store, &id, &[ToldVersion::Own(URI, later)]).await;
-    note_told(&store, &id, &[ToldVersion::Own(URI, version)]).await;
-    assert_eq!(of().await, [(later, later)], "note_told: it never goes back");
+    let news = [News::Own(URI, later, "later"), News::Own(URI, version, "before")];
+    assert_eq!(tell(&store, &id, &news).await, ["later"]);
+    assert_eq!(of().await, [(later, later)], "tell: it never goes back");
 
     for subscribes in [false, true] {
         let change = match subscribes {

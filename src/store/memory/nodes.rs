@@ -35,6 +35,7 @@ impl NodeStore for MemoryStore {
             ends: after(ttl),
         };
         inner.leases.insert(lease.node.clone(), renewed);
+        inner.lives.insert(lease.node.clone(), lease.life.clone());
         inner.tidy();
         let living = inner.leases.keys().filter(|node| inner.lease_lives(node));
         Ok(Renewed::Renewed {

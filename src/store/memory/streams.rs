@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::changes::SessionChanges;
+use super::sessions::Session;
 use super::{Inner, MemoryStore};
 use crate::session::{NodeId, SessionId};
-use crate::store::changes::{KnownVersions, Noted, Subject, ToldVersion, Topic};
-use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId, StreamStore};
+use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
+use crate::store::streams::{Appended, Attached, Event, Holder, Over, Read, Step, StreamId, StreamStore};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
 impl Inner {
@@ -200,30 +201,61 @@ impl StreamStore for MemoryStore {
         })
     }
 
-    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
+    async fn tell(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        news: &[News<'_>],
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Told, StoreError> {
         let mut inner = self.lock();
-        let Some(session) = inner.sessions.get_mut(session) else {
-            return Ok(());
+        let left = inner.sessions.left(session);
+        let mut told = Told::default();
+        let Some(of) = inner.sessions.get_mut(session) else {
+            return Ok(told);
         };
-        let subscriptions = &session.record.subscriptions;
-        let wanted = |topic: &Topic| !matches!(topic, Topic::Resource(uri) if !subscriptions.contains(uri));
-        let known = &mut session.changes;
-        for told in told {
-            match *told {
-                ToldVersion::First(topic, version) if wanted(topic) && known.told(topic).is_none() => {
-                    known.note_told(topic, version);
-                }
-                ToldVersion::Topic(topic, version) if wanted(topic) && known.told(topic) < Some(version) => {
-                    known.note_told(topic, version);
-                }
-                ToldVersion::Own(uri, version)
-                    if subscriptions.contains(uri) && known.own(uri).1 < version =>
-                {
-                    known.note_told_own(uri, version);
-                }
-                ToldVersion::First(..) | ToldVersion::Topic(..) | ToldVersion::Own(..) => {}
+        let new: Vec<&str> = news.iter().filter_map(|news| of.note_told(news)).collect();
+        for data in new {
+            if of.logs.log_or_make(stream, ttl).is_some()
+                && let Some(number) = of.logs.append(stream, data)
+            {
+                let data = data.to_owned();
+                told.events.push(Event { number, data });
             }
         }
-        Ok(())
+        if !told.events.is_empty()
+            && let Some(log) = of.logs.log(stream)
+        {
+            log.settle(ttl, left);
+            told.holder = log.holder.clone();
+            inner.tell_holder(told.holder.as_ref(), by, session, stream);
+        }
+        Ok(told)
+    }
+}
+
+impl Session {
+    /// Notes what the session is told, and returns the message if that is news.
+    fn note_told<'a>(&mut self, news: &News<'a>) -> Option<&'a str> {
+        let subscriptions = &self.record.subscriptions;
+        let wanted = |topic: &Topic| !matches!(topic, Topic::Resource(uri) if !subscriptions.contains(uri));
+        let known = &mut self.changes;
+        match *news {
+            News::First(topic, version) => {
+                if wanted(topic) && known.told(topic).is_none() {
+                    known.note_told(topic, version);
+                }
+                None
+            }
+            News::Topic(topic, version, data) => {
+                let new = wanted(topic) && known.told(topic) < Some(version);
+                new.then(|| known.note_told(topic, version)).map(|()| data)
+            }
+            News::Own(uri, version, data) => {
+                let new = subscriptions.contains(uri) && known.own(uri).1 < version;
+                new.then(|| known.note_told_own(uri, version)).map(|()| data)
+            }
+        }
     }
 }

@@ -53,7 +53,7 @@ scripts! {
     delivered,
     note_change,
     note_change_own,
-    note_told,
+    tell: log,
     // Calls.
     enroll,
     call_begin: log,

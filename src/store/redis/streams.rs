@@ -9,7 +9,7 @@ use fred::types::Value;
 use super::sessions::{KeySet, unexpected};
 use super::{RedisStore, keys, millis, record};
 use crate::session::{NodeId, SessionId};
-use crate::store::changes::{KnownVersions, LISTS, Noted, Subject, TOPICS_MAX, ToldVersion, Topic};
+use crate::store::changes::{KnownVersions, LISTS, News, Noted, Subject, TOPICS_MAX, Told, Topic};
 use crate::store::streams::{
     Appended, Attached, Event, Holder, Over, READ_BYTES_MAX, READ_EVENTS_MAX, Read, SESSION_BYTES_MAX,
     SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore,
@@ -215,29 +215,44 @@ impl StreamStore for RedisStore {
         })
     }
 
-    async fn note_told(&self, session: &SessionId, told: &[ToldVersion<'_>]) -> Result<(), StoreError> {
-        let key = self.keys.session(session);
-        let mut args: Vec<Value> = Vec::with_capacity(told.len() * 4);
-        for told in told {
-            let (field, version, first, uri) = match *told {
-                ToldVersion::First(topic, version) => (keys::told(topic), version, "1", uri_of(topic)),
-                ToldVersion::Topic(topic, version) => (keys::told(topic), version, "0", uri_of(topic)),
-                ToldVersion::Own(uri, version) => (keys::told_own(uri), version, "0", Some(uri)),
+    async fn tell(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        news: &[News<'_>],
+        by: &NodeId,
+        ttl: Duration,
+    ) -> Result<Told, StoreError> {
+        let [streams, in_all] = session_most();
+        let args = [
+            stream.as_str().to_owned(),
+            millis(ttl),
+            by.as_str().to_owned(),
+            STREAM_EVENTS_MAX.to_string(),
+            STREAM_BYTES_MAX.to_string(),
+            streams,
+            in_all,
+            self.keys.node_start(),
+            NodeMessage::stream(session, stream).encode(),
+        ];
+        let mut args: Vec<Value> = args.map(Value::from).into();
+        for news in news {
+            let (field, version, uri, data) = match *news {
+                News::First(topic, version) => (keys::told(topic), version, uri_of(topic), ""),
+                News::Topic(topic, version, data) => (keys::told(topic), version, uri_of(topic), data),
+                News::Own(uri, version, data) => (keys::told_own(uri), version, Some(uri), data),
             };
-            let subscription = uri
-                .map(record::encode_subscription)
-                .transpose()?
-                .unwrap_or_default();
+            let wanted = uri.map(record::encode_subscription).transpose()?;
             args.extend([
                 field.into(),
                 version.to_string().into(),
-                first.into(),
-                subscription.into(),
+                wanted.unwrap_or_default().into(),
+                data.into(),
             ]);
         }
-        self.script::<u64>(&self.scripts.note_told, &[&key], args)
-            .await
-            .map(drop)
+        let keys = self.log_keys(session, stream);
+        let answer: Vec<String> = self.script(&self.scripts.tell, &keys.each(), args).await?;
+        told(news, &answer).ok_or_else(|| unexpected("tell", &answer))
     }
 }
 
@@ -274,6 +289,29 @@ pub(super) fn appended(script: &str, answer: &[String]) -> Result<Appended, Stor
         [word] if word == "gone" => Ok(Appended::Gone),
         _ => Err(unexpected(script, answer)),
     }
+}
+
+/// Who carries the stream; then by turns which of the news was appended, from 1, and the event's number.
+fn told(news: &[News<'_>], answer: &[String]) -> Option<Told> {
+    let (holder, appended) = answer.split_first()?;
+    let event = |[which, number]: &[String; 2]| {
+        let news = news.get(which.parse::<usize>().ok()?.checked_sub(1)?)?;
+        let data = match news {
+            News::First(..) => return None,
+            News::Topic(_, _, data) | News::Own(_, _, data) => (*data).to_owned(),
+        };
+        let number = number.parse().ok()?;
+        Some(Event { number, data })
+    };
+    Some(Told {
+        events: appended
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(event)
+            .collect::<Option<_>>()?,
+        holder: keys::parse_holder(holder),
+    })
 }
 
 fn read_page(answer: Vec<String>) -> Option<Read> {

@@ -1,0 +1,151 @@
+//! Makes changes known to all nodes. One that cannot be made known, because the store is away, is made known later.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::Tell;
+use crate::causes::causes;
+use crate::cluster::SessionError;
+use crate::engine::Engine;
+use crate::session::SessionId;
+use crate::session::announce::{Announce, Topic};
+use crate::store::changes::{Noted, Subject};
+use crate::store::{NodeMessage, Recipients};
+use crate::telemetry::seldom;
+
+/// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
+const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How soon it is tried again to make a change known.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
+/// How many changes wait to be made known. Those beyond are not, and the log says so.
+const UNANNOUNCED_MAX: usize = 1024; // 1024 x 1 KiB of a URI = 1 MiB
+
+/// What has changed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    /// Something that means the same to every session.
+    Topic(Topic),
+    /// A resource of that session's own.
+    Own(SessionId, String),
+}
+
+/// The changes that wait to be made known: one that changes again meanwhile is there once.
+#[derive(Debug, Default)]
+pub(super) struct Unannounced(Mutex<BTreeSet<Change>>);
+
+impl Unannounced {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Change>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far a change was made known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has no version yet.
+    Begun,
+    /// It has one: who looks finds it.
+    Noted,
+}
+
+impl Engine {
+    /// Makes a change known, as far as that is left to do.
+    async fn make_known(&self, change: &Change, stage: &mut Stage) -> Result<(), SessionError> {
+        let subject = match change {
+            Change::Topic(topic) => Subject::Topic(topic),
+            Change::Own(session, uri) => Subject::Own(session, uri),
+        };
+        // It has a version first: who misses the message finds that.
+        if *stage == Stage::Begun {
+            let noted = self.store.note_change(subject, VERSIONS_LIVE).await?;
+            *stage = Stage::Noted;
+            if matches!(change, Change::Own(..)) && noted != Noted::Carried {
+                return Ok(());
+            }
+        }
+        match change {
+            Change::Topic(topic) => {
+                let message = NodeMessage::Topic { topic: topic.clone() };
+                Ok(self.store.send(Recipients::All, &message).await?)
+            }
+            // No other node has to know: the message goes into the log of the session's stream, whoever carries it.
+            Change::Own(session, uri) => match self.sessions.recall(session).await? {
+                Some(live) => {
+                    let own = std::slice::from_ref(uri);
+                    Ok(self.sync_these(&live, Tell::Changes, &[], own).await?)
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The same in a task of its own: the call that has made the change may be cancelled. When the store is away, it is
+    /// tried again while the store may come back, and nobody waits for that.
+    async fn announce_change(self: Arc<Self>, change: Change) {
+        let (engine, work) = (Arc::clone(&self), self.work.clone());
+        let first = async move {
+            let mut stage = Stage::Begun;
+            let Err(error) = engine.make_known(&change, &mut stage).await else {
+                return;
+            };
+            debug!(error = %causes(&error), "a change is made known later");
+            let mut unannounced = engine.listeners.unannounced.lock();
+            if unannounced.len() >= UNANNOUNCED_MAX {
+                drop(unannounced);
+                return not_announced(&error);
+            }
+            // One that waits already is announced for both.
+            if !unannounced.insert(change.clone()) {
+                return;
+            }
+            drop(unannounced);
+            let again = Arc::clone(&engine);
+            let later = async move { again.announce_later(change, stage).await };
+            engine.work.spawn("announce-later", later);
+        };
+        work.spawn_and_wait("announce", first).await.unwrap_or_default();
+    }
+
+    async fn announce_later(self: Arc<Self>, change: Change, mut stage: Stage) {
+        let until = Instant::now() + self.patience();
+        loop {
+            sleep(ANNOUNCE_AGAIN).await;
+            // Whoever changes it from now on announces it anew.
+            self.listeners.unannounced.lock().remove(&change);
+            let Err(error) = self.make_known(&change, &mut stage).await else {
+                return;
+            };
+            if Instant::now() >= until {
+                return not_announced(&error);
+            }
+            if !self.listeners.unannounced.lock().insert(change.clone()) {
+                return;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Announce for Engine {
+    async fn announce(self: Arc<Self>, topic: Topic) {
+        self.announce_change(Change::Topic(topic)).await;
+    }
+
+    async fn announce_own(self: Arc<Self>, session: &SessionId, uri: &str) {
+        self.announce_change(Change::Own(session.clone(), uri.to_owned()))
+            .await;
+    }
+}
+
+fn not_announced(error: &(dyn std::error::Error + 'static)) {
+    let words = "a change could not be announced";
+    seldom(
+        words,
+        |left_out| warn!(error = %causes(error), left_out, "{words}"),
+    );
+}
