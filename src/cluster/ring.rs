@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::Membership;
@@ -18,6 +19,10 @@ use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
 pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
+
+/// How often it is tried to send a message to a node, and how soon again.
+const SEND_ATTEMPTS_MAX: u32 = 3;
+const SEND_AGAIN: Duration = Duration::from_millis(20);
 
 struct Waiting {
     missing: BTreeSet<String>,
@@ -155,13 +160,20 @@ impl Ring {
         }
     }
 
+    /// Sends a message, again if need be: whoever changes a session does not wait for long.
     async fn send(&self, to: &NodeId, message: &NodeMessage) {
-        if let Err(error) = self.store.send(Recipients::One(to), message).await {
-            let words = "could not ring a node";
-            seldom(
-                words,
-                |left_out| warn!(%to, error = %causes(&error), left_out, "{words}"),
-            );
+        for left in (0..SEND_ATTEMPTS_MAX).rev() {
+            match self.store.send(Recipients::One(to), message).await {
+                Ok(()) => return,
+                Err(error) if left > 0 && error.may_pass() => sleep(SEND_AGAIN).await,
+                Err(error) => {
+                    let words = "could not send a message to a node";
+                    return seldom(
+                        words,
+                        |left_out| warn!(%to, error = %causes(&error), left_out, "{words}"),
+                    );
+                }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::live::CachedSession;
@@ -31,6 +31,9 @@ mod upkeep;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
+/// How often it is tried to end a session, and how soon again.
+const END_ATTEMPTS_MAX: u32 = 3;
+const END_AGAIN: Duration = Duration::from_millis(50);
 /// A session is touched in the store once for each such fraction of its life.
 const TOUCHES_A_LIFE: u32 = 20;
 /// For how long the store is not asked again when it has as many sessions as it may: what clients are told to wait.
@@ -427,8 +430,24 @@ impl Inner {
         }
     }
 
+    /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then all nodes may.
+    async fn end_in_store(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, SessionError> {
+        let mut tries = 1;
+        loop {
+            match self.store.end(id, owner).await {
+                Ok(Ended::Gone) if tries > 1 => return Ok(Ended::Ended(self.membership.living())),
+                Err(error) if error.may_pass() && tries < END_ATTEMPTS_MAX => {
+                    debug!(session = id.tag(), error = %causes(&error), "a session is ended again");
+                    tries += 1;
+                    sleep(END_AGAIN).await;
+                }
+                ended => return Ok(ended?),
+            }
+        }
+    }
+
     async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<(), SessionError> {
-        match self.store.end(id, owner).await? {
+        match self.end_in_store(id, owner).await? {
             Ended::Ended(holders) => {
                 let slot = self.registry.existing(id);
                 if let Some(slot) = &slot {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::client::{Client, Nodes, OWN, SHARED};
 use self::faults::{Faults, Sky, Weather};
@@ -22,8 +22,9 @@ use self::random::Random;
 use self::sse::Waiting;
 use self::store::spawn;
 use self::world::World;
+use crate::cluster::ring::ACKNOWLEDGE_WITHIN;
 use crate::config::Settings;
-use crate::session::TransportKind;
+use crate::session::{SessionId, TransportKind};
 use crate::store::Heard;
 use crate::store::memory::MemoryStore;
 
@@ -42,6 +43,8 @@ mod world;
 const STORM_MS: (u64, u64) = (8_000, 40_000);
 /// How long everything may take to come to its end after it.
 const END_WITHIN: Duration = Duration::from_secs(300);
+/// How often a client may open its stream meanwhile: it lets go of one each few seconds, and of two at most.
+const OPENED_MAX: u64 = 100;
 /// How long a run may take in all.
 const OVER_WITHIN: Duration = Duration::from_secs(1500);
 /// How long a change may take to be told when it is calm: one look, and what a look may wait for.
@@ -53,6 +56,7 @@ fn settings() -> Settings {
     settings.session.ttl = Duration::from_secs(60);
     settings.session.uninitialized_ttl = Duration::from_secs(60);
     settings.stream.ttl = Duration::from_secs(30);
+    settings.sse.client_keys = true;
     settings.call.timeout = Duration::from_secs(40);
     settings.call.answer_timeout = Duration::from_secs(20);
     settings
@@ -66,6 +70,8 @@ struct Run {
     memory: MemoryStore,
     weather: Arc<Weather>,
     calm: Arc<AtomicBool>,
+    /// Whether messages between nodes are lost that nobody is told of.
+    loses: bool,
 }
 
 impl Run {
@@ -75,7 +81,7 @@ impl Run {
         let (done, over) = tokio::sync::oneshot::channel();
         spawn(async move {
             loop {
-                let faults = Faults::new(run.random.fork(), &run.weather, &run.calm);
+                let faults = Faults::new(run.random.fork(), &run.weather, &run.calm, run.loses);
                 let started = Node::start(&name, &run.world, &run.memory, faults, settings()).await;
                 if let Some(node) = started {
                     run.nodes.add(node);
@@ -99,7 +105,7 @@ impl Run {
                 format!("node-{started}")
             }
         };
-        match self.random.below(9) {
+        match self.random.below(10) {
             0 => node.pause(self.random.between(50, 900)).await,
             1 => node.pause(self.random.between(900, 7000)).await,
             2 => {
@@ -126,6 +132,10 @@ impl Run {
                 spawn(async move { stopping.drain(within).await });
                 node.gone.cancelled().await;
                 self.start(&name).await;
+            }
+            8 => {
+                self.world.step("the store forgets who carries streams");
+                self.memory.forget_holders();
             }
             _ => {
                 let step = i64::try_from(self.random.below(7_200_000)).unwrap_or(0) - 3_600_000;
@@ -184,17 +194,17 @@ impl Run {
             _ => ("modern", None),
         };
         let name = format!("{kind}-{number}");
-        Client::new(&name, transport, &self.world, &self.nodes, self.random.fork())
+        let random = self.random.fork();
+        Arc::new(Client::new(&name, transport, &self.world, &self.nodes, random))
     }
 }
 
 /// What a client does, until it is calm and all that it has asked is answered.
 async fn live(client: &Arc<Client>, calm: &AtomicBool) {
-    let waiting = Arc::new(Waiting::default());
     match client.transport {
+        Some(TransportKind::Streamable) if client.random.chance(300) => visit(client, calm).await,
         Some(TransportKind::Streamable) => {
-            let revision = client.random.pick(&["2025-03-26", "2025-06-18", "2025-11-25"]);
-            client.initialize(revision.unwrap_or(&"2025-11-25")).await;
+            begin(client).await;
             for _ in 0..=u8::from(client.random.chance(250)) {
                 spawn(Arc::clone(client).listen(client.random.chance(500)));
             }
@@ -203,22 +213,66 @@ async fn live(client: &Arc<Client>, calm: &AtomicBool) {
                     client.subscribe(uri).await;
                 }
             }
+            call(client, calm, None).await;
         }
-        Some(TransportKind::Sse) => {
-            spawn(Arc::clone(client).stream(Arc::clone(&waiting)));
-            client.introduce(&waiting).await;
+        Some(TransportKind::Sse) if client.random.chance(500) => restart(client, calm).await,
+        Some(TransportKind::Sse) => stream(client, calm).await,
+        None => {
+            spawn(Arc::clone(client).subscription());
+            call(client, calm, None).await;
         }
-        None => spawn(Arc::clone(client).subscription()),
     }
+}
+
+/// Opens a session of any revision.
+async fn begin(client: &Client) {
+    let revision = client.random.pick(&["2025-03-26", "2025-06-18", "2025-11-25"]);
+    client.initialize(revision.unwrap_or(&"2025-11-25")).await;
+}
+
+/// Opens sessions and ends them, one after the other.
+async fn visit(client: &Arc<Client>, calm: &AtomicBool) {
+    while !calm.load(Ordering::Relaxed) {
+        begin(client).await;
+        for _ in 0..client.random.below(3) {
+            Arc::clone(client).call(client.next_id()).await;
+        }
+        client.end().await;
+        client.set_session(None);
+        sleep(client.random.between(50, 2000)).await;
+    }
+}
+
+/// A session of HTTP+SSE.
+async fn stream(client: &Arc<Client>, calm: &AtomicBool) {
+    let waiting = Arc::new(Waiting::default());
+    spawn(Arc::clone(client).stream(Arc::clone(&waiting)));
+    client.introduce(&waiting).await;
+    call(client, calm, Some(&waiting)).await;
+}
+
+/// A client that names its session by a key of its own, and is killed and started again, several times.
+async fn restart(client: &Arc<Client>, calm: &AtomicBool) {
+    let key = SessionId::generate();
+    while !calm.load(Ordering::Relaxed) {
+        let life = client.again(key.clone());
+        client.world.step(format!("{} is started", client.name));
+        let lives = stream(&life, calm);
+        let most = client.random.between(1000, 15_000);
+        drop(timeout(most, lives).await);
+        life.leaves.cancel();
+        sleep(client.random.between(20, 1500)).await;
+    }
+}
+
+/// Makes calls until it is calm, and waits for their answers.
+async fn call(client: &Arc<Client>, calm: &AtomicBool, waiting: Option<&Arc<Waiting>>) {
     let mut calls = Vec::new();
     while !calm.load(Ordering::Relaxed) {
-        let call: futures::future::BoxFuture<'static, ()> = match client.transport {
-            Some(TransportKind::Streamable) => {
-                let id = client.next_id();
-                Box::pin(Arc::clone(client).call(id))
-            }
-            Some(TransportKind::Sse) => Box::pin(Arc::clone(client).sse_call(Arc::clone(&waiting))),
-            None => Box::pin(Arc::clone(client).modern_call()),
+        let call: futures::future::BoxFuture<'static, ()> = match (client.transport, waiting) {
+            (Some(_), Some(waiting)) => Box::pin(Arc::clone(client).sse_call(Arc::clone(waiting))),
+            (Some(_), None) => Box::pin(Arc::clone(client).call(client.next_id())),
+            (None, _) => Box::pin(Arc::clone(client).modern_call()),
         };
         let (done, over) = tokio::sync::oneshot::channel();
         spawn(async move {
@@ -236,12 +290,14 @@ async fn live(client: &Arc<Client>, calm: &AtomicBool) {
 /// Plays the run of a seed. Its digest, or what was wrong with the steps before it.
 async fn play(seed: u64) -> Result<u64, String> {
     let random = Random::new(seed);
+    let loses = random.chance(500);
     let run = Arc::new(Run {
-        world: World::new(),
+        world: World::new(loses),
         nodes: Nodes::default(),
         memory: MemoryStore::new(),
         weather: Arc::default(),
         calm: Arc::default(),
+        loses,
         random,
     });
     let played = timeout(OVER_WITHIN, act(&run)).await;
@@ -275,12 +331,29 @@ async fn act(run: &Arc<Run>) {
             run.world.wrong(format!("{} waits for ever", client.name));
         }
     }
+    let opened = |client: &Arc<Client>| client.opened.load(Ordering::Relaxed);
+    let before: Vec<_> = clients.iter().map(opened).collect();
     sleep(TOLD_WITHIN).await;
-    for client in &clients {
+    for (client, before) in clients.iter().zip(before) {
         client.check_told();
+        let often = opened(client) - before;
+        if often > OPENED_MAX {
+            run.world.wrong(format!(
+                "{} has opened its stream {often} times while it was calm",
+                client.name
+            ));
+        }
         client.leaves.cancel();
         if client.random.chance(600) {
+            let began = Instant::now();
             client.end().await;
+            if began.elapsed() >= ACKNOWLEDGE_WITHIN {
+                run.world.wrong(format!(
+                    "{} waits {:?} to end its session",
+                    client.name,
+                    began.elapsed()
+                ));
+            }
         }
     }
     check_empty(run).await;

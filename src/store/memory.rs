@@ -117,6 +117,18 @@ impl MemoryStore {
         left.map(|(what, count)| format!("{count} {what}")).collect()
     }
 
+    /// It forgets who carries streams, as one does that takes over and has not heard of the last writes.
+    #[cfg(test)]
+    pub(crate) fn forget_holders(&self) {
+        let mut inner = self.lock();
+        let sessions: Vec<_> = inner.sessions.iter().map(|(id, _)| id.clone()).collect();
+        for id in sessions {
+            if let Some(session) = inner.sessions.get_mut(&id) {
+                session.logs.forget_holders();
+            }
+        }
+    }
+
     /// Its clock steps by so much.
     #[cfg(test)]
     pub(crate) fn step_clock(&self, by_ms: i64) {

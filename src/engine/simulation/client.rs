@@ -1,6 +1,7 @@
 //! What all simulated clients share: where nodes are, what was asked, what was told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -183,6 +184,12 @@ pub(super) struct Client {
     pub(super) name: String,
     pub(super) principal: Principal,
     pub(super) transport: Option<TransportKind>,
+    /// The key by which it names its session, if it has one of its own.
+    pub(super) key: Option<SessionId>,
+    /// Whether it has introduced itself: what comes before is a former life's.
+    pub(super) introduced: AtomicBool,
+    /// How often it has opened its stream.
+    pub(super) opened: AtomicU64,
     session: Mutex<Option<SessionId>>,
     next_id: Mutex<u64>,
     subscribed: Mutex<BTreeMap<String, Subscribed>>,
@@ -199,19 +206,32 @@ impl Client {
         world: &World,
         nodes: &Nodes,
         random: Random,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Self {
+        Self {
             world: world.clone(),
             nodes: nodes.clone(),
             random,
             name: name.to_owned(),
             principal: Principal(name.into()),
             transport,
+            key: None,
+            introduced: AtomicBool::new(transport != Some(TransportKind::Sse)),
+            opened: AtomicU64::new(0),
             session: Mutex::default(),
             next_id: Mutex::new(1),
             subscribed: Mutex::default(),
             seen: Mutex::default(),
             leaves: CancellationToken::new(),
+        }
+    }
+
+    /// The same client, started again under its key: it knows nothing of its former life.
+    pub(super) fn again(&self, key: SessionId) -> Arc<Self> {
+        let random = self.random.fork();
+        let again = Self::new(&self.name, self.transport, &self.world, &self.nodes, random);
+        Arc::new(Self {
+            key: Some(key),
+            ..again
         })
     }
 
@@ -266,7 +286,7 @@ impl Client {
     /// Posts until a node takes it, or says that it never will.
     pub(super) async fn post(&self, text: &str) -> Posted {
         loop {
-            let Some(named) = self.named() else {
+            let Some(named) = self.named().filter(|_| !self.leaves.is_cancelled()) else {
                 return Posted::Broken;
             };
             let node = self.node().await;
@@ -286,6 +306,7 @@ impl Client {
         for _ in 0..2 {
             match self.post(&text).await {
                 Posted::Accepted | Posted::Body(_) | Posted::Stream(_) => {}
+                Posted::Broken if self.leaves.is_cancelled() => return,
                 Posted::Broken => continue,
                 Posted::Refused(refusal) => return self.refused("a message", &refusal),
             }
@@ -404,6 +425,8 @@ impl Client {
             }
             Some("ping") => Some(json!({"jsonrpc": "2.0", "id": message["id"], "result": {}})),
             Some("notifications/cancelled") => None,
+            // What a former life of the client has asked.
+            _ if self.key.is_some() || !self.introduced.load(Ordering::Relaxed) => None,
             _ => {
                 self.world.wrong(format!("{} is told {message}", self.name));
                 None

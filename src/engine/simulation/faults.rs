@@ -41,17 +41,25 @@ pub(super) struct Faults {
     pub(super) random: Random,
     weather: Arc<Weather>,
     calm: Arc<AtomicBool>,
+    /// Whether messages between nodes are lost that nobody is told of.
+    pub(super) loses: bool,
     cut: AtomicBool,
     dead: AtomicBool,
     listeners: Mutex<Vec<broadcast::Sender<Heard>>>,
 }
 
 impl Faults {
-    pub(super) fn new(random: Random, weather: &Arc<Weather>, calm: &Arc<AtomicBool>) -> Arc<Self> {
+    pub(super) fn new(
+        random: Random,
+        weather: &Arc<Weather>,
+        calm: &Arc<AtomicBool>,
+        loses: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             random,
             weather: Arc::clone(weather),
             calm: Arc::clone(calm),
+            loses,
             cut: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             listeners: Mutex::default(),
@@ -109,14 +117,15 @@ impl Faults {
     /// What comes before a command has taken effect.
     pub(super) async fn before(&self, kind: Kind) -> Result<(), StoreError> {
         let calm = self.is_calm();
-        let most = if !calm && self.random.chance(20) { 400 } else { 3 };
+        let late = kind != Kind::Message && !calm && self.random.chance(20);
+        let most = if late { 400 } else { 3 };
         sleep(self.random.between(0, most)).await;
         self.rest_if_dead().await;
         if self.is_away() {
             sleep(self.random.between(0, 300)).await;
             return Err(Self::away());
         }
-        if kind != Kind::Read && self.weather.is(Sky::Full) {
+        if !matches!(kind, Kind::Read | Kind::Message) && self.weather.is(Sky::Full) {
             return Err(StoreError::Refused {
                 why: WhyRefused::Full,
                 source: "the simulated store is full".into(),
@@ -131,7 +140,8 @@ impl Faults {
     /// What comes after it.
     pub(super) async fn after(&self, kind: Kind) -> Result<(), StoreError> {
         let calm = self.is_calm();
-        let most = if !calm && self.random.chance(20) { 400 } else { 3 };
+        let late = kind != Kind::Message && !calm && self.random.chance(20);
+        let most = if late { 400 } else { 3 };
         sleep(self.random.between(0, most)).await;
         self.rest_if_dead().await;
         let whole = matches!(kind, Kind::Renewal | Kind::Version);
@@ -150,6 +160,8 @@ pub(super) enum Kind {
     Write,
     /// That of a lease, which a single fault does not hit.
     Renewal,
+    /// That of a message to other nodes, for which whoever changes a session waits no longer than 250 ms.
+    Message,
     /// That of a change's version. When its answer is lost it is asked for again, so the change has two, and may be told twice.
     Version,
 }

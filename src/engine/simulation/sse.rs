@@ -1,6 +1,7 @@
 //! Simulated clients of 2024-11-05: everything that they are told comes on one stream.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Client {
         let mut last: Option<String> = None;
         let mut highest = 0;
         while !self.leaves.is_cancelled() {
-            let (known, node) = (self.session(), self.node().await);
+            let (known, node) = (self.session().or_else(|| self.key.clone()), self.node().await);
             let opened = node
                 .open_sse(&self.principal, known.as_ref(), last.as_deref())
                 .await;
@@ -95,6 +96,7 @@ impl Client {
             self.world
                 .step(format!("{} streams from {}", self.name, node.name));
             self.found(id);
+            self.opened.fetch_add(1, Ordering::Relaxed);
             let stays = Instant::now() + self.random.between(500, 15_000);
             let stays = self.random.chance(500).then_some(stays);
             loop {
@@ -117,7 +119,8 @@ impl Client {
                     ));
                     continue;
                 }
-                if highest > 0 && number > highest + 1 {
+                // What was not delivered to a former life of the client is dropped.
+                if highest > 0 && number > highest + 1 && self.key.is_none() {
                     self.world.wrong(format!(
                         "{}: event {stream}-{number} follows {highest}",
                         self.name
@@ -149,10 +152,11 @@ impl Client {
             "capabilities": {"elicitation": {}},
             "clientInfo": {"name": self.name, "version": "1"},
         });
-        let id = json!(format!("{}-init", self.name));
+        let id = json!(0);
         let request = json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params});
         self.ask(waiting, Asked::new(id, "initialize"), &request.to_string())
             .await;
+        self.introduced.store(true, Ordering::Relaxed);
         self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
             .await;
     }
@@ -160,7 +164,7 @@ impl Client {
     /// Makes a call.
     pub(super) async fn sse_call(self: Arc<Self>, waiting: Arc<Waiting>) {
         let number = self.next_id();
-        let key = format!("{}/{number}", self.name);
+        let key = format!("{}/{number}/{}", self.name, self.random.below(1 << 32));
         let work = self.work(key.clone(), &SHARED);
         let once = self.random.chance(400);
         self.world.step(format!("{} calls {key} ({work:?})", self.name));
@@ -173,9 +177,16 @@ impl Client {
         let key = asked.key.clone();
         waiting.add(asked);
         let posted = loop {
-            let Some(named) = self.named() else { return };
+            let Some(named) = self.named().filter(|_| !self.leaves.is_cancelled()) else {
+                return;
+            };
             let node = self.node().await;
-            match node.post(&self.principal, &named, text).await {
+            let posted = node.post(&self.principal, &named, text);
+            // A client that is killed takes back what has not arrived.
+            let Some(posted) = self.leaves.run_until_cancelled(posted).await else {
+                return;
+            };
+            match posted {
                 Posted::Refused(refusal) if refusal.retry_after_seconds().is_some() => {
                     waiting.try_again(&key);
                     sleep(self.random.between(300, 1000)).await;
@@ -207,7 +218,12 @@ impl Client {
                 }
             }
         };
-        if timeout(ANSWERED_WITHIN, answered).await.is_err() {
+        let answered = timeout(ANSWERED_WITHIN, answered);
+        // One that has been killed waits for nothing.
+        let Some(answered) = self.leaves.run_until_cancelled(answered).await else {
+            return;
+        };
+        if answered.is_err() {
             self.world
                 .wrong(format!("call {key} was accepted, and is not answered"));
         }

@@ -271,7 +271,7 @@ impl NodeStore for FaultyStore {
     }
 
     async fn send(&self, to: Recipients<'_>, message: &NodeMessage) -> Result<(), StoreError> {
-        ask!(self, Read, self.memory.send(to, message))
+        ask!(self, Message, self.memory.send(to, message))
     }
 
     /// Forwards what is heard: late, twice, in another order or never.
@@ -290,12 +290,12 @@ impl NodeStore for FaultyStore {
                 }
                 let copies = match faults.is_calm() {
                     true => 1,
-                    false if faults.random.chance(20) => 0,
+                    false if faults.loses && faults.random.chance(20) => 0,
                     false => 1 + u64::from(faults.random.chance(20)),
                 };
                 for _ in 0..copies {
                     let most = if !faults.is_calm() && faults.random.chance(50) {
-                        200
+                        80
                     } else {
                         2
                     };

@@ -1,6 +1,7 @@
 //! Simulated clients of Streamable HTTP with a session: revisions from 2025-03-26 to 2025-11-25.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -292,6 +293,7 @@ impl Client {
                 }
             };
             self.world.step(format!("{} listens on {}", self.name, node.name));
+            self.opened.fetch_add(1, Ordering::Relaxed);
             let stays = Instant::now() + self.random.between(500, 15_000);
             let stays = self.random.chance(500).then_some(stays);
             let mut before = 0;
@@ -332,6 +334,7 @@ impl Client {
     /// Ends its session, after which no node knows it.
     pub(super) async fn end(&self) {
         let Some(session) = self.session() else { return };
+        let mut refused = false;
         loop {
             let node = self.node().await;
             match node.end(&self.principal, &session).await {
@@ -341,14 +344,28 @@ impl Client {
                 }
                 _ => sleep(Duration::from_millis(500)).await,
             }
+            refused = true;
         }
         self.world.step(format!("{} has ended its session", self.name));
-        self.check_ended(&session).await;
+        // A node that could not hear the store's answer does not know whom to tell; the others look within 30 s.
+        if !refused {
+            self.check_ended(&session).await;
+        }
     }
 
     /// No node serves a session that has ended.
     async fn check_ended(&self, session: &SessionId) {
-        for node in self.nodes.serving() {
+        // Where messages are lost that nobody is told of, a node may learn of it only when it looks.
+        if self.world.loses_messages() {
+            return;
+        }
+        // One that has lost the store serves what it knows.
+        let asked = self
+            .nodes
+            .serving()
+            .into_iter()
+            .filter(|node| !node.faults.is_away());
+        for node in asked {
             let live = node.engine.session(
                 session,
                 &self.principal,

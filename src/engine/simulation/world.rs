@@ -22,6 +22,7 @@ pub(crate) struct World(Arc<Mutex<Inner>>);
 #[derive(Debug)]
 struct Inner {
     began: Instant,
+    loses_messages: bool,
     steps: Vec<String>,
     count: u64,
     digest: DefaultHasher,
@@ -58,9 +59,11 @@ struct NodeSeen {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    /// A run in which messages between nodes may be lost that nobody is told of.
+    pub(crate) fn new(loses_messages: bool) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             began: Instant::now(),
+            loses_messages,
             steps: Vec::new(),
             count: 0,
             digest: DefaultHasher::new(),
@@ -75,6 +78,10 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn loses_messages(&self) -> bool {
+        self.lock().loses_messages
+    }
+
     /// How long the run has lasted.
     pub(crate) fn now(&self) -> Duration {
         self.lock().began.elapsed()
@@ -86,6 +93,7 @@ impl World {
         let at = inner.began.elapsed().as_millis();
         let mut line = String::new();
         let _written = write!(line, "{at:>7} ms  {}", what.as_ref());
+        tracing::debug!("{line}");
         line.hash(&mut inner.digest);
         inner.count += 1;
         inner.steps.push(line);

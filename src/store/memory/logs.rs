@@ -16,6 +16,14 @@ pub(super) struct Logs {
 }
 
 impl Logs {
+    /// As when the last writes are lost.
+    #[cfg(test)]
+    pub(super) fn forget_holders(&mut self) {
+        for log in self.of.values_mut() {
+            log.holder = None;
+        }
+    }
+
     /// The stream's log. A standing one is there after its life too, without events: it is numbered on.
     pub(super) fn log(&mut self, stream: &StreamId) -> Option<&mut Log> {
         let log = self.of.get_mut(stream)?;
