@@ -243,12 +243,6 @@ impl Membership {
         self.known().living.contains(node)
     }
 
-    /// The nodes that lived then.
-    #[must_use]
-    pub(crate) fn living(&self) -> Vec<NodeId> {
-        self.known().living.iter().cloned().collect()
-    }
-
     /// Notes that a node has ended its lease.
     pub(crate) fn note_left(&self, node: &NodeId) {
         self.known().living.remove(node);

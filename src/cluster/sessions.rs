@@ -435,7 +435,11 @@ impl Inner {
         let mut tries = 1;
         loop {
             match self.store.end(id, owner).await {
-                Ok(Ended::Gone) if tries > 1 => return Ok(Ended::Ended(self.membership.living())),
+                Ok(Ended::Gone) if tries > 1 => {
+                    let nodes = self.store.nodes().await?.into_iter();
+                    let living = nodes.filter(|known| known.lives).map(|known| known.node);
+                    return Ok(Ended::Ended(living.collect()));
+                }
                 Err(error) if error.may_pass() && tries < END_ATTEMPTS_MAX => {
                     debug!(session = id.tag(), error = %causes(&error), "a session is ended again");
                     tries += 1;

@@ -208,11 +208,11 @@ async fn live(client: &Arc<Client>, calm: &AtomicBool) {
             for _ in 0..=u8::from(client.random.chance(250)) {
                 spawn(Arc::clone(client).listen(client.random.chance(500)));
             }
-            for uri in [SHARED[0], SHARED[1], OWN] {
-                if client.random.chance(600) {
-                    client.subscribe(uri).await;
-                }
-            }
+            let wanted = [SHARED[0], SHARED[1], OWN].into_iter();
+            let wanted = wanted.filter(|_| client.random.chance(600)).collect::<Vec<_>>();
+            // At once, behind a balancer: as clients do that start.
+            let subscribing = wanted.iter().map(|uri| client.subscribe(uri));
+            futures::future::join_all(subscribing).await;
             call(client, calm, None).await;
         }
         Some(TransportKind::Sse) if client.random.chance(500) => restart(client, calm).await,

@@ -154,8 +154,10 @@ impl Client {
         });
         let id = json!(0);
         let request = json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params});
-        self.ask(waiting, Asked::new(id, "initialize"), &request.to_string())
-            .await;
+        let mut asked = Asked::new(id, "initialize");
+        // That of a former life may have arrived when its client was killed, and be answered late.
+        asked.tried_again = self.key.is_some();
+        self.ask(waiting, asked, &request.to_string()).await;
         self.introduced.store(true, Ordering::Relaxed);
         self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
             .await;
