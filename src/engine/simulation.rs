@@ -336,6 +336,7 @@ async fn act(run: &Arc<Run>) {
     sleep(TOLD_WITHIN).await;
     for (client, before) in clients.iter().zip(before) {
         client.check_told();
+        client.check_reachable().await;
         let often = opened(client) - before;
         if often > OPENED_MAX {
             run.world.wrong(format!(

@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Asked, Client, Event, SHARED};
-use super::node::Posted;
+use super::node::{Named, Posted};
 use super::store::spawn;
 use super::streamable::at;
 use crate::protocol::error::Refusal;
-use crate::session::SessionId;
+use crate::session::{SessionId, TransportKind};
 
 /// How long a request may take that a node has accepted.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(200);
@@ -161,6 +161,21 @@ impl Client {
         self.introduced.store(true, Ordering::Relaxed);
         self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
             .await;
+    }
+
+    /// Every node takes what a client posts whose stream is open.
+    pub(super) async fn check_reachable(&self) {
+        let Some(named @ Named::Session(_, TransportKind::Sse)) = self.named() else {
+            return;
+        };
+        let text = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}).to_string();
+        for node in self.nodes.serving() {
+            if let Posted::Refused(refusal) = node.post(&self.principal, &named, &text).await {
+                let (name, node) = (&self.name, &node.name);
+                self.world
+                    .wrong(format!("{node} does not take a message of {name}: {refusal}"));
+            }
+        }
     }
 
     /// Makes a call.
