@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::live::CachedSession;
@@ -23,6 +23,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::telemetry::seldom;
 
+mod ending;
 mod lookup;
 #[cfg(test)]
 mod sessions_tests;
@@ -31,9 +32,6 @@ mod upkeep;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
-/// How often it is tried to end a session, and how soon again.
-const END_ATTEMPTS_MAX: u32 = 3;
-const END_AGAIN: Duration = Duration::from_millis(50);
 /// A session is touched in the store once for each such fraction of its life.
 const TOUCHES_A_LIFE: u32 = 20;
 /// For how long the store is not asked again when it has as many sessions as it may: what clients are told to wait.
@@ -426,26 +424,6 @@ impl Inner {
             Changed::Gone => {
                 self.drop_gone(&live.id).await;
                 Err(SessionError::NotFound)
-            }
-        }
-    }
-
-    /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then all nodes may.
-    async fn end_in_store(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, SessionError> {
-        let mut tries = 1;
-        loop {
-            match self.store.end(id, owner).await {
-                Ok(Ended::Gone) if tries > 1 => {
-                    let nodes = self.store.nodes().await?.into_iter();
-                    let living = nodes.filter(|known| known.lives).map(|known| known.node);
-                    return Ok(Ended::Ended(living.collect()));
-                }
-                Err(error) if error.may_pass() && tries < END_ATTEMPTS_MAX => {
-                    debug!(session = id.tag(), error = %causes(&error), "a session is ended again");
-                    tries += 1;
-                    sleep(END_AGAIN).await;
-                }
-                ended => return Ok(ended?),
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
 use crate::store::nodes::{dead, living};
 use crate::store::streams::{Appended, BEYOND_ALL, CallRecord, Event, Read, StreamId};
-use crate::telemetry::metrics::method_label;
+use crate::telemetry::metrics::{self, Takeover, method_label};
 use crate::telemetry::seldom;
 
 /// How often survivors look for nodes whose lease has ended.
@@ -120,7 +120,7 @@ async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<Named>) -> Re
     // One line for all: a node may leave ten thousand.
     let calls = claimed.load(Ordering::Relaxed);
     if calls > 0 {
-        info!(node = %from, calls, "took over calls of a lost node");
+        info!(node = %engine.node, from = %from, calls, "took over calls of a lost node");
     }
     match taken?.contains(&Taken::NotAll) {
         true => Ok(Taken::NotAll),
@@ -171,7 +171,7 @@ async fn claim(
         }
     };
     let method = method_label(&record.method);
-    debug!(session = session.tag(), node = %from, method, "took over a call");
+    debug!(session = session.tag(), node = %engine.node, from = %from, method, "took over a call");
     claimed.fetch_add(1, Ordering::Relaxed);
     let (engine, work) = (Arc::clone(engine), engine.work.clone());
     work.spawn("take-over", async move {
@@ -200,20 +200,25 @@ async fn carry_through(engine: &Arc<Engine>, session: &SessionId, record: CallRe
 
 async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
     let Some(live) = engine.sessions.recall(session).await? else {
+        metrics::call_taken_over(Takeover::Unawaited);
         return Ok(());
     };
     // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
     // its connection.
     if record.cancelled || !record.is_awaited() {
-        return Ok(end_unanswered(engine, &live, record).await?);
+        end_unanswered(engine, &live, record).await?;
+        metrics::call_taken_over(Takeover::Unawaited);
+        return Ok(());
     }
     if let Some(body) = record.body.clone()
         && can_come_back(engine, &live, record).await?
     {
+        metrics::call_taken_over(Takeover::RunAgain);
         run_again(engine, &live, record.clone(), &body).await;
         return Ok(());
     }
     let ended = end_as_lost(engine, &live, record).await?;
+    metrics::call_taken_over(Takeover::Lost);
     if let Appended::At {
         number,
         holder: Some(holder),

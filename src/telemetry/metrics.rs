@@ -18,9 +18,9 @@ mod names;
 pub(crate) use names::method_label;
 
 use names::{
-    BUILD_INFO, CALLS_IN_FLIGHT, LOG_LINES_DROPPED, METHOD_LABELS, REFUSALS, REQUEST_SECONDS, REQUESTS,
-    RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE,
-    STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
+    BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, LOG_LINES_DROPPED, METHOD_LABELS, REFUSALS, REQUEST_SECONDS,
+    REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED,
+    SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
 };
 
 /// How often [`upkeep`] should run: histograms keep every value until it does.
@@ -181,6 +181,27 @@ pub(crate) fn restoration(outcome: Restoration, took: Duration) {
     };
     counter!(RESTORATIONS, "outcome" => label).increment(1);
     histogram!(RESTORATION_SECONDS).record(took);
+}
+
+/// What became of a call that was taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takeover {
+    /// It was run again.
+    RunAgain,
+    /// It was answered by an error: node lost, outcome unknown.
+    Lost,
+    /// Nobody waited for its answer: it was cancelled, only asked its client, or its session is gone.
+    Unawaited,
+}
+
+/// Notes that a call was taken over.
+pub(crate) fn call_taken_over(outcome: Takeover) {
+    let label = match outcome {
+        Takeover::RunAgain => "run_again",
+        Takeover::Lost => "lost",
+        Takeover::Unawaited => "unawaited",
+    };
+    counter!(CALL_TAKEOVERS, "outcome" => label).increment(1);
 }
 
 /// Notes that the store was asked, and with `error` ([`StoreError::label`](crate::store::StoreError::label)) that it

@@ -20,6 +20,8 @@ pub(super) const RESTORATION_SECONDS: &str = "anynode_session_restoration_durati
 pub(super) const STREAMS_OPEN: &str = "anynode_streams_open";
 /// Calls that handlers are working on.
 pub(super) const CALLS_IN_FLIGHT: &str = "anynode_calls_in_flight";
+/// Calls of lost nodes that this one took over.
+pub(super) const CALL_TAKEOVERS: &str = "anynode_call_takeovers_total";
 /// Requests answered.
 pub(super) const REQUESTS: &str = "anynode_requests_total";
 /// How long answering took.
@@ -35,6 +37,7 @@ pub(super) const LOG_LINES_DROPPED: &str = "anynode_log_lines_dropped_total";
 
 /// Gives every metric its `# HELP` line.
 pub(super) fn describe() {
+    describe_counter!(CALL_TAKEOVERS, Unit::Count, "Calls of lost nodes taken over");
     describe_gauge!(BUILD_INFO, "Always 1; the labels tell what is running");
     describe_gauge!(
         SESSIONS_ACTIVE,

@@ -61,6 +61,14 @@ async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
         "progress must increase: {steps:?}"
     );
     assert_eq!(steps.last(), Some(&30.0));
+    let mut run_again = 0;
+    for survivor in cluster.nodes().iter().filter(|node| node.id() != runs) {
+        let metrics = reqwest::get(format!("{}/metrics", survivor.url())).await;
+        let text = metrics.expect("metrics").text().await.expect("text");
+        let counted = r#"anynode_call_takeovers_total{outcome="run_again"} 1"#;
+        run_again += usize::from(text.lines().any(|line| line == counted));
+    }
+    assert_eq!(run_again, 1, "one survivor counts it");
 }
 
 async fn travel(redis: &Redis, name: &str) -> Node {

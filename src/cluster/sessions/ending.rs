@@ -1,0 +1,41 @@
+//! Ends a session in the store, though answers may be lost.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::{Inner, SessionError};
+use crate::causes::causes;
+use crate::session::{Principal, SessionId};
+use crate::store::Ended;
+
+/// How often it is tried to end a session, and how soon again.
+const END_ATTEMPTS_MAX: u32 = 3;
+const END_AGAIN: Duration = Duration::from_millis(50);
+
+impl Inner {
+    /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then all nodes may.
+    pub(super) async fn end_in_store(
+        &self,
+        id: &SessionId,
+        owner: Option<&Principal>,
+    ) -> Result<Ended, SessionError> {
+        let mut tries = 1;
+        loop {
+            match self.store.end(id, owner).await {
+                Ok(Ended::Gone) if tries > 1 => {
+                    let nodes = self.store.nodes().await?.into_iter();
+                    let living = nodes.filter(|known| known.lives).map(|known| known.node);
+                    return Ok(Ended::Ended(living.collect()));
+                }
+                Err(error) if error.may_pass() && tries < END_ATTEMPTS_MAX => {
+                    debug!(session = id.tag(), error = %causes(&error), "a session is ended again");
+                    tries += 1;
+                    sleep(END_AGAIN).await;
+                }
+                ended => return Ok(ended?),
+            }
+        }
+    }
+}
