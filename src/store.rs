@@ -40,7 +40,7 @@ pub use self::sessions::{
 pub use self::streams::StreamStore;
 pub use crate::session::state::StateStore;
 
-/// Everything that a node needs of a store. Whatever implements the five traits is one.
+/// Everything that a node needs of a store: a type that implements the five traits.
 pub trait Store: SessionStore + StreamStore + CallStore + NodeStore + StateStore {}
 
 impl<T: SessionStore + StreamStore + CallStore + NodeStore + StateStore> Store for T {}

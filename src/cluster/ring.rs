@@ -160,7 +160,7 @@ impl Ring {
         }
     }
 
-    /// Sends a message, again if need be: whoever changes a session does not wait for long.
+    /// Sends a message, again if need be. The node that changes a session waits 250 ms.
     async fn send(&self, to: &NodeId, message: &NodeMessage) {
         for left in (0..SEND_ATTEMPTS_MAX).rev() {
             match self.store.send(Recipients::One(to), message).await {

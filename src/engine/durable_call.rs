@@ -25,7 +25,8 @@ use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
 use crate::session::NodeId;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord, Event, Holder, Step};
+use crate::store::calls::{Begun, CallRecord};
+use crate::store::streams::{Appended, Event, Holder, Step};
 use crate::telemetry::metrics::StreamKind;
 use crate::telemetry::seldom;
 

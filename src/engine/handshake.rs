@@ -145,7 +145,7 @@ pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
 }
 
 /// An answer could not be written.
-pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
+pub(crate) fn internal(cause: &(dyn std::error::Error + 'static)) -> Refusal {
     let words = "an answer could not be written";
     seldom(
         words,

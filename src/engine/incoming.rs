@@ -11,7 +11,7 @@ use crate::session::{Principal, RequestInfo};
 /// What is known of a message beside itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Incoming {
-    /// Whom its credentials name.
+    /// The principal that its credentials name.
     pub principal: Principal,
     /// The peer it counts for.
     pub peer: Arc<PeerUse>,

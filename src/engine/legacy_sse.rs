@@ -28,8 +28,9 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Message, Request};
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
+use crate::store::calls::Begun;
 use crate::store::nodes::living;
-use crate::store::streams::{Begun, StreamId, holder_of};
+use crate::store::streams::{StreamId, holder_of};
 use crate::store::{Change, Created, NodeMessage, Recipients};
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -248,7 +249,7 @@ impl Engine {
             }
             running => running?,
         };
-        // The client will hear nothing but 202: whatever becomes of this node, the call must be found.
+        // The client hears nothing but 202. If this node dies, another must find the call.
         let mut durable = pending.into_durable(self, live, Some(StreamId::sse()));
         let announced = match durable.announce().await {
             Ok(announced) => announced,

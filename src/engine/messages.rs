@@ -16,7 +16,8 @@ use crate::cluster::CachedSession;
 use crate::cluster::ring::MessageHandler;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
-use crate::store::streams::{Answered, Appended, Cancelled, Event, Inbox, StreamId, holder_of};
+use crate::store::calls::{Answered, Cancelled, Inbox};
+use crate::store::streams::{Appended, Event, StreamId, holder_of};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
 /// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the reply grace.

@@ -64,7 +64,7 @@ impl ModernRequest {
         &self.request
     }
 
-    /// Whether it opens a subscription: its reply is a stream that lasts, whatever form other replies have.
+    /// Whether it opens a subscription. Its reply is a stream that lasts, also when other replies are single bodies.
     #[must_use]
     pub(crate) const fn listens(&self) -> bool {
         matches!(self.request, ClientRequest::SubscriptionsListenRequest(_))

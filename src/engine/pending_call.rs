@@ -13,7 +13,8 @@ use super::durable_call::{DurableCall, StoredRequest};
 use crate::cluster::CachedSession;
 use crate::protocol::message::Request;
 use crate::session::RequestInfo;
-use crate::store::streams::{CallRecord, REPLAY_BYTES_MAX, StreamId};
+use crate::store::calls::{CallRecord, REPLAY_BYTES_MAX};
+use crate::store::streams::StreamId;
 use crate::telemetry::metrics::method_label;
 
 /// What is known of a call from the start.

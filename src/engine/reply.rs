@@ -42,7 +42,7 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 /// What a stream says that ends without a response: of a call that was cancelled.
 pub(super) const NOTHING: Bytes = Bytes::from_static(b": nothing more will come\n\n");
 
-/// What kind of answer it is. HTTP says so by a status, when the answer is the whole body.
+/// What kind of answer it is. When the answer is the whole body, HTTP gives it a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// A response like any other: a result, or an error of the method's own.

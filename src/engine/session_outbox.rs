@@ -24,7 +24,8 @@ use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
-use crate::store::streams::{Appended, Begun, CallRecord, holder_of};
+use crate::store::calls::{Begun, CallRecord};
+use crate::store::streams::{Appended, holder_of};
 
 mod routes;
 

@@ -2,7 +2,7 @@
 //!
 //! Each seed is one run: two or three nodes, a handful of clients of each kind, and for a while a storm, in which commands are
 //! late, fail, or take effect without an answer; messages between nodes are lost, doubled and overtake each other; nodes are
-//! held up, cut off, killed at whatever they wait for, stopped and started; the store is away, or full, or its clock steps. Then
+//! held up, cut off, killed at any point where they wait, stopped and started; the store is away, or full, or its clock steps. Then
 //! it is calm, everything must come to its end, and what must always hold is checked: `client.rs`, `world.rs` and
 //! [`check_empty`] say what.
 //!
@@ -171,7 +171,7 @@ impl Run {
             }
         };
         drop(timeout(storm, strikes).await);
-        // Whatever was under way ends.
+        // What was under way ends.
         self.weather.set(Sky::Clear);
         self.calm.store(true, Ordering::Relaxed);
         for node in self.nodes.all() {

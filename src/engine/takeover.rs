@@ -28,8 +28,9 @@ use crate::protocol::message::{Body, Message};
 use crate::random::HashState;
 use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
+use crate::store::calls::CallRecord;
 use crate::store::nodes::{dead, living};
-use crate::store::streams::{Appended, BEYOND_ALL, CallRecord, Event, Read, StreamId};
+use crate::store::streams::{Appended, BEYOND_ALL, Event, Read, StreamId};
 use crate::telemetry::metrics::{self, Takeover, method_label};
 use crate::telemetry::seldom;
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::config::ReplyForm;
 use crate::engine::shares::{PeerUse, Resource, Share};
 use crate::protocol::error::Refusal;
-use crate::store::streams::REPLAY_BYTES_MAX;
+use crate::store::calls::REPLAY_BYTES_MAX;
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);

@@ -17,7 +17,7 @@ use super::source::Connected;
 use super::{Service, body, response};
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
-use crate::engine::handshake::Initialized;
+use crate::engine::handshake::{Initialized, internal};
 use crate::engine::incoming::Incoming;
 use crate::engine::modern::{ModernContext, ModernRequest};
 use crate::engine::reply::Reply;
@@ -98,15 +98,26 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
 }
 
 pub(super) async fn get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
+    answer_get(service, request, open).await
+}
+
+/// The answer to a `GET` that opens a stream. It is carried through: a client that hangs up must not leave a stream that seems to
+/// have a connection.
+pub(super) async fn answer_get<F>(
+    service: Service,
+    request: HttpRequest<HttpBody>,
+    open: impl FnOnce(Service, AdmittedRequest) -> F,
+) -> Response
+where
+    F: Future<Output = Result<Response, Refusal>> + Send + 'static,
+{
     let span = span(&service);
     let began = Instant::now();
     async move {
         let opened = async {
             let admitted = AdmittedRequest::of(&service, request, began)?;
-            let (service, work) = (service.clone(), service.engine.work.clone());
-            // A client that hangs up must not leave a stream that seems to be carried.
-            let opened = async move { open(&service, admitted).await };
-            let opened = work.spawn_and_wait("open-stream", opened).await;
+            let work = service.engine.work.clone();
+            let opened = work.spawn_and_wait("open-stream", open(service, admitted)).await;
             opened.unwrap_or(Err(Refusal::ShuttingDown))
         };
         let response = opened
@@ -120,7 +131,7 @@ pub(super) async fn get(State(service): State<Service>, request: HttpRequest<Htt
 }
 
 /// Opens the session's standalone stream, or takes a reply's up.
-async fn open(service: &Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
+async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
     let engine = &service.engine;
     body::check_accept_stream(&admitted.parts.headers)?;
     admitted.check_version()?;
@@ -274,7 +285,7 @@ async fn initialize(
         ReplyForm::Sse => response::event(&body),
         ReplyForm::Auto | ReplyForm::Json => response::json(StatusCode::OK, body),
     };
-    let value = HeaderValue::from_str(id.as_str()).map_err(|_no_header| Refusal::Internal)?;
+    let value = HeaderValue::from_str(id.as_str()).map_err(|error| internal(&error))?;
     response.headers_mut().insert(SESSION_HEADER.clone(), value);
     Ok(response)
 }
@@ -299,7 +310,7 @@ async fn modern(
     }
     let listens = read.listens();
     if listens {
-        // It is a stream, whatever form other replies have.
+        // It is a stream, also when other replies are single bodies.
         body::check_accept(headers, ReplyForm::Auto)?;
     }
     let context = ModernContext {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admit::AdmittedRequest;
-use super::mcp::{Refused, finish, note, span};
+use super::mcp::{Refused, answer_get, finish, note, span};
 use super::response::Lasting;
 use super::source::Connected;
 use super::{Service, body, response};
@@ -20,25 +20,7 @@ use crate::session::{SessionId, TransportKind};
 use crate::telemetry::metrics::method_label;
 
 pub(super) async fn get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    let span = span(&service);
-    let began = Instant::now();
-    async move {
-        let opened = async {
-            let admitted = AdmittedRequest::of(&service, request, began)?;
-            let (service, work) = (service.clone(), service.engine.work.clone());
-            // A client that hangs up must not leave a stream that seems to be carried.
-            let opened = async move { open(&service, admitted).await };
-            let opened = work.spawn_and_wait("open-stream", opened).await;
-            opened.unwrap_or(Err(Refusal::ShuttingDown))
-        };
-        let response = opened
-            .await
-            .unwrap_or_else(|refusal| response::refusal(&refusal, None));
-        finish(began, &response);
-        response
-    }
-    .instrument(span)
-    .await
+    answer_get(service, request, open).await
 }
 
 pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
@@ -73,7 +55,7 @@ fn other_method(service: &Service, request: &HttpRequest<HttpBody>, allowed: &'s
 }
 
 /// Opens a session with its stream, or takes up that of a session that is named.
-async fn open(service: &Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
+async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
     let engine = &service.engine;
     body::check_accept_stream(&admitted.parts.headers)?;
     let named = admitted.session_in_query().map(ToOwned::to_owned);

@@ -9,7 +9,7 @@ pub const REQUEST_INFO_BYTES_MAX: usize = 8 << 10;
 /// What a request's headers have together, as a rule.
 const USUAL_BYTES: usize = 512;
 
-/// Headers that are credentials, or name one. They are never kept: whom they name is in
+/// Headers that are credentials, or name one. They are never kept. The principal is in
 /// [`Caller::principal`](super::Caller::principal), and the session is [`Session`](super::Session).
 const SECRET: [&str; 5] = [
     "authorization",

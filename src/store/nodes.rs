@@ -57,7 +57,7 @@ pub struct KnownNode {
     pub lives: bool,
 }
 
-/// To whom a message goes.
+/// The recipients of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipients<'a> {
     /// To that node, if it listens.
@@ -106,7 +106,7 @@ pub struct StoreReport {
 ///
 /// A store of one's own needs a table of leases (node, life, address, when it ends), a clock that all nodes share, and something that
 /// carries short texts between nodes, such as `LISTEN` and `NOTIFY` of Postgres. Messages may overtake each other, and may be lost
-/// when the store then says so with [`Heard::Deaf`] or [`Heard::Gap`].
+/// when the store then reports it with [`Heard::Deaf`] or [`Heard::Gap`].
 #[async_trait]
 pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// Writes or renews a node's lease, which ends `ttl` from now. From then on this store acts for the node in that life: what it

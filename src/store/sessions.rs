@@ -157,7 +157,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
 
     /// Ends the session with everything that belongs to it, for good, and sends
     /// [`SessionStreams`](crate::store::NodeMessage::SessionStreams) once to each node that carries a stream of it. With an `owner`,
-    /// only if the session is that principal's, whatever version its record has.
+    /// only if the session is that principal's. The version of its record does not matter.
     ///
     /// - Absence: [`Ended::Gone`]; also when it is not the `owner`'s, and nothing is changed then.
     async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError>;

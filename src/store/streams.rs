@@ -11,7 +11,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::StoreError;
-pub use super::calls::{Answered, Begun, CallRecord, Cancelled, Inbox, REPLAY_BYTES_MAX};
 use super::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
 use crate::random;
 use crate::session::{NodeId, SessionId, TransportKind};

@@ -1,4 +1,4 @@
-//! Stops or kills all that a simulated node does, at whatever it waits for.
+//! Stops or kills the tasks of a simulated node, at any point where they wait.
 
 use std::fmt;
 use std::pin::Pin;

@@ -22,7 +22,7 @@ use crate::telemetry::seldom;
 const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How soon it is tried again to make a change known.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
-/// How many changes wait to be made known. Those beyond are not, and the log says so.
+/// How many changes wait to be made known. Those beyond are dropped, with a warning in the log.
 const UNANNOUNCED_MAX: usize = 1024; // 1024 x 1 KiB of a URI = 1 MiB
 
 /// What has changed.
@@ -73,7 +73,7 @@ impl Engine {
                 let message = NodeMessage::Topic { topic: topic.clone() };
                 Ok(self.store.send(Recipients::All, &message).await?)
             }
-            // No other node has to know: the message goes into the log of the session's stream, whoever carries it.
+            // No other node has to know: the message goes into the log of the session's stream.
             Change::Own(session, uri) => match self.sessions.recall(session).await? {
                 Some(live) => {
                     let own = std::slice::from_ref(uri);
@@ -115,7 +115,7 @@ impl Engine {
         let until = Instant::now() + self.patience();
         loop {
             sleep(ANNOUNCE_AGAIN).await;
-            // Whoever changes it from now on announces it anew.
+            // A change from now on is announced by itself.
             self.listeners.unannounced.lock().remove(&change);
             let Err(error) = self.make_known(&change, &mut stage).await else {
                 return;

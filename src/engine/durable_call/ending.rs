@@ -9,7 +9,7 @@ use crate::store::streams::Appended;
 use crate::telemetry::seldom;
 
 impl DurableCall {
-    /// Takes a call off that could not be [announced](Self::announce), and was refused: it may be registered all the same.
+    /// Takes a call off that could not be [announced](Self::announce), and was refused. The announcement may have taken effect.
     pub(crate) async fn take_off(self) {
         let (session, name, stream) = (&self.live.id, &self.record.name, &self.record.stream);
         let end = || {

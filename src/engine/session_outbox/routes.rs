@@ -20,7 +20,8 @@ use crate::engine::peer::{self, LogGate, Wire, WireSettings};
 use crate::engine::pending_call::PendingCall;
 use crate::engine::reply::outbound;
 use crate::session::{Connection, Peer, RequestInfo, SessionPeer, SessionPeers};
-use crate::store::streams::{CallRecord, StreamId};
+use crate::store::calls::CallRecord;
+use crate::store::streams::StreamId;
 
 /// Takes what a call sends whose reply is a single body to the session's standing stream.
 pub(crate) fn beside_reply(

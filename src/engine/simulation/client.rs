@@ -193,7 +193,7 @@ pub(super) struct Client {
     session: Mutex<Option<SessionId>>,
     next_id: Mutex<u64>,
     subscribed: Mutex<BTreeMap<String, Subscribed>>,
-    /// The events of its session's own stream that it was given, on whichever connection.
+    /// The events of its session's own stream that it was given, on any connection.
     seen: Mutex<BTreeSet<u64>>,
     /// Fires when it closes its streams.
     pub(super) leaves: CancellationToken,

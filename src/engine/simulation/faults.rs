@@ -160,7 +160,7 @@ pub(super) enum Kind {
     Write,
     /// That of a lease, which a single fault does not hit.
     Renewal,
-    /// That of a message to other nodes, for which whoever changes a session waits no longer than 250 ms.
+    /// That of a message to other nodes. A node that changes a session waits for them 250 ms at most.
     Message,
     /// That of a change's version. When its answer is lost it is asked for again, so the change has two, and may be told twice.
     Version,

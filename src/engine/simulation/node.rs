@@ -116,7 +116,7 @@ impl Node {
         }))
     }
 
-    /// Kills it at whatever it waits for.
+    /// Kills it, at any point where it waits.
     pub(super) fn kill(&self) {
         self.world.killed(&self.name);
         self.world.step(format!("{} is killed", self.name));

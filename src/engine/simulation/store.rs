@@ -11,12 +11,11 @@ use super::faults::{Faults, Kind};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
+use crate::store::calls::{Answered, Begun, CallRecord, Cancelled, Inbox};
 use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
 use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, MESSAGES_WAITING_MAX, StoreProfile};
-use crate::store::streams::{
-    Answered, Appended, Attached, Begun, CallRecord, Cancelled, Holder, Inbox, Over, Read, Step, StreamId,
-};
+use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId};
 use crate::store::{
     CallStore, Change, Changed, Created, Ended, Heard, Lease, NodeMessage, NodeStore, Recipients, Renewed,
     SessionRoom, SessionStore, StoreError, StoreReport, StreamStore, Touched,

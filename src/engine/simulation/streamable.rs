@@ -280,7 +280,7 @@ impl Client {
             let mut events = match opened {
                 Some(Ok(Some(events))) => events,
                 Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
-                    // One that has named an event for too long begins anew.
+                    // The event that it named is not kept any longer: it opens the stream without one.
                     match refusal {
                         Refusal::BadEventId(_) => last = None,
                         refusal => return self.refused("its stream", &refusal),
@@ -347,7 +347,7 @@ impl Client {
             refused = true;
         }
         self.world.step(format!("{} has ended its session", self.name));
-        // A node that could not hear the store's answer does not know whom to tell; the others look within 30 s.
+        // A node that lost the store's answer does not know which nodes to tell. They look within 30 s.
         if !refused {
             self.check_ended(&session).await;
         }

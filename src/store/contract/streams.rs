@@ -8,9 +8,9 @@ use tokio::time::sleep;
 
 use super::{LONG, ROOM, SHORT, WRITERS, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
+use crate::store::calls::{Begun, CallRecord};
 use crate::store::streams::{
-    Appended, Attached, Begun, CallRecord, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX,
-    STREAM_EVENTS_MAX, StreamId,
+    Appended, Attached, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
 };
 use crate::store::{Created, Store, Touched};
 
