@@ -5,12 +5,6 @@ use std::fmt;
 use std::iter;
 
 /// An error as `what failed: why: why that`. What a cause repeats is left out.
-///
-/// ```
-/// # use anynode::causes::causes;
-/// # let error = std::fmt::Error;
-/// tracing::warn!(error = %causes(&error), "could not be written");
-/// ```
 #[must_use]
 pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> Causes<'a> {
     Causes(error)
