@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{Inner, SessionError};
@@ -10,8 +10,8 @@ use crate::causes::causes;
 use crate::session::{Principal, SessionId};
 use crate::store::Ended;
 
-/// How often it is tried to end a session, and how soon again.
-const END_ATTEMPTS_MAX: u32 = 3;
+/// For how long it is tried again to end a session, and how soon. A store that is silent is asked once: its client waits.
+const END_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 const END_AGAIN: Duration = Duration::from_millis(50);
 
 impl Inner {
@@ -21,17 +21,17 @@ impl Inner {
         id: &SessionId,
         owner: Option<&Principal>,
     ) -> Result<Ended, SessionError> {
-        let mut tries = 1;
+        let (began, mut again) = (Instant::now(), false);
         loop {
             match self.store.end(id, owner).await {
-                Ok(Ended::Gone) if tries > 1 => {
+                Ok(Ended::Gone) if again => {
                     let nodes = self.store.nodes().await?.into_iter();
                     let living = nodes.filter(|known| known.lives).map(|known| known.node);
                     return Ok(Ended::Ended(living.collect()));
                 }
-                Err(error) if error.may_pass() && tries < END_ATTEMPTS_MAX => {
+                Err(error) if error.may_pass() && began.elapsed() < END_AGAIN_WITHIN => {
                     debug!(session = id.tag(), error = %causes(&error), "a session is ended again");
-                    tries += 1;
+                    again = true;
                     sleep(END_AGAIN).await;
                 }
                 ended => return Ok(ended?),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::debug;
 
 use super::{Settled, Tell, topics_of};
@@ -136,13 +136,15 @@ impl Engine {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        let (mut settled, mut failed) = (Settled::All, false);
+        let (mut settled, mut unread) = (Settled::All, false);
+        let mut left = Left::default();
         loop {
             tokio::select! {
                 biased;
-                () = sleep(LOOK_AGAIN), if failed => {}
-                () = sleep(SETTLE_EVERY), if !failed && settled == Settled::Some => {}
-                () = notifier.bell.notified(), if !failed => {}
+                () = sleep(LOOK_AGAIN), if unread => {}
+                () = sleep(SETTLE_EVERY), if !unread && settled == Settled::Some => {}
+                () = left.due() => {}
+                () = notifier.bell.notified(), if !unread => {}
                 _ = ticks.tick() => notifier.catch_up(),
             }
             let waiting = notifier.take();
@@ -152,10 +154,11 @@ impl Engine {
                 Err(error) => {
                     debug!(error = %causes(&error), "could not read versions yet");
                     notifier.put_back(waiting);
-                    failed = true;
+                    unread = true;
                     continue;
                 }
             };
+            unread = false;
             for (topic, version) in &changed {
                 self.listeners.owe(topic, *version);
             }
@@ -164,14 +167,21 @@ impl Engine {
             if waiting.any {
                 untold.extend(self.tell_own().await);
             }
-            untold.extend(self.tell_left(&waiting).await);
+            untold.extend(self.tell_all(self.to_tell(waiting, &mut left)).await);
             // Those that could not be told are told by themselves.
             notifier.known().extend(changed);
-            failed = !untold.is_empty();
-            for session in &untold {
-                notifier.tell_later(session);
-            }
+            left.keep(untold);
         }
+    }
+
+    /// The sessions that are to be told of all that has changed for them.
+    fn to_tell(&self, waiting: Waiting, left: &mut Left) -> BTreeSet<SessionId> {
+        let mut sessions = waiting.sessions;
+        sessions.extend(left.take_due());
+        if waiting.any_session {
+            sessions.extend(self.listening().iter().map(|live| live.id.clone()));
+        }
+        sessions
     }
 
     /// The versions of the topics that have changed, as far as somebody here wants to know.
@@ -244,24 +254,18 @@ impl Engine {
         .await
     }
 
-    /// Tells sessions that could not be told before. Returns those that still could not be.
-    async fn tell_left(&self, waiting: &Waiting) -> Vec<SessionId> {
-        let left = match waiting.any_session {
-            true => self.listening().iter().map(|live| live.id.clone()).collect(),
-            false => waiting.sessions.clone(),
-        };
+    /// Tells these sessions of all that has changed for them. Returns those that could not be told.
+    async fn tell_all(&self, sessions: BTreeSet<SessionId>) -> Vec<SessionId> {
         let tell = |session: SessionId| async move {
             match self.sessions.recall(&session).await? {
                 Some(live) => Ok(self.sync(&live, Tell::Changes).await?),
                 None => Ok(()),
             }
         };
-        let left = left.into_iter();
-        untold(
-            left.map(|session| (session.clone(), tell(session).boxed()))
-                .collect(),
-        )
-        .await
+        let telling = sessions
+            .into_iter()
+            .map(|session| (session.clone(), tell(session).boxed()));
+        untold(telling.collect()).await
     }
 
     /// The sessions whose stream outside calls is carried here.
@@ -272,10 +276,41 @@ impl Engine {
     }
 }
 
+/// Sessions that could not be told. They are told a moment later, and delay nobody else.
+#[derive(Debug, Default)]
+struct Left {
+    sessions: BTreeSet<SessionId>,
+    due: Option<Instant>,
+}
+
+impl Left {
+    fn keep(&mut self, untold: Vec<SessionId>) {
+        self.sessions.extend(untold);
+        if !self.sessions.is_empty() && self.due.is_none() {
+            self.due = Some(Instant::now() + LOOK_AGAIN);
+        }
+    }
+
+    /// Waits until they are to be told; for ever when there are none.
+    async fn due(&self) {
+        match self.due {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take_due(&mut self) -> BTreeSet<SessionId> {
+        match self.due.take_if(|due| *due <= Instant::now()) {
+            Some(_) => std::mem::take(&mut self.sessions),
+            None => BTreeSet::new(),
+        }
+    }
+}
+
 /// Telling a session.
 type Telling<'a> = (SessionId, BoxFuture<'a, Result<(), SessionError>>);
 
-/// Tells sessions, some at once. Returns those that could not be told.
+/// Tells sessions, some at once. Returns those that could not be told because the store did not answer.
 async fn untold<'a>(telling: Vec<Telling<'a>>) -> Vec<SessionId> {
     let untold = &Mutex::new(Vec::new());
     let tell = |(session, told): Telling<'a>| async move {
