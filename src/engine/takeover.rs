@@ -28,9 +28,9 @@ use crate::protocol::message::{Body, Message};
 use crate::random::HashState;
 use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
-use crate::store::calls::CallRecord;
+use crate::store::calls::{CallEnded, CallRecord};
 use crate::store::nodes::{dead, living};
-use crate::store::streams::{Appended, BEYOND_ALL, Event, Read, StreamId};
+use crate::store::streams::{BEYOND_ALL, Event, Read, StreamId};
 use crate::telemetry::metrics::{self, Takeover, method_label};
 use crate::telemetry::seldom;
 
@@ -220,7 +220,7 @@ async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) 
     }
     let ended = end_as_lost(engine, &live, record).await?;
     metrics::call_taken_over(Takeover::Lost);
-    if let Appended::At {
+    if let CallEnded::Answered {
         number,
         holder: Some(holder),
     } = ended
@@ -261,7 +261,7 @@ async fn end_unanswered(
     let ended = engine
         .store
         .call_end(&live.id, &record.name, &record.stream, None, &engine.node, ttl);
-    if let Appended::At { .. } = ended.await? {
+    if ended.await? != CallEnded::Gone {
         engine.streams.ring(&live.id, &record.stream);
     }
     Ok(())
@@ -271,7 +271,7 @@ async fn end_as_lost(
     engine: &Engine,
     live: &CachedSession,
     record: &CallRecord,
-) -> Result<Appended, StoreError> {
+) -> Result<CallEnded, StoreError> {
     let (error, ttl) = (lost(record), engine.stream_ttl());
     engine
         .store

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::StoreError;
-use super::streams::{Appended, Holder, StreamId};
+use super::streams::{Holder, StreamId};
 use crate::session::{NodeId, SessionId};
 
 /// For how long it is noted that a call that was claimed has ended, so that its former node does not begin it anew.
@@ -67,6 +67,23 @@ impl fmt::Debug for CallRecord {
             .field("method", &self.method)
             .finish_non_exhaustive()
     }
+}
+
+/// Outcome of [`CallStore::call_end`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum CallEnded {
+    /// The response was appended.
+    Answered {
+        /// The number of its event.
+        number: u64,
+        /// Who carries the stream; its node was told, if it is another one.
+        holder: Option<Holder>,
+    },
+    /// No response was appended: there is none, or the call was cancelled.
+    Unanswered,
+    /// The session is gone, or the call has ended, is another node's by now, or writes to another stream.
+    Gone,
 }
 
 /// Outcome of [`CallStore::inbox`].
@@ -153,10 +170,9 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
 
     /// Takes a call off; appends its response to `stream`, the one of its record, if there is a response and the call was not
     /// cancelled; and ends the stream if it is the call's own. Nobody carries that any longer: its last carrier reads it to its end.
-    /// That carrier's node gets [`Stream`](super::NodeMessage::Stream), unless it is `by`. Without a response the number returned is that
-    /// of the newest event, 0 if there is none.
+    /// That carrier's node gets [`Stream`](super::NodeMessage::Stream), unless it is `by`.
     ///
-    /// - Absence: [`Appended::Gone`] without the session, and when the call has ended, is not `by`'s, or writes to another stream.
+    /// - Absence: [`CallEnded::Gone`] without the session, and when the call has ended, is not `by`'s, or writes to another stream.
     /// - Expiry: the log of a stream of its own lives `ttl` from now; a standing one lives on as with
     ///   [`append`](super::StreamStore::append). For [`ENDED_CALL_STAY`] it is noted that a claimed call has ended.
     async fn call_end(
@@ -167,7 +183,7 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         data: Option<&str>,
         by: &NodeId,
         ttl: Duration,
-    ) -> Result<Appended, StoreError>;
+    ) -> Result<CallEnded, StoreError>;
 
     /// Keeps a client's answer (a JSON-RPC response, as JSON text) to request `number` of a call, and sends
     /// [`Answer`](super::NodeMessage::Answer) to the node that runs it.

@@ -128,7 +128,7 @@ pub struct Step<'a> {
     pub number: u64,
 }
 
-/// Outcome of [`StreamStore::append`] and [`CallStore::call_end`](super::CallStore::call_end).
+/// Outcome of [`StreamStore::append`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Appended {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tracing::{debug, warn};
 
 use super::{DurableCall, Lost};
-use crate::store::streams::Appended;
+use crate::store::calls::CallEnded;
 use crate::telemetry::seldom;
 
 impl DurableCall {
@@ -17,9 +17,9 @@ impl DurableCall {
             store.call_end(session, name, stream, None, self.node(), self.engine.stream_ttl())
         };
         match self.until_answered(self.engine.session_ttl(), end).await {
-            Ok(Appended::At { .. }) => {}
+            Ok(CallEnded::Answered { .. } | CallEnded::Unanswered) => {}
             // Perhaps with its session, of which nobody else may ask this node any more.
-            Ok(Appended::Gone) => drop(self.engine.gone(&self.live).await),
+            Ok(CallEnded::Gone) => drop(self.engine.gone(&self.live).await),
             Err(Lost(_)) => debug!(
                 session = self.live.tag,
                 "a call that was not run may still be registered"
@@ -41,19 +41,19 @@ impl DurableCall {
         };
         let mut ended = self.until_answered(self.engine.session_ttl(), end).await;
         // After a second try it may be that the first has ended it.
-        let unknown = matches!(ended, Ok(Appended::Gone)) && tries.load(Ordering::Relaxed) == 1;
+        let unknown = matches!(ended, Ok(CallEnded::Gone)) && tries.load(Ordering::Relaxed) == 1;
         if unknown && data.is_some() && self.begin_again().await {
             ended = self.until_answered(self.engine.session_ttl(), end).await;
         }
         match (ended, &data) {
-            (Ok(Appended::At { number, holder }), Some(data)) => {
+            (Ok(CallEnded::Answered { number, holder }), Some(data)) => {
                 self.offer(number, data, holder.as_ref(), last);
             }
-            // Without a response there is nothing to hand over, but the stream has ended: its carrier looks.
-            (Ok(Appended::At { .. }), None) => {
+            // Nothing was appended that could be handed over, but the stream has ended: its carrier looks.
+            (Ok(CallEnded::Answered { .. } | CallEnded::Unanswered), _) => {
                 self.engine.streams.ring(session, stream);
             }
-            (Ok(Appended::Gone), _) => {
+            (Ok(CallEnded::Gone), _) => {
                 debug!(
                     session = self.live.tag,
                     "a call ended that was no longer this node's"

@@ -11,7 +11,7 @@ use super::faults::{Faults, Kind};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
-use crate::store::calls::{Answered, Begun, CallRecord, Cancelled, Inbox};
+use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Cancelled, Inbox};
 use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
 use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, MESSAGES_WAITING_MAX, StoreProfile};
@@ -193,7 +193,7 @@ impl CallStore for FaultyStore {
         data: Option<&str>,
         by: &NodeId,
         ttl: Duration,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<CallEnded, StoreError> {
         ask!(
             self,
             Write,

@@ -6,12 +6,12 @@ use tokio::task::JoinSet;
 
 use super::{LONG, NEW, SHORT, WRITERS, carrier, eventually, holder, node, session, stream};
 use crate::session::{NodeId, SessionId};
-use crate::store::Store;
 use crate::store::calls::{
-    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CallRecord, EARLY_ANSWERS_BYTES_MAX,
-    EARLY_ANSWERS_MAX, Inbox,
+    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CallEnded, CallRecord,
+    EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_MAX, Inbox,
 };
 use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
+use crate::store::{Store, StoreError};
 
 pub(super) fn call(name: &str, runner: &NodeId) -> CallRecord {
     CallRecord {
@@ -71,6 +71,14 @@ pub(super) async fn begin(store: &Arc<dyn Store>, id: &SessionId, name: &str, ru
     call.name
 }
 
+#[track_caller]
+pub(super) fn assert_answered(ended: &Result<CallEnded, StoreError>) {
+    assert!(
+        matches!(ended, Ok(CallEnded::Answered { .. })),
+        "call_end: its response is appended, but it gave {ended:?}"
+    );
+}
+
 pub(super) async fn in_flight(store: &Arc<dyn Store>, runner: &NodeId) -> Vec<(SessionId, StreamId)> {
     store.calls_of(runner).await.expect("calls_of must work")
 }
@@ -107,7 +115,10 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
         .await;
     assert_eq!(
         ended.expect("call_end must work"),
-        at(2),
+        CallEnded::Answered {
+            number: 2,
+            holder: Some(holder("me", 7)),
+        },
         "call_end: the last event"
     );
 
@@ -118,7 +129,7 @@ pub async fn registers_calls(store: Arc<dyn Store>) {
     for data in [Some("again"), None] {
         let again = store.call_end(&id, &name, &name, data, &me, LONG).await;
         let again = again.expect("call_end must work");
-        assert_eq!(again, Appended::Gone, "call_end: it has ended already");
+        assert_eq!(again, CallEnded::Gone, "call_end: it has ended already");
     }
     let late = store.append(&id, &name, "late", &me, step(&name, 2), LONG).await;
     let late = late.expect("append must work");
@@ -165,11 +176,15 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
         .call_end(&id, &name, &name, None, &node("other"), LONG)
         .await;
     let other = other.expect("call_end must work");
-    assert_eq!(other, Appended::Gone, "call_end: the call is another node's");
+    assert_eq!(other, CallEnded::Gone, "call_end: the call is another node's");
     let elsewhere = StreamId::standalone();
     let elsewhere = store.call_end(&id, &name, &elsewhere, Some("x"), &me, LONG).await;
     let elsewhere = elsewhere.expect("call_end must work");
-    assert_eq!(elsewhere, Appended::Gone, "call_end: it writes to another stream");
+    assert_eq!(
+        elsewhere,
+        CallEnded::Gone,
+        "call_end: it writes to another stream"
+    );
     let stray = store
         .append(&id, &name, "x", &node("other"), step(&name, 1), LONG)
         .await;
@@ -199,17 +214,17 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
         )
         .await;
     let standing = standing.expect("call_end must work");
-    assert_eq!(standing, Appended::Gone, "call_end: a standing stream is no call");
+    assert_eq!(
+        standing,
+        CallEnded::Gone,
+        "call_end: a standing stream is no call"
+    );
 
     let ended = store.call_end(&id, &name, &name, None, &me, SHORT).await;
-    let expected = Appended::At {
-        number: 0,
-        holder: Some(holder("me", 7)),
-    };
     assert_eq!(
         ended.expect("call_end must work"),
-        expected,
-        "call_end: it has no event"
+        CallEnded::Unanswered,
+        "call_end: without a response"
     );
     eventually("the log of a call must end when its life does", async || {
         store.read(&id, &name, 0).await.expect("read must work") == Read::Gone
@@ -255,7 +270,10 @@ pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
         let ended = ended.expect("call_end must work");
         assert_eq!(
             ended,
-            at(number),
+            CallEnded::Answered {
+                number,
+                holder: Some(carrier.clone()),
+            },
             "call_end: the response goes to the call's stream"
         );
     }
@@ -344,7 +362,7 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
 
     let ended = store.call_end(&id, &name, &name, None, &me, LONG).await;
     assert!(
-        matches!(ended, Ok(Appended::At { .. })),
+        matches!(ended, Ok(CallEnded::Unanswered)),
         "call_end: the call is there"
     );
     assert_eq!(answer(3, "x").await, Answered::Early, "there is no such call");

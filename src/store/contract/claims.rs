@@ -8,7 +8,7 @@ use super::calls::{begin, call, in_flight, step};
 use super::{LONG, NEW, holder, node, session};
 use crate::session::NodeId;
 use crate::store::Store;
-use crate::store::calls::{Begun, CallRecord};
+use crate::store::calls::{Begun, CallEnded, CallRecord};
 use crate::store::streams::{Appended, Step, StreamId};
 
 /// How many claim one call at once.
@@ -115,7 +115,7 @@ pub async fn silences_the_former_node(store: Arc<dyn Store>) {
     let late = late.expect("call_end must work");
     assert_eq!(
         late,
-        Appended::Gone,
+        CallEnded::Gone,
         "call_end: the call is another node's by now"
     );
 
@@ -133,7 +133,7 @@ pub async fn silences_the_former_node(store: Arc<dyn Store>) {
         .call_end(&id, &name, &name, Some("response"), &new, LONG)
         .await;
     assert!(
-        matches!(ended, Ok(Appended::At { number: 2, .. })),
+        matches!(ended, Ok(CallEnded::Answered { number: 2, .. })),
         "call_end: it is the claimer's"
     );
     let over = store

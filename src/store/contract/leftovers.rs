@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::calls::{answers, begin, call, step};
 use super::{LONG, NEW, ROOM, SHORT, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
-use crate::store::calls::{Answered, Begun, Cancelled};
+use crate::store::calls::{Answered, Begun, CallEnded, Cancelled};
 use crate::store::changes::{News, Topic};
 use crate::store::streams::{Appended, Attached, Over, Read, StreamId};
 use crate::store::{Created, Ended, Store};
@@ -133,7 +133,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         let ended = store.call_end(id, &stream, &stream, Some("x"), &me, LONG).await;
         assert_eq!(
             ended.expect("call_end must work"),
-            Appended::Gone,
+            CallEnded::Gone,
             "call_end: no session"
         );
         let attached = store.attach(id, &stream, &holder("me", 1), Over::Any, LONG).await;

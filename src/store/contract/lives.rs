@@ -7,7 +7,7 @@ use super::calls::{begin, in_flight, step};
 use super::nodes::{lease, lease_of, renew};
 use super::{LONG, SHORT, eventually, node, session};
 use crate::session::LogLevel;
-use crate::store::calls::Inbox;
+use crate::store::calls::{CallEnded, Inbox};
 use crate::store::streams::Appended;
 use crate::store::{Change, Changed, Renewed, Store};
 
@@ -101,7 +101,7 @@ pub async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
         .await;
     assert_eq!(
         ended.expect("call_end must work"),
-        Appended::Gone,
+        CallEnded::Gone,
         "call_end: it is a former life's"
     );
     // Redis strikes it off the node when it is ended, or tries to be: who claims it is told all the same.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::calls::{answers, begin, call, in_flight, step, take};
+use super::calls::{answers, assert_answered, begin, call, in_flight, step, take};
 use super::{LONG, NEW, holder, node, session, stream};
 use crate::store::Store;
 use crate::store::calls::{Answered, Begun, CallRecord, Cancelled, Inbox};
@@ -80,7 +80,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     let ended = store
         .call_end(&id, &shared.name, &shared.stream, Some("response"), &new, LONG)
         .await;
-    assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
+    assert_answered(&ended);
     let begun = store.call_begin(&id, &shared, NEW, None, LONG).await;
     assert_eq!(
         begun.expect("call_begin must work"),
@@ -113,7 +113,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     let ended = store
         .call_end(&id, &name, &name, Some("response"), &new, LONG)
         .await;
-    assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
+    assert_answered(&ended);
     assert_eq!(again().await, Begun::Gone, "call_begin: it has ended");
     let page = store.read(&id, &name, 0).await.expect("read must work");
     assert!(

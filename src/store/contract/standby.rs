@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::calls::begin;
+use super::calls::{assert_answered, begin};
 use super::nodes::{mark, next};
 use super::{LONG, carrier, holder, node, session};
-use crate::store::streams::{Appended, Attached, Holder, Over, StreamId};
+use crate::store::streams::{Attached, Holder, Over, StreamId};
 use crate::store::{NodeMessage, Recipients, Store};
 
 /// A connection that waits takes a stream only from nobody, or from the one that it has found to be gone.
@@ -54,7 +54,7 @@ pub async fn lets_those_that_wait_take_over(store: Arc<dyn Store>) {
     let ended = store
         .call_end(&id, &name, &name, Some("response"), &me, LONG)
         .await;
-    assert!(matches!(ended, Ok(Appended::At { .. })), "call_end: {ended:?}");
+    assert_answered(&ended);
     let over = attach(&name, &two, Over::Only(Some(&holder("me", 7)))).await;
     assert_eq!(
         over,

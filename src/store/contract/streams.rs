@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{LONG, ROOM, SHORT, WRITERS, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
-use crate::store::calls::{Begun, CallRecord};
+use crate::store::calls::{Begun, CallEnded, CallRecord};
 use crate::store::streams::{
     Appended, Attached, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
 };
@@ -321,7 +321,7 @@ async fn lets_events_end(store: &Arc<dyn Store>, id: &SessionId, stream: &Stream
         .call_end(id, &call.name, stream, Some("4"), &me, SHORT)
         .await;
     assert!(
-        matches!(ended, Ok(Appended::At { number: 4, .. })),
+        matches!(ended, Ok(CallEnded::Answered { number: 4, .. })),
         "call_end: {ended:?}"
     );
     assert_eq!(kept(0).await, Some((1, 4, 4)), "call_end: the response is there");

@@ -12,10 +12,10 @@ use crate::random::{HashMap, HashSet};
 use crate::session::{Life, NodeId, SessionId};
 use crate::store::calls::{
     ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX,
-    ENDED_CALL_STAY, Inbox,
+    CallEnded, CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR,
+    EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Inbox,
 };
-use crate::store::streams::{Appended, Holder, Step, StreamId};
+use crate::store::streams::{Holder, Step, StreamId};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
 #[derive(Debug)]
@@ -207,15 +207,15 @@ impl CallStore for MemoryStore {
         data: Option<&str>,
         by: &NodeId,
         ttl: Duration,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<CallEnded, StoreError> {
         let mut inner = self.lock();
         let (left, life) = (inner.sessions.left(session), inner.life_of(by));
         let Some(of) = inner.sessions.get_mut(session) else {
-            return Ok(Appended::Gone);
+            return Ok(CallEnded::Gone);
         };
         let own = of.calls.of(by, life.as_ref(), call);
         let Some(own) = own.filter(|own| own.record.stream == *stream) else {
-            return Ok(Appended::Gone);
+            return Ok(CallEnded::Gone);
         };
         let data = data.filter(|_| !own.record.cancelled);
         if own.claimed {
@@ -226,21 +226,23 @@ impl CallStore for MemoryStore {
         if let Some(log) = of.logs.log_or_make(stream, ttl).filter(|_| stream.stands()) {
             log.settle(ttl, left);
         }
-        let appended = data.map(|data| of.logs.append(stream, data));
+        let number = data.and_then(|data| of.logs.append(stream, data));
         let Some(log) = of.logs.log(stream) else {
-            return Ok(Appended::Gone);
+            return Ok(CallEnded::Gone);
         };
-        let number = appended.flatten().unwrap_or(log.head());
         let holder = if stream == call {
             log.done = true;
             log.renew(ttl);
-            // Whoever carries it reads it to its end.
+            // Its carrier reads it to its end.
             log.holder.take()
         } else {
             log.holder.clone()
         };
         inner.tell_holder(holder.as_ref(), by, session, stream);
-        Ok(Appended::At { number, holder })
+        Ok(match number {
+            Some(number) => CallEnded::Answered { number, holder },
+            None => CallEnded::Unanswered,
+        })
     }
 
     async fn answer(

@@ -64,10 +64,6 @@ impl Log {
         self.ends = self.ends.max(after(ttl));
     }
 
-    pub(super) const fn head(&self) -> u64 {
-        self.head
-    }
-
     pub(super) const fn delivered(&self) -> u64 {
         self.delivered
     }

@@ -4,8 +4,8 @@
 -- life; the most events and bytes, and the most streams and bytes of all of them; what the channel of a node starts with; the message;
 -- for how long it is noted that a claimed call has ended; the last event, if there is one. Of a call that was cancelled it is not
 -- appended.
--- Returns `at`, the number of the newest event and who carries the stream; or `gone`, and the node
--- that has the call, if there is one.
+-- Returns `answered`, the number of the last event and who carries the stream; or `unanswered`; or `gone`, and the node that has the
+-- call, if there is one.
 local call, stream, ttl, by = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local record = redis.call('EXISTS', session) == 1 and record_of(call)
 if not record or not is_of(record, by) or record.stream ~= stream then
@@ -29,7 +29,7 @@ if same then
   end
 end
 if record.claimed then
-  -- Its former node may not know yet, and must not begin it anew.
+  -- Its former node may not know yet, and must not register it again.
   redis.call('HSET', calls, 'ended:' .. call, text(now_ms() + tonumber(ARGV[11])))
 end
 if redis.call('EXISTS', log) == 0 then
@@ -40,14 +40,11 @@ if redis.call('EXISTS', log) == 0 then
 end
 
 local holder = redis.call('HGET', session, 'attach:' .. stream)
-local number = redis.call('HGET', log, 'head')
-if data then
-  number = append(stream, data, ARGV[5], ARGV[6], ARGV[7], ARGV[8])
-end
+local number = data and append(stream, data, ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 if stream == call then
   redis.call('HSET', log, 'done', 1)
   redis.call('PEXPIRE', log, ttl)
-  -- Whoever carries it reads it to its end; and now it may go when room is needed.
+  -- Its carrier reads it to its end; and now it may go when room is needed.
   redis.call('HDEL', session, 'attach:' .. stream, 'standby:' .. stream)
   redis.call('HDEL', calls, 'count:tight')
 else
@@ -55,4 +52,7 @@ else
 end
 keep(calls, ttl)
 send(holder, by, ARGV[9], ARGV[10])
-return {'at', text(number), holder or ''}
+if not number then
+  return {'unanswered'}
+end
+return {'answered', text(number), holder or ''}

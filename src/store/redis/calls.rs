@@ -11,17 +11,15 @@ use tokio::time::Instant;
 
 use super::nodes::ENDED_LEASE_STAY;
 use super::sessions::{KeySet, unexpected};
-use super::streams::{appended, session_most};
+use super::streams::session_most;
 use super::{RedisStore, call_record, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::calls::{
     ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR, EARLY_ANSWERS_MAX,
-    ENDED_CALL_STAY, Inbox,
+    CallEnded, CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR,
+    EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Inbox,
 };
-use crate::store::streams::{
-    Appended, Holder, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId,
-};
+use crate::store::streams::{Holder, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId};
 use crate::store::{NodeMessage, StoreError};
 
 #[async_trait]
@@ -80,7 +78,7 @@ impl CallStore for RedisStore {
         data: Option<&str>,
         by: &NodeId,
         ttl: Duration,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<CallEnded, StoreError> {
         let (life, channel) = (millis(ttl), self.keys.node_start());
         let message = NodeMessage::stream(session, stream).encode();
         let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
@@ -102,16 +100,19 @@ impl CallStore for RedisStore {
         let args = args.into_iter().chain(data).map(Value::from).collect();
         let keys = self.log_keys(session, stream);
         let answer: Vec<String> = self.script(&self.scripts.call_end, &keys.each(), args).await?;
-        // Whatever came of it, the call is not `by`'s any longer; but it may be that of another life of the node.
-        match answer.as_slice() {
-            [gone, node] if gone == "gone" && node == by.as_str() => return Ok(Appended::Gone),
-            [gone, _] if gone == "gone" => {
-                self.strike(by, session, call).await;
-                return Ok(Appended::Gone);
-            }
-            _ => self.strike(by, session, call).await,
+        // The call is not `by`'s any longer; but it may be that of another life of the node.
+        if !matches!(answer.as_slice(), [gone, node] if gone == "gone" && node == by.as_str()) {
+            self.strike(by, session, call).await;
         }
-        appended("call_end", &answer)
+        match answer.as_slice() {
+            [word, number, holder] if word == "answered" => Ok(CallEnded::Answered {
+                number: number.parse().map_err(|_error| unexpected("call_end", &answer))?,
+                holder: keys::parse_holder(holder),
+            }),
+            [word] if word == "unanswered" => Ok(CallEnded::Unanswered),
+            [word, ..] if word == "gone" => Ok(CallEnded::Gone),
+            _ => Err(unexpected("call_end", &answer)),
+        }
     }
 
     async fn answer(
