@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body as HttpBody;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, Request};
+use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
 use super::source::Connected;
@@ -15,6 +15,7 @@ use crate::engine::shares::PeerUse;
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
 use crate::protocol::headers::VERSION_HEADER;
+use crate::session::request_info::Headers;
 use crate::session::{Principal, RequestInfo, SessionId};
 
 /// The session's header (2025-11-25, Transports, "Session Management").
@@ -122,18 +123,23 @@ impl AdmittedRequest {
 
     /// What the engine is told of it; `body` is kept for another node.
     pub(super) fn into_incoming(self, body: Bytes) -> Incoming {
-        let headers = self
-            .parts
-            .headers
-            .iter()
-            .filter(|(_, value)| !value.is_sensitive());
-        let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         Incoming {
-            info: RequestInfo::of(headers),
+            info: RequestInfo::later(self.parts.headers),
             principal: self.principal,
             peer: self.peer,
             began: self.began,
             body,
+        }
+    }
+}
+
+/// Without those that are marked as secret and those that are no text.
+impl Headers for HeaderMap {
+    fn each(&self, give: &mut dyn FnMut(&str, &str)) {
+        for (name, value) in self.iter().filter(|(_, value)| !value.is_sensitive()) {
+            if let Ok(value) = value.to_str() {
+                give(name.as_str(), value);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! runs again sees what the first run saw.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The most bytes of headers that are kept, name and value of each. A header that does not fit is left out.
 pub const REQUEST_INFO_BYTES_MAX: usize = 8 << 10;
@@ -19,6 +19,12 @@ const SECRET: [&str; 5] = [
     "last-event-id",
 ];
 
+/// A request's headers, as they came. They are copied only when somebody wants to know them: most calls never ask.
+pub(crate) trait Headers: Send + Sync + 'static {
+    /// Gives name and value of each.
+    fn each(&self, give: &mut dyn FnMut(&str, &str));
+}
+
 /// The HTTP headers of a request, without credentials. Clones share them.
 ///
 /// ```
@@ -28,37 +34,32 @@ const SECRET: [&str; 5] = [
 /// assert_eq!(info.header("x-tenant"), Some("blue"));
 /// assert_eq!(info.header("authorization"), None);
 /// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct RequestInfo {
+#[derive(Clone, Default)]
+pub struct RequestInfo(Option<Arc<Kept<dyn Headers>>>);
+
+struct Kept<H: ?Sized> {
     /// `name: value` in a line of its own for each; names in lower case.
-    lines: Option<Arc<str>>,
+    lines: OnceLock<Box<str>>,
+    headers: H,
 }
 
 impl RequestInfo {
     /// That of a request with these headers, but for credentials and what has line breaks. At most
     /// [`REQUEST_INFO_BYTES_MAX`] are kept.
     pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut lines = String::with_capacity(USUAL_BYTES);
+        let mut lines = Lines::default();
         for (name, value) in headers {
-            let start = lines.len();
-            if start + name.len() + value.len() + 3 > REQUEST_INFO_BYTES_MAX {
-                continue;
-            }
-            lines.push_str(name);
-            let secret = {
-                let name = lines.get_mut(start..).unwrap_or_default();
-                name.make_ascii_lowercase();
-                SECRET.contains(&&*name)
-            };
-            if secret || value.contains('\n') {
-                lines.truncate(start);
-                continue;
-            }
-            lines.push_str(": ");
-            lines.push_str(value);
-            lines.push('\n');
+            lines.push(name, value);
         }
-        Self::from_lines(&lines)
+        Self::from_lines(&lines.0)
+    }
+
+    /// The same of headers that are copied only when they are asked for.
+    pub(crate) fn later(headers: impl Headers) -> Self {
+        Self(Some(Arc::new(Kept {
+            lines: OnceLock::new(),
+            headers,
+        })))
     }
 
     /// The value of a header, whose name may be written in any case: the first, if it came more than once.
@@ -75,16 +76,64 @@ impl RequestInfo {
 
     /// The text that is stored: a line for each header.
     pub(crate) fn as_lines(&self) -> &str {
-        self.lines.as_deref().unwrap_or_default()
+        let Some(kept) = &self.0 else { return "" };
+        kept.lines.get_or_init(|| {
+            let mut lines = Lines(String::with_capacity(USUAL_BYTES));
+            kept.headers.each(&mut |name, value| lines.push(name, value));
+            lines.0.into_boxed_str()
+        })
     }
 
     /// What was stored.
     pub(crate) fn from_lines(lines: &str) -> Self {
-        Self {
-            lines: (!lines.is_empty()).then(|| lines.into()),
+        if lines.is_empty() {
+            return Self::default();
         }
+        Self(Some(Arc::new(Kept {
+            lines: OnceLock::from(Box::from(lines)),
+            headers: (),
+        })))
     }
 }
+
+/// Those whose lines are known.
+impl Headers for () {
+    fn each(&self, _give: &mut dyn FnMut(&str, &str)) {}
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn push(&mut self, name: &str, value: &str) {
+        let Self(lines) = self;
+        let start = lines.len();
+        if start + name.len() + value.len() + 3 > REQUEST_INFO_BYTES_MAX {
+            return;
+        }
+        lines.push_str(name);
+        let secret = {
+            let name = lines.get_mut(start..).unwrap_or_default();
+            name.make_ascii_lowercase();
+            SECRET.contains(&&*name)
+        };
+        if secret || value.contains('\n') {
+            lines.truncate(start);
+            return;
+        }
+        lines.push_str(": ");
+        lines.push_str(value);
+        lines.push('\n');
+    }
+}
+
+impl PartialEq for RequestInfo {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_lines() == other.as_lines()
+    }
+}
+
+impl Eq for RequestInfo {}
 
 /// Values are not printed: a header may hold a secret that this program does not know of.
 impl fmt::Debug for RequestInfo {
@@ -116,6 +165,25 @@ mod tests {
         let info = RequestInfo::of([("x-key", "s3cret"), ("x-broken", "a\nauthorization: s3cret")]);
         assert_eq!(format!("{info:?}"), r#"{"x-key"}"#);
         assert_eq!(info.header("authorization"), None);
+    }
+
+    struct Came(&'static [(&'static str, &'static str)]);
+
+    impl Headers for Came {
+        fn each(&self, give: &mut dyn FnMut(&str, &str)) {
+            for (name, value) in self.0 {
+                give(name, value);
+            }
+        }
+    }
+
+    #[test]
+    fn headers_that_are_copied_later_are_the_same() {
+        const CAME: [(&str, &str); 2] = [("X-Tenant", "blue"), ("cookie", "s3cret")];
+        let later = RequestInfo::later(Came(&CAME));
+        assert_eq!(later.clone().header("x-tenant"), Some("blue"));
+        assert_eq!(later, RequestInfo::of(CAME));
+        assert_eq!(RequestInfo::later(Came(&[])), RequestInfo::default());
     }
 
     #[test]

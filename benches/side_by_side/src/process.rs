@@ -91,6 +91,12 @@ impl Process {
         Ok(process)
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// The end of what it has written.
     #[must_use]
     pub fn last_words(&self) -> String {
