@@ -35,7 +35,7 @@ mod socket;
 mod stalled;
 
 use drain::drain;
-use serve::{Listener, Server};
+use serve::{BoundListener, RunningListener};
 use signal::{Stop, told_to_stop};
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
@@ -158,7 +158,7 @@ impl Builder {
             Some(store) => store,
             None => open::store(&settings).await?,
         };
-        let listener = Listener::bind(&settings).await?;
+        let listener = BoundListener::bind(&settings).await?;
         let membership = Arc::new(Membership::new(name(&settings), listener.address()));
         membership.join(store.as_ref()).await?;
         let supervisors = [Supervisor::new(), Supervisor::new()];
@@ -180,7 +180,7 @@ impl Builder {
         warn_of_surroundings(engine.store.as_ref()).await;
         let service = Service::new(Arc::clone(&engine));
         let connections_max = engine.settings.http.connections_max;
-        let server = Server::start(listener, Face::new(service.clone()), connections_max);
+        let server = RunningListener::start(listener, Face::new(service.clone()), connections_max);
         Ok(Running {
             engine,
             service,
@@ -243,7 +243,7 @@ async fn warn_of_surroundings(store: &dyn Store) {
 pub struct Running {
     engine: Arc<Engine>,
     service: Service,
-    server: Server,
+    server: RunningListener,
     owned: [KillOnDrop; 2],
 }
 

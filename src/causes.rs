@@ -41,7 +41,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("the session was not read: {0}")]
-    struct Told(#[source] Away);
+    struct ReadFailed(#[source] Away);
 
     #[test]
     fn every_cause_is_told_once() {
@@ -52,7 +52,7 @@ mod tests {
         );
         // Its own words end with those of its cause.
         assert_eq!(
-            causes(&Told(error)).to_string(),
+            causes(&ReadFailed(error)).to_string(),
             "the session was not read: the store is out of reach: connection refused"
         );
     }

@@ -105,12 +105,12 @@ pub enum Command {
     /// Serve MCP until told to stop (the default)
     Serve,
     /// Read the settings, try the store, and say what is wrong
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Ask a running node whether it is well; for container health checks
-    Health(health::Arguments),
+    Health(health::HealthArguments),
     /// List, show and end sessions
     #[command(subcommand)]
-    Sessions(sessions::Command),
+    Sessions(sessions::SessionsCommand),
 }
 
 /// A whole program: the command line, settings and logs of `mcp-server`, for a handler of your own.

@@ -54,7 +54,7 @@ pub(crate) mod stream_writer;
 pub(crate) mod takeover;
 pub(crate) mod tasks;
 
-use calls::Calls;
+use calls::RunningCalls;
 use changes::Listeners;
 use handler::Handler;
 use local_streams::LocalStreams;
@@ -84,7 +84,7 @@ pub(crate) struct Engine {
     /// The streams that connections of this node carry.
     pub streams: Arc<LocalStreams>,
     /// The calls that this node runs.
-    pub calls: Arc<Calls>,
+    pub calls: Arc<RunningCalls>,
     /// The tasks that this node runs.
     pub tasks: RunningTasks,
     /// The open `subscriptions/listen` requests of this node.

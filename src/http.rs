@@ -58,12 +58,12 @@ const PROBES: [&str; 4] = [HEALTH, LIVEZ, READYZ, METRICS];
 /// What every connection of a node asks: its routes, and what goes for all of them. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
-    inner: Arc<Inner>,
+    inner: Arc<ServiceInner>,
 }
 
 /// The engine, and what only HTTP knows.
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct ServiceInner {
     engine: Arc<Engine>,
     /// Who may call, and from where.
     guard: Guard,
@@ -74,9 +74,9 @@ pub(crate) struct Inner {
 }
 
 impl Deref for Service {
-    type Target = Inner;
+    type Target = ServiceInner;
 
-    fn deref(&self) -> &Inner {
+    fn deref(&self) -> &ServiceInner {
         &self.inner
     }
 }
@@ -86,7 +86,7 @@ impl Service {
     #[must_use]
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ServiceInner {
                 guard: Guard::new(&engine.settings),
                 engine,
                 started: Instant::now(),

@@ -7,15 +7,15 @@
 //!
 //! - [`cli`]: the command line, one file for each subcommand.
 //! - [`app`]: the composition root. [`App::builder`] takes settings and an rmcp `ServerHandler`, and runs a node.
-//! - [`http`]: admits, parses and prints.
-//! - [`engine`]: everything that a node does with a JSON-RPC message.
-//! - [`cluster`]: this node among others: its lease, the ring, the registry's upkeep.
+//! - `http`: admits, parses and prints.
+//! - `engine`: everything that a node does with a JSON-RPC message.
+//! - `cluster`: this node among others: its lease, the ring, the registry's upkeep.
 //! - [`store`]: the traits a store implements, and the two that are built in.
 //! - [`session`]: what a handler holds, and what is kept of a session.
-//! - [`protocol`]: the wire rules, pure.
+//! - `protocol`: the wire rules, pure.
 //! - [`tools`]: the built-in server, a notebook.
-//! - [`config`] and [`telemetry`] stand beside: settings, and logs and metrics.
-//! - [`causes`]: an error with all that caused it, for logs.
+//! - [`config`] and `telemetry` stand beside: settings, and logs and metrics.
+//! - `causes`: an error with all that caused it, for logs.
 
 pub mod app;
 mod causes;

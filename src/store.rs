@@ -30,7 +30,7 @@ pub mod streams;
 
 pub use self::calls::CallStore;
 pub use self::error::{StoreError, WhyRefused};
-pub use self::messages::{News, NodeMessage};
+pub use self::messages::{NodeMessage, SessionNews};
 pub use self::nodes::{
     Heard, KnownNode, Lease, MESSAGES_WAITING_MAX, NodeStore, Recipients, Renewed, StoreProfile, StoreReport,
 };

@@ -16,11 +16,11 @@ pub(crate) mod gate;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Supervisor {
     // Each call has a clone of it, and a clone of a token takes a lock.
-    inner: Arc<Inner>,
+    inner: Arc<OwnedTasks>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct OwnedTasks {
     tasks: TaskTracker,
     stopping: CancellationToken,
     kill: CancellationToken,
@@ -39,9 +39,9 @@ impl Supervisor {
     #[cfg(test)]
     pub(crate) fn gated(gate: gate::Gate) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(OwnedTasks {
                 gate,
-                ..Inner::default()
+                ..OwnedTasks::default()
             }),
         }
     }

@@ -16,7 +16,7 @@ pub(crate) mod metrics;
 mod seldom;
 mod span_fields;
 
-use lines::{Lines, Waiting};
+use lines::{Lines, WaitingLines};
 pub(crate) use seldom::{seldom, tell_left_out};
 use span_fields::SpanFields;
 
@@ -24,7 +24,7 @@ use span_fields::SpanFields;
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// The lines that wait to be written, once logs are set up.
-static WAITING: OnceLock<Arc<Waiting>> = OnceLock::new();
+static WAITING: OnceLock<Arc<WaitingLines>> = OnceLock::new();
 
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]

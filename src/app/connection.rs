@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::alarm::Alarm;
-use super::exchange::{Arriving, State, answered};
+use super::exchange::{Arriving, ExchangeState, answered};
 use super::lasting;
 use super::socket::Socket;
 use super::stalled::Unstalled;
@@ -167,7 +167,7 @@ struct Exchange<A> {
     /// Whether a request has come.
     asked: AtomicBool,
     /// What is known of the request that it is at.
-    state: Arc<State>,
+    state: Arc<ExchangeState>,
     /// A response that hyper does not write.
     lasting: Mutex<Option<Response>>,
 }
@@ -181,7 +181,7 @@ enum Served {
 }
 
 impl<A> Exchange<A> {
-    fn new(respond: A, state: Arc<State>) -> Self {
+    fn new(respond: A, state: Arc<ExchangeState>) -> Self {
         Self {
             respond,
             asked: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::serve::{Server, Stopped};
+use super::serve::{ListenerStopped, RunningListener};
 use super::signal::{AT_ONCE, Stop};
 use crate::engine::Engine;
 use crate::http::Service;
@@ -26,7 +26,7 @@ const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
 pub(super) async fn drain<A: Future<Output = Stop>>(
     service: &Service,
     engine: &Engine,
-    server: Server,
+    server: RunningListener,
     stop: Stop,
     again: impl FnOnce() -> A,
 ) {
@@ -47,7 +47,7 @@ pub(super) async fn drain<A: Future<Output = Stop>>(
 async fn drain_unless(
     service: &Service,
     engine: &Engine,
-    server: Server,
+    server: RunningListener,
     stop: Stop,
     hurry: &CancellationToken,
 ) {
@@ -66,7 +66,7 @@ async fn drain_unless(
         hurry.run_until_cancelled(quiet).await;
     }
     let (stopped, ()) = tokio::join!(server.stop(&give_up), engine.send_elsewhere(give_up.reached()));
-    if stopped == Stopped::Unfinished && engine.store.profile().is_shared {
+    if stopped == ListenerStopped::Unfinished && engine.store.profile().is_shared {
         engine.stopping.deadline.cancel();
     }
     // They share the deadline: together with the delay it must fit what the platform grants.

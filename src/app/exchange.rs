@@ -23,7 +23,7 @@ pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Phase {
+enum ExchangePhase {
     /// At no request.
     Idle,
     /// At one whose body comes.
@@ -36,7 +36,7 @@ enum Phase {
 
 /// How the end of what a client sends is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum InputEnd {
     /// There is nothing to wait for.
     Counts,
     /// It may be that all of a request is there and that its service has not taken it yet: to be looked at again at once.
@@ -51,7 +51,7 @@ pub(super) enum End {
 
 /// What the two ends of hyper, its connection's and its service's, tell each other past it.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct ExchangeState {
     phase: AtomicU8,
     /// Whether something of the last request has not been read.
     unread: AtomicBool,
@@ -65,26 +65,30 @@ pub(super) struct State {
     waiting: AtomicBool,
 }
 
-impl State {
+impl ExchangeState {
     /// A request's head has come, and its body with it if it has none.
     fn begin(&self, whole: bool) {
         self.unread.store(!whole, Ordering::Relaxed);
-        self.enter(if whole { Phase::Answering } else { Phase::Reading });
+        self.enter(if whole {
+            ExchangePhase::Answering
+        } else {
+            ExchangePhase::Reading
+        });
     }
 
     fn has_arrived(&self) {
         if self.unread.swap(false, Ordering::Relaxed) {
-            self.enter(Phase::Answering);
+            self.enter(ExchangePhase::Answering);
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: ExchangePhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// The answer is with hyper: what the client closes from here on is closed, once that is written.
     pub(super) fn end(&self) {
-        self.enter(Phase::Idle);
+        self.enter(ExchangePhase::Idle);
         self.read_again();
     }
 
@@ -114,24 +118,24 @@ impl State {
     }
 
     /// How it is to be taken that the client sends no more.
-    pub(super) fn end_of_input(&self, cx: &Context<'_>) -> End {
+    pub(super) fn end_of_input(&self, cx: &Context<'_>) -> InputEnd {
         let phase = self.phase.load(Ordering::Relaxed);
-        if phase == Phase::Idle as u8 && !self.is_waiting() {
-            return End::Counts;
+        if phase == ExchangePhase::Idle as u8 && !self.is_waiting() {
+            return InputEnd::Counts;
         }
-        if phase == Phase::Reading as u8 {
+        if phase == ExchangePhase::Reading as u8 {
             // A body that is not whole yet will never be.
             return match self.looked_again.swap(true, Ordering::Relaxed) {
-                true => End::Counts,
-                false => End::MayCount,
+                true => InputEnd::Counts,
+                false => InputEnd::MayCount,
             };
         }
         self.half_closed.store(true, Ordering::Relaxed);
         self.hidden.register(cx.waker());
         match phase {
-            idle if idle == Phase::Idle as u8 => End::WaitsForWriting,
-            streaming if streaming == Phase::Streaming as u8 => End::WaitsForStream,
-            _ => End::WaitsForAnswer,
+            idle if idle == ExchangePhase::Idle as u8 => InputEnd::WaitsForWriting,
+            streaming if streaming == ExchangePhase::Streaming as u8 => InputEnd::WaitsForStream,
+            _ => InputEnd::WaitsForAnswer,
         }
     }
 }
@@ -140,12 +144,12 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Arriving<B> {
     body: B,
-    state: Arc<State>,
+    state: Arc<ExchangeState>,
 }
 
 impl<B: HttpBody> Arriving<B> {
     /// The body of a request whose head has come.
-    pub(super) fn new(body: B, state: Arc<State>) -> Self {
+    pub(super) fn new(body: B, state: Arc<ExchangeState>) -> Self {
         state.begin(body.is_end_stream());
         Self { body, state }
     }
@@ -177,12 +181,12 @@ impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
 }
 
 /// Notes that a request is answered by that.
-pub(super) fn answered(state: &Arc<State>, response: Response) -> Response {
+pub(super) fn answered(state: &Arc<ExchangeState>, response: Response) -> Response {
     if response.body().size_hint().exact().is_some() {
         state.end();
         return response;
     }
-    state.enter(Phase::Streaming);
+    state.enter(ExchangePhase::Streaming);
     response.map(|body| {
         Body::new(Streaming {
             body,
@@ -196,7 +200,7 @@ pub(super) fn answered(state: &Arc<State>, response: Response) -> Response {
 /// still there.
 struct Streaming {
     body: Body,
-    state: Arc<State>,
+    state: Arc<ExchangeState>,
     /// When it probes again, once it has.
     again: Option<Pin<Box<Sleep>>>,
 }

@@ -265,11 +265,11 @@ mod tests {
     }
 
     /// An event that counts those like it.
-    struct Counted {
+    struct CountedEvent {
         _one: Arc<()>,
     }
 
-    impl AsRef<[u8]> for Counted {
+    impl AsRef<[u8]> for CountedEvent {
         fn as_ref(&self) -> &[u8] {
             &[b'x'; 100]
         }
@@ -279,7 +279,7 @@ mod tests {
     async fn an_event_is_let_go_of_when_it_is_written_and_not_before() {
         let count = Arc::new(());
         let counted = (0..3).map(|_| {
-            Bytes::from_owner(Counted {
+            Bytes::from_owner(CountedEvent {
                 _one: Arc::clone(&count),
             })
         });

@@ -23,25 +23,25 @@ use crate::causes::causes;
 use crate::config::Settings;
 use crate::engine::shares::{PROBES_MAX, Resource, Share};
 use crate::http::Face;
-use crate::http::source::{Connected, Full, Source};
+use crate::http::source::{Connected, ConnectionsFull, Source};
 
 /// The scheme of a Unix socket's address.
 const UNIX: &str = "unix:";
 
 /// A bound listener.
 #[derive(Debug)]
-pub(super) struct Listener {
-    kind: Kind,
+pub(super) struct BoundListener {
+    kind: ListenerKind,
     address: String,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ListenerKind {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
-impl Listener {
+impl BoundListener {
     /// Listens on the socket that systemd passed, or else where the settings say.
     pub(super) async fn bind(settings: &Settings) -> Result<Self, AppError> {
         if let Some(listener) = Self::passed()? {
@@ -65,7 +65,7 @@ impl Listener {
         let listener = TcpListener::from_std(socket).map_err(failed)?;
         let address = format!("http://{}", listener.local_addr().map_err(failed)?);
         Ok(Some(Self {
-            kind: Kind::Tcp(listener),
+            kind: ListenerKind::Tcp(listener),
             address,
         }))
     }
@@ -79,7 +79,7 @@ impl Listener {
         let listener = TcpListener::bind((bare, port)).await.map_err(failed)?;
         let address = format!("http://{}", listener.local_addr().map_err(failed)?);
         Ok(Self {
-            kind: Kind::Tcp(listener),
+            kind: ListenerKind::Tcp(listener),
             address,
         })
     }
@@ -93,7 +93,7 @@ impl Listener {
         let listener = UnixListener::bind(&path).map_err(failed)?;
         let address = format!("{UNIX}{}", path.display());
         Ok(Self {
-            kind: Kind::Unix(listener, path),
+            kind: ListenerKind::Unix(listener, path),
             address,
         })
     }
@@ -120,7 +120,7 @@ fn remove_stale(path: &std::path::Path) -> io::Result<()> {
 /// How a listener stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Stopped {
+pub(super) enum ListenerStopped {
     /// Each connection had finished its request.
     Finished,
     /// Some had not within the deadline.
@@ -129,17 +129,17 @@ pub(super) enum Stopped {
 
 /// A listener at work.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct RunningListener {
     address: String,
     stop: DropGuard,
     tasks: TaskTracker,
     socket: Option<PathBuf>,
 }
 
-impl Server {
+impl RunningListener {
     /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only questions after the node's
     /// health are answered. Yet more wait in the system's backlog.
-    pub(super) fn start(listener: Listener, face: Face, connections_max: usize) -> Self {
+    pub(super) fn start(listener: BoundListener, face: Face, connections_max: usize) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let accept = Accept {
@@ -150,7 +150,7 @@ impl Server {
             spare: Arc::new(Semaphore::new(PROBES_MAX)),
         };
         let socket = match listener.kind {
-            Kind::Tcp(tcp) => {
+            ListenerKind::Tcp(tcp) => {
                 // Without it the small writes of a stream wait for the client's delayed acknowledgements, 40 ms each.
                 let tcp = tcp.tap_io(|stream| {
                     if let Err(error) = stream.set_nodelay(true) {
@@ -160,7 +160,7 @@ impl Server {
                 drop(tasks.spawn(accept.each(tcp)));
                 None
             }
-            Kind::Unix(unix, path) => {
+            ListenerKind::Unix(unix, path) => {
                 drop(tasks.spawn(accept.each(unix)));
                 Some(path)
             }
@@ -179,7 +179,7 @@ impl Server {
     }
 
     /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time to give up.
-    pub(super) async fn stop(self, give_up: &GiveUp) -> Stopped {
+    pub(super) async fn stop(self, give_up: &GiveUp) -> ListenerStopped {
         // First of all: the next node may listen there while this one waits for its calls, and that file is not ours.
         if let Some(path) = self.socket
             && let Err(error) = std::fs::remove_file(&path)
@@ -189,10 +189,10 @@ impl Server {
         drop(self.stop);
         self.tasks.close();
         tokio::select! {
-            () = self.tasks.wait() => Stopped::Finished,
+            () = self.tasks.wait() => ListenerStopped::Finished,
             () = give_up.reached() => {
                 warn!(left = self.tasks.len(), "some connections did not finish in time");
-                Stopped::Unfinished
+                ListenerStopped::Unfinished
             }
         }
     }
@@ -295,9 +295,9 @@ impl Accept {
                 return Some((seat, Connected { source, uses, full }));
             }
             (Ok(_), Err(_)) => {
-                Full::Node("this node has as many connections as it may (http.connections_max)")
+                ConnectionsFull::Node("this node has as many connections as it may (http.connections_max)")
             }
-            (Err(words), _) => Full::Peer(words),
+            (Err(words), _) => ConnectionsFull::Peer(words),
         };
         let seat = Seat {
             purpose: Use::Probes,

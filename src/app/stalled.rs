@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
-use super::exchange::{End, State};
+use super::exchange::{ExchangeState, InputEnd};
 use super::socket::Socket;
 use crate::causes::causes;
 
@@ -29,7 +29,7 @@ pub(super) struct Unstalled<S> {
     waits: Option<Pin<Box<Sleep>>>,
     // Made when a client closes its half.
     closed: Option<Pin<Box<Sleep>>>,
-    state: Arc<State>,
+    state: Arc<ExchangeState>,
 }
 
 impl<S: Socket> Unstalled<S> {
@@ -44,20 +44,20 @@ impl<S: Socket> Unstalled<S> {
     }
 
     /// What it is at, for those who cannot ask the connection any longer.
-    pub(super) fn state(&self) -> Arc<State> {
+    pub(super) fn state(&self) -> Arc<ExchangeState> {
         Arc::clone(&self.state)
     }
 
     /// Ready when the end of what the client sends is to be taken as such.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.state.end_of_input(cx) {
-            End::Counts => Poll::Ready(()),
-            End::MayCount => {
+            InputEnd::Counts => Poll::Ready(()),
+            InputEnd::MayCount => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            End::WaitsForStream | End::WaitsForWriting => Poll::Pending,
-            End::WaitsForAnswer => self.poll_gone(cx),
+            InputEnd::WaitsForStream | InputEnd::WaitsForWriting => Poll::Pending,
+            InputEnd::WaitsForAnswer => self.poll_gone(cx),
         }
     }
 

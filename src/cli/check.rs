@@ -21,7 +21,7 @@ const CLOCK_DIFFERENCE_MS_MAX: u64 = 5000;
 
 /// What `check` takes.
 #[derive(Debug, Default, clap::Args)]
-pub struct Arguments {
+pub struct CheckArguments {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
@@ -31,7 +31,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When the store cannot be opened, does not answer, or does not keep what it is given.
-pub async fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, CliError> {
+pub async fn run(arguments: &CheckArguments, loaded: &Loaded) -> Result<Exit, CliError> {
     let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;

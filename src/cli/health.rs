@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What `health` takes.
 #[derive(Debug, Default, clap::Args)]
-pub struct Arguments {
+pub struct HealthArguments {
     /// Whom to ask instead of the node that the settings describe.
     #[arg(
         long,
@@ -62,10 +62,10 @@ pub enum HealthError {
 ///
 /// # Errors
 /// [`HealthError`] when there is no answer.
-pub async fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, CliError> {
+pub async fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Exit, CliError> {
     let target = match &arguments.url {
-        Some(url) => Target::parse(url).ok_or(HealthError::Url)?,
-        None => Target::of(settings),
+        Some(url) => HealthTarget::parse(url).ok_or(HealthError::Url)?,
+        None => HealthTarget::of(settings),
     };
     let answer = tokio::time::timeout(TIMEOUT, target.ask()).await;
     let (line, status) = answer.unwrap_or(Err(HealthError::Timeout))?;
@@ -78,28 +78,28 @@ pub async fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Cli
 
 /// Whom to ask for what.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
-    place: Place,
+struct HealthTarget {
+    place: Endpoint,
     /// The `Host` header.
     host: String,
     path: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Endpoint {
     Tcp(String, u16),
     Unix(PathBuf),
 }
 
-impl Target {
+impl HealthTarget {
     /// The node that runs with these settings on this machine.
     fn of(settings: &Settings) -> Self {
         let place = match (settings.host.strip_prefix("unix:"), settings.host.as_str()) {
-            (Some(path), _) => Place::Unix(path.into()),
+            (Some(path), _) => Endpoint::Unix(path.into()),
             // What listens everywhere is reached here.
-            (None, "0.0.0.0") => Place::Tcp("127.0.0.1".into(), settings.port),
-            (None, "::") => Place::Tcp("::1".into(), settings.port),
-            (None, host) => Place::Tcp(host.into(), settings.port),
+            (None, "0.0.0.0") => Endpoint::Tcp("127.0.0.1".into(), settings.port),
+            (None, "::") => Endpoint::Tcp("::1".into(), settings.port),
+            (None, host) => Endpoint::Tcp(host.into(), settings.port),
         };
         Self {
             place,
@@ -112,7 +112,7 @@ impl Target {
     fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Some(Self {
-                place: Place::Unix(path.into()),
+                place: Endpoint::Unix(path.into()),
                 host: "localhost".into(),
                 path: "/health".into(),
             });
@@ -128,7 +128,7 @@ impl Target {
             path => path,
         };
         Some(Self {
-            place: Place::Tcp(host, url.port_or_known_default()?),
+            place: Endpoint::Tcp(host, url.port_or_known_default()?),
             host: url.authority().rsplit('@').next()?.to_owned(),
             path: asked.to_owned(),
         })
@@ -137,12 +137,12 @@ impl Target {
     async fn ask(&self) -> Result<(String, StatusCode), HealthError> {
         let refused = |place: String| |source| HealthError::Connect { place, source };
         match &self.place {
-            Place::Tcp(host, port) => {
+            Endpoint::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await;
                 self.ask_over(stream.map_err(refused(format!("{host} port {port}")))?)
                     .await
             }
-            Place::Unix(path) => {
+            Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await;
                 self.ask_over(stream.map_err(refused(path.display().to_string()))?)
                     .await
@@ -188,28 +188,34 @@ mod tests {
 
     #[test]
     fn a_node_that_listens_everywhere_is_asked_here() {
-        let place = |host: &str| Target::of(&settings(host, 80)).place;
-        assert_eq!(place("0.0.0.0"), Place::Tcp("127.0.0.1".into(), 80));
-        assert_eq!(place("::"), Place::Tcp("::1".into(), 80));
-        assert_eq!(place("unix:/run/mcp.sock"), Place::Unix("/run/mcp.sock".into()));
+        let place = |host: &str| HealthTarget::of(&settings(host, 80)).place;
+        assert_eq!(place("0.0.0.0"), Endpoint::Tcp("127.0.0.1".into(), 80));
+        assert_eq!(place("::"), Endpoint::Tcp("::1".into(), 80));
+        assert_eq!(
+            place("unix:/run/mcp.sock"),
+            Endpoint::Unix("/run/mcp.sock".into())
+        );
     }
 
     #[test]
     fn urls_are_http_or_a_socket() {
-        let target = Target::parse("http://[::1]:8080").unwrap();
-        assert_eq!(target.place, Place::Tcp("::1".into(), 8080));
+        let target = HealthTarget::parse("http://[::1]:8080").unwrap();
+        assert_eq!(target.place, Endpoint::Tcp("::1".into(), 8080));
         assert_eq!(
             (target.host.as_str(), target.path.as_str()),
             ("[::1]:8080", "/health")
         );
-        let target = Target::parse("http://node/readyz").unwrap();
+        let target = HealthTarget::parse("http://node/readyz").unwrap();
         assert_eq!(
             (target.place, target.path.as_str()),
-            (Place::Tcp("node".into(), 80), "/readyz")
+            (Endpoint::Tcp("node".into(), 80), "/readyz")
         );
-        assert_eq!(Target::parse("unix:/s").unwrap().place, Place::Unix("/s".into()));
-        assert_eq!(Target::parse("https://node"), None);
-        assert_eq!(Target::parse("node:80"), None);
+        assert_eq!(
+            HealthTarget::parse("unix:/s").unwrap().place,
+            Endpoint::Unix("/s".into())
+        );
+        assert_eq!(HealthTarget::parse("https://node"), None);
+        assert_eq!(HealthTarget::parse("node:80"), None);
     }
 
     /// A server that gives its caller this answer, and keeps the connection open.
@@ -230,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_exit_code_tells_whether_the_node_is_well() {
-        let ask = |port| async move { run(&Arguments::default(), &settings("127.0.0.1", port)).await };
+        let ask = |port| async move { run(&HealthArguments::default(), &settings("127.0.0.1", port)).await };
         let well = answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
         assert_eq!(ask(well).await.unwrap(), Exit::Ok);
         let ill = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");

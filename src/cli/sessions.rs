@@ -22,7 +22,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What to do with sessions.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub enum SessionsCommand {
     /// List sessions, the last used first. An id is a credential: whoever knows it can use the session
     List {
         /// At most so many
@@ -55,7 +55,7 @@ pub enum Command {
 ///
 /// # Errors
 /// When no store is shared or it does not answer, or there is no such session.
-pub async fn run(command: &Command, settings: &Settings) -> Result<Exit, CliError> {
+pub async fn run(command: &SessionsCommand, settings: &Settings) -> Result<Exit, CliError> {
     if settings.redis_url.is_empty() {
         return Err(CliError::NoSharedStore);
     }
@@ -66,9 +66,13 @@ pub async fn run(command: &Command, settings: &Settings) -> Result<Exit, CliErro
     Ok(Exit::Ok)
 }
 
-async fn answer(command: &Command, settings: &Settings, store: &Arc<dyn Store>) -> Result<String, CliError> {
+async fn answer(
+    command: &SessionsCommand,
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+) -> Result<String, CliError> {
     match command {
-        Command::List { limit, json } => {
+        SessionsCommand::List { limit, json } => {
             let mut sessions = store.list(*limit).await?;
             sessions.sort_by_key(|(_, record)| Reverse(record.last_activity_ms));
             Ok(if *json {
@@ -77,7 +81,7 @@ async fn answer(command: &Command, settings: &Settings, store: &Arc<dyn Store>) 
                 table(&sessions, *limit, unix_ms())
             })
         }
-        Command::Show { id, json } => {
+        SessionsCommand::Show { id, json } => {
             let id = SessionId::parse(id).ok_or(CliError::NoSession)?;
             let record = store.load(&id, None).await?.ok_or(CliError::NoSession)?;
             Ok(if *json {
@@ -86,7 +90,7 @@ async fn answer(command: &Command, settings: &Settings, store: &Arc<dyn Store>) 
                 fields(&id, &record)
             })
         }
-        Command::End { id, json } => {
+        SessionsCommand::End { id, json } => {
             let id = SessionId::parse(id).ok_or(CliError::NoSession)?;
             end(settings, store, &id).await?;
             Ok(if *json {

@@ -60,7 +60,7 @@ pub enum JoinError {
 
 /// What is known of the store, and through it of other nodes.
 #[derive(Debug)]
-struct Known {
+struct ClusterView {
     /// Whether the last renewal worked.
     renews: bool,
     /// Whether the store answered when it was last asked for a sign of life.
@@ -82,7 +82,7 @@ struct Known {
 pub(crate) struct Membership {
     lease: Lease,
     clock: Clock,
-    known: Mutex<Known>,
+    known: Mutex<ClusterView>,
     // What each request asks, by the monotonic clock: until when the lease is valid; when this node last looked whether it was
     // held up; and since when what was read can be trusted.
     valid_until_ms: AtomicU64,
@@ -117,7 +117,7 @@ impl Membership {
                 started_ms: clock.now_ms(),
             },
             clock,
-            known: Mutex::new(Known {
+            known: Mutex::new(ClusterView {
                 renews: false,
                 answers: true,
                 renewed: now,
@@ -353,7 +353,7 @@ impl Membership {
         monotonic_ms() < self.valid_until_ms.load(Ordering::Acquire)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ClusterView> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ use super::live::CachedSession;
 use super::monotonic_ms;
 use crate::random::{self, HashState};
 use crate::session::{SessionId, SessionRecord};
-use crate::telemetry::metrics::{self, Counted};
+use crate::telemetry::metrics::{self, GaugeGuard};
 
 /// How many locks the registry is spread over.
 const SHARDS: usize = 64;
@@ -37,7 +37,7 @@ pub(crate) enum Retired {
 
 /// The place of one session in the registry.
 #[derive(Debug, Default)]
-pub(crate) struct Slot {
+pub(crate) struct SessionSlot {
     live: OnceLock<Arc<CachedSession>>,
     retired: OnceLock<Retired>,
     epoch: AtomicU64,
@@ -49,12 +49,12 @@ pub(crate) struct Slot {
     gone: AtomicBool,
     ended: AtomicBool,
     announced: AtomicBool,
-    counted: OnceLock<Counted>,
+    counted: OnceLock<GaugeGuard>,
     /// Held while the session is read, so that requests that miss at the same time share one load.
     pub loading: AsyncMutex<()>,
 }
 
-impl Slot {
+impl SessionSlot {
     /// Whether no session was read into it yet.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
@@ -177,7 +177,7 @@ pub(crate) enum Kept {
 
 // Not SipHash, though clients may choose their sessions' keys: made to collide, they are at most a shard's part of
 // `session.kept_max`.
-type Shard = HashMap<SessionId, Arc<Slot>, HashState>;
+type Shard = HashMap<SessionId, Arc<SessionSlot>, HashState>;
 
 /// All sessions that this node keeps.
 #[derive(Debug)]
@@ -210,12 +210,12 @@ impl Registry {
 
     /// The slot of a session, made if need be.
     #[must_use]
-    pub(crate) fn slot(&self, id: &SessionId) -> Arc<Slot> {
+    pub(crate) fn slot(&self, id: &SessionId) -> Arc<SessionSlot> {
         let mut shard = self.shard(id);
         if let Some(slot) = shard.get(id) {
             return Arc::clone(slot);
         }
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(SessionSlot::default());
         slot.used_ms.store(monotonic_ms(), Ordering::Relaxed);
         shard.insert(id.clone(), Arc::clone(&slot));
         slot
@@ -241,7 +241,7 @@ impl Registry {
     /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a session, so
     /// that made-up ids push nobody out.
     #[must_use]
-    pub(crate) fn surplus(&self, id: &SessionId) -> Option<(SessionId, Arc<Slot>)> {
+    pub(crate) fn surplus(&self, id: &SessionId) -> Option<(SessionId, Arc<SessionSlot>)> {
         let shard = self.shard(id);
         if shard.len() <= self.shard_max {
             return None;
@@ -251,14 +251,14 @@ impl Registry {
 
     /// The slot of a session that is kept or being loaded.
     #[must_use]
-    pub(crate) fn existing(&self, id: &SessionId) -> Option<Arc<Slot>> {
+    pub(crate) fn existing(&self, id: &SessionId) -> Option<Arc<SessionSlot>> {
         self.shard(id).get(id).cloned()
     }
 
     /// Notes what was read of a session at `epoch`.
     pub(crate) fn keep(
         &self,
-        slot: &Slot,
+        slot: &SessionSlot,
         epoch: u64,
         now_ms: u64,
         record: SessionRecord,
@@ -292,7 +292,7 @@ impl Registry {
     pub(crate) fn retire(
         &self,
         id: &SessionId,
-        slot: &Arc<Slot>,
+        slot: &Arc<SessionSlot>,
         why: Retired,
     ) -> Option<Arc<CachedSession>> {
         let mut shard = self.shard(id);
@@ -319,14 +319,14 @@ impl Registry {
 
     /// All sessions that this node keeps.
     #[must_use]
-    pub(crate) fn all(&self) -> Vec<(SessionId, Arc<Slot>)> {
+    pub(crate) fn all(&self) -> Vec<(SessionId, Arc<SessionSlot>)> {
         self.unused_since(u64::MAX)
     }
 
     /// The sessions that no request has used on this node since `before_ms`. Calls and streams may hold them yet.
     #[must_use]
-    pub(crate) fn unused_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<Slot>)> {
-        let idle = |slot: &Slot| slot.used_ms.load(Ordering::Relaxed) < before_ms;
+    pub(crate) fn unused_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<SessionSlot>)> {
+        let idle = |slot: &SessionSlot| slot.used_ms.load(Ordering::Relaxed) < before_ms;
         self.shards
             .iter()
             .flat_map(|shard| {
@@ -357,7 +357,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 /// One that was not used for long and that no call holds, out of a few from a random place on.
-fn least_used(shard: &Shard, but: &SessionId) -> Option<(SessionId, Arc<Slot>)> {
+fn least_used(shard: &Shard, but: &SessionId) -> Option<(SessionId, Arc<SessionSlot>)> {
     let from = usize::try_from(random::number(shard.len().max(1) as u64)).unwrap_or(0);
     let round = shard.iter().skip(from).chain(shard.iter().take(from));
     let idle = round

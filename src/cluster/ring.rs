@@ -14,7 +14,7 @@ use super::Membership;
 use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
 use crate::store::nodes::living;
-use crate::store::{News, NodeMessage, Recipients, Store};
+use crate::store::{NodeMessage, Recipients, SessionNews, Store};
 use crate::telemetry::seldom;
 
 /// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
@@ -24,7 +24,7 @@ pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 const SEND_ATTEMPTS_MAX: u32 = 3;
 const SEND_AGAIN: Duration = Duration::from_millis(20);
 
-struct Waiting {
+struct AwaitedAcknowledgements {
     missing: BTreeSet<String>,
     done: Option<oneshot::Sender<()>>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Ring {
     membership: Arc<Membership>,
     node: NodeId,
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, Waiting>>,
+    waiting: Mutex<HashMap<u64, AwaitedAcknowledgements>>,
 }
 
 impl std::fmt::Debug for Ring {
@@ -77,7 +77,7 @@ impl Ring {
 
     /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has stopped trusting its
     /// copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off the session.
-    pub(crate) async fn tell(&self, holders: &[NodeId], session: &SessionId, news: News) {
+    pub(crate) async fn tell(&self, holders: &[NodeId], session: &SessionId, news: SessionNews) {
         let others = holders.iter().filter(|holder| **holder != self.node).cloned();
         let (mut rung, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
@@ -94,14 +94,14 @@ impl Ring {
         }
         // With a session that has ended, its holders are forgotten too.
         let released = async {
-            if news == News::Changed {
+            if news == SessionNews::Changed {
                 self.release(session, &dead).await;
             }
         };
         tokio::join!(self.ring_and_wait(&rung, session, news), released);
     }
 
-    async fn ring_and_wait(&self, rung: &[NodeId], session: &SessionId, news: News) {
+    async fn ring_and_wait(&self, rung: &[NodeId], session: &SessionId, news: SessionNews) {
         if rung.is_empty() {
             return;
         }
@@ -110,7 +110,7 @@ impl Ring {
         let missing = rung.iter().map(|node| node.as_str().to_owned()).collect();
         self.lock().insert(
             number,
-            Waiting {
+            AwaitedAcknowledgements {
                 missing,
                 done: Some(done),
             },
@@ -218,7 +218,7 @@ impl Ring {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             debug!(%node, "a node that was thought dead is back");
             NodeMessage::Session {
-                news: News::Changed,
+                news: SessionNews::Changed,
                 session: session.as_str().to_owned(),
                 from: self.node.as_str().to_owned(),
                 number,
@@ -235,7 +235,7 @@ impl Ring {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiting>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, AwaitedAcknowledgements>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,8 @@ use crate::config::{SessionSettings, Settings};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
 use crate::session::{Clock, NodeId, Peer, Principal, SessionId, SessionRecord};
 use crate::store::{
-    Change, Changed, Created, Ended, Full, Heard, News, NodeMessage, SessionRoom, Store, StoreError, Touched,
+    Change, Changed, Created, Ended, Full, Heard, NodeMessage, SessionNews, SessionRoom, Store, StoreError,
+    Touched,
 };
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
@@ -58,11 +59,11 @@ pub(crate) enum SessionError {
 /// The sessions of the whole cluster, through this node.
 #[derive(Debug, Clone)]
 pub(crate) struct Sessions {
-    inner: Arc<Inner>,
+    inner: Arc<SessionsInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct SessionsInner {
     store: Arc<dyn Store>,
     registry: Registry,
     ring: Ring,
@@ -88,7 +89,7 @@ impl Sessions {
         supervisor: Supervisor,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(SessionsInner {
                 ring: Ring::new(Arc::clone(&store), Arc::clone(&membership)),
                 registry: Registry::new(settings.session.kept_max),
                 store,
@@ -367,11 +368,11 @@ impl Sessions {
     }
 
     /// Stops trusting the copy, says so, and reads the session again so that calls in flight see the change.
-    fn look_again(&self, id: SessionId, news: News, from: String, number: u64) {
+    fn look_again(&self, id: SessionId, news: SessionNews, from: String, number: u64) {
         let slot = self.inner.registry.existing(&id);
         match (&slot, news) {
-            (Some(slot), News::Changed) => slot.distrust(),
-            (Some(slot), News::Ended) => {
+            (Some(slot), SessionNews::Changed) => slot.distrust(),
+            (Some(slot), SessionNews::Ended) => {
                 slot.note_ended();
                 slot.note_gone();
             }
@@ -381,8 +382,8 @@ impl Sessions {
         self.inner.supervisor.spawn("look-again", async move {
             inner.ring.acknowledge(&from, number).await;
             match (slot, news) {
-                (Some(slot), News::Ended) => inner.retire_gone(&id, &slot).await,
-                (Some(_), News::Changed) => inner.refresh(&id).await,
+                (Some(slot), SessionNews::Ended) => inner.retire_gone(&id, &slot).await,
+                (Some(_), SessionNews::Changed) => inner.refresh(&id).await,
                 (None, _) => {}
             }
         });
@@ -402,7 +403,7 @@ impl Sessions {
     }
 }
 
-impl Inner {
+impl SessionsInner {
     async fn change(&self, live: &CachedSession, change: &Change) -> Result<(), SessionError> {
         let left = self.life_left(&live.record).ok_or(SessionError::NotFound)?;
         // Until its client says that it is initialized, a session's life is not renewed by anything.
@@ -415,7 +416,7 @@ impl Inner {
                 }
                 // This node's own copy is read again for the sake of calls in flight here.
                 tokio::join!(
-                    self.ring.tell(&holders, &live.id, News::Changed),
+                    self.ring.tell(&holders, &live.id, SessionNews::Changed),
                     self.refresh(&live.id)
                 );
                 Ok(())
@@ -441,7 +442,7 @@ impl Inner {
                         self.retire_gone(id, slot).await;
                     }
                 };
-                tokio::join!(self.ring.tell(&holders, id, News::Ended), retired);
+                tokio::join!(self.ring.tell(&holders, id, SessionNews::Ended), retired);
                 metrics::session_ended();
                 debug!(session = id.tag(), "session ended");
                 Ok(())

@@ -7,7 +7,7 @@ use super::Settings;
 use super::checks;
 use super::problem::{Problem, SettingsError, closest, mask, mask_url};
 use super::sources::{DEFAULT, Sources};
-use super::table::{SETTINGS, Secrecy, Setting, Slot, find};
+use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
 
 /// Settings, with where each came from.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         for (name, key, value) in entries(setting, value) {
             let shown = shown(setting, value, &name);
             let outcome = match setting.slot {
-                Slot::One(set) => set(&mut settings, &value.kind),
-                Slot::Each(set) => set(&mut settings, key, &value.kind),
+                SettingSlot::One(set) => set(&mut settings, &value.kind),
+                SettingSlot::Each(set) => set(&mut settings, key, &value.kind),
             };
             if let Err(expected) = outcome {
                 problems.push(shown.problem(format!("expected {expected}")));
@@ -88,7 +88,7 @@ fn look_up<'a>(tree: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 /// The values that one row takes: its own, or one for each key.
 fn entries<'a>(setting: &Setting, value: &'a Value) -> Vec<(String, &'a str, &'a Value)> {
     match (&setting.slot, &value.kind) {
-        (Slot::Each(_), ValueKind::Table(table)) => {
+        (SettingSlot::Each(_), ValueKind::Table(table)) => {
             let mut entries: Vec<_> = table
                 .iter()
                 .map(|(key, value)| (format!("{}.{key}", setting.name), key.as_str(), value))

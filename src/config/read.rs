@@ -17,7 +17,7 @@ use super::{LogFormat, ReplyForm};
 use crate::session::id::{NODE_ID_BYTES_MAX, NodeId};
 
 /// What the value should have been, in words that follow "expected".
-pub(super) type Expected = String;
+pub(super) type ExpectedWords = String;
 
 /// The longest list, in entries.
 const LIST_ENTRIES_MAX: usize = 1000;
@@ -50,14 +50,17 @@ pub(super) fn text(
     value: &ValueKind,
     expected: &str,
     good: impl Fn(&str) -> bool,
-) -> Result<String, Expected> {
+) -> Result<String, ExpectedWords> {
     match value {
         ValueKind::String(text) if good(text) => Ok(text.clone()),
         _ => Err(expected.to_owned()),
     }
 }
 
-pub(super) fn count<T: TryFrom<u64>>(value: &ValueKind, range: RangeInclusive<u64>) -> Result<T, Expected> {
+pub(super) fn count<T: TryFrom<u64>>(
+    value: &ValueKind,
+    range: RangeInclusive<u64>,
+) -> Result<T, ExpectedWords> {
     let expected = || format!("a whole number from {} to {}", range.start(), range.end());
     let number = whole(value).filter(|number| range.contains(number));
     number
@@ -66,7 +69,7 @@ pub(super) fn count<T: TryFrom<u64>>(value: &ValueKind, range: RangeInclusive<u6
 }
 
 /// `true` or `false`.
-pub(super) fn switch(value: &ValueKind) -> Result<bool, Expected> {
+pub(super) fn switch(value: &ValueKind) -> Result<bool, ExpectedWords> {
     match value {
         ValueKind::Boolean(on) => Ok(*on),
         ValueKind::String(text) => text.trim().to_ascii_lowercase().parse().map_err(|_error| ()),
@@ -76,7 +79,7 @@ pub(super) fn switch(value: &ValueKind) -> Result<bool, Expected> {
 }
 
 /// Bytes: `4194304`, or with a unit, `4MiB`.
-pub(super) fn size(value: &ValueKind, range: RangeInclusive<u64>) -> Result<usize, Expected> {
+pub(super) fn size(value: &ValueKind, range: RangeInclusive<u64>) -> Result<usize, ExpectedWords> {
     let expected = || {
         let (low, high) = (spell_size(*range.start()), spell_size(*range.end()));
         format!("a size from {low} to {high}, in bytes or with a unit (KiB, MiB, GiB)")
@@ -94,7 +97,10 @@ pub(super) fn size(value: &ValueKind, range: RangeInclusive<u64>) -> Result<usiz
 }
 
 /// A duration with its unit: `100ms`, `30m`, `1h 30m`, or plain `0`.
-pub(super) fn duration(value: &ValueKind, range: RangeInclusive<Duration>) -> Result<Duration, Expected> {
+pub(super) fn duration(
+    value: &ValueKind,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, ExpectedWords> {
     let parsed = match value {
         ValueKind::String(text) => humantime::parse_duration(text.trim()).ok(),
         ValueKind::I64(0) => Some(Duration::ZERO),
@@ -110,7 +116,7 @@ pub(super) fn duration(value: &ValueKind, range: RangeInclusive<Duration>) -> Re
 pub(super) fn duration_or_zero(
     value: &ValueKind,
     range: RangeInclusive<Duration>,
-) -> Result<Duration, Expected> {
+) -> Result<Duration, ExpectedWords> {
     duration(value, Duration::ZERO..=Duration::ZERO)
         .or_else(|_none| duration(value, range).map_err(|expected| format!("0s for none, or {expected}")))
 }
@@ -120,7 +126,7 @@ pub(super) fn list(
     value: &ValueKind,
     expected: &str,
     good: impl Fn(&str) -> bool,
-) -> Result<Vec<String>, Expected> {
+) -> Result<Vec<String>, ExpectedWords> {
     let entries: Option<Vec<String>> = match value {
         ValueKind::String(text) => Some(text.split(',').map(|entry| entry.trim().to_owned()).collect()),
         ValueKind::Array(array) => array
@@ -144,7 +150,7 @@ pub(super) fn list(
 }
 
 /// A file that can be opened now; empty for none.
-pub(super) fn file(value: &ValueKind) -> Result<Option<PathBuf>, Expected> {
+pub(super) fn file(value: &ValueKind) -> Result<Option<PathBuf>, ExpectedWords> {
     let path = text(value, "the path of a PEM file, or empty for none", |_| true)?;
     if path.is_empty() {
         return Ok(None);
@@ -157,7 +163,7 @@ pub(super) fn file(value: &ValueKind) -> Result<Option<PathBuf>, Expected> {
     }
 }
 
-pub(super) fn host(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn host(value: &ValueKind) -> Result<String, ExpectedWords> {
     text(
         value,
         "an IP address, a host name, or unix:/path/to/socket",
@@ -168,7 +174,7 @@ pub(super) fn host(value: &ValueKind) -> Result<String, Expected> {
     )
 }
 
-pub(super) fn redis_url(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn redis_url(value: &ValueKind) -> Result<String, ExpectedWords> {
     let schemes = STORE_SCHEMES.join(", ");
     let expected = format!(
         "empty for the in-memory store, or a URL such as redis://user:password@host:6379/0, its scheme one of {schemes}"
@@ -176,7 +182,7 @@ pub(super) fn redis_url(value: &ValueKind) -> Result<String, Expected> {
     text(value, &expected, |url| url.is_empty() || is_store_url(url))
 }
 
-pub(super) fn node_id(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn node_id(value: &ValueKind) -> Result<String, ExpectedWords> {
     let expected =
         format!("empty to make one, or 1 to {NODE_ID_BYTES_MAX} letters, digits, '-', '_' and '.'");
     text(value, &expected, |id| {
@@ -186,7 +192,7 @@ pub(super) fn node_id(value: &ValueKind) -> Result<String, Expected> {
 
 /// The prefix goes before `{session:…}`: a lone brace in it would scatter a session over a cluster. A complete tag puts
 /// all keys into one slot.
-pub(super) fn prefix(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn prefix(value: &ValueKind) -> Result<String, ExpectedWords> {
     let expected = format!(
         "at most {PREFIX_BYTES_MAX} visible ASCII characters without * ? [ ] \\, its braces none or one complete {{tag}}"
     );
@@ -200,12 +206,12 @@ pub(super) fn prefix(value: &ValueKind) -> Result<String, Expected> {
     })
 }
 
-pub(super) fn origins(value: &ValueKind) -> Result<Vec<String>, Expected> {
+pub(super) fn origins(value: &ValueKind) -> Result<Vec<String>, ExpectedWords> {
     let expected = "a list of origins such as https://app.example.com (no path), or * for all";
     list(value, expected, |entry| entry == "*" || is_origin(entry))
 }
 
-pub(super) fn hosts(value: &ValueKind) -> Result<Vec<String>, Expected> {
+pub(super) fn hosts(value: &ValueKind) -> Result<Vec<String>, ExpectedWords> {
     let expected =
         "a list of host names or addresses, with or without a port, such as mcp.example.com, or * for all";
     list(value, expected, |entry| entry == "*" || is_authority(entry))
@@ -214,7 +220,7 @@ pub(super) fn hosts(value: &ValueKind) -> Result<Vec<String>, Expected> {
 /// What stands for the proxies that use the Unix socket.
 pub(crate) const UNIX_PROXY: &str = "unix";
 
-pub(super) fn proxies(value: &ValueKind) -> Result<Vec<String>, Expected> {
+pub(super) fn proxies(value: &ValueKind) -> Result<Vec<String>, ExpectedWords> {
     let expected = "a list of addresses and networks of proxies, such as 10.0.0.5 or 10.0.0.0/8, or unix";
     list(value, expected, |entry| {
         entry == UNIX_PROXY || network(entry).is_some()
@@ -230,21 +236,21 @@ pub(crate) fn network(text: &str) -> Option<IpNet> {
     text.parse().or_else(|_bad| alone()).ok()
 }
 
-pub(super) fn token(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn token(value: &ValueKind) -> Result<String, ExpectedWords> {
     let expected = format!("a token of {TOKEN_CHARS_MIN} or more visible ASCII characters");
     text(value, &expected, |token| {
         token.len() >= TOKEN_CHARS_MIN && token.bytes().all(|b| b.is_ascii_graphic())
     })
 }
 
-pub(super) fn secret(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn secret(value: &ValueKind) -> Result<String, ExpectedWords> {
     let expected = format!("{SECRET_CHARS_MIN} or more characters, or empty to share one through the store");
     text(value, &expected, |secret| {
         secret.is_empty() || secret.chars().count() >= SECRET_CHARS_MIN
     })
 }
 
-pub(super) fn log_filter(value: &ValueKind) -> Result<String, Expected> {
+pub(super) fn log_filter(value: &ValueKind) -> Result<String, ExpectedWords> {
     let expected = "a tracing filter: off, error, warn, info, debug or trace, also by target, such as info,anynode=debug";
     text(value, expected, |filter| {
         // tracing takes a lone word for a target, so that `verbose` would turn all logs off.
@@ -253,7 +259,7 @@ pub(super) fn log_filter(value: &ValueKind) -> Result<String, Expected> {
     })
 }
 
-pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, Expected> {
+pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, ExpectedWords> {
     match value {
         ValueKind::String(text) if text == "auto" => Ok(LogFormat::Auto),
         ValueKind::String(text) if text == "text" => Ok(LogFormat::Text),
@@ -262,7 +268,7 @@ pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, Expected> {
     }
 }
 
-pub(super) fn reply_form(value: &ValueKind) -> Result<ReplyForm, Expected> {
+pub(super) fn reply_form(value: &ValueKind) -> Result<ReplyForm, ExpectedWords> {
     match value {
         ValueKind::String(text) if text == "auto" => Ok(ReplyForm::Auto),
         ValueKind::String(text) if text == "json" => Ok(ReplyForm::Json),

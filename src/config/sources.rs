@@ -7,7 +7,7 @@ use ::config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, Valu
 
 use super::DEFAULTS_TOML;
 use super::problem::{Problem, closest};
-use super::table::{SETTINGS, Setting, Slot};
+use super::table::{SETTINGS, Setting, SettingSlot};
 
 /// The variable that names the settings file, and so sets nothing itself.
 const CONFIG_VARIABLE: &str = "MCP_CONFIG";
@@ -94,8 +94,8 @@ fn environment(variables: &[(String, String)], problems: &mut Vec<Problem>) -> V
 /// The setting that a variable sets.
 fn setting_of(variable: &str) -> Option<String> {
     SETTINGS.iter().find_map(|setting| match setting.slot {
-        Slot::One(_) => (setting.variable() == variable).then(|| setting.name.to_owned()),
-        Slot::Each(_) => variable
+        SettingSlot::One(_) => (setting.variable() == variable).then(|| setting.name.to_owned()),
+        SettingSlot::Each(_) => variable
             .strip_prefix(&setting.variable())?
             .strip_prefix("__")
             .filter(|key| !key.is_empty())
@@ -178,7 +178,7 @@ impl Layer {
 }
 
 fn is_family_of(setting: &Setting, name: &str) -> bool {
-    matches!(setting.slot, Slot::Each(_))
+    matches!(setting.slot, SettingSlot::Each(_))
         && name
             .strip_prefix(setting.name)
             .is_some_and(|rest| rest.len() > 1 && rest.starts_with('.'))

@@ -5,14 +5,14 @@ use std::time::Duration;
 use ::config::ValueKind;
 
 use super::Settings;
-use super::read::{self, Expected};
+use super::read::{self, ExpectedWords};
 
 /// One setting, or a family of settings that share a beginning (`auth.tokens.<principal>`).
 pub(super) struct Setting {
     /// Its name, such as `session.ttl`.
     pub(super) name: &'static str,
     pub(super) secrecy: Secrecy,
-    pub(super) slot: Slot,
+    pub(super) slot: SettingSlot,
 }
 
 /// How much of a value may be shown.
@@ -26,10 +26,10 @@ pub(super) enum Secrecy {
 }
 
 /// Where the value goes.
-pub(super) enum Slot {
-    One(fn(&mut Settings, &ValueKind) -> Result<(), Expected>),
+pub(super) enum SettingSlot {
+    One(fn(&mut Settings, &ValueKind) -> Result<(), ExpectedWords>),
     /// One value by key.
-    Each(fn(&mut Settings, &str, &ValueKind) -> Result<(), Expected>),
+    Each(fn(&mut Settings, &str, &ValueKind) -> Result<(), ExpectedWords>),
 }
 
 impl Setting {
@@ -82,7 +82,7 @@ macro_rules! row {
         Setting {
             name: $name,
             secrecy: Secrecy::$secrecy,
-            slot: Slot::One(|$settings, $value| {
+            slot: SettingSlot::One(|$settings, $value| {
                 $body;
                 Ok(())
             }),
@@ -137,7 +137,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting {
         name: "auth.tokens",
         secrecy: Secrecy::Secret,
-        slot: Slot::Each(|settings, principal, value| {
+        slot: SettingSlot::Each(|settings, principal, value| {
             let token = read::token(value)?;
             settings.auth.tokens.insert(principal.to_owned(), token);
             Ok(())

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::calls::{ANSWERS_WAITING_MAX, Answers, InFlight, OpenRequests};
 use super::handler::Handler;
-use super::peer::{self, LogGate, Open, Wire, WireSettings};
+use super::peer::{self, CallTransport, CallTransportSettings, LogGate, Open};
 use super::reply::{Finished, later, outbound};
 use super::shares::Share;
 use crate::cluster::{CachedSession, SessionError};
@@ -33,7 +33,7 @@ use crate::store::streams::StreamId;
 
 mod ending;
 
-use ending::{End, finish, internal, not_changed};
+use ending::{HandlerEnd, finish, internal, not_changed};
 
 /// The longest that a subscription is kept open; its client opens it again.
 const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -242,7 +242,7 @@ impl CallPeer {
             sender,
             open: settings.open.clone(),
         };
-        let wire = Wire::new(settings, out, answers_in);
+        let wire = CallTransport::new(settings, out, answers_in);
         let open = peer::open(peer_info(&call.caller), wire);
         Self {
             peer: open.peer().clone(),
@@ -254,8 +254,8 @@ impl CallPeer {
 }
 
 /// What the wire of a call's own peer needs to know.
-fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> WireSettings {
-    WireSettings {
+fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> CallTransportSettings {
+    CallTransportSettings {
         name,
         first_request: call.first_request,
         logs: call.logs.clone(),
@@ -286,17 +286,17 @@ async fn bounded(
     cancel: &CancellationToken,
     session_ended: Option<&CancellationToken>,
     timeout: Duration,
-) -> End {
+) -> HandlerEnd {
     let stopped = async {
         let Some(session_ended) = session_ended else {
             cancel.cancelled().await;
-            return End::Cancelled;
+            return HandlerEnd::Cancelled;
         };
         tokio::select! {
-            () = cancel.cancelled() => End::Cancelled,
+            () = cancel.cancelled() => HandlerEnd::Cancelled,
             () = session_ended.cancelled() => {
                 cancel.cancel();
-                End::SessionEnded
+                HandlerEnd::SessionEnded
             }
         }
     };
@@ -304,11 +304,11 @@ async fn bounded(
         biased;
         caught = &mut request => match caught {
             // A handler that heard its token may still return something, but nobody hears what it says.
-            _ if cancel.is_cancelled() => End::Cancelled,
-            _ if session_ended.is_some_and(CancellationToken::is_cancelled) => End::SessionEnded,
-            Ok(Ok(result)) => End::Result(Box::new(result)),
-            Ok(Err(error)) => End::Error(error),
-            Err(_panic) => End::Panicked,
+            _ if cancel.is_cancelled() => HandlerEnd::Cancelled,
+            _ if session_ended.is_some_and(CancellationToken::is_cancelled) => HandlerEnd::SessionEnded,
+            Ok(Ok(result)) => HandlerEnd::Result(Box::new(result)),
+            Ok(Err(error)) => HandlerEnd::Error(error),
+            Err(_panic) => HandlerEnd::Panicked,
         },
         end = stopped => {
             // The handler has been told, and may put things in order.
@@ -319,7 +319,7 @@ async fn bounded(
         }
         () = later(timeout) => {
             cancel.cancel();
-            End::TimedOut(timeout)
+            HandlerEnd::TimedOut(timeout)
         }
     }
 }
@@ -337,7 +337,7 @@ pub(crate) async fn initialize(
     // Both ends stay alive, for a peer without them is closed.
     let (outbound, mut unheard) = mpsc::channel(peer::OUTBOUND_MESSAGES_MAX);
     let (_no_answers, answers) = mpsc::channel(1);
-    let wire = WireSettings {
+    let wire = CallTransportSettings {
         name: "initialize".into(),
         first_request: 0,
         logs: LogGate::Request(None),
@@ -348,7 +348,7 @@ pub(crate) async fn initialize(
         listeners: Arc::default(),
         open: OpenRequests::default(),
     };
-    let peer = peer::open(params.clone(), Wire::new(wire, outbound, answers));
+    let peer = peer::open(params.clone(), CallTransport::new(wire, outbound, answers));
     let cancel = CancellationToken::new();
     let mut context = RequestContext::new(RequestId::Number(0), peer.peer().clone());
     context.ct = cancel.clone();
@@ -364,12 +364,14 @@ pub(crate) async fn initialize(
         never = drained => never,
     };
     match ended {
-        End::Result(result) => match *result {
+        HandlerEnd::Result(result) => match *result {
             ServerResult::InitializeResult(result) => Ok(result),
             _ => Err(internal()),
         },
-        End::Error(error) => Err(error),
-        End::Panicked | End::TimedOut(_) | End::Cancelled | End::SessionEnded => Err(internal()),
+        HandlerEnd::Error(error) => Err(error),
+        HandlerEnd::Panicked | HandlerEnd::TimedOut(_) | HandlerEnd::Cancelled | HandlerEnd::SessionEnded => {
+            Err(internal())
+        }
     }
 }
 

@@ -31,11 +31,11 @@ pub(crate) struct Answer {
     /// Which of the call's requests it answers.
     pub number: u64,
     /// The result's JSON text, or the error's.
-    pub outcome: Outcome,
+    pub outcome: ResponseOutcome,
 }
 
 /// A result's JSON text, or an error's.
-pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
+pub(crate) type ResponseOutcome = Result<Box<RawValue>, Box<RawValue>>;
 
 /// The numbers of the requests that one run of a call has open at its client: an answer to any other is not its own. The run
 /// of a call that another node has claimed since goes on for a moment, and has other numbers.
@@ -67,7 +67,7 @@ pub(crate) struct Answers {
     pub open: OpenRequests,
 }
 
-/// Outcome of [`Calls::answer`].
+/// Outcome of [`RunningCalls::answer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Handed {
@@ -81,7 +81,7 @@ pub(crate) enum Handed {
 
 /// A call of a session that runs here, and since when.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct CallEntry {
     /// When it began.
     pub began: Instant,
     /// What stops it.
@@ -90,7 +90,7 @@ pub(crate) struct Entry {
 }
 
 /// A call's place in the table: its session, and the id that the client gave it.
-type Key = (SessionId, RequestId);
+type CallKey = (SessionId, RequestId);
 /// Who may answer a call's requests, where the answers go, and what stops it.
 #[derive(Debug)]
 struct Asker {
@@ -100,27 +100,27 @@ struct Asker {
     cancel: CancellationToken,
 }
 // Not SipHash, though clients choose the ids of their requests: made to collide, they are at most `call.node_max`.
-type Shard<K, V> = HashMap<K, V, HashState>;
-type Shards<K, V> = Vec<Mutex<Shard<K, V>>>;
+type CallShard<K, V> = HashMap<K, V, HashState>;
+type CallShards<K, V> = Vec<Mutex<CallShard<K, V>>>;
 
 /// All calls of sessions that this node is running.
-pub(crate) struct Calls {
+pub(crate) struct RunningCalls {
     /// Several calls may have one id: clients share sessions among workers, and count anew.
-    by_request: Shards<Key, SmallVec<[Entry; 1]>>,
-    by_name: Shards<Arc<str>, Asker>,
-    in_flight: Shards<SessionId, usize>,
+    by_request: CallShards<CallKey, SmallVec<[CallEntry; 1]>>,
+    by_name: CallShards<Arc<str>, Asker>,
+    in_flight: CallShards<SessionId, usize>,
     /// Those that are registered in the store, or may be.
     kept: Mutex<HashSet<StreamId>>,
     hasher: HashState,
 }
 
-impl fmt::Debug for Calls {
+impl fmt::Debug for RunningCalls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Calls")
     }
 }
 
-impl Default for Calls {
+impl Default for RunningCalls {
     fn default() -> Self {
         Self {
             by_request: shards(),
@@ -135,8 +135,8 @@ impl Default for Calls {
 /// Takes a call off the table when dropped.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    calls: Arc<Calls>,
-    key: Key,
+    calls: Arc<RunningCalls>,
+    key: CallKey,
     name: Arc<str>,
 }
 
@@ -147,7 +147,7 @@ impl Drop for Registered {
             .remove(&self.name);
         let mut shard = self.calls.shard(&self.calls.by_request, &self.key);
         if let Some(entries) = shard.get_mut(&self.key) {
-            entries.retain(|entry: &mut Entry| !Arc::ptr_eq(&entry.name, &self.name));
+            entries.retain(|entry: &mut CallEntry| !Arc::ptr_eq(&entry.name, &self.name));
             if entries.is_empty() {
                 shard.remove(&self.key);
             }
@@ -157,12 +157,12 @@ impl Drop for Registered {
 
 /// A call that this node looks after, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    calls: Arc<Calls>,
+pub(crate) struct CallGuard {
+    calls: Arc<RunningCalls>,
     call: StreamId,
 }
 
-impl Drop for Kept {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         self.calls.kept().remove(&self.call);
     }
@@ -171,7 +171,7 @@ impl Drop for Kept {
 /// One call of a session in flight; counted out when dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    calls: Arc<Calls>,
+    calls: Arc<RunningCalls>,
     session: SessionId,
 }
 
@@ -187,7 +187,7 @@ impl Drop for InFlight {
     }
 }
 
-impl Calls {
+impl RunningCalls {
     /// Counts a call of a session in, unless `max` are in flight on this node.
     ///
     /// It is counted by the session's id: the session may be dropped from memory and restored while its calls run.
@@ -225,7 +225,7 @@ impl Calls {
         };
         self.shard(&self.by_name, &name).insert(Arc::clone(&name), asker);
         let key = (session, request);
-        let entry = Entry {
+        let entry = CallEntry {
             began,
             cancel,
             name: Arc::clone(&name),
@@ -243,7 +243,7 @@ impl Calls {
 
     /// The calls of a session that run here under that id.
     #[must_use]
-    pub(crate) fn of_request(&self, session: &SessionId, request: &RequestId) -> SmallVec<[Entry; 1]> {
+    pub(crate) fn of_request(&self, session: &SessionId, request: &RequestId) -> SmallVec<[CallEntry; 1]> {
         let key = (session.clone(), request.clone());
         let shard = self.shard(&self.by_request, &key);
         shard.get(&key).cloned().unwrap_or_default()
@@ -281,9 +281,9 @@ impl Calls {
 
     /// Notes that this node looks after a call that is registered in the store, or may be.
     #[must_use]
-    pub(crate) fn keep(self: &Arc<Self>, call: &StreamId) -> Kept {
+    pub(crate) fn keep(self: &Arc<Self>, call: &StreamId) -> CallGuard {
         self.kept().insert(call.clone());
-        Kept {
+        CallGuard {
             calls: Arc::clone(self),
             call: call.clone(),
         }
@@ -317,7 +317,7 @@ impl Calls {
     }
 
     /// Hands a client's answer to the call of this session that asked, if that is one of this node, and this run of it.
-    pub(crate) fn answer(&self, session: &SessionId, id: &RequestId, outcome: Outcome) -> Handed {
+    pub(crate) fn answer(&self, session: &SessionId, id: &RequestId, outcome: ResponseOutcome) -> Handed {
         let RequestId::String(id) = id else {
             return Handed::NotOpen;
         };
@@ -357,9 +357,9 @@ impl Calls {
 
     fn shard<'a, K, V, Q: Hash + ?Sized>(
         &self,
-        shards: &'a Shards<K, V>,
+        shards: &'a CallShards<K, V>,
         key: &Q,
-    ) -> MutexGuard<'a, Shard<K, V>> {
+    ) -> MutexGuard<'a, CallShard<K, V>> {
         let hash = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         #[expect(
             clippy::indexing_slicing,
@@ -369,7 +369,7 @@ impl Calls {
     }
 }
 
-fn shards<K, V>() -> Shards<K, V> {
+fn shards<K, V>() -> CallShards<K, V> {
     (0..SHARDS).map(|_| Mutex::default()).collect()
 }
 
@@ -380,7 +380,7 @@ mod tests {
     /// F3: the run that another node's claim has made a former one takes no answer that is not its own.
     #[test]
     fn an_answer_goes_only_to_the_run_that_asked_for_it() {
-        let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());
+        let (calls, session) = (Arc::new(RunningCalls::default()), SessionId::generate());
         let (sender, mut came) = mpsc::channel(1);
         let open = OpenRequests::default();
         let answers = Answers {
@@ -420,7 +420,7 @@ mod tests {
     /// Case `late_cancel`: clients use an id again while a call of that id runs.
     #[test]
     fn calls_of_one_id_are_all_cancelled_and_each_goes_alone() {
-        let (calls, session) = (Arc::new(Calls::default()), SessionId::generate());
+        let (calls, session) = (Arc::new(RunningCalls::default()), SessionId::generate());
         let begin = |name: &str| {
             let cancel = CancellationToken::new();
             let id = RequestId::Number(1);
@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_sessions_calls_are_counted_whichever_copy_of_it_they_run_with() {
-        let calls = Arc::new(Calls::default());
+        let calls = Arc::new(RunningCalls::default());
         let (id, other) = (SessionId::generate(), SessionId::generate());
         let copy = SessionId::parse(id.as_str()).unwrap();
         let (first, second) = (calls.begin(&id, 2).unwrap(), calls.begin(&copy, 2).unwrap());

@@ -18,7 +18,7 @@ use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::session::announce::Topic;
 use crate::store::StoreError;
-use crate::store::changes::{LISTS, News, Told};
+use crate::store::changes::{LISTS, Told, TopicNews};
 use crate::store::streams::StreamId;
 
 mod announce;
@@ -262,16 +262,16 @@ impl Engine {
             topics.iter().zip(versions).zip(known.topics).zip(&messages)
         {
             match known {
-                None => news.push(News::First(topic, version)),
+                None => news.push(TopicNews::First(topic, version)),
                 Some(known) if version > known && tell == Tell::Changes => {
-                    news.push(News::Topic(topic, version, message));
+                    news.push(TopicNews::Topic(topic, version, message));
                 }
                 Some(_) => {}
             }
         }
         for ((uri, (version, known)), message) in own.iter().zip(known.own).zip(&own_messages) {
             if version > known && tell == Tell::Changes {
-                news.push(News::Own(uri, version, message));
+                news.push(TopicNews::Own(uri, version, message));
             }
         }
         if news.is_empty() {

@@ -364,11 +364,11 @@ pub(super) fn resource(method: &str) -> Resource {
 /// The id of the request that a client cancels.
 fn cancelled_request(notification: &Notification<'_>) -> Result<RequestId, Refusal> {
     #[derive(Deserialize)]
-    struct Cancelled<'a> {
+    struct CancelledParams<'a> {
         #[serde(rename = "requestId", borrow)]
         request_id: &'a RawValue,
     }
-    let cancelled: Cancelled<'_> = notification
+    let cancelled: CancelledParams<'_> = notification
         .params
         .and_then(|params| serde_json::from_str(params.get()).ok())
         .ok_or(Refusal::NotAMessage(

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::Engine;
 use super::call::RunningCall;
-use super::calls::Kept;
+use super::calls::CallGuard;
 use super::local_streams::ConnectionGuard;
 use super::loss;
 use super::messages::Found;
@@ -58,7 +58,7 @@ pub(crate) struct DurableCall {
     /// Notified when the handler lets go of the connection that carries its reply.
     pub let_go: Arc<Notify>,
     /// Held while this node looks after the call.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<CallGuard>,
 }
 
 /// The log cannot be written: what the store says of it.

@@ -52,7 +52,7 @@ pub(crate) struct SseStream {
 
 /// Whether the session of a new connection was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opened {
+enum SessionOrigin {
     Made,
     Found,
 }
@@ -76,13 +76,13 @@ impl Engine {
                 let id = self.sessions.open(&self.sse_newcomer(principal), peer).await?;
                 (
                     self.session(&id, principal, TransportKind::Sse).await?,
-                    Opened::Made,
+                    SessionOrigin::Made,
                 )
             }
             Some(text) => self.take_up(text, principal, peer).await?,
         };
         let stream = StreamId::sse();
-        let resumed = match last_event_id.filter(|_| opened == Opened::Found) {
+        let resumed = match last_event_id.filter(|_| opened == SessionOrigin::Found) {
             Some(id) => Some(number(id)?),
             None => None,
         };
@@ -93,8 +93,8 @@ impl Engine {
         let (carried, delivered) = self.attach(&live, &stream).await?;
         // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
         let tell = match opened {
-            Opened::Found => Tell::Changes,
-            Opened::Made => Tell::Nothing,
+            SessionOrigin::Found => Tell::Changes,
+            SessionOrigin::Made => Tell::Nothing,
         };
         self.sync_or_later(&live, tell).await;
         let options = WriterOptions {
@@ -123,7 +123,7 @@ impl Engine {
         text: &str,
         principal: &Principal,
         peer: &Peer,
-    ) -> Result<(Arc<CachedSession>, Opened), Refusal> {
+    ) -> Result<(Arc<CachedSession>, SessionOrigin), Refusal> {
         let id = SessionId::parse(text).ok_or(Refusal::SessionNotFound)?;
         let key = self.settings.sse.client_keys && text.len() >= CLIENT_KEY_CHARS_MIN;
         match self.session(&id, principal, TransportKind::Sse).await {
@@ -133,14 +133,14 @@ impl Engine {
                     .open_as(&id, &self.sse_newcomer(principal), peer)
                     .await?
                 {
-                    Created::Created => Opened::Made,
+                    Created::Created => SessionOrigin::Made,
                     // It was made just now by another connection, or is not this principal's.
-                    Created::Collision => Opened::Found,
+                    Created::Collision => SessionOrigin::Found,
                     Created::Full(full) => return Err(SessionError::TooMany(full).into()),
                 };
                 Ok((self.session(&id, principal, TransportKind::Sse).await?, opened))
             }
-            found => Ok((found?, Opened::Found)),
+            found => Ok((found?, SessionOrigin::Found)),
         }
     }
 

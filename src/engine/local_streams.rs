@@ -20,7 +20,7 @@ const WAITING_BYTES_MAX: usize = 1 << 20; // x 20,000 connections = 20 GiB, if n
 /// Where numbers of connections begin at most: far from the end of what a number holds.
 const FIRST_NUMBER_MAX: u64 = 1 << 48; // 2^48 of 2^64: a node that starts anew begins at another
 
-type Key = (SessionId, StreamId);
+type StreamKey = (SessionId, StreamId);
 
 /// How many connections of a node wait to carry a stream that another carries; the oldest goes first.
 const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
@@ -28,7 +28,7 @@ const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
 /// All streams that connections of this node carry, or wait to carry.
 pub(crate) struct LocalStreams {
     /// Of each stream the connections here, the newest last.
-    lines: Mutex<BTreeMap<Key, Vec<Arc<StreamConnection>>>>,
+    lines: Mutex<BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>>,
     next: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ impl Default for LocalStreams {
 
 /// What a connection has been told and has not looked at yet.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct PendingEvents {
     /// Events appended on this node, in order, and whether each is the stream's last.
     pub events: VecDeque<(Event, bool)>,
     /// How many bytes they have.
@@ -70,7 +70,7 @@ pub(crate) struct StreamConnection {
     pub connection: u64,
     /// The session.
     pub live: Arc<CachedSession>,
-    told: Mutex<Told>,
+    told: Mutex<PendingEvents>,
     bell: Notify,
     waits: AtomicBool,
 }
@@ -94,7 +94,7 @@ impl StreamConnection {
 
     /// What has been told since this was last asked.
     #[must_use]
-    pub(crate) fn take(&self) -> Told {
+    pub(crate) fn take(&self) -> PendingEvents {
         std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -103,7 +103,7 @@ impl StreamConnection {
         self.bell.notified().await;
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Told)) {
+    fn tell(&self, change: impl FnOnce(&mut PendingEvents)) {
         change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
         self.bell.notify_one();
     }
@@ -113,7 +113,7 @@ impl StreamConnection {
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
     hub: Arc<LocalStreams>,
-    key: Key,
+    key: StreamKey,
     /// The connection.
     pub line: Arc<StreamConnection>,
 }
@@ -274,7 +274,7 @@ impl LocalStreams {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<Arc<StreamConnection>>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Engine;
-use super::calls::{Entry, Handed};
+use super::calls::{CallEntry, Handed};
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::cluster::ring::MessageHandler;
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Cancels the calls of that id that run here, and began before the client has cancelled it: whoever tells of that may do so
     /// when the client has used the id again already.
-    async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[Entry]) {
+    async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[CallEntry]) {
         // Before it is asked: a call must not seem older than it is.
         let asked = Instant::now();
         match self.store.cancelled(session, request).await {
@@ -239,11 +239,11 @@ impl Engine {
 /// The result or error in a kept response.
 fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
     #[derive(serde::Deserialize)]
-    struct Kept {
+    struct StoredOutcome {
         result: Option<Box<RawValue>>,
         error: Option<Box<RawValue>>,
     }
-    let Kept { result, error } = serde_json::from_str(response).ok()?;
+    let StoredOutcome { result, error } = serde_json::from_str(response).ok()?;
     result.map(Ok).or(error.map(Err))
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::peer_info;
 use super::handler::Handler;
-use super::peer::{Closed, Wire};
+use super::peer::{CallTransport, Closed};
 use crate::causes::causes;
 use crate::session::Caller;
 use crate::telemetry::seldom;
@@ -30,7 +30,7 @@ pub(crate) async fn deliver(
     mut notification: ClientNotification,
     caller: Caller,
     handler: Arc<dyn Handler>,
-    wire: Wire,
+    wire: CallTransport,
     limit: Duration,
 ) {
     let info: InitializeRequestParams = peer_info(&caller);
@@ -39,7 +39,7 @@ pub(crate) async fn deliver(
     }
     notification.extensions_mut().insert(caller);
     let done = CancellationToken::new();
-    let wire = Once {
+    let wire = OneNotification {
         notification: Some(notification),
         done: done.clone(),
         wire,
@@ -56,13 +56,13 @@ pub(crate) async fn deliver(
 }
 
 /// A transport that brings one notification, then answers to what its handler asks, and closes when it is done with.
-struct Once {
+struct OneNotification {
     notification: Option<ClientNotification>,
     done: CancellationToken,
-    wire: Wire,
+    wire: CallTransport,
 }
 
-impl Transport<RoleServer> for Once {
+impl Transport<RoleServer> for OneNotification {
     type Error = Closed;
 
     fn send(

@@ -1,7 +1,7 @@
 //! The peer of one request: what a handler sends through it belongs to that request, and to no other.
 //!
 //! rmcp makes a `Peer` only together with a serve loop, so each request that may talk gets a loop whose transport is
-//! [`Wire`]: it numbers the server's requests so that their ids are unique in the session across nodes, keeps log
+//! [`CallTransport`]: it numbers the server's requests so that their ids are unique in the session across nodes, keeps log
 //! messages to the level the client asked for, and ends the wait for an answer that does not come.
 
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ impl LogGate {
 
 /// What the wire of a call needs to know.
 #[derive(Debug)]
-pub(crate) struct WireSettings {
+pub(crate) struct CallTransportSettings {
     /// What the ids of the server's requests begin with: unique among all calls of all nodes.
     pub name: Arc<str>,
     /// The number of the first of them.
@@ -77,18 +77,18 @@ pub(crate) struct WireSettings {
 
 /// The transport of one call's serve loop.
 #[derive(Debug)]
-pub(crate) struct Wire {
-    settings: WireSettings,
+pub(crate) struct CallTransport {
+    settings: CallTransportSettings,
     outbound: mpsc::Sender<Bytes>,
     answers: mpsc::Receiver<Answer>,
     refused: Vec<(RequestId, ErrorData)>,
     listening: Option<Listening>,
-    open: BTreeMap<u64, (Kind, Instant)>,
+    open: BTreeMap<u64, (RequestKind, Instant)>,
 }
 
 /// What a request of the server asks for, and so what its answer is.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum RequestKind {
     Sampling,
     Elicitation,
     Roots,
@@ -113,15 +113,15 @@ pub(crate) type Open = RunningService<RoleServer, Idle>;
 
 /// Opens the peer of one call, or of what says things outside any.
 #[must_use]
-pub(crate) fn open(info: InitializeRequestParams, wire: Wire) -> Open {
+pub(crate) fn open(info: InitializeRequestParams, wire: CallTransport) -> Open {
     serve_directly(Idle, wire, Some(info))
 }
 
-impl Wire {
+impl CallTransport {
     /// What is sent comes out of the receiver of `outbound`.
     #[must_use]
     pub(crate) fn new(
-        settings: WireSettings,
+        settings: CallTransportSettings,
         outbound: mpsc::Sender<Bytes>,
         answers: mpsc::Receiver<Answer>,
     ) -> Self {
@@ -145,7 +145,7 @@ impl Wire {
         RequestId::Number(i64::try_from(own).unwrap_or(i64::MAX))
     }
 
-    fn close_request(&mut self, number: u64) -> Option<(Kind, Instant)> {
+    fn close_request(&mut self, number: u64) -> Option<(RequestKind, Instant)> {
         self.settings.open.close(number);
         self.open.remove(&number)
     }
@@ -202,13 +202,13 @@ impl Wire {
     }
 
     /// Whether the client said that it can be asked (2025-11-25, Lifecycle, "Capability Negotiation").
-    fn admit(&self, kind: Kind) -> Result<(), ErrorData> {
+    fn admit(&self, kind: RequestKind) -> Result<(), ErrorData> {
         let capabilities = &self.settings.capabilities;
         let missing = match kind {
-            Kind::Sampling => capabilities.sampling.is_none().then_some("sampling"),
-            Kind::Elicitation => capabilities.elicitation.is_none().then_some("elicitation"),
-            Kind::Roots => capabilities.roots.is_none().then_some("roots"),
-            Kind::Ping | Kind::Custom => None,
+            RequestKind::Sampling => capabilities.sampling.is_none().then_some("sampling"),
+            RequestKind::Elicitation => capabilities.elicitation.is_none().then_some("elicitation"),
+            RequestKind::Roots => capabilities.roots.is_none().then_some("roots"),
+            RequestKind::Ping | RequestKind::Custom => None,
         };
         if let Some(missing) = missing {
             let words =
@@ -296,7 +296,7 @@ impl Wire {
     }
 }
 
-impl Transport<RoleServer> for Wire {
+impl Transport<RoleServer> for CallTransport {
     type Error = Closed;
 
     fn send(
@@ -354,24 +354,24 @@ impl Transport<RoleServer> for Wire {
     }
 }
 
-fn kind_of(request: &ServerRequest) -> Kind {
+fn kind_of(request: &ServerRequest) -> RequestKind {
     match request {
-        ServerRequest::CreateMessageRequest(_) => Kind::Sampling,
-        ServerRequest::ElicitRequest(_) => Kind::Elicitation,
-        ServerRequest::ListRootsRequest(_) => Kind::Roots,
-        ServerRequest::PingRequest(_) => Kind::Ping,
-        _ => Kind::Custom,
+        ServerRequest::CreateMessageRequest(_) => RequestKind::Sampling,
+        ServerRequest::ElicitRequest(_) => RequestKind::Elicitation,
+        ServerRequest::ListRootsRequest(_) => RequestKind::Roots,
+        ServerRequest::PingRequest(_) => RequestKind::Ping,
+        _ => RequestKind::Custom,
     }
 }
 
 /// Reads an answer as what was asked for, instead of trying every shape.
-fn typed_result(kind: Kind, result: &RawValue) -> Result<ClientResult, serde_json::Error> {
+fn typed_result(kind: RequestKind, result: &RawValue) -> Result<ClientResult, serde_json::Error> {
     Ok(match kind {
-        Kind::Sampling => ClientResult::CreateMessageResult(serde_json::from_str(result.get())?),
-        Kind::Elicitation => ClientResult::ElicitResult(serde_json::from_str(result.get())?),
-        Kind::Roots => ClientResult::ListRootsResult(serde_json::from_str(result.get())?),
-        Kind::Ping => ClientResult::empty(()),
-        Kind::Custom => ClientResult::CustomResult(CustomResult(serde_json::from_str(result.get())?)),
+        RequestKind::Sampling => ClientResult::CreateMessageResult(serde_json::from_str(result.get())?),
+        RequestKind::Elicitation => ClientResult::ElicitResult(serde_json::from_str(result.get())?),
+        RequestKind::Roots => ClientResult::ListRootsResult(serde_json::from_str(result.get())?),
+        RequestKind::Ping => ClientResult::empty(()),
+        RequestKind::Custom => ClientResult::CustomResult(CustomResult(serde_json::from_str(result.get())?)),
     })
 }
 
@@ -386,10 +386,10 @@ mod tests {
     use crate::session::announce::Announce;
 
     #[derive(Debug)]
-    struct Nobody;
+    struct AnnouncesNothing;
 
     #[async_trait]
-    impl Announce for Nobody {
+    impl Announce for AnnouncesNothing {
         async fn announce(self: Arc<Self>, _topic: Topic) {}
 
         async fn announce_own(self: Arc<Self>, _session: &crate::session::SessionId, _uri: &str) {}
@@ -397,19 +397,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_asks_as_much_at_once_as_it_may_and_no_more() {
-        let settings = WireSettings {
+        let settings = CallTransportSettings {
             name: "a".into(),
             first_request: 0,
             logs: LogGate::Request(None),
             capabilities: Arc::default(),
             answer_timeout: Duration::from_secs(1),
-            announcer: Announcer::new(Arc::new(Nobody)),
+            announcer: Announcer::new(Arc::new(AnnouncesNothing)),
             listeners: Arc::default(),
             open: OpenRequests::default(),
         };
         let (outbound, _unread) = mpsc::channel(1);
         let (_answer, answers) = mpsc::channel(1);
-        let mut wire = Wire::new(settings, outbound, answers);
+        let mut wire = CallTransport::new(settings, outbound, answers);
         let mut ask = |number: usize| {
             let id = RequestId::Number(i64::try_from(number).unwrap());
             let ping = ServerRequest::PingRequest(PingRequest::default());

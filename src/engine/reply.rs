@@ -24,7 +24,7 @@ use crate::telemetry::metrics::{self, StreamKind};
 
 mod client;
 
-use client::{Client, Turn};
+use client::{ReplyReceiver, Turn};
 
 /// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it bounds
 /// the number of messages and not their size, which is the handler's own choice.
@@ -249,7 +249,7 @@ impl Flight {
         // Counted from now on: its client may ask at once.
         let opened = metrics::stream_open(self.kind);
         async move {
-            let mut client = Client::new(events);
+            let mut client = ReplyReceiver::new(events);
             for message in first {
                 if passes(&message) {
                     client.write(event(&message)).await;
@@ -282,7 +282,7 @@ impl Flight {
     /// what it sends waits behind that event.
     async fn run(
         &mut self,
-        client: &mut Client,
+        client: &mut ReplyReceiver,
         keep_alive: Duration,
         passes: &(impl Fn(&[u8]) -> bool + Sync),
     ) -> Finished {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::Engine;
-use super::calls::Kept;
+use super::calls::CallGuard;
 use super::loss;
 use super::messages::Found;
 use crate::causes::causes;
@@ -188,7 +188,7 @@ impl SessionOutbox {
     }
 
     /// Says one message. Breaks when the session is gone.
-    async fn say(&self, message: &[u8], known: &mut Option<Kept>, lost: &mut u64) -> ControlFlow<()> {
+    async fn say(&self, message: &[u8], known: &mut Option<CallGuard>, lost: &mut u64) -> ControlFlow<()> {
         let question = question_in(message);
         self.tell_loss(lost).await;
         if *lost > 0 && question.is_none() {
@@ -285,12 +285,12 @@ enum Fate {
 /// The id of a request to the client, if the message is one.
 pub(super) fn question_in(message: &[u8]) -> Option<RequestId> {
     #[derive(Deserialize)]
-    struct Envelope<'a> {
+    struct QuestionEnvelope<'a> {
         id: Option<RequestId>,
         #[serde(borrow)]
         method: Option<&'a RawValue>,
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(message).ok()?;
+    let envelope: QuestionEnvelope<'_> = serde_json::from_slice(message).ok()?;
     envelope.method.and(envelope.id)
 }
 

@@ -154,13 +154,13 @@ impl Counts {
     }
 }
 
-type Shard = HashMap<Peer, Weak<PeerUse>, HashState>;
+type PeerShard = HashMap<Peer, Weak<PeerUse>, HashState>;
 
 /// What a node has, and who has taken what of it.
 pub(crate) struct Shares {
     bounds: [Bound; RESOURCES],
     taken: Counts,
-    peers: Vec<Mutex<Shard>>,
+    peers: Vec<Mutex<PeerShard>>,
     hasher: HashState,
 }
 
@@ -218,7 +218,7 @@ impl Shares {
         self.peers.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
 
-    fn shard(&self, peer: &Peer) -> MutexGuard<'_, Shard> {
+    fn shard(&self, peer: &Peer) -> MutexGuard<'_, PeerShard> {
         let hash = usize::try_from(self.hasher.hash_one(peer) % SHARDS as u64).unwrap_or(0);
         #[expect(
             clippy::indexing_slicing,

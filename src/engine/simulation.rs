@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use self::client::{Client, Nodes, OWN, SHARED};
+use self::client::{Nodes, OWN, SHARED, SimulatedClient};
 use self::faults::{Faults, Sky, Weather};
 use self::node::Node;
 use self::random::Random;
-use self::sse::Waiting;
+use self::sse::WaitingRequests;
 use self::store::spawn;
 use self::world::World;
 use crate::cluster::ring::ACKNOWLEDGE_WITHIN;
@@ -63,7 +63,7 @@ fn settings() -> Settings {
 }
 
 /// What one run is made of.
-struct Run {
+struct SimulationRun {
     random: Random,
     world: World,
     nodes: Nodes,
@@ -74,7 +74,7 @@ struct Run {
     loses: bool,
 }
 
-impl Run {
+impl SimulationRun {
     /// Starts a node, again and again until it is there. Once begun it is carried through.
     async fn start(self: &Arc<Self>, name: &str) {
         let (run, name) = (Arc::clone(self), name.to_owned());
@@ -187,7 +187,7 @@ impl Run {
         self.world.step("it is calm");
     }
 
-    fn client(&self, number: u64) -> Arc<Client> {
+    fn client(&self, number: u64) -> Arc<SimulatedClient> {
         let (kind, transport) = match number % 4 {
             0 | 1 => ("streamable", Some(TransportKind::Streamable)),
             2 => ("sse", Some(TransportKind::Sse)),
@@ -195,12 +195,18 @@ impl Run {
         };
         let name = format!("{kind}-{number}");
         let random = self.random.fork();
-        Arc::new(Client::new(&name, transport, &self.world, &self.nodes, random))
+        Arc::new(SimulatedClient::new(
+            &name,
+            transport,
+            &self.world,
+            &self.nodes,
+            random,
+        ))
     }
 }
 
 /// What a client does, until it is calm and all that it has asked is answered.
-async fn live(client: &Arc<Client>, calm: &AtomicBool) {
+async fn live(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
     match client.transport {
         Some(TransportKind::Streamable) if client.random.chance(300) => visit(client, calm).await,
         Some(TransportKind::Streamable) => {
@@ -225,13 +231,13 @@ async fn live(client: &Arc<Client>, calm: &AtomicBool) {
 }
 
 /// Opens a session of any revision.
-async fn begin(client: &Client) {
+async fn begin(client: &SimulatedClient) {
     let revision = client.random.pick(&["2025-03-26", "2025-06-18", "2025-11-25"]);
     client.initialize(revision.unwrap_or(&"2025-11-25")).await;
 }
 
 /// Opens sessions and ends them, one after the other.
-async fn visit(client: &Arc<Client>, calm: &AtomicBool) {
+async fn visit(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
     while !calm.load(Ordering::Relaxed) {
         begin(client).await;
         for _ in 0..client.random.below(3) {
@@ -244,15 +250,15 @@ async fn visit(client: &Arc<Client>, calm: &AtomicBool) {
 }
 
 /// A session of HTTP+SSE.
-async fn stream(client: &Arc<Client>, calm: &AtomicBool) {
-    let waiting = Arc::new(Waiting::default());
+async fn stream(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
+    let waiting = Arc::new(WaitingRequests::default());
     spawn(Arc::clone(client).stream(Arc::clone(&waiting)));
     client.introduce(&waiting).await;
     call(client, calm, Some(&waiting)).await;
 }
 
 /// A client that names its session by a key of its own, and is killed and started again, several times.
-async fn restart(client: &Arc<Client>, calm: &AtomicBool) {
+async fn restart(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
     let key = SessionId::generate();
     while !calm.load(Ordering::Relaxed) {
         let life = client.again(key.clone());
@@ -266,7 +272,7 @@ async fn restart(client: &Arc<Client>, calm: &AtomicBool) {
 }
 
 /// Makes calls until it is calm, and waits for their answers.
-async fn call(client: &Arc<Client>, calm: &AtomicBool, waiting: Option<&Arc<Waiting>>) {
+async fn call(client: &Arc<SimulatedClient>, calm: &AtomicBool, waiting: Option<&Arc<WaitingRequests>>) {
     let mut calls = Vec::new();
     while !calm.load(Ordering::Relaxed) {
         let call: futures::future::BoxFuture<'static, ()> = match (client.transport, waiting) {
@@ -291,7 +297,7 @@ async fn call(client: &Arc<Client>, calm: &AtomicBool, waiting: Option<&Arc<Wait
 async fn play(seed: u64) -> Result<u64, String> {
     let random = Random::new(seed);
     let loses = random.chance(500);
-    let run = Arc::new(Run {
+    let run = Arc::new(SimulationRun {
         world: World::new(loses),
         nodes: Nodes::default(),
         memory: MemoryStore::new(),
@@ -307,7 +313,7 @@ async fn play(seed: u64) -> Result<u64, String> {
     run.world.verdict()
 }
 
-async fn act(run: &Arc<Run>) {
+async fn act(run: &Arc<SimulationRun>) {
     let nodes = 2 + run.random.below(2);
     for number in 1..=nodes {
         run.start(&format!("node-{number}")).await;
@@ -331,7 +337,7 @@ async fn act(run: &Arc<Run>) {
             run.world.wrong(format!("{} waits for ever", client.name));
         }
     }
-    let opened = |client: &Arc<Client>| client.opened.load(Ordering::Relaxed);
+    let opened = |client: &Arc<SimulatedClient>| client.opened.load(Ordering::Relaxed);
     let before: Vec<_> = clients.iter().map(opened).collect();
     sleep(TOLD_WITHIN).await;
     for (client, before) in clients.iter().zip(before) {
@@ -361,7 +367,7 @@ async fn act(run: &Arc<Run>) {
 }
 
 /// When all clients are gone and time has passed, nothing is kept of them.
-async fn check_empty(run: &Run) {
+async fn check_empty(run: &SimulationRun) {
     sleep(4 * settings().session.ttl + Duration::from_secs(120)).await;
     for node in run.nodes.all() {
         for left in node.left() {

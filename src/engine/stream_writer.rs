@@ -19,7 +19,7 @@ use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::event_id::EventId;
 use crate::store::streams::{BEYOND_ALL, Holder, Read, Step, StreamId};
-use crate::telemetry::metrics::{self, Counted, StreamKind};
+use crate::telemetry::metrics::{self, GaugeGuard, StreamKind};
 use crate::telemetry::seldom;
 
 /// How many events wait in a connection's socket queue.
@@ -49,7 +49,7 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 mod standby;
 mod to_client;
 
-use standby::Place;
+use standby::WriterRole;
 
 /// How a stream is carried.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(crate) struct StreamWriter {
     began: Instant,
     /// Whether anything was written at all.
     said: bool,
-    opened: Option<Counted>,
+    opened: Option<GaugeGuard>,
     /// How many of a call's messages were lost to its client.
     lost: u64,
     /// Who carried the stream on a node whose lease had ended, when that was last looked at.
@@ -93,7 +93,7 @@ pub(crate) struct StreamWriter {
 
 /// Why a connection stops carrying.
 #[derive(Debug, PartialEq, Eq)]
-enum Stop {
+enum WriterStop {
     /// The stream has ended.
     Done,
     /// The client has gone, is too slow, or is sent elsewhere.
@@ -155,36 +155,36 @@ impl StreamWriter {
             ?stop,
             "a connection stops carrying a stream"
         );
-        if stop == Stop::Gone {
+        if stop == WriterStop::Gone {
             // Perhaps with its session, of which nobody else may ask this node any more.
             drop(Box::pin(self.engine.gone(&self.live)).await);
         }
-        if stop == Stop::Dismissed && self.options.kind != StreamKind::Sse {
+        if stop == WriterStop::Dismissed && self.options.kind != StreamKind::Sse {
             // It would be the newest again at once, and dismiss another, which comes back in its turn.
             let later = format!("retry: {DISMISSED_RETRY_MS}\n\n");
             drop(self.write(later.into()).await);
         }
-        if stop != Stop::Client && !self.said && self.write(NOTHING).await.is_err() {
+        if stop != WriterStop::Client && !self.said && self.write(NOTHING).await.is_err() {
             debug!(
                 session = self.live.tag,
                 "a client has gone before its stream ended"
             );
         }
         self.opened = None;
-        if stop == Stop::Client && !self.carried.line.waits() {
+        if stop == WriterStop::Client && !self.carried.line.waits() {
             let (session, holder) = (&self.live.id, self.holder());
             let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
             if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
                 debug!(error = %causes(&error), "could not take a connection off its stream");
             }
         }
-        match stop == Stop::Client && !self.can_come_back() {
+        match stop == WriterStop::Client && !self.can_come_back() {
             true => Parted::ForGood,
             false => Parted::MayComeBack,
         }
     }
 
-    async fn carry(&mut self) -> Result<Stop, Stop> {
+    async fn carry(&mut self) -> Result<WriterStop, WriterStop> {
         if self.options.prime {
             let id = EventId {
                 stream: self.stream.as_str(),
@@ -222,8 +222,8 @@ impl StreamWriter {
                         look_at = Box::pin(self.look()).await?;
                     }
                 }
-                () = self.client.closed() => return Err(Stop::Client),
-                () = ended.cancelled() => return Err(Stop::Gone),
+                () = self.client.closed() => return Err(WriterStop::Client),
+                () = ended.cancelled() => return Err(WriterStop::Gone),
                 () = draining.cancelled(), if self.may_leave() || self.carried.line.waits() => {
                     // Whatever was told before comes before.
                     if Box::pin(self.hear()).await? {
@@ -233,7 +233,7 @@ impl StreamWriter {
                     if self.options.kind != StreamKind::Sse {
                         Box::pin(self.write(format!("retry: {RETRY_MS}\n\n").into())).await?;
                     }
-                    return Err(Stop::Client);
+                    return Err(WriterStop::Client);
                 }
                 () = deadline.cancelled(), if !pinged && !self.may_leave() && !self.carried.line.waits() => {
                     pinged = true;
@@ -247,7 +247,7 @@ impl StreamWriter {
 
     /// Looks after the session: it lives on while its client listens. What this node keeps of it may be another copy by now,
     /// and the client of one that was not initialized may have introduced itself.
-    async fn tend(&mut self) -> Result<(), Stop> {
+    async fn tend(&mut self) -> Result<(), WriterStop> {
         match self.engine.sessions.recall(&self.live.id).await {
             Ok(Some(live)) => {
                 let another = !Arc::ptr_eq(&live, &self.live);
@@ -258,7 +258,7 @@ impl StreamWriter {
                     self.engine.sync_or_later(&self.live, Tell::Changes).await;
                 }
             }
-            Ok(None) => return Err(Stop::Gone),
+            Ok(None) => return Err(WriterStop::Gone),
             Err(error) => {
                 debug!(session = self.live.tag, error = %causes(&error), "could not look after a session")
             }
@@ -268,10 +268,10 @@ impl StreamWriter {
     }
 
     /// Takes what was told. True when the log must be read.
-    async fn hear(&mut self) -> Result<bool, Stop> {
+    async fn hear(&mut self) -> Result<bool, WriterStop> {
         let told = self.carried.line.take();
         if told.dismissed {
-            return Err(Stop::Dismissed);
+            return Err(WriterStop::Dismissed);
         }
         let mut look = told.look;
         if self.carried.line.waits() {
@@ -285,7 +285,7 @@ impl StreamWriter {
             }
             self.pass_on(event).await?;
             if last {
-                return Err(Stop::Done);
+                return Err(WriterStop::Done);
             }
         }
         if !look {
@@ -296,7 +296,7 @@ impl StreamWriter {
 
     /// Looks who carries the stream, and when it is this connection, reads the log from where the client is. Returns when to look
     /// again though nobody rings.
-    async fn look(&mut self) -> Result<Instant, Stop> {
+    async fn look(&mut self) -> Result<Instant, WriterStop> {
         loop {
             let live = Arc::clone(&self.live);
             let waits = self.carried.line.waits();
@@ -309,7 +309,7 @@ impl StreamWriter {
                     seldom(words, |left_out| {
                         tracing::warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
                     });
-                    return Err(Stop::Gone);
+                    return Err(WriterStop::Gone);
                 }
             };
             let Read::Events {
@@ -321,17 +321,17 @@ impl StreamWriter {
                 delivered,
             } = read
             else {
-                return Err(Stop::Gone);
+                return Err(WriterStop::Gone);
             };
             let own = holder.as_ref() == Some(&self.holder());
             if done && (waits || holder.is_some() && !own) {
                 // Another connection tells how it ended.
-                return Err(Stop::Done);
+                return Err(WriterStop::Done);
             }
             if !done && (waits || !own) {
                 match Box::pin(self.take_over(holder)).await? {
-                    Place::Carries => continue,
-                    Place::Waits(until) => return Ok(until),
+                    WriterRole::Carries => continue,
+                    WriterRole::Waits(until) => return Ok(until),
                 }
             }
             if head < self.written {
@@ -355,7 +355,7 @@ impl StreamWriter {
                 self.pass_on(event).await?;
             }
             match (caught_up, done) {
-                (true, true) => return Err(Stop::Done),
+                (true, true) => return Err(WriterStop::Done),
                 (true, false) => {
                     self.note_delivered().await;
                     return Ok(Instant::now() + self.look_every());

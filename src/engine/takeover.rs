@@ -109,7 +109,7 @@ enum Taken {
     NotAll,
 }
 
-async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<Named>) -> Result<Taken, StoreError> {
+async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<NamedCall>) -> Result<Taken, StoreError> {
     let claimed = &AtomicUsize::new(0);
     let claims = calls
         .into_iter()
@@ -130,10 +130,10 @@ async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<Named>) -> Re
 }
 
 /// A call by its session and its name.
-type Named = (SessionId, StreamId);
+type NamedCall = (SessionId, StreamId);
 
 /// Calls that are registered as this node's, and that it does not run.
-type Orphans = HashSet<Named, HashState>;
+type Orphans = HashSet<NamedCall, HashState>;
 
 /// Looks after calls that are registered as this node's, and that it does not run: it has claimed or registered them without
 /// hearing of it. Those that were `orphans` at the last look too are taken over.

@@ -13,7 +13,7 @@ use super::Engine;
 use super::shares::{Resource, Share};
 use crate::causes::causes;
 use crate::session::state::{StateRoom, StateScope, StateStore};
-use crate::session::tasks::{Busy, Place, RunTasks, fail_orphan};
+use crate::session::tasks::{Busy, RunTasks, TaskPlace, fail_orphan};
 use crate::session::{NodeId, Peer, Principal, State, StateError};
 use crate::store::nodes::living;
 use crate::store::{NodeMessage, Recipients, Store};
@@ -91,7 +91,7 @@ impl RunTasks for Engine {
         State::new(store, StateScope::Task(id.into()))
     }
 
-    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy> {
+    fn enter(&self, id: &str, peer: &Peer) -> Result<TaskPlace, Busy> {
         let share = self.shares.of(peer.clone()).take(Resource::Tasks, 1);
         let share = share.map_err(Busy)?;
         let changed = Arc::new(Notify::new());
@@ -101,7 +101,7 @@ impl RunTasks for Engine {
             id: id.to_owned(),
             _share: share,
         };
-        Ok(Place {
+        Ok(TaskPlace {
             changed,
             guard: Box::new(guard),
         })

@@ -42,23 +42,23 @@ pub(crate) struct Connected {
     /// What that uses of the node.
     pub uses: Arc<PeerUse>,
     /// Why nothing is answered on it but questions after the node's health, if that is so.
-    pub full: Option<Full>,
+    pub full: Option<ConnectionsFull>,
 }
 
 /// Whose bound on connections is reached, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
+pub(crate) enum ConnectionsFull {
     /// The node's.
     Node(&'static str),
     /// That of one peer.
     Peer(&'static str),
 }
 
-impl From<Full> for Refusal {
-    fn from(full: Full) -> Self {
+impl From<ConnectionsFull> for Refusal {
+    fn from(full: ConnectionsFull) -> Self {
         match full {
-            Full::Node(words) => Self::Full(words),
-            Full::Peer(words) => Self::TooMany(words),
+            ConnectionsFull::Node(words) => Self::Full(words),
+            ConnectionsFull::Peer(words) => Self::TooMany(words),
         }
     }
 }

@@ -35,9 +35,9 @@ pub(crate) trait Headers: Send + Sync + 'static {
 /// assert_eq!(info.header("authorization"), None);
 /// ```
 #[derive(Clone, Default)]
-pub struct RequestInfo(Option<Arc<Kept<dyn Headers>>>);
+pub struct RequestInfo(Option<Arc<SharedHeaders<dyn Headers>>>);
 
-struct Kept<H: ?Sized> {
+struct SharedHeaders<H: ?Sized> {
     /// `name: value` in a line of its own for each; names in lower case.
     lines: OnceLock<Box<str>>,
     headers: H,
@@ -47,7 +47,7 @@ impl RequestInfo {
     /// That of a request with these headers, but for credentials and what has line breaks. At most
     /// [`REQUEST_INFO_BYTES_MAX`] are kept.
     pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut lines = Lines::default();
+        let mut lines = HeaderLines::default();
         for (name, value) in headers {
             lines.push(name, value);
         }
@@ -56,7 +56,7 @@ impl RequestInfo {
 
     /// The same of headers that are copied only when they are asked for.
     pub(crate) fn later(headers: impl Headers) -> Self {
-        Self(Some(Arc::new(Kept {
+        Self(Some(Arc::new(SharedHeaders {
             lines: OnceLock::new(),
             headers,
         })))
@@ -78,7 +78,7 @@ impl RequestInfo {
     pub(crate) fn as_lines(&self) -> &str {
         let Some(kept) = &self.0 else { return "" };
         kept.lines.get_or_init(|| {
-            let mut lines = Lines(String::with_capacity(USUAL_BYTES));
+            let mut lines = HeaderLines(String::with_capacity(USUAL_BYTES));
             kept.headers.each(&mut |name, value| lines.push(name, value));
             lines.0.into_boxed_str()
         })
@@ -89,7 +89,7 @@ impl RequestInfo {
         if lines.is_empty() {
             return Self::default();
         }
-        Self(Some(Arc::new(Kept {
+        Self(Some(Arc::new(SharedHeaders {
             lines: OnceLock::from(Box::from(lines)),
             headers: (),
         })))
@@ -102,9 +102,9 @@ impl Headers for () {
 }
 
 #[derive(Default)]
-struct Lines(String);
+struct HeaderLines(String);
 
-impl Lines {
+impl HeaderLines {
     fn push(&mut self, name: &str, value: &str) {
         let Self(lines) = self;
         let start = lines.len();

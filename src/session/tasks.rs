@@ -59,7 +59,7 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Busy`].
-    fn enter(&self, id: &str, peer: &Peer) -> Result<Place, Busy>;
+    fn enter(&self, id: &str, peer: &Peer) -> Result<TaskPlace, Busy>;
 
     /// Runs a task's work.
     fn run(&self, work: BoxFuture<'static, ()>);
@@ -80,14 +80,14 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
 pub struct Busy(pub &'static str);
 
 /// A task's place on the node that runs it, given back when dropped.
-pub struct Place {
+pub struct TaskPlace {
     /// Rung when the task's record has changed.
     pub changed: Arc<Notify>,
     /// Gives the place back.
     pub guard: Box<dyn Send + Sync>,
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for TaskPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").finish_non_exhaustive()
     }

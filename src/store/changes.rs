@@ -44,7 +44,7 @@ pub struct KnownVersions {
 
 /// What a session is told of one topic or resource, with the message that tells it (a JSON-RPC notification, as JSON text).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News<'a> {
+pub enum TopicNews<'a> {
     /// Nothing: it begins to want to know of the topic, which has this version; unless it knew one before.
     First(&'a Topic, u64),
     /// That the topic has this version.

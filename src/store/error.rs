@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::session::state::StateError;
 
 /// What an error was caused by.
-type Source = Box<dyn Error + Send + Sync>;
+type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a store did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ type Source = Box<dyn Error + Send + Sync>;
 pub enum StoreError {
     /// It did not answer, or not in time.
     #[error("the store is out of reach")]
-    Unreachable(#[source] Source),
+    Unreachable(#[source] Cause),
     /// It answered that it will not.
     #[error("{}", why.words())]
     Refused {
@@ -21,7 +21,7 @@ pub enum StoreError {
         why: WhyRefused,
         /// What it answered.
         #[source]
-        source: Source,
+        source: Cause,
     },
     /// It answered with something this version cannot read.
     #[error("the store holds something unreadable: {0}")]

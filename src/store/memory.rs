@@ -21,8 +21,8 @@ use tokio::time::Instant;
 
 use self::changes::Changes;
 use self::crowd::Crowd;
-use self::sessions::Session;
-use self::state::{Opened, Secret};
+use self::sessions::MemorySession;
+use self::state::{MemoryState, Secret};
 use self::ttl_map::TtlMap;
 use super::{Heard, NodeMessage, Recipients};
 use crate::session::state::StateScope;
@@ -35,14 +35,14 @@ const TIDIED_MAX: usize = 4096; // 4096 x 100 ns = 0.4 ms
 /// The store of a node that runs alone. Clones share what they keep.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<MemoryInner>>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    sessions: TtlMap<SessionId, Session>,
+struct MemoryInner {
+    sessions: TtlMap<SessionId, MemorySession>,
     // Notebooks and tasks.
-    opened: TtlMap<StateScope, Opened>,
+    opened: TtlMap<StateScope, MemoryState>,
     // A dead node stays until it is forgotten, or long enough.
     leases: BTreeMap<NodeId, HeldLease>,
     /// In which life each node acts that has ever renewed a lease here: also once that is forgotten.
@@ -64,7 +64,7 @@ struct HeldLease {
     ends: Instant,
 }
 
-impl Inner {
+impl MemoryInner {
     fn lease_lives(&self, node: &NodeId) -> bool {
         self.leases
             .get(node)
@@ -78,7 +78,7 @@ impl Inner {
 
     /// Frees what has expired, a part of all at a time: also when nobody makes anything new.
     fn tidy(&mut self) {
-        self.sessions.tidy(TIDIED_MAX, Session::sweep);
+        self.sessions.tidy(TIDIED_MAX, MemorySession::sweep);
         self.opened.tidy(TIDIED_MAX, |_| {});
         self.crowd.tidy(TIDIED_MAX);
     }
@@ -136,7 +136,7 @@ impl MemoryStore {
         inner.clock.set(inner.clock.now_ms().saturating_add_signed(by_ms));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MemoryInner> {
         // No code below panics half-way through a change, so a poisoned lock still guards something whole.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

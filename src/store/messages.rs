@@ -9,7 +9,7 @@ use crate::store::streams::StreamId;
 /// What happened to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum News {
+pub enum SessionNews {
     /// Its record changed.
     Changed,
     /// It was ended.
@@ -23,7 +23,7 @@ pub enum NodeMessage {
     /// Look at this session again, then acknowledge.
     Session {
         /// What happened.
-        news: News,
+        news: SessionNews,
         /// To which session.
         session: String,
         /// Who wants the acknowledgement.

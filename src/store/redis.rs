@@ -37,10 +37,10 @@ use tracing::warn;
 pub use self::connect::ConnectError;
 pub use self::url::redact;
 
-use self::connect::{Connected, Driven};
+use self::connect::{Connections, Driven};
 use self::keys::Keys;
 use self::link::{Alive, Link, keep, on_slot_of};
-use self::listener::Listener;
+use self::listener::MessageListener;
 use self::refused::store_error;
 use self::scripts::{Script, Scripts};
 use super::StoreError;
@@ -55,7 +55,7 @@ use crate::telemetry::{metrics, seldom};
 pub struct RedisStore {
     keys: Keys,
     link: Link,
-    listener: Listener,
+    listener: MessageListener,
     scripts: Scripts,
     topology: &'static str,
     /// In which life each node acts whose lease was renewed here.
@@ -92,7 +92,7 @@ impl RedisStore {
         let builder = connect::builder(config, settings);
         let connected = connect::connect(&builder, url, settings).await?;
 
-        let listener = Listener::new(connected.messages.0.clone(), keys.clone());
+        let listener = MessageListener::new(connected.messages.0.clone(), keys.clone());
         let alive = |(client, _): &Driven<Client>| (client.clone(), Alive::new(true.into()));
         let clients: Vec<_> = connected.commands.iter().map(alive).collect();
         let link = Link::new(clients.clone());
@@ -183,9 +183,9 @@ impl RedisStore {
 
 /// Starts the tasks that keep the connections alive.
 fn drive(
-    connected: Connected,
+    connected: Connections,
     clients: Vec<(Client, Alive)>,
-    listener: &Listener,
+    listener: &MessageListener,
     patience: Duration,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();

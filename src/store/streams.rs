@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::StoreError;
-use super::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
+use super::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::random;
 use crate::session::{NodeId, SessionId, TransportKind};
 
@@ -301,7 +301,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         &self,
         session: &SessionId,
         stream: &StreamId,
-        news: &[News<'_>],
+        news: &[TopicNews<'_>],
         by: &NodeId,
         ttl: Duration,
     ) -> Result<Told, StoreError>;

@@ -7,16 +7,16 @@ use std::task::{Context, Poll, Waker};
 
 /// What a node's tasks may do. Clones are the same gate.
 #[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<Mutex<State>>);
+pub(crate) struct Gate(Arc<Mutex<GateState>>);
 
 #[derive(Default)]
-struct State {
-    phase: Phase,
+struct GateState {
+    phase: GatePhase,
     wakers: Vec<Waker>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum GatePhase {
     /// They run.
     #[default]
     Open,
@@ -33,9 +33,9 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    pub(crate) fn set(&self, phase: Phase) {
+    pub(crate) fn set(&self, phase: GatePhase) {
         let mut state = self.lock();
-        if state.phase == Phase::Dead {
+        if state.phase == GatePhase::Dead {
             return;
         }
         state.phase = phase;
@@ -44,7 +44,7 @@ impl Gate {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> GatePhase {
         self.lock().phase
     }
 
@@ -56,7 +56,7 @@ impl Gate {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,12 +73,12 @@ impl<F: Future> Future for Guarded<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.gate.lock();
         match state.phase {
-            Phase::Open => {}
-            Phase::Paused => {
+            GatePhase::Open => {}
+            GatePhase::Paused => {
                 state.wakers.push(cx.waker().clone());
                 return Poll::Pending;
             }
-            Phase::Dead => {
+            GatePhase::Dead => {
                 drop(state);
                 self.work = None;
                 return Poll::Ready(None);

@@ -23,10 +23,10 @@ const DROPPED_TOLD_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where a subscriber writes. The thread ends when this is dropped.
-pub(super) struct Lines(Arc<Waiting>);
+pub(super) struct Lines(Arc<WaitingLines>);
 
 /// The lines that wait for the thread that writes them.
-pub(super) struct Waiting {
+pub(super) struct WaitingLines {
     queue: Mutex<Queue>,
     /// Rung when lines came while the thread slept.
     came: Condvar,
@@ -59,7 +59,7 @@ impl Lines {
         out: impl Write + Send + 'static,
         tell: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        let waiting = Arc::new(Waiting {
+        let waiting = Arc::new(WaitingLines {
             queue: Mutex::default(),
             came: Condvar::new(),
             written: Condvar::new(),
@@ -72,7 +72,7 @@ impl Lines {
     }
 
     /// What is to be known of the lines, also by who does not write them.
-    pub(super) fn waiting(&self) -> Arc<Waiting> {
+    pub(super) fn waiting(&self) -> Arc<WaitingLines> {
         Arc::clone(&self.0)
     }
 }
@@ -85,15 +85,15 @@ impl Drop for Lines {
 }
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = &'a Waiting;
+    type Writer = &'a WaitingLines;
 
-    fn make_writer(&'a self) -> &'a Waiting {
+    fn make_writer(&'a self) -> &'a WaitingLines {
         &self.0
     }
 }
 
 /// It takes a line in one piece, at once, and never fails.
-impl Write for &Waiting {
+impl Write for &WaitingLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -104,7 +104,7 @@ impl Write for &Waiting {
     }
 }
 
-impl Waiting {
+impl WaitingLines {
     /// How many lines found no room, or could not be written.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

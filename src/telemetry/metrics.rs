@@ -97,29 +97,29 @@ fn handle() -> Option<&'static PrometheusHandle> {
 /// Counts one thing for as long as it is held.
 #[derive(Debug)]
 #[must_use = "it counts until it is dropped"]
-pub(crate) struct Counted(Gauge);
+pub(crate) struct GaugeGuard(Gauge);
 
-impl Counted {
+impl GaugeGuard {
     fn new(gauge: Gauge) -> Self {
         gauge.increment(1.0);
         Self(gauge)
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
 }
 
 /// Counts a session that this node keeps restored.
-pub(crate) fn session_kept() -> Counted {
-    Counted::new(gauge!(SESSIONS_ACTIVE))
+pub(crate) fn session_kept() -> GaugeGuard {
+    GaugeGuard::new(gauge!(SESSIONS_ACTIVE))
 }
 
 /// Counts a stream that is open to a client.
-pub(crate) fn stream_open(kind: StreamKind) -> Counted {
-    Counted::new(gauge!(STREAMS_OPEN, "kind" => kind.label()))
+pub(crate) fn stream_open(kind: StreamKind) -> GaugeGuard {
+    GaugeGuard::new(gauge!(STREAMS_OPEN, "kind" => kind.label()))
 }
 
 /// What a stream to a client is for.
@@ -264,13 +264,13 @@ impl Default for Requests {
 
 impl Requests {
     /// Counts a call that a handler works on.
-    pub(crate) fn call_in_flight(&self) -> Counted {
-        Counted::new(self.in_flight.clone())
+    pub(crate) fn call_in_flight(&self) -> GaugeGuard {
+        GaugeGuard::new(self.in_flight.clone())
     }
 
     /// Measures a request that began at `started`.
-    pub(crate) fn begin(self: &Arc<Self>, era: Era, method: &str, started: Instant) -> Request {
-        Request {
+    pub(crate) fn begin(self: &Arc<Self>, era: Era, method: &str, started: Instant) -> RequestTimer {
+        RequestTimer {
             requests: Arc::clone(self),
             era,
             method: method_index(method),
@@ -301,7 +301,7 @@ impl Requests {
 /// Measures one request, from when it is made to when it is dropped.
 #[derive(Debug)]
 #[must_use = "it measures until it is dropped"]
-pub(crate) struct Request {
+pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
     era: Era,
     method: usize,
@@ -309,14 +309,14 @@ pub(crate) struct Request {
     started: Instant,
 }
 
-impl Request {
+impl RequestTimer {
     /// Ends it so.
     pub(crate) fn end(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
     }
 }
 
-impl Drop for Request {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         // Nobody said how it ended: the client left, or the node did.
         let outcome = self

@@ -38,9 +38,9 @@ fn tell(kinds: Vec<(Box<str>, u64)>) {
     }
 }
 
-struct Seldom(Mutex<Vec<Kind>>);
+struct Seldom(Mutex<Vec<LineKind>>);
 
-struct Kind {
+struct LineKind {
     name: Box<str>,
     said: Instant,
     left_out: u64,
@@ -59,7 +59,7 @@ impl Seldom {
         let place = match place {
             Some(place) => place,
             None if kinds.len() < KINDS_MAX => {
-                kinds.push(Kind {
+                kinds.push(LineKind {
                     name: name.into(),
                     said: now,
                     left_out: 0,
@@ -89,7 +89,7 @@ impl Seldom {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Kind>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<LineKind>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -135,9 +135,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLines(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for CapturedLines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    impl MakeWriter<'_> for Lines {
+    impl MakeWriter<'_> for CapturedLines {
         type Writer = Self;
 
         fn make_writer(&self) -> Self {
@@ -158,7 +158,7 @@ mod tests {
 
     /// The span of a line that is logged in `span`, after `record` has added to it.
     fn logged(span: impl FnOnce() -> Span, record: impl FnOnce(&Span)) -> Value {
-        let lines = Lines::default();
+        let lines = CapturedLines::default();
         let subscriber = tracing_subscriber::fmt().with_writer(lines.clone());
         let subscriber = subscriber.json().with_span_list(false).fmt_fields(SpanFields);
         tracing::subscriber::with_default(subscriber.finish(), || {

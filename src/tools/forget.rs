@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tools;
 use super::failure::Failure;
-use super::notes::{Change, Notes};
+use super::notes::{NoteChange, Notes};
 use crate::session::Caller;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -46,7 +46,7 @@ impl Tools {
         caller: Caller,
     ) -> Result<Json<Forgotten>, Failure> {
         let notes = Notes::of(&caller, notebook.as_deref()).await?;
-        let before = notes.change(&key, Change::Remove).await?;
+        let before = notes.change(&key, NoteChange::Remove).await?;
         Ok(Json(Forgotten {
             key,
             forgotten: before.is_some(),

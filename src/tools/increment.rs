@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tools;
 use super::failure::Failure;
-use super::notes::{Change, Notes};
+use super::notes::{NoteChange, Notes};
 use crate::session::Caller;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -54,7 +54,7 @@ impl Tools {
         caller: Caller,
     ) -> Result<Json<Incremented>, Failure> {
         let notes = Notes::of(&caller, notebook.as_deref()).await?;
-        let sum = notes.change(&key, Change::Add(by)).await?;
+        let sum = notes.change(&key, NoteChange::Add(by)).await?;
         let value = sum.and_then(|sum| sum.as_i64()).unwrap_or(by);
         Ok(Json(Incremented { key, value }))
     }

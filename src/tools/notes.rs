@@ -29,7 +29,7 @@ pub(super) struct Notes {
 
 /// A change to one note.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum NoteChange {
     /// Keep this value, whatever was there.
     Put(Value),
     /// Remove the note.
@@ -114,8 +114,8 @@ impl Notes {
     }
 
     /// Changes the note `key`, and tells those who subscribed to it. Every write to a notebook goes through here. Returns
-    /// the sum after [`Change::Add`], else what was there before [`Change::Remove`].
-    pub(super) async fn change(&self, key: &str, change: Change) -> Result<Option<Value>, Failure> {
+    /// the sum after [`NoteChange::Add`], else what was there before [`NoteChange::Remove`].
+    pub(super) async fn change(&self, key: &str, change: NoteChange) -> Result<Option<Value>, Failure> {
         let changed = self.write(key, change).await?;
         let uri = self.uri(key);
         match &self.session {
@@ -125,15 +125,15 @@ impl Notes {
         Ok(changed)
     }
 
-    async fn write(&self, key: &str, change: Change) -> Result<Option<Value>, Failure> {
+    async fn write(&self, key: &str, change: NoteChange) -> Result<Option<Value>, Failure> {
         let name = state_key(key)?;
         match change {
-            Change::Put(value) => {
+            NoteChange::Put(value) => {
                 self.state.set(&name, &value).await?;
                 Ok(None)
             }
-            Change::Remove => Ok(self.state.remove(&name).await?),
-            Change::Add(by) => self.add(&name, by).await.map(|sum| Some(sum.into())),
+            NoteChange::Remove => Ok(self.state.remove(&name).await?),
+            NoteChange::Add(by) => self.add(&name, by).await.map(|sum| Some(sum.into())),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Tools;
 use super::failure::Failure;
-use super::notes::{Change, Notes};
+use super::notes::{NoteChange, Notes};
 use crate::session::Caller;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -52,7 +52,7 @@ impl Tools {
         caller: Caller,
     ) -> Result<Json<Remembered>, Failure> {
         let notes = Notes::of(&caller, notebook.as_deref()).await?;
-        notes.change(&key, Change::Put(value)).await?;
+        notes.change(&key, NoteChange::Put(value)).await?;
         Ok(Json(Remembered {
             notebook: notes.notebook().to_owned(),
             uri: notes.uri(&key),

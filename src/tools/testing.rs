@@ -24,7 +24,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::session::announce::{Announce, Topic};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
-use crate::session::tasks::{Busy, Place, RunTasks};
+use crate::session::tasks::{Busy, RunTasks, TaskPlace};
 use crate::session::{
     Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, RequestInfo, RequestState,
     Session, SessionId, SessionPeer, SessionPeers, State, StateError, Tasks,
@@ -146,7 +146,7 @@ impl RunTasks for NoTasks {
         unreachable!("no tool looks at a task")
     }
 
-    fn enter(&self, _: &str, _: &Peer) -> Result<Place, Busy> {
+    fn enter(&self, _: &str, _: &Peer) -> Result<TaskPlace, Busy> {
         Err(Busy("no tasks here"))
     }
 
@@ -214,7 +214,7 @@ impl Client {
             connection: Connection::default(),
             request: RequestInfo::default(),
             tasks: Tasks::new(Arc::new(NoTasks), principal, Peer::Unknown, hour),
-            announcer: Announcer::new(Arc::new(Unheard)),
+            announcer: Announcer::new(Arc::new(AnnouncedToNobody)),
             request_state: RequestState::new(
                 Arc::new(RequestStateCodec::try_new([7; 32]).unwrap()),
                 Clock::of_this_machine(),
@@ -234,7 +234,7 @@ impl Client {
     /// Makes a request as the pipeline does, with a peer of its own.
     pub(super) async fn request(&self, method: &str, mut params: Value) -> Result<Value, ErrorData> {
         let (answers, inbox) = mpsc::channel(8);
-        let wire = Wire {
+        let wire = TestTransport {
             answer: self.answer.clone(),
             heard: self.heard.clone(),
             answers,
@@ -294,14 +294,14 @@ impl Client {
 }
 
 /// The client's end of a connection.
-struct Wire {
+struct TestTransport {
     answer: Value,
     heard: Arc<Mutex<Vec<Value>>>,
     answers: mpsc::Sender<ClientJsonRpcMessage>,
     inbox: mpsc::Receiver<ClientJsonRpcMessage>,
 }
 
-impl Transport<RoleServer> for Wire {
+impl Transport<RoleServer> for TestTransport {
     type Error = Infallible;
 
     fn send(
@@ -333,10 +333,10 @@ impl Transport<RoleServer> for Wire {
 
 /// Nobody wants to know.
 #[derive(Debug)]
-struct Unheard;
+struct AnnouncedToNobody;
 
 #[async_trait]
-impl Announce for Unheard {
+impl Announce for AnnouncedToNobody {
     async fn announce(self: Arc<Self>, _topic: Topic) {}
 
     async fn announce_own(self: Arc<Self>, _session: &SessionId, _uri: &str) {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::{Inner, SessionError};
+use super::{SessionError, SessionsInner};
 use crate::causes::causes;
 use crate::session::{Principal, SessionId};
 use crate::store::Ended;
@@ -14,7 +14,7 @@ use crate::store::Ended;
 const END_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 const END_AGAIN: Duration = Duration::from_millis(50);
 
-impl Inner {
+impl SessionsInner {
     /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then all nodes may.
     pub(super) async fn end_in_store(
         &self,

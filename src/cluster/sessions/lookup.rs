@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Inner, SessionError};
+use super::{SessionError, SessionsInner};
 use crate::causes::causes;
 use crate::cluster::live::CachedSession;
-use crate::cluster::registry::{Kept, Registry, Retired, Slot};
+use crate::cluster::registry::{Kept, Registry, Retired, SessionSlot};
 use crate::cluster::{millis, monotonic_ms};
 use crate::session::{SessionId, SessionRecord};
 use crate::store::StoreError;
@@ -19,7 +19,7 @@ use crate::telemetry::seldom;
 /// How often a lookup starts anew because the session changed under it.
 const FIND_ATTEMPTS_MAX: usize = 16;
 
-impl Inner {
+impl SessionsInner {
     /// The session of that id: from this node's registry if its copy can be trusted, else from the store.
     pub(super) async fn look_up(
         &self,
@@ -58,15 +58,15 @@ impl Inner {
             drop(unfinished);
             drop(loading);
             match outcome? {
-                Loaded::Kept(live) => {
+                LoadedSession::Kept(live) => {
                     if let Some((other, other_slot)) = self.registry.surplus(id) {
                         self.evict(&other, &other_slot).await;
                     }
                     return Ok(Some(live));
                 }
-                Loaded::Known(live) => return Ok(Some(live)),
-                Loaded::Gone => return Ok(None),
-                Loaded::Outdated => {}
+                LoadedSession::Known(live) => return Ok(Some(live)),
+                LoadedSession::Gone => return Ok(None),
+                LoadedSession::Outdated => {}
             }
         }
         let words = "a session changed faster than it could be read";
@@ -77,7 +77,7 @@ impl Inner {
     }
 
     /// The copy in a slot, if it can be used without asking the store.
-    fn trusted(&self, slot: &Slot, now_ms: u64) -> Option<Arc<CachedSession>> {
+    fn trusted(&self, slot: &SessionSlot, now_ms: u64) -> Option<Arc<CachedSession>> {
         if self.registry.is_deaf() {
             return None;
         }
@@ -86,7 +86,12 @@ impl Inner {
     }
 
     /// Reads a session into its slot. The slot's lock is held.
-    async fn load(&self, id: &SessionId, slot: &Arc<Slot>, now_ms: u64) -> Result<Loaded, SessionError> {
+    async fn load(
+        &self,
+        id: &SessionId,
+        slot: &Arc<SessionSlot>,
+        now_ms: u64,
+    ) -> Result<LoadedSession, SessionError> {
         if slot.failed_just_now(monotonic_ms()) && slot.last_known(now_ms).is_some() {
             return self.make_do(id, slot, StoreError::Unreachable("it was not just now".into()));
         }
@@ -100,7 +105,7 @@ impl Inner {
                     return self.make_do(id, slot, error);
                 };
                 drop(self.registry.retire(id, slot, Retired::NotKept));
-                return Ok(Loaded::Known(Arc::new(self.restore(id, record, now_ms))));
+                return Ok(LoadedSession::Known(Arc::new(self.restore(id, record, now_ms))));
             }
             loaded => loaded,
         };
@@ -110,13 +115,13 @@ impl Inner {
                 if let Some(former) = self.registry.retire(id, slot, Retired::NotKept) {
                     former.ended.cancel();
                 }
-                Ok(Loaded::Outdated)
+                Ok(LoadedSession::Outdated)
             }
             Ok(Some(record)) if !record.initialized => {
                 // It lives shortly and may change at any moment: not kept, so that nobody need be told.
                 let live = self.restore(id, record, now_ms);
                 drop(self.registry.retire(id, slot, Retired::NotKept));
-                Ok(Loaded::Known(Arc::new(live)))
+                Ok(LoadedSession::Known(Arc::new(live)))
             }
             Ok(Some(record)) => {
                 let make = |record| self.restore(id, record, now_ms);
@@ -128,18 +133,18 @@ impl Inner {
                             debug!(session = live.tag, made_by = %live.record.node_id, "session restored");
                         }
                         Ok(if first {
-                            Loaded::Kept(live)
+                            LoadedSession::Kept(live)
                         } else {
-                            Loaded::Known(live)
+                            LoadedSession::Known(live)
                         })
                     }
-                    Kept::Outdated => Ok(Loaded::Outdated),
+                    Kept::Outdated => Ok(LoadedSession::Outdated),
                 }
             }
             Ok(None) => {
                 metrics::restoration(Restoration::Missing, began.elapsed());
                 self.forget(id, slot);
-                Ok(Loaded::Gone)
+                Ok(LoadedSession::Gone)
             }
             Err(error) => {
                 metrics::restoration(Restoration::Failed, began.elapsed());
@@ -151,17 +156,22 @@ impl Inner {
 
     /// While the store is away, a session this node knows is served as last read, for a while. One that is known to be
     /// gone is not.
-    fn make_do(&self, id: &SessionId, slot: &Arc<Slot>, error: StoreError) -> Result<Loaded, SessionError> {
+    fn make_do(
+        &self,
+        id: &SessionId,
+        slot: &Arc<SessionSlot>,
+        error: StoreError,
+    ) -> Result<LoadedSession, SessionError> {
         if slot.is_gone() {
             self.forget(id, slot);
-            return Ok(Loaded::Gone);
+            return Ok(LoadedSession::Gone);
         }
         let now_ms = monotonic_ms();
         match (slot.last_known(now_ms), &error) {
             (Some((live, since_ms)), error)
                 if error.may_pass() && now_ms.saturating_sub(since_ms) <= millis(self.outage_grace) =>
             {
-                Ok(Loaded::Known(Arc::clone(live)))
+                Ok(LoadedSession::Known(Arc::clone(live)))
             }
             (Some(_), _) => Err(error.into()),
             (None, _) => {
@@ -179,7 +189,7 @@ impl Inner {
     }
 
     /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.
-    pub(super) async fn evict(&self, id: &SessionId, slot: &Arc<Slot>) {
+    pub(super) async fn evict(&self, id: &SessionId, slot: &Arc<SessionSlot>) {
         let _loading = slot.loading.lock().await;
         if slot.retired().is_some() {
             return;
@@ -196,7 +206,7 @@ impl Inner {
 struct Unfinished<'a> {
     registry: &'a Registry,
     id: &'a SessionId,
-    slot: &'a Arc<Slot>,
+    slot: &'a Arc<SessionSlot>,
 }
 
 impl Drop for Unfinished<'_> {
@@ -208,7 +218,7 @@ impl Drop for Unfinished<'_> {
 }
 
 /// What reading a session gave.
-enum Loaded {
+enum LoadedSession {
     /// A copy that this node did not keep before.
     Kept(Arc<CachedSession>),
     /// A copy that it kept already, or one that it does not keep.

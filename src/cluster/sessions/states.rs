@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Inner, Sessions};
-use crate::cluster::registry::{Retired, Slot};
+use super::{Sessions, SessionsInner};
+use crate::cluster::registry::{Retired, SessionSlot};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{Principal, SessionId, StateError};
@@ -16,12 +16,12 @@ impl Sessions {
     /// Where handlers' state is kept.
     #[must_use]
     pub(crate) fn states(&self) -> Arc<dyn StateStore> {
-        Arc::<Inner>::clone(&self.inner)
+        Arc::<SessionsInner>::clone(&self.inner)
     }
 }
 
 #[async_trait]
-impl StateStore for Inner {
+impl StateStore for SessionsInner {
     async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError> {
         self.note_state(scope, self.store.state_get(scope, key).await)
             .await
@@ -72,7 +72,7 @@ impl StateStore for Inner {
     }
 }
 
-impl Inner {
+impl SessionsInner {
     /// A session without its state does not exist: calls of it end, and the next request is told so.
     async fn note_state<T>(
         &self,
@@ -93,13 +93,13 @@ impl Inner {
         }
     }
 
-    pub(super) async fn retire_gone(&self, id: &SessionId, slot: &Arc<Slot>) {
+    pub(super) async fn retire_gone(&self, id: &SessionId, slot: &Arc<SessionSlot>) {
         let _loading = slot.loading.lock().await;
         self.forget(id, slot);
     }
 
     /// Drops a copy of a session that is gone. The slot's lock is held.
-    pub(super) fn forget(&self, id: &SessionId, slot: &Arc<Slot>) {
+    pub(super) fn forget(&self, id: &SessionId, slot: &Arc<SessionSlot>) {
         let known = self.registry.retire(id, slot, Retired::Gone);
         if known.is_some() && !slot.was_ended() {
             metrics::session_expired();

@@ -23,7 +23,7 @@ const REASON_MEMBER: &str = "reason";
 const TOO_MANY: &str = "too_many";
 
 /// How a handler's run ended.
-pub(super) enum End {
+pub(super) enum HandlerEnd {
     Result(Box<ServerResult>),
     Error(ErrorData),
     Panicked,
@@ -39,9 +39,9 @@ fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
     Ok(body)
 }
 
-pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
+pub(super) fn finish(end: HandlerEnd, id: RequestId, era: Era) -> (Finished, Outcome) {
     match end {
-        End::Result(result) => match body(*result, id.clone()) {
+        HandlerEnd::Result(result) => match body(*result, id.clone()) {
             Ok(body) => (Finished::answered(body.into()), Outcome::Ok),
             Err(cause) => {
                 let words = "a handler's result cannot be written as JSON";
@@ -52,13 +52,13 @@ pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
                 (failure(&id, &internal(), era), Outcome::Error)
             }
         },
-        End::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
-        End::Panicked => {
+        HandlerEnd::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
+        HandlerEnd::Panicked => {
             let words = "a handler panicked: its call gets an internal error, others go on";
             seldom(words, |left_out| error!(left_out, "{words}"));
             (failure(&id, &internal(), era), Outcome::Error)
         }
-        End::TimedOut(timeout) => {
+        HandlerEnd::TimedOut(timeout) => {
             let words = format!(
                 "the call did not finish within {} s and was stopped",
                 timeout.as_secs()
@@ -68,8 +68,8 @@ pub(super) fn finish(end: End, id: RequestId, era: Era) -> (Finished, Outcome) {
                 Outcome::Timeout,
             )
         }
-        End::Cancelled => (Finished::nothing(), Outcome::Cancelled),
-        End::SessionEnded => {
+        HandlerEnd::Cancelled => (Finished::nothing(), Outcome::Cancelled),
+        HandlerEnd::SessionEnded => {
             let refusal = Refusal::SessionNotFound;
             let body = error_body(Some(&id), &refusal.to_error());
             let finished = Finished {

@@ -27,7 +27,7 @@ const UNANNOUNCED_MAX: usize = 1024; // 1024 x 1 KiB of a URI = 1 MiB
 
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
+enum Announcement {
     /// Something that means the same to every session.
     Topic(Topic),
     /// A resource of that session's own.
@@ -36,10 +36,10 @@ enum Change {
 
 /// The changes that wait to be made known: one that changes again meanwhile is there once.
 #[derive(Debug, Default)]
-pub(super) struct Unannounced(Mutex<BTreeSet<Change>>);
+pub(super) struct Unannounced(Mutex<BTreeSet<Announcement>>);
 
 impl Unannounced {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Change>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Announcement>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,26 +55,26 @@ enum Stage {
 
 impl Engine {
     /// Makes a change known, as far as that is left to do.
-    async fn make_known(&self, change: &Change, stage: &mut Stage) -> Result<(), SessionError> {
+    async fn make_known(&self, change: &Announcement, stage: &mut Stage) -> Result<(), SessionError> {
         let subject = match change {
-            Change::Topic(topic) => Subject::Topic(topic),
-            Change::Own(session, uri) => Subject::Own(session, uri),
+            Announcement::Topic(topic) => Subject::Topic(topic),
+            Announcement::Own(session, uri) => Subject::Own(session, uri),
         };
         // It has a version first: who misses the message finds that.
         if *stage == Stage::Begun {
             let noted = self.store.note_change(subject, VERSIONS_LIVE).await?;
             *stage = Stage::Noted;
-            if matches!(change, Change::Own(..)) && noted != Noted::Carried {
+            if matches!(change, Announcement::Own(..)) && noted != Noted::Carried {
                 return Ok(());
             }
         }
         match change {
-            Change::Topic(topic) => {
+            Announcement::Topic(topic) => {
                 let message = NodeMessage::Topic { topic: topic.clone() };
                 Ok(self.store.send(Recipients::All, &message).await?)
             }
             // No other node has to know: the message goes into the log of the session's stream.
-            Change::Own(session, uri) => match self.sessions.recall(session).await? {
+            Announcement::Own(session, uri) => match self.sessions.recall(session).await? {
                 Some(live) => {
                     let own = std::slice::from_ref(uri);
                     Ok(self.sync_these(&live, Tell::Changes, &[], own).await?)
@@ -86,7 +86,7 @@ impl Engine {
 
     /// The same in a task of its own: the call that has made the change may be cancelled. When the store is away, it is
     /// tried again while the store may come back, and nobody waits for that.
-    async fn announce_change(self: Arc<Self>, change: Change) {
+    async fn announce_change(self: Arc<Self>, change: Announcement) {
         let (engine, work) = (Arc::clone(&self), self.work.clone());
         let first = async move {
             let mut stage = Stage::Begun;
@@ -111,7 +111,7 @@ impl Engine {
         work.spawn_and_wait("announce", first).await.unwrap_or_default();
     }
 
-    async fn announce_later(self: Arc<Self>, change: Change, mut stage: Stage) {
+    async fn announce_later(self: Arc<Self>, change: Announcement, mut stage: Stage) {
         let until = Instant::now() + self.patience();
         loop {
             sleep(ANNOUNCE_AGAIN).await;
@@ -133,11 +133,11 @@ impl Engine {
 #[async_trait]
 impl Announce for Engine {
     async fn announce(self: Arc<Self>, topic: Topic) {
-        self.announce_change(Change::Topic(topic)).await;
+        self.announce_change(Announcement::Topic(topic)).await;
     }
 
     async fn announce_own(self: Arc<Self>, session: &SessionId, uri: &str) {
-        self.announce_change(Change::Own(session.clone(), uri.to_owned()))
+        self.announce_change(Announcement::Own(session.clone(), uri.to_owned()))
             .await;
     }
 }

@@ -35,18 +35,18 @@ const VERSIONS_READ_MAX: usize = 512;
 const TELLING_MAX: usize = 32;
 
 /// Of each topic that somebody here wants to know of, the version that all have been told of.
-type Known = BTreeMap<Topic, u64>;
+type ToldVersions = BTreeMap<Topic, u64>;
 
 /// What waits to be told on this node.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingChanges>,
     bell: Notify,
-    known: Mutex<Known>,
+    known: Mutex<ToldVersions>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingChanges {
     /// These have changed.
     changed: BTreeSet<Topic>,
     /// Somebody wants to know of these from now on.
@@ -84,7 +84,7 @@ impl Notifier {
         });
     }
 
-    fn note(&self, change: impl FnOnce(&mut Waiting)) {
+    fn note(&self, change: impl FnOnce(&mut WaitingChanges)) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut waiting);
         if waiting.changed.len() + waiting.wanted.len() > TOPICS_WAITING_MAX {
@@ -109,12 +109,12 @@ impl Notifier {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ToldVersions> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what could not be told yet.
-    fn put_back(&self, back: Waiting) {
+    fn put_back(&self, back: WaitingChanges) {
         self.note(|waiting| {
             waiting.changed.extend(back.changed);
             waiting.wanted.extend(back.wanted);
@@ -124,7 +124,7 @@ impl Notifier {
         });
     }
 
-    fn take(&self) -> Waiting {
+    fn take(&self) -> WaitingChanges {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -137,7 +137,7 @@ impl Engine {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         let (mut settled, mut unread) = (Settled::All, false);
-        let mut left = Left::default();
+        let mut left = UntoldSessions::default();
         loop {
             tokio::select! {
                 biased;
@@ -175,7 +175,7 @@ impl Engine {
     }
 
     /// The sessions that are to be told of all that has changed for them.
-    fn to_tell(&self, waiting: Waiting, left: &mut Left) -> BTreeSet<SessionId> {
+    fn to_tell(&self, waiting: WaitingChanges, left: &mut UntoldSessions) -> BTreeSet<SessionId> {
         let mut sessions = waiting.sessions;
         sessions.extend(left.take_due());
         if waiting.any_session {
@@ -185,7 +185,7 @@ impl Engine {
     }
 
     /// The versions of the topics that have changed, as far as somebody here wants to know.
-    async fn look(&self, waiting: &Waiting) -> Result<Known, StoreError> {
+    async fn look(&self, waiting: &WaitingChanges) -> Result<ToldVersions, StoreError> {
         let notifier = &self.listeners.notifier;
         let mut wanted: BTreeSet<Topic> = waiting.changed.union(&waiting.wanted).cloned().collect();
         if waiting.any {
@@ -195,7 +195,7 @@ impl Engine {
             }
         }
         let topics: Vec<Topic> = wanted.iter().cloned().collect();
-        let mut now = Known::new();
+        let mut now = ToldVersions::new();
         for some in topics.chunks(VERSIONS_READ_MAX) {
             let versions = self.store.versions(some).await?;
             now.extend(some.iter().cloned().zip(versions));
@@ -211,7 +211,7 @@ impl Engine {
     }
 
     /// Tells sessions of topics that have changed. Returns those that could not be told.
-    async fn tell_sessions(&self, changed: &Known) -> Vec<SessionId> {
+    async fn tell_sessions(&self, changed: &ToldVersions) -> Vec<SessionId> {
         if changed.is_empty() {
             return vec![];
         }
@@ -278,12 +278,12 @@ impl Engine {
 
 /// Sessions that could not be told. They are told a moment later, and delay nobody else.
 #[derive(Debug, Default)]
-struct Left {
+struct UntoldSessions {
     sessions: BTreeSet<SessionId>,
     due: Option<Instant>,
 }
 
-impl Left {
+impl UntoldSessions {
     fn keep(&mut self, untold: Vec<SessionId>) {
         self.sessions.extend(untold);
         if !self.sessions.is_empty() && self.due.is_none() {

@@ -82,7 +82,7 @@ impl Progress {
 /// The progress that a message tells, and its token, if it is of that kind.
 fn progress_in(message: &[u8]) -> Option<(String, f64)> {
     #[derive(serde::Deserialize)]
-    struct Told {
+    struct ProgressNotification {
         method: String,
         params: Params,
     }
@@ -92,7 +92,7 @@ fn progress_in(message: &[u8]) -> Option<(String, f64)> {
         progress_token: serde_json::Value,
         progress: f64,
     }
-    let told: Told = serde_json::from_slice(message).ok()?;
+    let told: ProgressNotification = serde_json::from_slice(message).ok()?;
     (told.method == "notifications/progress")
         .then(|| (told.params.progress_token.to_string(), told.params.progress))
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::WRITE_WITHIN;
 
 /// The receiving end of a stream, for as long as it is there, and the event that waits for a place in its queue.
-pub(super) struct Client {
+pub(super) struct ReplyReceiver {
     events: Option<mpsc::Sender<Bytes>>,
     waiting: Option<(Bytes, Instant)>,
 }
@@ -22,7 +22,7 @@ pub(super) enum Turn {
     Gone,
 }
 
-impl Client {
+impl ReplyReceiver {
     pub(super) const fn new(events: mpsc::Sender<Bytes>) -> Self {
         Self {
             events: Some(events),

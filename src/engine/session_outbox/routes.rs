@@ -16,7 +16,7 @@ use crate::config::ReplyForm;
 use crate::engine::Engine;
 use crate::engine::call::peer_info;
 use crate::engine::calls::{ANSWERS_WAITING_MAX, Answers, OpenRequests};
-use crate::engine::peer::{self, LogGate, Wire, WireSettings};
+use crate::engine::peer::{self, CallTransport, CallTransportSettings, LogGate};
 use crate::engine::pending_call::PendingCall;
 use crate::engine::reply::outbound;
 use crate::session::{Connection, Peer, RequestInfo, SessionPeer, SessionPeers};
@@ -102,7 +102,7 @@ impl SessionPeers for ClientPeers {
 }
 
 /// A wire to the session's standing stream, for what belongs to no request.
-pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> Wire {
+pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> CallTransport {
     let name = StreamId::generate();
     let record = CallRecord {
         stream: StreamId::standing(live.record.transport),
@@ -149,7 +149,7 @@ pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> Wire {
         // Whoever still waits for an answer is told that none will come.
         drop(registered);
     });
-    let settings = WireSettings {
+    let settings = CallTransportSettings {
         name,
         first_request: 0,
         logs: LogGate::Session(Arc::clone(live)),
@@ -159,5 +159,5 @@ pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> Wire {
         listeners: Arc::clone(&engine.listeners),
         open,
     };
-    Wire::new(settings, out, answers_in)
+    CallTransport::new(settings, out, answers_in)
 }

@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::{ONCE, SAFE, Work};
-use super::node::{Named, Node, Posted};
+use super::node::{ClientName, Node, Posted};
 use super::random::Random;
-use super::world::{Change, World};
+use super::world::{PlayedChange, World};
 use crate::protocol::error::Refusal;
 use crate::session::{Principal, SessionId, TransportKind};
 
@@ -57,7 +57,7 @@ impl Nodes {
 
 /// A request that a client has made.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AskedRequest {
     pub(super) id: Value,
     pub(super) key: String,
     /// The last step that was told.
@@ -69,7 +69,7 @@ pub(super) struct Asked {
     pub(super) tried_again: bool,
 }
 
-impl Asked {
+impl AskedRequest {
     pub(super) fn new(id: Value, key: &str) -> Self {
         Self {
             id,
@@ -145,13 +145,13 @@ fn short(message: &Value) -> String {
 
 /// A server-sent event.
 #[derive(Debug, Default)]
-pub(super) struct Event {
+pub(super) struct SseEvent {
     /// Its stream and number, if it has an id.
     pub(super) id: Option<(String, u64)>,
     pub(super) message: Option<Value>,
 }
 
-impl Event {
+impl SseEvent {
     pub(super) fn read(bytes: &Bytes) -> Self {
         let mut event = Self::default();
         for line in String::from_utf8_lossy(bytes).lines() {
@@ -177,7 +177,7 @@ pub(super) struct Subscribed {
 
 /// A client.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct SimulatedClient {
     pub(super) world: World,
     pub(super) nodes: Nodes,
     pub(super) random: Random,
@@ -199,7 +199,7 @@ pub(super) struct Client {
     pub(super) leaves: CancellationToken,
 }
 
-impl Client {
+impl SimulatedClient {
     pub(super) fn new(
         name: &str,
         transport: Option<TransportKind>,
@@ -257,10 +257,10 @@ impl Client {
     }
 
     /// How it names itself.
-    pub(super) fn named(&self) -> Option<Named> {
+    pub(super) fn named(&self) -> Option<ClientName> {
         match self.transport {
-            None => Some(Named::Nobody),
-            Some(transport) => Some(Named::Session(self.session()?, transport)),
+            None => Some(ClientName::Nobody),
+            Some(transport) => Some(ClientName::Session(self.session()?, transport)),
         }
     }
 
@@ -380,7 +380,7 @@ impl Client {
             let Some(since) = known.since else { continue };
             let changes = self.world.changes(uri);
             // One that could not be announced at once may get its version later.
-            let may = |change: &&Change| {
+            let may = |change: &&PlayedChange| {
                 let announced = change.announced;
                 announced.is_none_or(|announced| announced + LATE_BY_MOST >= known.asked)
             };

@@ -115,9 +115,9 @@ impl Faults {
     }
 
     /// What comes before a command has taken effect.
-    pub(super) async fn before(&self, kind: Kind) -> Result<(), StoreError> {
+    pub(super) async fn before(&self, kind: CommandKind) -> Result<(), StoreError> {
         let calm = self.is_calm();
-        let late = kind != Kind::Message && !calm && self.random.chance(20);
+        let late = kind != CommandKind::Message && !calm && self.random.chance(20);
         let most = if late { 400 } else { 3 };
         sleep(self.random.between(0, most)).await;
         self.rest_if_dead().await;
@@ -125,28 +125,28 @@ impl Faults {
             sleep(self.random.between(0, 300)).await;
             return Err(Self::away());
         }
-        if !matches!(kind, Kind::Read | Kind::Message) && self.weather.is(Sky::Full) {
+        if !matches!(kind, CommandKind::Read | CommandKind::Message) && self.weather.is(Sky::Full) {
             return Err(StoreError::Refused {
                 why: WhyRefused::Full,
                 source: "the simulated store is full".into(),
             });
         }
-        match kind != Kind::Renewal && !calm && self.random.chance(5) {
+        match kind != CommandKind::Renewal && !calm && self.random.chance(5) {
             true => Err(Self::away()),
             false => Ok(()),
         }
     }
 
     /// What comes after it.
-    pub(super) async fn after(&self, kind: Kind) -> Result<(), StoreError> {
+    pub(super) async fn after(&self, kind: CommandKind) -> Result<(), StoreError> {
         let calm = self.is_calm();
-        let late = kind != Kind::Message && !calm && self.random.chance(20);
+        let late = kind != CommandKind::Message && !calm && self.random.chance(20);
         let most = if late { 400 } else { 3 };
         sleep(self.random.between(0, most)).await;
         self.rest_if_dead().await;
-        let whole = matches!(kind, Kind::Renewal | Kind::Version);
+        let whole = matches!(kind, CommandKind::Renewal | CommandKind::Version);
         let lost = !whole && !calm && self.random.chance(5);
-        match self.is_away() && kind != Kind::Version || lost {
+        match self.is_away() && kind != CommandKind::Version || lost {
             true => Err(Self::away()),
             false => Ok(()),
         }
@@ -155,7 +155,7 @@ impl Faults {
 
 /// What kind of command it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CommandKind {
     Read,
     Write,
     /// That of a lease, which a single fault does not hit.

@@ -45,7 +45,7 @@ pub(super) struct Work {
 
 /// The server.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
+pub(super) struct SimulatedServer {
     pub(super) world: World,
 }
 
@@ -53,7 +53,7 @@ fn failed(error: impl std::fmt::Display) -> ErrorData {
     ErrorData::new(ErrorCode(-32050), error.to_string(), None)
 }
 
-impl Server {
+impl SimulatedServer {
     async fn work(
         &self,
         once: bool,
@@ -129,7 +129,7 @@ impl Server {
     }
 }
 
-impl ServerHandler for Server {
+impl ServerHandler for SimulatedServer {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::client::{Asked, Client, Event, SHARED, Subscribed};
-use super::node::{Named, Posted};
+use super::client::{AskedRequest, SHARED, SimulatedClient, SseEvent, Subscribed};
+use super::node::{ClientName, Posted};
 use super::streamable::at;
 
-impl Client {
+impl SimulatedClient {
     /// Makes a call. When its connection breaks, nobody can come back for the answer.
     pub(super) async fn modern_call(self: Arc<Self>) {
         let number = self.next_id();
@@ -18,7 +18,7 @@ impl Client {
         let once = self.random.chance(400);
         let id = json!(number);
         let text = self.call_text(&id, &work, once);
-        let mut asked = Asked::new(id, &work.key);
+        let mut asked = AskedRequest::new(id, &work.key);
         let closes_at = Instant::now() + self.random.between(0, 3000);
         let closes_at = self.random.chance(150).then_some(closes_at);
         self.world
@@ -35,7 +35,7 @@ impl Client {
                     () = at(closes_at) => return,
                 };
                 let Some(bytes) = bytes else { break };
-                if let Some(message) = Event::read(&bytes).message {
+                if let Some(message) = SseEvent::read(&bytes).message {
                     let _none = asked.take(&self.world, &message);
                 }
             },
@@ -68,7 +68,7 @@ impl Client {
                 self.subscribed().insert(uri.to_owned(), known);
             }
             let posted = node
-                .post(&self.principal, &Named::Nobody, &request.to_string())
+                .post(&self.principal, &ClientName::Nobody, &request.to_string())
                 .await;
             let mut events = match posted {
                 Posted::Stream(events) => events,
@@ -90,7 +90,7 @@ impl Client {
                     () = at(stays) => break,
                 };
                 let Some(bytes) = bytes else { break };
-                if let Some(message) = Event::read(&bytes).message {
+                if let Some(message) = SseEvent::read(&bytes).message {
                     self.take_subscribed(&message);
                 }
             }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
-use super::handler::Server;
+use super::handler::SimulatedServer;
 use super::store::FaultyStore;
 use super::world::World;
 use crate::cluster::Membership;
@@ -28,7 +28,7 @@ use crate::session::{NodeId, Peer, Principal, RequestInfo, SessionId, TransportK
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::supervisor::Supervisor;
-use crate::supervisor::gate::{Gate, Phase};
+use crate::supervisor::gate::{Gate, GatePhase};
 
 /// A node.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(super) enum Posted {
 
 /// How a client names itself in a request.
 #[derive(Debug, Clone)]
-pub(super) enum Named {
+pub(super) enum ClientName {
     Session(SessionId, TransportKind),
     Nobody,
 }
@@ -75,7 +75,7 @@ impl Node {
     ) -> Option<Arc<Self>> {
         let gate = Gate::default();
         let store: Arc<dyn Store> = Arc::new(FaultyStore::new(memory.clone(), Arc::clone(&faults)));
-        let server = Server { world: world.clone() };
+        let server = SimulatedServer { world: world.clone() };
         let (supervisor, work) = (Supervisor::gated(gate.clone()), Supervisor::gated(gate.clone()));
         let owners = [supervisor.clone(), work.clone()];
         let node = NodeId::parse(name)?;
@@ -101,7 +101,7 @@ impl Node {
         let Some(engine) = gate.guard(made).await.flatten() else {
             // The process ends, and all that it has begun.
             faults.kill();
-            gate.set(Phase::Dead);
+            gate.set(GatePhase::Dead);
             owners.iter().for_each(Supervisor::kill);
             return None;
         };
@@ -121,7 +121,7 @@ impl Node {
         self.world.killed(&self.name);
         self.world.step(format!("{} is killed", self.name));
         self.faults.kill();
-        self.gate.set(Phase::Dead);
+        self.gate.set(GatePhase::Dead);
         self.engine.work.kill();
         self.engine.supervisor.kill();
         self.gone.cancel();
@@ -144,16 +144,16 @@ impl Node {
 
     /// It goes on, if it was held up.
     pub(super) fn wake(&self) {
-        self.gate.set(Phase::Open);
+        self.gate.set(GatePhase::Open);
     }
 
     /// Holds it up for a while.
     pub(super) async fn pause(&self, pause: Duration) {
         self.world.step(format!("{} is paused", self.name));
         self.world.cut_off(&self.name, true);
-        self.gate.set(Phase::Paused);
+        self.gate.set(GatePhase::Paused);
         sleep(pause).await;
-        self.gate.set(Phase::Open);
+        self.gate.set(GatePhase::Open);
         self.world.cut_off(&self.name, false);
         self.world.step(format!("{} goes on", self.name));
     }
@@ -178,7 +178,7 @@ impl Node {
         // What is left of it goes with the process.
         self.world.killed(&self.name);
         self.faults.kill();
-        self.gate.set(Phase::Dead);
+        self.gate.set(GatePhase::Dead);
         self.gone.cancel();
         self.world.step(format!("{} has stopped", self.name));
     }
@@ -225,7 +225,7 @@ impl Node {
     }
 
     /// Posts a message.
-    pub(super) async fn post(&self, principal: &Principal, named: &Named, text: &str) -> Posted {
+    pub(super) async fn post(&self, principal: &Principal, named: &ClientName, text: &str) -> Posted {
         let body = Bytes::copy_from_slice(text.as_bytes());
         let posted = async {
             let Ok(Body::One(message)) = Body::parse(&body) else {
@@ -233,8 +233,8 @@ impl Node {
             };
             let (engine, incoming) = (&self.engine, self.incoming(principal, &body));
             let (id, transport) = match named {
-                Named::Nobody => return self.post_modern(incoming, message).await,
-                Named::Session(id, transport) => (id, *transport),
+                ClientName::Nobody => return self.post_modern(incoming, message).await,
+                ClientName::Session(id, transport) => (id, *transport),
             };
             let live = engine.session(id, principal, transport).await?;
             if transport == TransportKind::Sse {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{Asked, Client, Event, SHARED};
-use super::node::{Named, Posted};
+use super::client::{AskedRequest, SHARED, SimulatedClient, SseEvent};
+use super::node::{ClientName, Posted};
 use super::store::spawn;
 use super::streamable::at;
 use crate::protocol::error::Refusal;
@@ -21,16 +21,16 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(200);
 
 /// The requests of a client that wait for their answers.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    asked: Mutex<BTreeMap<String, Asked>>,
+pub(super) struct WaitingRequests {
+    asked: Mutex<BTreeMap<String, AskedRequest>>,
     news: Notify,
 }
 
-impl Waiting {
-    fn take(&self, client: &Client, message: &Value) -> Option<Value> {
+impl WaitingRequests {
+    fn take(&self, client: &SimulatedClient, message: &Value) -> Option<Value> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let params = &message["params"];
-        let of = |asked: &&mut Asked| match message["method"].as_str() {
+        let of = |asked: &&mut AskedRequest| match message["method"].as_str() {
             Some("notifications/progress") => params["progressToken"] == asked.key,
             Some("elicitation/create") => {
                 let question = params["message"].as_str().unwrap_or_default();
@@ -51,7 +51,7 @@ impl Waiting {
         answer
     }
 
-    fn add(&self, asked: Asked) {
+    fn add(&self, asked: AskedRequest) {
         let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(asked.key.clone(), asked);
     }
@@ -69,9 +69,9 @@ impl Waiting {
     }
 }
 
-impl Client {
+impl SimulatedClient {
     /// Keeps the session's stream open, on one node after another, until the client leaves. Makes the session at first.
-    pub(super) async fn stream(self: Arc<Self>, waiting: Arc<Waiting>) {
+    pub(super) async fn stream(self: Arc<Self>, waiting: Arc<WaitingRequests>) {
         let mut last: Option<String> = None;
         let mut highest = 0;
         while !self.leaves.is_cancelled() {
@@ -107,7 +107,7 @@ impl Client {
                     () = at(stays) => { events.close(); continue; }
                 };
                 let Some(bytes) = bytes else { break };
-                let event = Event::read(&bytes);
+                let event = SseEvent::read(&bytes);
                 let (Some((stream, number)), Some(message)) = (event.id, event.message) else {
                     continue;
                 };
@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Introduces itself, once its stream is open.
-    pub(super) async fn introduce(&self, waiting: &Waiting) {
+    pub(super) async fn introduce(&self, waiting: &WaitingRequests) {
         while self.session().is_none() {
             sleep(Duration::from_millis(50)).await;
         }
@@ -154,7 +154,7 @@ impl Client {
         });
         let id = json!(0);
         let request = json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params});
-        let mut asked = Asked::new(id, "initialize");
+        let mut asked = AskedRequest::new(id, "initialize");
         // That of a former life may have arrived when its client was killed, and be answered late.
         asked.tried_again = self.key.is_some();
         self.ask(waiting, asked, &request.to_string()).await;
@@ -165,7 +165,7 @@ impl Client {
 
     /// Every node takes what a client posts whose stream is open.
     pub(super) async fn check_reachable(&self) {
-        let Some(named @ Named::Session(_, TransportKind::Sse)) = self.named() else {
+        let Some(named @ ClientName::Session(_, TransportKind::Sse)) = self.named() else {
             return;
         };
         let text = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}).to_string();
@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// Makes a call.
-    pub(super) async fn sse_call(self: Arc<Self>, waiting: Arc<Waiting>) {
+    pub(super) async fn sse_call(self: Arc<Self>, waiting: Arc<WaitingRequests>) {
         let number = self.next_id();
         let key = format!("{}/{number}/{}", self.name, self.random.below(1 << 32));
         let work = self.work(key.clone(), &SHARED);
@@ -187,10 +187,10 @@ impl Client {
         self.world.step(format!("{} calls {key} ({work:?})", self.name));
         let id = json!(number);
         let text = self.call_text(&id, &work, once);
-        self.ask(&waiting, Asked::new(id, &key), &text).await;
+        self.ask(&waiting, AskedRequest::new(id, &key), &text).await;
     }
 
-    async fn ask(&self, waiting: &Waiting, asked: Asked, text: &str) {
+    async fn ask(&self, waiting: &WaitingRequests, asked: AskedRequest, text: &str) {
         let key = asked.key.clone();
         waiting.add(asked);
         let posted = loop {

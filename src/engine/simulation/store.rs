@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 
-use super::faults::{Faults, Kind};
+use super::faults::{CommandKind, Faults};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
 use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Cancelled, Inbox};
-use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
+use crate::store::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, MESSAGES_WAITING_MAX, StoreProfile};
 use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId};
@@ -37,9 +37,9 @@ impl FaultyStore {
 /// Asks the common store, with what may come before and after.
 macro_rules! ask {
     ($self:ident, $kind:ident, $call:expr) => {{
-        $self.faults.before(Kind::$kind).await?;
+        $self.faults.before(CommandKind::$kind).await?;
         let answer = $call.await;
-        $self.faults.after(Kind::$kind).await?;
+        $self.faults.after(CommandKind::$kind).await?;
         answer
     }};
 }
@@ -160,7 +160,7 @@ impl StreamStore for FaultyStore {
         &self,
         session: &SessionId,
         stream: &StreamId,
-        news: &[News<'_>],
+        news: &[TopicNews<'_>],
         by: &NodeId,
         ttl: Duration,
     ) -> Result<Told, StoreError> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::{Asked, Client, Event, OWN, SHARED, Subscribed};
+use super::client::{AskedRequest, OWN, SHARED, SimulatedClient, SseEvent, Subscribed};
 use super::handler::Work;
 use super::node::Posted;
 use super::store::spawn;
@@ -26,7 +26,7 @@ struct Plan {
 }
 
 /// How reading a stream ended.
-enum Ended {
+enum ReadEnd {
     /// With the answer.
     Answered,
     /// It broke off, or the client has dropped it.
@@ -35,7 +35,7 @@ enum Ended {
     Cancelled,
 }
 
-impl Client {
+impl SimulatedClient {
     /// Opens a session.
     pub(super) async fn initialize(&self, revision: &str) -> SessionId {
         let params = json!({
@@ -82,7 +82,7 @@ impl Client {
                 Posted::Stream(mut events) => {
                     let mut answer = None;
                     while let Some(bytes) = events.recv().await {
-                        if let Some(message) = Event::read(&bytes).message {
+                        if let Some(message) = SseEvent::read(&bytes).message {
                             answer = Some(Bytes::from(message.to_string()));
                         }
                     }
@@ -119,7 +119,7 @@ impl Client {
         };
         let id = json!(id);
         let text = self.call_text(&id, &work, once);
-        let mut asked = Asked::new(id, &work.key);
+        let mut asked = AskedRequest::new(id, &work.key);
         self.world
             .step(format!("{} calls {} ({work:?}, {plan:?})", self.name, work.key));
         let posted = tokio::select! {
@@ -155,7 +155,7 @@ impl Client {
         }
     }
 
-    async fn cancel(&self, asked: &mut Asked) {
+    async fn cancel(&self, asked: &mut AskedRequest) {
         asked.cancelled = true;
         self.world
             .step(format!("call {} is cancelled by its client", asked.key));
@@ -165,7 +165,7 @@ impl Client {
     }
 
     /// Reads a call's stream to the answer, wherever it is to be taken up.
-    async fn follow(&self, events: Receiver<Bytes>, asked: &mut Asked, work: &Work, plan: &Plan) {
+    async fn follow(&self, events: Receiver<Bytes>, asked: &mut AskedRequest, work: &Work, plan: &Plan) {
         let mut last: Option<(String, u64)> = None;
         let mut drop_at = plan.drop_at;
         let mut events = Some(events);
@@ -175,8 +175,8 @@ impl Client {
                 .read(open, asked, &mut last, plan.cancel_at, drop_at.take())
                 .await
             {
-                Ended::Answered | Ended::Cancelled => return,
-                Ended::Broken => {}
+                ReadEnd::Answered | ReadEnd::Cancelled => return,
+                ReadEnd::Broken => {}
             }
             let Some((stream, number)) = &last else {
                 return self
@@ -215,11 +215,11 @@ impl Client {
     async fn read(
         &self,
         mut events: Receiver<Bytes>,
-        asked: &mut Asked,
+        asked: &mut AskedRequest,
         last: &mut Option<(String, u64)>,
         cancel_at: Option<Instant>,
         drop_at: Option<Instant>,
-    ) -> Ended {
+    ) -> ReadEnd {
         let mut give_up_at = None;
         loop {
             let bytes = tokio::select! {
@@ -230,7 +230,7 @@ impl Client {
                     give_up_at = Some(Instant::now() + Duration::from_secs(3));
                     continue;
                 }
-                () = at(give_up_at) => return Ended::Cancelled,
+                () = at(give_up_at) => return ReadEnd::Cancelled,
                 () = at(drop_at) => {
                     self.world.step(format!("{} drops the connection of call {}", self.name, asked.key));
                     // What has arrived is read.
@@ -240,12 +240,12 @@ impl Client {
             };
             let Some(bytes) = bytes else {
                 return match (asked.answered, asked.cancelled) {
-                    (true, _) => Ended::Answered,
-                    (false, true) => Ended::Cancelled,
-                    (false, false) => Ended::Broken,
+                    (true, _) => ReadEnd::Answered,
+                    (false, true) => ReadEnd::Cancelled,
+                    (false, false) => ReadEnd::Broken,
                 };
             };
-            let event = Event::read(&bytes);
+            let event = SseEvent::read(&bytes);
             if let Some((stream, number)) = event.id {
                 let fits = match (&*last, &event.message) {
                     // A priming event names what the client has.
@@ -305,7 +305,7 @@ impl Client {
                     () = at(stays) => { events.close(); continue; }
                 };
                 let Some(bytes) = bytes else { break };
-                let event = Event::read(&bytes);
+                let event = SseEvent::read(&bytes);
                 let mut again = false;
                 if let (Some((stream, number)), Some(_)) = (&event.id, &event.message) {
                     if *number <= before {

@@ -17,31 +17,31 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(70);
 
 /// The run, as all parts of it see it. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct World(Arc<Mutex<Inner>>);
+pub(crate) struct World(Arc<Mutex<WorldInner>>);
 
 #[derive(Debug)]
-struct Inner {
+struct WorldInner {
     began: Instant,
     loses_messages: bool,
     steps: Vec<String>,
     count: u64,
     digest: DefaultHasher,
     wrong: Vec<String>,
-    runs: BTreeMap<String, Vec<Run>>,
-    changes: BTreeMap<String, Vec<Change>>,
+    runs: BTreeMap<String, Vec<PlayedRun>>,
+    changes: BTreeMap<String, Vec<PlayedChange>>,
     nodes: BTreeMap<String, NodeSeen>,
 }
 
 /// One run of a call by a node.
 #[derive(Debug)]
-struct Run {
+struct PlayedRun {
     node: String,
     over: bool,
 }
 
 /// One change of a resource.
 #[derive(Debug, Clone)]
-pub(crate) struct Change {
+pub(crate) struct PlayedChange {
     /// When it was begun.
     pub(crate) began: Duration,
     /// When it was announced.
@@ -61,7 +61,7 @@ struct NodeSeen {
 impl World {
     /// A run in which messages between nodes may be lost that nobody is told of.
     pub(crate) fn new(loses_messages: bool) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
+        Self(Arc::new(Mutex::new(WorldInner {
             began: Instant::now(),
             loses_messages,
             steps: Vec::new(),
@@ -74,7 +74,7 @@ impl World {
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, WorldInner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,7 +165,7 @@ impl World {
         }
         let runs = inner.runs.entry(key.to_owned()).or_default();
         let index = runs.len();
-        runs.push(Run {
+        runs.push(PlayedRun {
             node: node.to_owned(),
             over: false,
         });
@@ -185,7 +185,7 @@ impl World {
         let mut inner = self.lock();
         let began = inner.began.elapsed();
         let changes = inner.changes.entry(uri.to_owned()).or_default();
-        changes.push(Change {
+        changes.push(PlayedChange {
             began,
             announced: None,
             node: node.to_owned(),
@@ -208,7 +208,7 @@ impl World {
 
     /// The changes of a resource until now. One was not announced that was made on a node which was lost, perhaps while the
     /// store was away.
-    pub(crate) fn changes(&self, uri: &str) -> Vec<Change> {
+    pub(crate) fn changes(&self, uri: &str) -> Vec<PlayedChange> {
         let inner = self.lock();
         let mut changes = inner.changes.get(uri).cloned().unwrap_or_default();
         for change in &mut changes {

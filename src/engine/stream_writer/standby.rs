@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{LOOK_AGAIN, Stop, StreamWriter};
+use super::{LOOK_AGAIN, StreamWriter, WriterStop};
 use crate::causes::causes;
 use crate::engine::changes::Tell;
 use crate::store::nodes::living;
@@ -17,7 +17,7 @@ use crate::store::streams::{Attached, Holder, Over};
 const DEAD_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether a connection carries its stream.
-pub(super) enum Place {
+pub(super) enum WriterRole {
     /// It does.
     Carries,
     /// It waits, and looks again then.
@@ -36,7 +36,7 @@ enum Other {
 
 impl StreamWriter {
     /// Carries the stream from now on if nobody else does, or if who does has gone; else waits.
-    pub(super) async fn take_over(&mut self, holder: Option<Holder>) -> Result<Place, Stop> {
+    pub(super) async fn take_over(&mut self, holder: Option<Holder>) -> Result<WriterRole, WriterStop> {
         let other = match &holder {
             Some(holder) if *holder == self.holder() => None,
             Some(holder) => Some(self.look_at(holder).await),
@@ -49,18 +49,18 @@ impl StreamWriter {
             Some(Other::Gone) => self.attach(holder.as_ref()).await?,
         };
         if let Some(waits) = waits {
-            return Ok(Place::Waits(Instant::now() + waits));
+            return Ok(WriterRole::Waits(Instant::now() + waits));
         }
         self.dead = None;
         self.carried.line.set_waits(false);
         if self.stream.stands() {
             self.engine.sync_or_later(&self.live, Tell::Changes).await;
         }
-        Ok(Place::Carries)
+        Ok(WriterRole::Carries)
     }
 
     /// Takes the stream from a connection that has gone, or from nobody. Returns how soon to look again when another was first.
-    async fn attach(&mut self, from: Option<&Holder>) -> Result<Option<Duration>, Stop> {
+    async fn attach(&mut self, from: Option<&Holder>) -> Result<Option<Duration>, WriterStop> {
         let (store, ttl) = (&self.engine.store, self.engine.sessions.ttl());
         let own = self.holder();
         let attach = store.attach(&self.live.id, &self.stream, &own, Over::Only(from), ttl);
@@ -78,7 +78,7 @@ impl StreamWriter {
                 self.carried.line.set_waits(true);
                 Ok(Some(self.look_every()))
             }
-            Ok(Attached::NoStream | Attached::Gone) => Err(Stop::Gone),
+            Ok(Attached::NoStream | Attached::Gone) => Err(WriterStop::Gone),
             Err(error) => {
                 debug!(session = self.live.tag, error = %causes(&error), "a stream is not taken over yet");
                 Ok(Some(LOOK_AGAIN))

@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{SLOW_CLIENT, SOCKET_BYTES_MAX, Stop, StreamWriter};
+use super::{SLOW_CLIENT, SOCKET_BYTES_MAX, StreamWriter, WriterStop};
 use crate::causes::causes;
 use crate::engine::loss;
 use crate::engine::reply::event;
@@ -33,7 +33,7 @@ impl StreamWriter {
     /// Goes on after event `last`: the log has dropped those before. What other connections of a standing stream were given, or was a
     /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all. A call whose
     /// messages are lost ends with an error.
-    pub(super) async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), Stop> {
+    pub(super) async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), WriterStop> {
         let seen = if self.options.note_delivered {
             self.written.max(delivered)
         } else {
@@ -55,7 +55,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    pub(super) async fn pass_on(&mut self, event: Event) -> Result<(), Stop> {
+    pub(super) async fn pass_on(&mut self, event: Event) -> Result<(), WriterStop> {
         if event.number <= self.written {
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl StreamWriter {
         }
     }
 
-    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Stop> {
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), WriterStop> {
         let size = u32::try_from(bytes.len()).map_or(SOCKET_BYTES_MAX, |size| size.min(SOCKET_BYTES_MAX));
         let room = Arc::clone(&self.room).acquire_many_owned(size);
         let sent = async {
@@ -108,18 +108,18 @@ impl StreamWriter {
         let sent = timeout(SLOW_CLIENT, sent).await.ok().flatten();
         self.spoke = Instant::now();
         self.said = true;
-        sent.ok_or(Stop::Client)
+        sent.ok_or(WriterStop::Client)
     }
 }
 
 /// Whether a message of a call is its response.
 fn is_response(message: &str) -> bool {
     #[derive(Deserialize)]
-    struct Envelope<'a> {
+    struct ResponseEnvelope<'a> {
         #[serde(borrow)]
         method: Option<&'a RawValue>,
     }
-    serde_json::from_str::<Envelope<'_>>(message).is_ok_and(|envelope| envelope.method.is_none())
+    serde_json::from_str::<ResponseEnvelope<'_>>(message).is_ok_and(|envelope| envelope.method.is_none())
 }
 
 /// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, RECORD, TaskRecord, now_ms, update};
+use super::{RECORD, TaskPlace, TaskRecord, now_ms, update};
 use crate::causes::causes;
 use crate::session::state::{State, StateError};
 
@@ -138,7 +138,7 @@ impl Working {
 }
 
 /// Runs a task's work to its end, and writes what came of it.
-pub(super) async fn run<F, Fut>(state: State, place: Place, record: TaskRecord, ttl: Duration, work: F)
+pub(super) async fn run<F, Fut>(state: State, place: TaskPlace, record: TaskRecord, ttl: Duration, work: F)
 where
     F: FnOnce(Working) -> Fut + Send,
     Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send,

@@ -6,7 +6,7 @@ use super::calls::{answers, begin, call, step};
 use super::{LONG, NEW, ROOM, SHORT, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
 use crate::store::calls::{Answered, Begun, CallEnded, Cancelled};
-use crate::store::changes::{News, Topic};
+use crate::store::changes::{Topic, TopicNews};
 use crate::store::streams::{Appended, Attached, Over, Read, StreamId};
 use crate::store::{Created, Ended, Store};
 
@@ -40,7 +40,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
     let noted = store.cancel(&id, "9", NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
-    let news = [News::First(&Topic::Tools, 1)];
+    let news = [TopicNews::First(&Topic::Tools, 1)];
     let (get, me) = (stream(StreamId::STANDALONE), node("me"));
     let told = store.tell(&id, &get, &news, &me, LONG).await;
     told.expect("tell must work");
@@ -166,7 +166,7 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
         .await
         .expect("claim must work");
     assert_eq!(claimed, None, "claim: no session");
-    let news = [News::First(&Topic::Tools, 1)];
+    let news = [TopicNews::First(&Topic::Tools, 1)];
     let (get, me) = (stream(StreamId::STANDALONE), node("me"));
     let told = store.tell(id, &get, &news, &me, LONG).await;
     told.expect("tell must work");

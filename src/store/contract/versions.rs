@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, WRITERS, eventually, holder, node, session, stream};
 use crate::session::SessionId;
-use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
+use crate::store::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::store::streams::{Attached, Over, Read, StreamId};
 use crate::store::{Change, Changed, Store};
 
@@ -30,7 +30,7 @@ async fn told(store: &Arc<dyn Store>, id: &SessionId, topics: &[Topic], own: &[&
 }
 
 /// Tells the session on its standalone stream. The messages that were appended.
-async fn tell(store: &Arc<dyn Store>, id: &SessionId, news: &[News<'_>]) -> Vec<String> {
+async fn tell(store: &Arc<dyn Store>, id: &SessionId, news: &[TopicNews<'_>]) -> Vec<String> {
     let (get, me) = (stream(StreamId::STANDALONE), node("me"));
     let told = store
         .tell(id, &get, news, &me, LONG)
@@ -107,12 +107,12 @@ pub async fn tells_what_is_new_once(store: Arc<dyn Store>) {
         own: vec![(0, 0); 2],
     };
     assert_eq!(of().await, none, "told: nothing yet");
-    let begins = [News::First(tools, 5), News::First(first, 0)];
+    let begins = [TopicNews::First(tools, 5), TopicNews::First(first, 0)];
     assert!(
         tell(&store, &id, &begins).await.is_empty(),
         "tell: it only begins"
     );
-    let news = [News::First(tools, 9), News::Topic(first, 7, "first 7")];
+    let news = [TopicNews::First(tools, 9), TopicNews::Topic(first, 7, "first 7")];
     assert_eq!(tell(&store, &id, &news).await, ["first 7"]);
     assert!(tell(&store, &id, &news).await.is_empty(), "tell: it knows that");
     assert_eq!(
@@ -123,7 +123,8 @@ pub async fn tells_what_is_new_once(store: Arc<dyn Store>) {
     let mut at_once = JoinSet::new();
     for _ in 0..WRITERS {
         let (store, id) = (Arc::clone(&store), id.clone());
-        at_once.spawn(async move { tell(&store, &id, &[News::Topic(&Topic::Tools, 8, "tools 8")]).await });
+        at_once
+            .spawn(async move { tell(&store, &id, &[TopicNews::Topic(&Topic::Tools, 8, "tools 8")]).await });
     }
     let told_at_once: Vec<_> = at_once.join_all().await.into_iter().flatten().collect();
     assert_eq!(
@@ -132,9 +133,9 @@ pub async fn tells_what_is_new_once(store: Arc<dyn Store>) {
         "tell: of those that tell at once, one does"
     );
     let others = [
-        News::Topic(tools, 6, "tools 6"),
-        News::Topic(other, 9, "other 9"),
-        News::Own("note://other", 9, "own 9"),
+        TopicNews::Topic(tools, 6, "tools 6"),
+        TopicNews::Topic(other, 9, "other 9"),
+        TopicNews::Own("note://other", 9, "own 9"),
     ];
     assert!(
         tell(&store, &id, &others).await.is_empty(),
@@ -164,7 +165,10 @@ async fn told_is_appended(store: &Arc<dyn Store>, id: &SessionId) {
     let holder = holder("other", 1);
     let attached = store.attach(id, &get, &holder, Over::Any, LONG).await;
     assert!(matches!(attached, Ok(Attached::Attached { .. })), "{attached:?}");
-    let news = [News::Topic(first, 8, "first 8"), News::Topic(tools, 9, "tools 9")];
+    let news = [
+        TopicNews::Topic(first, 8, "first 8"),
+        TopicNews::Topic(tools, 9, "tools 9"),
+    ];
     let told = store
         .tell(id, &get, &news, &node, LONG)
         .await
@@ -208,7 +212,10 @@ pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
     assert_eq!(change(URI).await, Noted::Carried, "now somebody does");
     let later = of().await[0].0;
     assert!(later > version, "note_change: it is higher than before");
-    let news = [News::Own(URI, later, "later"), News::Own(URI, version, "before")];
+    let news = [
+        TopicNews::Own(URI, later, "later"),
+        TopicNews::Own(URI, version, "before"),
+    ];
     assert_eq!(tell(&store, &id, &news).await, ["later"]);
     assert_eq!(of().await, [(later, later)], "tell: it never goes back");
 

@@ -19,7 +19,7 @@ use crate::store::streams::{Holder, Step, StreamId};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
 #[derive(Debug)]
-struct Call {
+struct MemoryCall {
     record: CallRecord,
     // In which life its node runs it.
     life: Option<Life>,
@@ -31,7 +31,7 @@ struct Call {
     wrote: Option<(String, u64, u64)>,
 }
 
-impl Call {
+impl MemoryCall {
     fn is_of(&self, node: &NodeId, life: Option<&Life>) -> bool {
         self.record.node == *node && self.life.as_ref() == life
     }
@@ -48,8 +48,8 @@ struct Early {
 
 /// The calls of one session. They end with it.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
-    running: HashMap<StreamId, Call>,
+pub(super) struct MemoryCalls {
+    running: HashMap<StreamId, MemoryCall>,
     // Since when each cancellation is noted, and until when.
     cancelled: HashMap<String, (Instant, Instant)>,
     // Calls that were claimed and have ended, and until when that is noted: their former node may not know yet.
@@ -58,7 +58,7 @@ pub(super) struct Calls {
     early: Vec<Early>,
 }
 
-impl Calls {
+impl MemoryCalls {
     /// Forgets what has expired.
     pub(super) fn sweep(&mut self) {
         let now = Instant::now();
@@ -68,7 +68,7 @@ impl Calls {
     }
 
     /// The call of that name, if it is `node`'s in that life.
-    fn of(&mut self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> Option<&mut Call> {
+    fn of(&mut self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> Option<&mut MemoryCall> {
         self.running.get_mut(call).filter(|call| call.is_of(node, life))
     }
 
@@ -186,7 +186,7 @@ impl CallStore for MemoryStore {
             }
         }
         let waiting = calls.take_early(&call.name);
-        let begun = Call {
+        let begun = MemoryCall {
             record: call.clone(),
             life,
             began: Instant::now().checked_sub(age),

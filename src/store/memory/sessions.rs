@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::calls::Calls;
+use super::calls::MemoryCalls;
 use super::changes::SessionChanges;
 use super::logs::Logs;
 use super::state::Pairs;
-use super::{Inner, MemoryStore};
+use super::{MemoryInner, MemoryStore};
 use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, Life, NodeId, Principal, SessionId, SessionRecord};
 use crate::store::streams::StreamId;
@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct MemorySession {
     pub(super) record: SessionRecord,
     /// The peer it counts for.
     peer: Arc<str>,
@@ -28,11 +28,11 @@ pub(super) struct Session {
     holders: BTreeMap<NodeId, Option<Life>>,
     pub(super) pairs: Pairs,
     pub(super) logs: Logs,
-    pub(super) calls: Calls,
+    pub(super) calls: MemoryCalls,
     pub(super) changes: SessionChanges,
 }
 
-impl Session {
+impl MemorySession {
     /// Forgets what has expired.
     pub(super) fn sweep(&mut self) {
         self.logs.sweep();
@@ -40,7 +40,7 @@ impl Session {
     }
 }
 
-impl Inner {
+impl MemoryInner {
     /// Sends a message to some nodes.
     fn send_each(&self, nodes: &BTreeSet<NodeId>, message: &NodeMessage) {
         for node in nodes {
@@ -65,13 +65,13 @@ impl SessionStore for MemoryStore {
         if let Some(full) = inner.crowd.enter(id, ttl, record.initialized, room) {
             return Ok(Created::Full(full));
         }
-        let session = Session {
+        let session = MemorySession {
             record: record.clone(),
             peer: room.peer.into(),
             holders: BTreeMap::new(),
             pairs: Pairs::default(),
             logs: Logs::default(),
-            calls: Calls::default(),
+            calls: MemoryCalls::default(),
             changes: SessionChanges::default(),
         };
         inner.sessions.put(id.clone(), session, ttl);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Inner, MemoryStore};
+use super::{MemoryInner, MemoryStore};
 use crate::session::Principal;
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{
@@ -16,7 +16,7 @@ use crate::session::state::{
 
 /// A notebook or a task.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct MemoryState {
     owner: Principal,
     /// The peer it counts for.
     peer: Arc<str>,
@@ -72,7 +72,7 @@ impl Pairs {
     }
 }
 
-impl Inner {
+impl MemoryInner {
     /// What `scope` holds. A notebook's life is renewed by it, for every use does that.
     fn pairs(&mut self, scope: &StateScope) -> Result<&mut Pairs, StateError> {
         if let StateScope::Session(id) = scope {
@@ -137,7 +137,7 @@ impl StateStore for MemoryStore {
             }
             tally.keep(name, ttl);
         }
-        let opened = Opened {
+        let opened = MemoryState {
             owner: owner.clone(),
             peer: room.peer.into(),
             renewed_by: matches!(scope, StateScope::Notebook(_)).then_some(ttl),

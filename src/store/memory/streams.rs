@@ -5,14 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::changes::SessionChanges;
-use super::sessions::Session;
-use super::{Inner, MemoryStore};
+use super::sessions::MemorySession;
+use super::{MemoryInner, MemoryStore};
 use crate::session::{NodeId, SessionId};
-use crate::store::changes::{KnownVersions, News, Noted, Subject, Told, Topic};
+use crate::store::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::store::streams::{Appended, Attached, Event, Holder, Over, Read, Step, StreamId, StreamStore};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
-impl Inner {
+impl MemoryInner {
     /// Tells the node of a holder to look at the stream, unless it is `by`.
     pub(super) fn tell_holder(
         &self,
@@ -205,7 +205,7 @@ impl StreamStore for MemoryStore {
         &self,
         session: &SessionId,
         stream: &StreamId,
-        news: &[News<'_>],
+        news: &[TopicNews<'_>],
         by: &NodeId,
         ttl: Duration,
     ) -> Result<Told, StoreError> {
@@ -235,24 +235,24 @@ impl StreamStore for MemoryStore {
     }
 }
 
-impl Session {
+impl MemorySession {
     /// Notes what the session is told, and returns the message if that is news.
-    fn note_told<'a>(&mut self, news: &News<'a>) -> Option<&'a str> {
+    fn note_told<'a>(&mut self, news: &TopicNews<'a>) -> Option<&'a str> {
         let subscriptions = &self.record.subscriptions;
         let wanted = |topic: &Topic| !matches!(topic, Topic::Resource(uri) if !subscriptions.contains(uri));
         let known = &mut self.changes;
         match *news {
-            News::First(topic, version) => {
+            TopicNews::First(topic, version) => {
                 if wanted(topic) && known.told(topic).is_none() {
                     known.note_told(topic, version);
                 }
                 None
             }
-            News::Topic(topic, version, data) => {
+            TopicNews::Topic(topic, version, data) => {
                 let new = wanted(topic) && known.told(topic) < Some(version);
                 new.then(|| known.note_told(topic, version)).map(|()| data)
             }
-            News::Own(uri, version, data) => {
+            TopicNews::Own(uri, version, data) => {
                 let new = subscriptions.contains(uri) && known.own(uri).1 < version;
                 new.then(|| known.note_told_own(uri, version)).map(|()| data)
             }

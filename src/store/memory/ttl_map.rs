@@ -14,13 +14,13 @@ pub(super) const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 
 /// Values by key, each with the instant at which it ends. One that has ended is as good as absent.
 #[derive(Debug)]
 pub(super) struct TtlMap<K, V> {
-    entries: HashMap<K, Entry<V>>,
+    entries: HashMap<K, TtlEntry<V>>,
     // Every key once, in the order in which the sweep visits them.
     round: std::collections::VecDeque<K>,
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+struct TtlEntry<V> {
     value: V,
     ends: Instant,
 }
@@ -71,7 +71,11 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
     pub(super) fn put(&mut self, key: K, value: V, ttl: Duration) {
         self.sweep();
         let ends = Instant::now() + ttl.min(LIFE_MAX);
-        if self.entries.insert(key.clone(), Entry { value, ends }).is_none() {
+        if self
+            .entries
+            .insert(key.clone(), TtlEntry { value, ends })
+            .is_none()
+        {
             self.round.push_back(key);
         }
     }

@@ -169,7 +169,7 @@ fn plain(details: &str) -> String {
 pub(super) type Driven<C> = (C, AbortOnDropHandle<Result<(), FredError>>);
 
 /// Everything that is connected.
-pub(super) struct Connected {
+pub(super) struct Connections {
     pub(super) commands: Vec<Driven<Client>>,
     pub(super) messages: Driven<SubscriberClient>,
 }
@@ -217,7 +217,7 @@ pub(super) async fn connect(
     builder: &Builder,
     url: &str,
     settings: &StoreSettings,
-) -> Result<Connected, ConnectError> {
+) -> Result<Connections, ConnectError> {
     let give_up = Instant::now().checked_add(settings.wait);
     let mut delay = WAIT_DELAY_FIRST;
     loop {
@@ -235,7 +235,7 @@ pub(super) async fn connect(
     }
 }
 
-async fn connect_once(builder: &Builder, connections: usize) -> Result<Connected, FredError> {
+async fn connect_once(builder: &Builder, connections: usize) -> Result<Connections, FredError> {
     let mut commands = Vec::with_capacity(connections);
     for _ in 0..connections {
         let client = builder.build()?;
@@ -244,7 +244,7 @@ async fn connect_once(builder: &Builder, connections: usize) -> Result<Connected
     }
     let client = builder.build_subscriber_client()?;
     let handle = AbortOnDropHandle::new(client.init().await?);
-    Ok(Connected {
+    Ok(Connections {
         commands,
         messages: (client, handle),
     })

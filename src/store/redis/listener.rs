@@ -28,14 +28,14 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Listens for messages to some nodes, and to all.
 #[derive(Debug, Clone)]
-pub(super) struct Listener {
+pub(super) struct MessageListener {
     client: SubscriberClient,
     keys: Keys,
     listeners: Arc<Mutex<BTreeMap<String, broadcast::Sender<Heard>>>>,
     hears: watch::Sender<bool>,
 }
 
-impl Listener {
+impl MessageListener {
     pub(super) fn new(client: SubscriberClient, keys: Keys) -> Self {
         Self {
             client,

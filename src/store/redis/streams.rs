@@ -9,7 +9,7 @@ use fred::types::Value;
 use super::sessions::{KeySet, unexpected};
 use super::{RedisStore, keys, millis, record};
 use crate::session::{NodeId, SessionId};
-use crate::store::changes::{KnownVersions, LISTS, News, Noted, Subject, TOPICS_MAX, Told, Topic};
+use crate::store::changes::{KnownVersions, LISTS, Noted, Subject, TOPICS_MAX, Told, Topic, TopicNews};
 use crate::store::streams::{
     Appended, Attached, Event, Holder, Over, READ_BYTES_MAX, READ_EVENTS_MAX, Read, SESSION_BYTES_MAX,
     SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore,
@@ -219,7 +219,7 @@ impl StreamStore for RedisStore {
         &self,
         session: &SessionId,
         stream: &StreamId,
-        news: &[News<'_>],
+        news: &[TopicNews<'_>],
         by: &NodeId,
         ttl: Duration,
     ) -> Result<Told, StoreError> {
@@ -238,9 +238,9 @@ impl StreamStore for RedisStore {
         let mut args: Vec<Value> = args.map(Value::from).into();
         for news in news {
             let (field, version, uri, data) = match *news {
-                News::First(topic, version) => (keys::told(topic), version, uri_of(topic), ""),
-                News::Topic(topic, version, data) => (keys::told(topic), version, uri_of(topic), data),
-                News::Own(uri, version, data) => (keys::told_own(uri), version, Some(uri), data),
+                TopicNews::First(topic, version) => (keys::told(topic), version, uri_of(topic), ""),
+                TopicNews::Topic(topic, version, data) => (keys::told(topic), version, uri_of(topic), data),
+                TopicNews::Own(uri, version, data) => (keys::told_own(uri), version, Some(uri), data),
             };
             let wanted = uri.map(record::encode_subscription).transpose()?;
             args.extend([
@@ -292,13 +292,13 @@ pub(super) fn appended(script: &str, answer: &[String]) -> Result<Appended, Stor
 }
 
 /// Who carries the stream; then by turns which of the news was appended, from 1, and the event's number.
-fn told(news: &[News<'_>], answer: &[String]) -> Option<Told> {
+fn told(news: &[TopicNews<'_>], answer: &[String]) -> Option<Told> {
     let (holder, appended) = answer.split_first()?;
     let event = |[which, number]: &[String; 2]| {
         let news = news.get(which.parse::<usize>().ok()?.checked_sub(1)?)?;
         let data = match news {
-            News::First(..) => return None,
-            News::Topic(_, _, data) | News::Own(_, _, data) => (*data).to_owned(),
+            TopicNews::First(..) => return None,
+            TopicNews::Topic(_, _, data) | TopicNews::Own(_, _, data) => (*data).to_owned(),
         };
         let number = number.parse().ok()?;
         Some(Event { number, data })

@@ -12,14 +12,14 @@ const SCHEMES: &str = "redis://, rediss://, redis-cluster://, rediss-cluster://,
 
 /// What a URL asks for.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct RedisTarget {
     pub(super) config: Config,
     pub(super) tls: bool,
     pub(super) topology: &'static str,
 }
 
 /// Reads a URL. The error is a sentence part that does not repeat the URL.
-pub(super) fn parse(text: &str) -> Result<Target, String> {
+pub(super) fn parse(text: &str) -> Result<RedisTarget, String> {
     let text = text.trim();
     let (scheme, rest) = text
         .split_once("://")
@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Target, String> {
         other => other.to_owned(),
     })?;
     finish(&mut config, &url, kind)?;
-    Ok(Target {
+    Ok(RedisTarget {
         config,
         tls,
         topology,
