@@ -26,17 +26,18 @@ mod alarm;
 mod connection;
 mod drain;
 mod exchange;
-pub mod files;
+pub(crate) mod files;
 mod lasting;
-pub mod open;
+pub(crate) mod open;
 mod serve;
-pub mod signal;
+pub(crate) mod signal;
 mod socket;
 mod stalled;
 
 use drain::drain;
 use serve::{BoundListener, RunningListener};
-use signal::{Stop, told_to_stop};
+pub use signal::Stop;
+use signal::told_to_stop;
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
 #[derive(Debug)]

@@ -10,14 +10,15 @@ use crate::config::{self, Loaded, LogSettings, Sources};
 use crate::engine::handler::Handler;
 use crate::telemetry;
 
-pub mod check;
-pub mod exit;
-pub mod health;
-pub mod print;
-pub mod serve;
-pub mod sessions;
+mod check;
+mod exit;
+mod health;
+mod print;
+mod serve;
+mod sessions;
 
-pub use exit::{CliError, Exit};
+use exit::CliError;
+pub use exit::Exit;
 
 /// What teaches by example, below the list of commands.
 const EXAMPLES: &str = "\
@@ -41,20 +42,20 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
 /// balancer.
 #[derive(Debug, Parser)]
 #[command(name = "mcp-server", version, after_help = EXAMPLES, max_term_width = 110)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Where the settings come from.
     #[command(flatten)]
-    pub settings: SettingsArgs,
+    pub(crate) settings: SettingsArgs,
     /// What to do; without it, serve.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// Flags that every command takes. Their values are read with all other settings, so that all mistakes are reported
 /// together.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Settings")]
-pub struct SettingsArgs {
+pub(crate) struct SettingsArgs {
     /// The settings file.
     #[arg(
         long,
@@ -62,14 +63,14 @@ pub struct SettingsArgs {
         value_name = "FILE",
         help = "Read settings from this TOML file [env: MCP_CONFIG]"
     )]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// `port`
     #[arg(
         long,
         global = true,
         help = "Listen on this TCP port [env: PORT] [default: 3000]"
     )]
-    pub port: Option<String>,
+    pub(crate) port: Option<String>,
     /// `host`
     #[arg(
         long,
@@ -77,7 +78,7 @@ pub struct SettingsArgs {
         value_name = "ADDRESS",
         help = "Listen on this address, or on unix:/path [env: HOST] [default: 127.0.0.1]"
     )]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// `redis_url`
     #[arg(
         long,
@@ -85,7 +86,7 @@ pub struct SettingsArgs {
         value_name = "URL",
         help = "Keep sessions there; a password is safer in the variable [env: REDIS_URL] [default: in memory]"
     )]
-    pub redis_url: Option<String>,
+    pub(crate) redis_url: Option<String>,
     /// `node_id`
     #[arg(
         long,
@@ -93,15 +94,15 @@ pub struct SettingsArgs {
         value_name = "NAME",
         help = "Call this node so [env: NODE_ID] [default: made at each start]"
     )]
-    pub node_id: Option<String>,
+    pub(crate) node_id: Option<String>,
     /// Set any setting; may be repeated, such as --set session.ttl=10m
     #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = assignment)]
-    pub set: Vec<(String, String)>,
+    pub(crate) set: Vec<(String, String)>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve MCP until told to stop (the default)
     Serve,
     /// Read the settings, try the store, and say what is wrong
@@ -151,13 +152,13 @@ impl Cli {
 
     /// What settings are read from: the process's environment, under these flags.
     #[must_use]
-    pub fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self) -> Sources {
         self.settings.over(Sources::from_process())
     }
 
     /// How to log: a server as set, a command only what goes wrong, so that its answer stands alone.
     #[must_use]
-    pub fn log(&self, settings: &LogSettings) -> LogSettings {
+    pub(crate) fn log(&self, settings: &LogSettings) -> LogSettings {
         match self.command {
             None | Some(Command::Serve) => settings.clone(),
             Some(_) => LogSettings {
@@ -171,7 +172,11 @@ impl Cli {
     ///
     /// # Errors
     /// As [`CliError`] says.
-    pub async fn run<H: Handler>(self, loaded: Loaded, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+    pub(crate) async fn run<H: Handler>(
+        self,
+        loaded: Loaded,
+        make: impl FnOnce() -> H,
+    ) -> Result<Exit, CliError> {
         match self.command {
             None | Some(Command::Serve) => serve::run(loaded.settings, make).await,
             Some(Command::Check(arguments)) => check::run(&arguments, &loaded).await,
@@ -184,7 +189,7 @@ impl Cli {
 impl SettingsArgs {
     /// These flags over other sources.
     #[must_use]
-    pub fn over(&self, mut sources: Sources) -> Sources {
+    pub(crate) fn over(&self, mut sources: Sources) -> Sources {
         sources.file = self.config.clone().or(sources.file);
         sources.flags.extend(self.set.iter().cloned());
         // After `--set`, so that the flag with a name of its own wins.

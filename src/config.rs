@@ -17,7 +17,7 @@ mod sources;
 mod table;
 
 pub(crate) use checks::{fit_shares, most_of};
-pub use load::{Assigned, Loaded, load};
+pub(crate) use load::{Assigned, Loaded, load};
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{UNIX_PROXY, network};
 pub use sources::Sources;

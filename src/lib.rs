@@ -1,21 +1,56 @@
 //! anynode: an MCP server that any node can serve.
 //!
 //! Run N nodes behind any load balancer, with no affinity. Every MCP client of every protocol revision keeps working
-//! while nodes come, go and crash, because what a session is lives in Redis, and any node restores it on demand.
+//! while nodes come, go and crash, because session state and the event log are in Redis, and any node restores them on demand.
 //!
-//! The map, from the outside in; arrows between modules point down this list only:
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use anynode::session::Session;
+//! use rmcp::{ErrorData, tool, tool_router};
+//!
+//! struct MyServer;
+//!
+//! #[tool_router(server_handler)]
+//! impl MyServer {
+//!     /// Counts the calls of this session, whichever nodes they reach.
+//!     #[tool]
+//!     async fn count(&self, session: Session) -> Result<String, ErrorData> {
+//!         let add_one = |count: Option<u64>| Some(count.unwrap_or(0) + 1);
+//!         let count = session.update("count", add_one).await;
+//!         let count = count.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+//!         Ok(format!("{} calls so far", count.unwrap_or(0)))
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     // The command line, the settings and the logs of `mcp-server`.
+//!     anynode::cli::main(|| MyServer)
+//! }
+//! ```
+//!
+//! # Start here
+//!
+//! - **A server of your own:** write an rmcp `ServerHandler` and give it to [`cli::main`], as above. Its requests carry a
+//!   [`session::Caller`], and a [`session::Session`] when the client has one.
+//! - **In a program of your own:** [`App::builder`] takes [`Settings`] and a handler, and runs a node.
+//! - **Faster quick calls:** [`NoPeer`] names the tools that say nothing before their result.
+//! - **Another database:** implement the five traits of [`store`].
+//!
+//! # The map
+//!
+//! From the outside in. A module sees only those below it:
 //!
 //! - [`cli`]: the command line, one file for each subcommand.
-//! - [`app`]: the composition root. [`App::builder`] takes settings and an rmcp `ServerHandler`, and runs a node.
+//! - [`app`]: puts a node together and runs it.
 //! - `http`: admits, parses and prints.
 //! - `engine`: everything that a node does with a JSON-RPC message.
-//! - `cluster`: this node among others: its lease, the ring, the registry's upkeep.
+//! - `cluster`: this node among others: its lease, its copies of sessions, its messages to other nodes.
 //! - [`store`]: the traits a store implements, and the two that are built in.
 //! - [`session`]: what a handler holds, and what is kept of a session.
 //! - `protocol`: the wire rules, pure.
-//! - [`tools`]: the built-in server, a notebook.
-//! - [`config`] and `telemetry` stand beside: settings, and logs and metrics.
-//! - `causes`: an error with all that caused it, for logs.
+//!
+//! [`tools`] (the built-in server, a notebook), [`config`] (settings) and `telemetry` (logs and metrics) stand beside.
 
 pub mod app;
 mod causes;

@@ -21,6 +21,7 @@ pub mod changes;
 #[cfg(feature = "store-contract")]
 pub mod contract;
 mod error;
+mod limits;
 pub mod memory;
 pub mod messages;
 pub mod nodes;
@@ -30,13 +31,10 @@ pub mod streams;
 
 pub use self::calls::CallStore;
 pub use self::error::{StoreError, WhyRefused};
+pub use self::limits::Limits;
 pub use self::messages::{NodeMessage, SessionNews};
-pub use self::nodes::{
-    Heard, KnownNode, Lease, MESSAGES_WAITING_MAX, NodeStore, Recipients, Renewed, StoreProfile, StoreReport,
-};
-pub use self::sessions::{
-    Change, Changed, Created, Ended, Full, SESSION_LIST_MAX, SessionRoom, SessionStore, Touched,
-};
+pub use self::nodes::{Heard, KnownNode, Lease, NodeStore, Recipients, Renewed, StoreProfile, StoreReport};
+pub use self::sessions::{Change, Changed, Created, Ended, Full, SessionRoom, SessionStore, Touched};
 pub use self::streams::StreamStore;
 pub use crate::session::state::StateStore;
 

@@ -28,7 +28,7 @@ static WAITING: OnceLock<Arc<WaitingLines>> = OnceLock::new();
 
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     /// `log.level` is not a filter.
     #[error("log.level is not a tracing filter")]
     Filter(#[from] ParseError),

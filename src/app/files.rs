@@ -8,7 +8,7 @@ const OTHER_FILES: u64 = 64;
 
 /// Raises the soft limit to the hard one, which the system only holds back for old programs. Says how many files may be open then,
 /// if the system says so.
-pub fn raise_limit() -> Option<u64> {
+pub(crate) fn raise_limit() -> Option<u64> {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     raised
         .inspect_err(|error| tracing::debug!(%error, "the limit on open files could not be raised"))
@@ -17,7 +17,7 @@ pub fn raise_limit() -> Option<u64> {
 
 /// What is wrong with a limit on open files, for a node of these settings.
 #[must_use]
-pub fn too_low(settings: &Settings, limit: Option<u64>) -> Option<String> {
+pub(crate) fn too_low(settings: &Settings, limit: Option<u64>) -> Option<String> {
     let connections = u64::try_from(settings.http.connections_max + PROBES_MAX).unwrap_or(u64::MAX);
     let stores = u64::try_from(settings.store.connections).unwrap_or(u64::MAX);
     let needed = connections.saturating_add(stores).saturating_add(OTHER_FILES);

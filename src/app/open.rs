@@ -11,7 +11,7 @@ use crate::store::redis::{ConnectError, RedisStore};
 ///
 /// # Errors
 /// [`ConnectError`] says whether the settings are wrong, or Redis is out of reach.
-pub async fn store(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError> {
+pub(crate) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, ConnectError> {
     if settings.redis_url.is_empty() {
         return Ok(Arc::new(MemoryStore::new()));
     }

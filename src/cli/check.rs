@@ -21,17 +21,17 @@ const CLOCK_DIFFERENCE_MS_MAX: u64 = 5000;
 
 /// What `check` takes.
 #[derive(Debug, Default, clap::Args)]
-pub struct CheckArguments {
+pub(crate) struct CheckArguments {
     /// Answer in JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Checks the store, and prints what was found. The settings were checked when they were loaded.
 ///
 /// # Errors
 /// When the store cannot be opened, does not answer, or does not keep what it is given.
-pub async fn run(arguments: &CheckArguments, loaded: &Loaded) -> Result<Exit, CliError> {
+pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> Result<Exit, CliError> {
     let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;

@@ -35,7 +35,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// Settings are wrong.
     #[error("{}", wrong(.0))]
     Settings(#[from] SettingsError),
@@ -76,7 +76,7 @@ pub enum CliError {
 impl CliError {
     /// The exit code that tells it.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Settings(_) | Self::NoSharedStore => Exit::Settings,
             Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),

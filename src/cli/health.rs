@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What `health` takes.
 #[derive(Debug, Default, clap::Args)]
-pub struct HealthArguments {
+pub(crate) struct HealthArguments {
     /// Whom to ask instead of the node that the settings describe.
     #[arg(
         long,
@@ -29,12 +29,12 @@ pub struct HealthArguments {
         help = "Ask there, such as http://10.0.0.5:3000/readyz or unix:/run/mcp.sock [default: /health where the \
                 settings listen]"
     )]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
 }
 
 /// Why no node answered.
 #[derive(Debug, thiserror::Error)]
-pub enum HealthError {
+pub(crate) enum HealthError {
     /// The URL cannot be asked.
     #[error("--url: expected http://host[:port][/path] or unix:/path/to/socket")]
     Url,
@@ -62,7 +62,7 @@ pub enum HealthError {
 ///
 /// # Errors
 /// [`HealthError`] when there is no answer.
-pub async fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Exit, CliError> {
+pub(crate) async fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Exit, CliError> {
     let target = match &arguments.url {
         Some(url) => HealthTarget::parse(url).ok_or(HealthError::Url)?,
         None => HealthTarget::of(settings),

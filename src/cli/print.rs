@@ -15,7 +15,7 @@ const SAID_WITHIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn answer(text: &str) -> io::Result<()> {
+pub(crate) fn answer(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -25,7 +25,7 @@ pub fn answer(text: &str) -> io::Result<()> {
 
 /// Writes an answer that the exit code tells already: that it cannot be written changes nothing, and who does not read it is
 /// waited for a moment.
-pub fn remark(text: String) {
+pub(crate) fn remark(text: String) {
     apart(move || {
         if let Err(error) = answer(&text) {
             failure(&error);
@@ -34,7 +34,7 @@ pub fn remark(text: String) {
 }
 
 /// Says that a node has started. Who does not read it is waited for a moment.
-pub fn greeting(text: String) {
+pub(crate) fn greeting(text: String) {
     apart(move || {
         if let Err(error) = answer(&text) {
             tracing::warn!(error = %causes(&error), "the greeting could not be written");
@@ -43,7 +43,7 @@ pub fn greeting(text: String) {
 }
 
 /// Says why a command failed, with all causes. Who does not read it is waited for a moment.
-pub fn failure(error: &(dyn Error + 'static)) {
+pub(crate) fn failure(error: &(dyn Error + 'static)) {
     // Problems of settings are one a line.
     let text = causes(error).to_string().replace('\n', "\n  ");
     apart(move || {
@@ -65,7 +65,7 @@ fn apart(write: impl FnOnce() + Send + 'static) {
 
 /// Text from a client that is safe to show on a terminal: one line, no control characters, not too long.
 #[must_use]
-pub fn plain(text: &str, chars_max: usize) -> String {
+pub(crate) fn plain(text: &str, chars_max: usize) -> String {
     let mut shown: String = text
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })

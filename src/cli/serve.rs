@@ -18,7 +18,7 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
-pub async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+pub(crate) async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
     let guarded = !settings.auth.tokens.is_empty();
     if let Some(warning) = files::too_low(&settings, files::raise_limit()) {
         tracing::warn!("{warning}");

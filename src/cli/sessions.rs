@@ -12,7 +12,8 @@ use crate::app::open;
 use crate::cluster::{Membership, SessionError, Sessions};
 use crate::config::Settings;
 use crate::session::{NodeId, SessionId, SessionRecord};
-use crate::store::{SESSION_LIST_MAX, Store};
+use crate::store::Limits;
+use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 /// The longest client name shown in the table, in characters.
@@ -22,12 +23,12 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What to do with sessions.
 #[derive(Debug, clap::Subcommand)]
-pub enum SessionsCommand {
+pub(crate) enum SessionsCommand {
     /// List sessions, the last used first. An id is a credential: whoever knows it can use the session
     List {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 100,
-              value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=SESSION_LIST_MAX as u64))]
+              value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=Limits::SESSION_LIST_MAX as u64))]
         limit: usize,
         /// Answer in JSON
         #[arg(long)]
@@ -55,7 +56,7 @@ pub enum SessionsCommand {
 ///
 /// # Errors
 /// When no store is shared or it does not answer, or there is no such session.
-pub async fn run(command: &SessionsCommand, settings: &Settings) -> Result<Exit, CliError> {
+pub(crate) async fn run(command: &SessionsCommand, settings: &Settings) -> Result<Exit, CliError> {
     if settings.redis_url.is_empty() {
         return Err(CliError::NoSharedStore);
     }

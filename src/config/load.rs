@@ -11,29 +11,29 @@ use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
 
 /// Settings, with where each came from.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The settings.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// Those that are not left at their default, in the order of the table.
-    pub assigned: Vec<Assigned>,
+    pub(crate) assigned: Vec<Assigned>,
 }
 
 /// A setting that was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assigned {
+pub(crate) struct Assigned {
     /// The setting, such as `session.ttl`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its value, masked when it is secret.
-    pub value: String,
+    pub(crate) value: String,
     /// Where it comes from: a file's path, an environment variable, or a flag.
-    pub source: String,
+    pub(crate) source: String,
 }
 
 /// Reads settings, and remembers where each came from.
 ///
 /// # Errors
 /// Names everything that is wrong, not only the first.
-pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
+pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
     let (tree, mut problems) = sources.merge();
     let mut settings = Settings::default();
     let mut seen = Vec::new();

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use super::calls::{ANSWERS_WAITING_MAX, Answers, InFlight, OpenRequests};
+use super::calls::{Answers, InFlight, OpenRequests};
 use super::handler::Handler;
 use super::peer::{self, CallTransport, CallTransportSettings, LogGate, Open};
 use super::reply::{Finished, later, outbound};
@@ -29,6 +29,7 @@ use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::era::Era;
 use crate::session::Caller;
 use crate::store::Change;
+use crate::store::Limits;
 use crate::store::streams::StreamId;
 
 mod ending;
@@ -236,7 +237,7 @@ impl CallPeer {
                 (out, Some(messages))
             }
         };
-        let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let (sender, answers_in) = mpsc::channel(Limits::ANSWERS_WAITING_MAX);
         let settings = wire(engine, call, Arc::clone(name));
         let answers = Answers {
             sender,

@@ -19,8 +19,6 @@ use crate::store::streams::StreamId;
 
 /// How many locks the table is spread over.
 const SHARDS: usize = 64;
-/// How many answers may wait for a call that has not taken them yet: one for each of its open requests.
-pub(crate) const ANSWERS_WAITING_MAX: usize = 32;
 
 /// How often it is looked whether calls are left, while a node waits for their ends.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

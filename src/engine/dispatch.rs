@@ -27,7 +27,7 @@ use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Notification, Request, Response, parse_id};
-use crate::session::record::SUBSCRIPTION_URI_BYTES_MAX;
+use crate::session::SessionRecord;
 use crate::session::state::StateScope;
 use crate::session::{
     Caller, Connection, LogLevel, Peer, Principal, RequestInfo, Session, SessionId, State, TransportKind,
@@ -384,9 +384,10 @@ fn change_of(request: &ClientRequest) -> Result<Option<Change>, Refusal> {
         ClientRequest::UnsubscribeRequest(request) => (&request.params.uri, Change::Unsubscribe),
         _ => return Ok(None),
     };
-    if uri.is_empty() || uri.len() > SUBSCRIPTION_URI_BYTES_MAX {
+    if uri.is_empty() || uri.len() > SessionRecord::SUBSCRIPTION_URI_BYTES_MAX {
         return Err(Refusal::InvalidParams(format!(
-            "`uri` must have 1 to {SUBSCRIPTION_URI_BYTES_MAX} bytes"
+            "`uri` must have 1 to {} bytes",
+            SessionRecord::SUBSCRIPTION_URI_BYTES_MAX
         )));
     }
     Ok(Some(change(uri.to_owned())))

@@ -17,7 +17,7 @@ use crate::protocol::classify::is_legacy_only;
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
 use crate::protocol::message::Request;
-use crate::session::record::SUBSCRIPTIONS_MAX;
+use crate::session::SessionRecord;
 use crate::session::{Caller, Connection, Principal};
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::{StreamKind, method_label};
@@ -143,10 +143,11 @@ impl Engine {
 /// A listener may want to know of as many resources as a session.
 fn check_listen(listen: &SubscriptionsListenRequest) -> Result<(), Refusal> {
     let resources = listen.params.notifications.resource_subscriptions.as_deref();
-    if resources.unwrap_or_default().len() <= SUBSCRIPTIONS_MAX {
+    if resources.unwrap_or_default().len() <= SessionRecord::SUBSCRIPTIONS_MAX {
         return Ok(());
     }
     Err(Refusal::InvalidParams(format!(
-        "`notifications.resourceSubscriptions` may have {SUBSCRIPTIONS_MAX} members"
+        "`notifications.resourceSubscriptions` may have {} members",
+        SessionRecord::SUBSCRIPTIONS_MAX
     )))
 }

@@ -28,13 +28,14 @@ use crate::cluster::CachedSession;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::announce::Topic;
 use crate::session::{Announcer, LogLevel};
+use crate::store::Limits;
 
 /// How many messages of a call may wait to be written; then the handler waits.
 ///
 /// Their number is bounded, their size is the handler's own choice: with messages of 1 KiB, 64 KiB a call.
 pub(crate) const OUTBOUND_MESSAGES_MAX: usize = 64;
 /// How many requests a call may have open at its client.
-pub(crate) const OPEN_REQUESTS_MAX: usize = super::calls::ANSWERS_WAITING_MAX;
+pub(crate) const OPEN_REQUESTS_MAX: usize = Limits::ANSWERS_WAITING_MAX;
 
 /// Which log messages the client wants.
 #[derive(Debug, Clone)]

@@ -103,7 +103,7 @@ impl RunTasks for Engine {
         };
         Ok(TaskPlace {
             changed,
-            guard: Box::new(guard),
+            _guard: Box::new(guard),
         })
     }
 

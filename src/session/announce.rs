@@ -24,7 +24,7 @@ pub enum Topic {
 
 /// Tells clients of changes, wherever they are connected.
 #[async_trait]
-pub trait Announce: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Announce: fmt::Debug + Send + Sync + 'static {
     /// Announces a change. That clients cannot be told just now is logged, not returned: the change has happened.
     async fn announce(self: Arc<Self>, topic: Topic);
 
@@ -39,7 +39,7 @@ pub struct Announcer(Arc<dyn Announce>);
 impl Announcer {
     /// Announces through `announce`.
     #[must_use]
-    pub fn new(announce: Arc<dyn Announce>) -> Self {
+    pub(crate) fn new(announce: Arc<dyn Announce>) -> Self {
         Self(announce)
     }
 

@@ -46,7 +46,7 @@ pub struct Session {
 impl Session {
     /// A handle to session `id` of `client`, whose state is `state`, and whose client `reach` reaches.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         id: SessionId,
         client: Arc<Implementation>,
         state: State,

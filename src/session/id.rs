@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::random;
 
 /// The longest session id accepted, in bytes. Ours are UUIDs of 36; a configured client key may be longer.
-pub const SESSION_ID_BYTES_MAX: usize = 128;
+pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
 
 /// A session's id: 1 to 128 visible ASCII characters (2025-11-25, Transports, "Session Management"), of which
 /// this server uses letters, digits, `-` and `_`.
@@ -55,7 +55,7 @@ impl fmt::Debug for SessionId {
 }
 
 /// The longest node id accepted, in bytes.
-pub const NODE_ID_BYTES_MAX: usize = 128;
+pub(crate) const NODE_ID_BYTES_MAX: usize = 128;
 
 /// A node's name, unique among the nodes that share a store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rmcp::service::{Peer, RoleServer};
 
 /// Opens peers of one session.
-pub trait SessionPeers: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait SessionPeers: fmt::Debug + Send + Sync + 'static {
     /// A peer whose messages go to the session's standing stream.
     fn peer(&self) -> SessionPeer;
 }

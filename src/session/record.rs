@@ -14,11 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::id::NodeId;
 use crate::protocol::era::Revision;
 
-/// The most resources a session may be subscribed to.
-pub const SUBSCRIPTIONS_MAX: usize = 256; // 256 x 2 KiB, up to four times: 2 MiB in the session's record at worst
-/// The longest URI that can be subscribed to, in bytes.
-pub const SUBSCRIPTION_URI_BYTES_MAX: usize = 2048;
-
 /// Who a request is made for, as its credentials say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -192,4 +187,11 @@ pub struct SessionRecord {
     pub log_level: Option<LogLevel>,
     /// The resources subscribed to with `resources/subscribe`.
     pub subscriptions: BTreeSet<String>,
+}
+
+impl SessionRecord {
+    /// The most resources a session may be subscribed to.
+    pub const SUBSCRIPTIONS_MAX: usize = 256; // 256 x 2 KiB, up to four times: 2 MiB in the session's record at worst
+    /// The longest URI that can be subscribed to, in bytes.
+    pub const SUBSCRIPTION_URI_BYTES_MAX: usize = 2048;
 }

@@ -4,8 +4,6 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// The most bytes of headers that are kept, name and value of each. A header that does not fit is left out.
-pub const REQUEST_INFO_BYTES_MAX: usize = 8 << 10;
 /// What a request's headers have together, as a rule.
 const USUAL_BYTES: usize = 512;
 
@@ -44,8 +42,11 @@ struct SharedHeaders<H: ?Sized> {
 }
 
 impl RequestInfo {
+    /// The most bytes of headers that are kept, name and value of each. A header that does not fit is left out.
+    pub const BYTES_MAX: usize = 8 << 10;
+
     /// That of a request with these headers, but for credentials and what has line breaks. At most
-    /// [`REQUEST_INFO_BYTES_MAX`] are kept.
+    /// [`BYTES_MAX`](Self::BYTES_MAX) are kept.
     pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut lines = HeaderLines::default();
         for (name, value) in headers {
@@ -108,7 +109,7 @@ impl HeaderLines {
     fn push(&mut self, name: &str, value: &str) {
         let Self(lines) = self;
         let start = lines.len();
-        if start + name.len() + value.len() + 3 > REQUEST_INFO_BYTES_MAX {
+        if start + name.len() + value.len() + 3 > RequestInfo::BYTES_MAX {
             return;
         }
         lines.push_str(name);
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let long = "x".repeat(REQUEST_INFO_BYTES_MAX);
+        let long = "x".repeat(RequestInfo::BYTES_MAX);
         let info = RequestInfo::of([("a", "1"), ("b", &long), ("c", "2")]);
         assert_eq!(info.headers().collect::<Vec<_>>(), [("a", "1"), ("c", "2")]);
     }

@@ -13,12 +13,6 @@ use super::id::SessionId;
 use super::record::Principal;
 use super::secrets::{NewSecret, Secrets};
 
-/// The most keys that one session or notebook may hold.
-pub const STATE_KEYS_MAX: usize = 256;
-/// The most bytes of keys and values together that one session or notebook may hold.
-pub const STATE_BYTES_MAX: usize = 256 * 1024;
-/// The longest key, in bytes.
-pub const STATE_KEY_BYTES_MAX: usize = 256;
 /// How often [`State::update`] tries again when another writer was first.
 const UPDATE_ATTEMPTS_MAX: u32 = 512; // 64 writers that each win once before us, eight times over
 
@@ -72,14 +66,18 @@ pub enum StateError {
     #[error("the session or notebook has ended or expired")]
     Gone,
     /// The key is empty or too long.
-    #[error("a key must have 1 to {STATE_KEY_BYTES_MAX} bytes, this one has {0}")]
+    #[error("a key must have 1 to {max} bytes, this one has {0}", max = State::KEY_BYTES_MAX)]
     BadKey(usize),
     /// One more key would be too many.
-    #[error("it holds {STATE_KEYS_MAX} keys already, which is the most it may: remove one first")]
+    #[error(
+        "it holds {} keys already, which is the most it may: remove one first",
+        State::KEYS_MAX
+    )]
     TooManyKeys,
     /// The value would not fit.
     #[error(
-        "it would hold more than {STATE_BYTES_MAX} bytes, which is the most it may: remove something first"
+        "it would hold more than {} bytes, which is the most it may: remove something first",
+        State::BYTES_MAX
     )]
     TooLarge,
     /// One more notebook would be too many.
@@ -130,7 +128,7 @@ pub struct StateRoom<'a> {
 /// The part of a store that keeps handlers' state, in sessions, notebooks and tasks, and the secrets that nodes share.
 ///
 /// Values are JSON texts. [`State`] checks keys before they come here. The store keeps the bounds on keys and bytes,
-/// [`STATE_KEYS_MAX`] and [`STATE_BYTES_MAX`], in the same step as the write. Names of notebooks and of tasks are apart: one text
+/// [`State::KEYS_MAX`] and [`State::BYTES_MAX`], in the same step as the write. Names of notebooks and of tasks are apart: one text
 /// may name one of each.
 ///
 /// A store of one's own needs a table of scopes (kind and name, owner, peer, when it ends) and one of values (scope, key, text). The
@@ -209,6 +207,13 @@ pub struct State {
 }
 
 impl State {
+    /// The most keys that one session or notebook may hold.
+    pub const KEYS_MAX: usize = 256;
+    /// The most bytes of keys and values together that one session or notebook may hold.
+    pub const BYTES_MAX: usize = 256 * 1024;
+    /// The longest key, in bytes.
+    pub const KEY_BYTES_MAX: usize = 256;
+
     /// The state of `scope` in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn StateStore>, scope: StateScope) -> Self {
@@ -303,7 +308,7 @@ impl State {
 }
 
 fn check_key(key: &str) -> Result<(), StateError> {
-    if (1..=STATE_KEY_BYTES_MAX).contains(&key.len()) {
+    if (1..=State::KEY_BYTES_MAX).contains(&key.len()) {
         Ok(())
     } else {
         Err(StateError::BadKey(key.len()))

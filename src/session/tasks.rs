@@ -39,7 +39,7 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Runs tasks on this node, and reaches those that others run.
 #[async_trait]
-pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> &NodeId;
 
@@ -80,11 +80,11 @@ pub trait RunTasks: fmt::Debug + Send + Sync + 'static {
 pub struct Busy(pub &'static str);
 
 /// A task's place on the node that runs it, given back when dropped.
-pub struct TaskPlace {
+pub(crate) struct TaskPlace {
     /// Rung when the task's record has changed.
     pub changed: Arc<Notify>,
     /// Gives the place back.
-    pub guard: Box<dyn Send + Sync>,
+    pub _guard: Box<dyn Send + Sync>,
 }
 
 impl fmt::Debug for TaskPlace {
@@ -113,7 +113,7 @@ impl fmt::Debug for Tasks {
 impl Tasks {
     /// The tasks of `principal`, each of which lives `ttl`. Those that it begins count for `peer`.
     #[must_use]
-    pub fn new(runner: Arc<dyn RunTasks>, principal: Principal, peer: Peer, ttl: Duration) -> Self {
+    pub(crate) fn new(runner: Arc<dyn RunTasks>, principal: Principal, peer: Peer, ttl: Duration) -> Self {
         Self {
             runner,
             principal,
@@ -238,7 +238,7 @@ impl Tasks {
 ///
 /// # Errors
 /// [`StateError`].
-pub async fn fail_orphan(state: &State, node: &NodeId) -> Result<(), StateError> {
+pub(crate) async fn fail_orphan(state: &State, node: &NodeId) -> Result<(), StateError> {
     let record: Option<TaskRecord> = state.get(RECORD).await?;
     if record.is_some_and(|record| record.node == node.as_str() && !record.has_ended()) {
         end_as_lost(state).await?;

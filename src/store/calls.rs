@@ -9,25 +9,8 @@ use super::StoreError;
 use super::streams::{Holder, StreamId};
 use crate::session::{NodeId, SessionId};
 
-/// For how long it is noted that a call that was claimed has ended, so that its former node does not begin it anew.
-pub const ENDED_CALL_STAY: Duration = Duration::from_secs(60 * 60); // longer than a node is stopped that goes on after it
 /// The longest request body that is kept so that another node can run the call again, in bytes.
-pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
-/// The most answers to a call's requests that wait to be taken. Those beyond are refused.
-pub const ANSWERS_WAITING_MAX: usize = 32; // as many as a call has open requests
-/// The most bytes of answers that wait for one call. A single answer is kept even if it is longer.
-pub const ANSWERS_WAITING_BYTES_MAX: usize = 8 << 20; // two of the largest bodies by default
-/// How long an answer is kept whose call is not registered: one that runs registers again when it finds that a store which took
-/// over had not heard of it.
-pub const EARLY_ANSWERS_FOR: Duration = Duration::from_secs(60); // a call looks every few seconds
-/// The most answers of one session that are kept so; the oldest go first.
-pub const EARLY_ANSWERS_MAX: usize = 16;
-/// The most bytes of them. A single answer is kept even if it is longer.
-pub const EARLY_ANSWERS_BYTES_MAX: usize = 1 << 20;
-/// The most requests of one call that are answered. Answers beyond are refused.
-pub const ANSWERS_MAX: usize = 4096; // 4096 x 20 B = 80 KiB to know which were
-/// The most cancellations of one session that are noted, for calls that are not registered yet; the first to end go first.
-pub const CANCELS_NOTED_MAX: usize = 256;
+pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// A call in flight, as other nodes must know it.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,7 +27,7 @@ pub struct CallRecord {
     pub method: String,
     /// When it began, in unix milliseconds.
     pub started_ms: u64,
-    /// The request's JSON text, if another node may run it again: at most [`REPLAY_BYTES_MAX`].
+    /// The request's JSON text, if another node may run it again: at most 64 KiB.
     pub body: Option<String>,
     /// Whether the client has cancelled it since it was registered. Only [`CallStore::claim`] says so.
     pub cancelled: bool,
@@ -120,12 +103,12 @@ pub enum Begun {
 pub enum Answered {
     /// It is kept for the call, and the node that runs it was told.
     Kept(NodeId),
-    /// The call is not registered, or not any longer. It is kept for [`EARLY_ANSWERS_FOR`], should the call be registered again.
+    /// The call is not registered, or not any longer. It is kept for [`EARLY_ANSWERS_FOR`](super::Limits::EARLY_ANSWERS_FOR), should the call be registered again.
     Early,
     /// Its request was answered before, or the call is known to have ended.
     Unwanted,
-    /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`],
-    /// [`ANSWERS_WAITING_BYTES_MAX`], [`ANSWERS_MAX`].
+    /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`](super::Limits::ANSWERS_WAITING_MAX),
+    /// [`ANSWERS_WAITING_BYTES_MAX`](super::Limits::ANSWERS_WAITING_BYTES_MAX), [`ANSWERS_MAX`](super::Limits::ANSWERS_MAX).
     Full,
     /// The session is gone.
     Gone,
@@ -174,7 +157,7 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// - Absence: [`CallEnded::Gone`] without the session, and when the call has ended, is not `by`'s, or writes to another stream.
     /// - Expiry: the log of a stream of its own lives `ttl` from now; a standing one lives on as with
-    ///   [`append`](super::StreamStore::append). For [`ENDED_CALL_STAY`] it is noted that a claimed call has ended.
+    ///   [`append`](super::StreamStore::append). For [`ENDED_CALL_STAY`](super::Limits::ENDED_CALL_STAY) it is noted that a claimed call has ended.
     async fn call_end(
         &self,
         session: &SessionId,
@@ -192,7 +175,7 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
     ///   runs it again must use other numbers. [`Answered::Full`] when the call has as many as it may.
     /// - Absence: [`Answered::Early`] when the call is not there; the answer waits until it is [registered](Self::call_begin).
     ///   [`Answered::Gone`] without the session.
-    /// - Expiry: an early answer lives [`EARLY_ANSWERS_FOR`].
+    /// - Expiry: an early answer lives [`EARLY_ANSWERS_FOR`](super::Limits::EARLY_ANSWERS_FOR).
     async fn answer(
         &self,
         session: &SessionId,
@@ -222,7 +205,7 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// - Collision: of several cancellations of one id the latest counts.
     /// - Absence: [`Cancelled::Gone`] without the session. That no call has that id is no error.
-    /// - Expiry: the note lives `ttl`, and of one session there are [`CANCELS_NOTED_MAX`] at most.
+    /// - Expiry: the note lives `ttl`, and of one session there are [`CANCELS_NOTED_MAX`](super::Limits::CANCELS_NOTED_MAX) at most.
     async fn cancel(
         &self,
         session: &SessionId,

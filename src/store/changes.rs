@@ -6,9 +6,7 @@ use crate::session::SessionId;
 pub use crate::session::announce::Topic;
 
 /// The topics that never make room for others: every session wants to know of them.
-pub const LISTS: [Topic; 3] = [Topic::Tools, Topic::Prompts, Topic::Resources];
-/// The most topics that have a version of their own.
-pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB
+pub(crate) const LISTS: [Topic; 3] = [Topic::Tools, Topic::Prompts, Topic::Resources];
 
 /// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

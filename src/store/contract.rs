@@ -1,6 +1,6 @@
 //! The suite that every store must pass.
 //!
-//! [`run`] runs all of it; each case can also be called alone. A case panics with a sentence that says what the store
+//! [`run`] runs all of it. A case panics with a sentence that says what the store
 //! did wrong. Lives are real and short, because a store may have a clock of its own: the suite takes up to half a minute.
 //!
 //! ```no_run
@@ -17,24 +17,26 @@
     reason = "it is a test: a store that fails must stop it, with words that say how"
 )]
 
-pub mod bounds;
-pub mod calls;
-pub mod cancels;
-pub mod changes;
-pub mod claims;
-pub mod leftovers;
-pub mod lives;
-pub mod messages;
-pub mod nodes;
-pub mod notebooks;
-pub mod retries;
-pub mod secrets;
-pub mod sessions;
-pub mod standby;
-pub mod state;
-pub mod streams;
-pub mod tasks;
-pub mod versions;
+mod bounds;
+mod calls;
+mod cancels;
+mod changes;
+mod claims;
+mod leftovers;
+mod lives;
+mod messages;
+mod nodes;
+mod notebooks;
+mod retries;
+mod secrets;
+mod sessions;
+mod standby;
+mod state;
+mod streams;
+mod tasks;
+mod versions;
+
+pub use leftovers::leaves_nothing_behind;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -141,7 +143,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(versions::gives_each_change_a_version(store)),
         |store| Box::pin(versions::tells_what_is_new_once(store)),
         |store| Box::pin(versions::gives_own_changes_versions(store)),
-        |store| Box::pin(leftovers::leaves_nothing_behind(store)),
+        |store| Box::pin(leaves_nothing_behind(store)),
         |store| Box::pin(leftovers::begins_empty(store)),
     ];
     stream::iter(cases)

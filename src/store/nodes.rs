@@ -10,9 +10,6 @@ use tokio::sync::broadcast;
 use super::{NodeMessage, StoreError};
 use crate::session::{Life, NodeId};
 
-/// How many messages may wait for a slow reader before the oldest is dropped (the reader then re-reads everything).
-pub const MESSAGES_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB
-
 /// What a node says of itself in its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {

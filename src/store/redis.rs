@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 pub use self::connect::ConnectError;
-pub use self::url::redact;
+use self::url::redact;
 
 use self::connect::{Connections, Driven};
 use self::keys::Keys;

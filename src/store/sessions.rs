@@ -8,9 +8,6 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::session::{Introduction, LogLevel, NodeId, Principal, SessionId, SessionRecord};
 
-/// The most sessions that one [`SessionStore::list`] returns.
-pub const SESSION_LIST_MAX: usize = 10_000;
-
 /// Outcome of [`SessionStore::create`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -91,7 +88,7 @@ pub enum Change {
 pub enum Changed {
     /// It was written. These nodes keep a copy of the session.
     Changed(Vec<NodeId>),
-    /// The session has [`SUBSCRIPTIONS_MAX`](crate::session::record::SUBSCRIPTIONS_MAX) subscriptions already.
+    /// The session has [`SessionRecord::SUBSCRIPTIONS_MAX`](SessionRecord::SUBSCRIPTIONS_MAX) subscriptions already.
     Full,
     /// There is no such session.
     Gone,
@@ -168,7 +165,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - Collision: while this store acts for that node, nothing happens when the copy is that of another of its lives.
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError>;
 
-    /// Sessions in no particular order, at most `limit` and at most [`SESSION_LIST_MAX`], for operators.
+    /// Sessions in no particular order, at most `limit` and at most [`SESSION_LIST_MAX`](super::Limits::SESSION_LIST_MAX), for operators.
     ///
     /// - Absence: those that end meanwhile, or cannot be read, are left out.
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError>;

@@ -15,22 +15,8 @@ use super::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::random;
 use crate::session::{NodeId, SessionId, TransportKind};
 
-/// The most events that one stream keeps; the oldest go first.
-pub const STREAM_EVENTS_MAX: u64 = 1024;
-/// The most bytes of events that one stream keeps; the oldest go first. The newest event is always kept.
-pub const STREAM_BYTES_MAX: u64 = 4 << 20;
-/// The most streams that one session keeps. When one more is made, the oldest that are done go, a quarter of all at most; of
-/// those that are not done, none goes, so whoever begins calls bounds them.
-pub const SESSION_STREAMS_MAX: usize = 256; // SESSION_BYTES_MAX bounds what is in them
-/// The most bytes of events that one session keeps in all its streams. The oldest streams that are done go first, a quarter
-/// of all bytes at most, then the oldest events of the stream that grows. The newest event of each is always kept.
-pub const SESSION_BYTES_MAX: u64 = 16 << 20; // 4 streams as long as they may be; 64 KiB for each of 256
 /// How often what is noted of streams that have expired is taken off, at most, as calls begin.
-pub const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(60);
-/// The most events that one [`StreamStore::read`] returns.
-pub const READ_EVENTS_MAX: usize = 128;
-/// The most bytes of events that one [`StreamStore::read`] returns. One event is returned whatever its length.
-pub const READ_BYTES_MAX: usize = 512 << 10; // 512 KiB, so that a client that reads slowly does not hold a whole log
+pub(crate) const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(60);
 /// The number of an event that none follows, for who wants to know of a stream and not what is in it.
 pub(crate) const BEYOND_ALL: u64 = 1 << 52;
 
@@ -175,7 +161,7 @@ pub enum Attached {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Read {
-    /// What follows, oldest first, at most [`READ_EVENTS_MAX`] and [`READ_BYTES_MAX`].
+    /// What follows, oldest first, at most [`READ_EVENTS_MAX`](super::Limits::READ_EVENTS_MAX) and [`READ_BYTES_MAX`](super::Limits::READ_BYTES_MAX).
     Events {
         /// The events.
         events: Vec<Event>,
@@ -198,8 +184,8 @@ pub enum Read {
 ///
 /// A store of one's own needs a table of streams (session, name, first and newest number, delivered, done, who carries it, when its
 /// events end), one of events (session, stream, number, text), one of versions by topic, and one of what each session was told.
-/// Bounds are kept in the step that would break them: [`STREAM_EVENTS_MAX`], [`STREAM_BYTES_MAX`], [`SESSION_STREAMS_MAX`],
-/// [`SESSION_BYTES_MAX`].
+/// Bounds are kept in the step that would break them: [`STREAM_EVENTS_MAX`](super::Limits::STREAM_EVENTS_MAX), [`STREAM_BYTES_MAX`](super::Limits::STREAM_BYTES_MAX), [`SESSION_STREAMS_MAX`](super::Limits::SESSION_STREAMS_MAX),
+/// [`SESSION_BYTES_MAX`](super::Limits::SESSION_BYTES_MAX).
 ///
 /// Standing streams, [`StreamId::STANDALONE`] and [`StreamId::SSE`], are made by the first event or the first connection. While the
 /// session lives they are never numbered afresh, also when their events have ended. Those live as long as the session while somebody
@@ -254,7 +240,7 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<(), StoreError>;
 
-    /// What follows event `after`, at most [`READ_EVENTS_MAX`] and [`READ_BYTES_MAX`].
+    /// What follows event `after`, at most [`READ_EVENTS_MAX`](super::Limits::READ_EVENTS_MAX) and [`READ_BYTES_MAX`](super::Limits::READ_BYTES_MAX).
     ///
     /// - Absence: [`Read::Gone`] without the session or the stream. Of events that went to make room, `first` tells.
     /// - Expiry: reading renews nothing. A stream whose events have ended is gone.
@@ -271,8 +257,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// - Collision: each change has a version of its own.
     /// - Absence: [`Noted::Unwanted`] when a session is gone, or not subscribed to that resource of its own.
     /// - Expiry: versions of topics live `ttl` from the last change of any. When there are more than
-    ///   [`TOPICS_MAX`](super::changes::TOPICS_MAX), the quarter makes room that changed longest ago, but for
-    ///   [`LISTS`](super::changes::LISTS): from then on these topics, and those that have never changed, have the version of the last
+    ///   [`TOPICS_MAX`](super::Limits::TOPICS_MAX), the quarter makes room that changed longest ago, but for
+    ///   the lists (tools, prompts, resources): from then on these topics, and those that have never changed, have the version of the last
     ///   of them. The version of a session's own resource ends with the subscription, and `ttl` says nothing of it.
     async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError>;
 

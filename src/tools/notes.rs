@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::uri::NoteUri;
-use crate::session::state::STATE_KEY_BYTES_MAX;
 use crate::session::{Announcer, Caller, SessionId, State, StateError};
 
 /// What names a session's own notebook, in URIs and in the argument `notebook`.
@@ -12,7 +11,7 @@ pub(super) const OWN: &str = "session";
 /// What precedes a note's key in the state it is kept in, so that notes and other state do not mix.
 const PREFIX: &str = "note:";
 /// The longest key of a note, in bytes.
-pub(super) const NOTE_KEY_BYTES_MAX: usize = STATE_KEY_BYTES_MAX - PREFIX.len(); // 256 - 5 = 251
+pub(super) const NOTE_KEY_BYTES_MAX: usize = State::KEY_BYTES_MAX - PREFIX.len(); // 256 - 5 = 251
 /// How long a handle is: a UUID with hyphens.
 const HANDLE_BYTES: usize = 36;
 /// The most bytes of notes that are written up for a model to read.
@@ -211,7 +210,7 @@ mod tests {
     fn keys_are_kept_apart_from_other_state_and_fit_into_it() {
         assert_eq!(state_key("a").unwrap(), "note:a");
         let longest = state_key(&"k".repeat(NOTE_KEY_BYTES_MAX)).unwrap();
-        assert_eq!(longest.len(), STATE_KEY_BYTES_MAX);
+        assert_eq!(longest.len(), State::KEY_BYTES_MAX);
         assert!(state_key("").is_err());
         assert!(state_key(&"k".repeat(NOTE_KEY_BYTES_MAX + 1)).is_err());
     }

@@ -130,7 +130,7 @@ async fn a_slot_that_moves_to_another_node_of_the_cluster_is_followed() {
 async fn when_a_session_has_ended_no_key_and_no_field_names_it() {
     let redis = Redis::start().await;
     let store: Arc<dyn Store> = Arc::new(connect(&redis.url()).await);
-    contract::leftovers::leaves_nothing_behind(Arc::clone(&store)).await;
+    contract::leaves_nothing_behind(Arc::clone(&store)).await;
     let keys = redis.cli(&["--scan"]);
     // Sets that count are beside all sessions, and name those that are there.
     let keys_of_one = keys.lines().filter(|key| !key.contains("sessions"));

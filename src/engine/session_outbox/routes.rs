@@ -15,11 +15,12 @@ use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
 use crate::engine::Engine;
 use crate::engine::call::peer_info;
-use crate::engine::calls::{ANSWERS_WAITING_MAX, Answers, OpenRequests};
+use crate::engine::calls::{Answers, OpenRequests};
 use crate::engine::peer::{self, CallTransport, CallTransportSettings, LogGate};
 use crate::engine::pending_call::PendingCall;
 use crate::engine::reply::outbound;
 use crate::session::{Connection, Peer, RequestInfo, SessionPeer, SessionPeers};
+use crate::store::Limits;
 use crate::store::calls::CallRecord;
 use crate::store::streams::StreamId;
 
@@ -119,7 +120,7 @@ pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> CallTr
         ReplyForm::Auto | ReplyForm::Sse => Unheard::Kept,
     };
     let (out, messages) = outbound();
-    let (sender, answers_in) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let (sender, answers_in) = mpsc::channel(Limits::ANSWERS_WAITING_MAX);
     let open = OpenRequests::default();
     let answers = Answers {
         sender,

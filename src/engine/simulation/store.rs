@@ -11,10 +11,11 @@ use super::faults::{CommandKind, Faults};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
+use crate::store::Limits;
 use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Cancelled, Inbox};
 use crate::store::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::store::memory::MemoryStore;
-use crate::store::nodes::{KnownNode, MESSAGES_WAITING_MAX, StoreProfile};
+use crate::store::nodes::{KnownNode, StoreProfile};
 use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId};
 use crate::store::{
     CallStore, Change, Changed, Created, Ended, Heard, Lease, NodeMessage, NodeStore, Recipients, Renewed,
@@ -276,7 +277,7 @@ impl NodeStore for FaultyStore {
     /// Forwards what is heard: late, twice, in another order or never.
     async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
         let mut heard = ask!(self, Read, self.memory.listen(node))?;
-        let (forward, listener) = broadcast::channel(MESSAGES_WAITING_MAX);
+        let (forward, listener) = broadcast::channel(Limits::MESSAGES_WAITING_MAX);
         self.faults.add_listener(forward.clone());
         let faults = Arc::clone(&self.faults);
         let forwarding = async move {

@@ -14,20 +14,21 @@ use super::calls::{assert_answered, begin, step};
 use super::{LONG, SHORT, eventually, node, record, session};
 use crate::session::state::{StateError, StateRoom, StateScope};
 use crate::session::{Principal, SessionId};
+use crate::store::Limits;
 use crate::store::calls::CallEnded;
-use crate::store::streams::{Appended, Read, SESSION_BYTES_MAX, SESSION_STREAMS_MAX, StreamId};
+use crate::store::streams::{Appended, Read, StreamId};
 use crate::store::{Change, Changed, Created, Ended, Full, SessionRoom, Store, Touched};
 
 /// When a session has too many streams, the oldest that are done go, a quarter of them, and none that is not.
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_streams(store: Arc<dyn Store>) {
+pub(super) async fn bounds_streams(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let open = begin(&store, &id, "open", &me).await;
     let mut done = Vec::new();
     // One place is the open one's. With one more than there is room for a quarter goes, and then there is room for long.
-    for n in 0..SESSION_STREAMS_MAX + 2 {
+    for n in 0..Limits::SESSION_STREAMS_MAX + 2 {
         let name = begin(&store, &id, &format!("done{n}"), &me).await;
         let ended = store
             .call_end(&id, &name, &name, Some("response"), &me, LONG)
@@ -44,7 +45,7 @@ pub async fn bounds_streams(store: Arc<dyn Store>) {
         page != Read::Gone
     };
     assert!(is_there(&open).await, "a stream that is not done must stay");
-    let gone = SESSION_STREAMS_MAX / 4 + 1;
+    let gone = Limits::SESSION_STREAMS_MAX / 4 + 1;
     for (n, name) in done.iter().enumerate() {
         let there = is_there(name).await;
         assert!(
@@ -63,9 +64,9 @@ pub async fn bounds_streams(store: Arc<dyn Store>) {
     clippy::too_many_lines,
     reason = "one story: each step needs what those before it have left"
 )]
-pub async fn bounds_bytes(store: Arc<dyn Store>) {
+pub(super) async fn bounds_bytes(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
-    let part = "x".repeat(usize::try_from(SESSION_BYTES_MAX / 8).expect("2 MiB"));
+    let part = "x".repeat(usize::try_from(Limits::SESSION_BYTES_MAX / 8).expect("2 MiB"));
     let say = async |name: &StreamId, number| {
         let appended = store
             .append(&id, name, &part, &me, step(name, number), LONG)
@@ -159,7 +160,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
     clippy::too_many_lines,
     reason = "one story: each step needs what those before it have left"
 )]
-pub async fn bounds_sessions(store: Arc<dyn Store>) {
+pub(super) async fn bounds_sessions(store: Arc<dyn Store>) {
     let room = |peer: &'static str| SessionRoom {
         sessions_max: 5,
         peer,
@@ -246,7 +247,7 @@ pub async fn bounds_sessions(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_notebooks(store: Arc<dyn Store>) {
+pub(super) async fn bounds_notebooks(store: Arc<dyn Store>) {
     let owner = Principal("alice".into());
     let scope = |handle: &str| StateScope::Notebook(handle.into());
     let open = async |handle: &str, peer| {

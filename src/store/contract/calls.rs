@@ -6,10 +6,8 @@ use tokio::task::JoinSet;
 
 use super::{LONG, NEW, SHORT, WRITERS, carrier, eventually, holder, node, session, stream};
 use crate::session::{NodeId, SessionId};
-use crate::store::calls::{
-    ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CallEnded, CallRecord,
-    EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_MAX, Inbox,
-};
+use crate::store::Limits;
+use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Inbox};
 use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
 use crate::store::{Store, StoreError};
 
@@ -87,7 +85,7 @@ pub(super) async fn in_flight(store: &Arc<dyn Store>, runner: &NodeId) -> Vec<(S
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn registers_calls(store: Arc<dyn Store>) {
+pub(super) async fn registers_calls(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let name = begin(&store, &id, "call1", &me).await;
     let again = begin(&store, &id, "call1", &me).await;
@@ -169,7 +167,7 @@ async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn ends_calls(store: Arc<dyn Store>) {
+pub(super) async fn ends_calls(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let name = begin(&store, &id, "call1", &me).await;
     let other = store
@@ -236,7 +234,7 @@ pub async fn ends_calls(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
+pub(super) async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
     let (id, me, sse) = (session(&store).await, node("me"), StreamId::sse());
     let carrier = holder("carrier", 3);
     let attached = store.attach(&id, &sse, &carrier, Over::Any, LONG).await;
@@ -307,7 +305,7 @@ pub async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_first_answers(store: Arc<dyn Store>) {
+pub(super) async fn keeps_first_answers(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let name = begin(&store, &id, "call1", &me).await;
     let answer = async |number, text: &str| {
@@ -345,7 +343,7 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
         .iter()
         .filter(|outcome| matches!(outcome, Ok(Answered::Kept(_))));
     assert_eq!(won.count(), 1, "answer: of {WRITERS} at once, one must win");
-    for number in 100..100 + ANSWERS_WAITING_MAX as u64 - 1 {
+    for number in 100..100 + Limits::ANSWERS_WAITING_MAX as u64 - 1 {
         assert_eq!(answer(number, "x").await, kept, "answer: there is room");
     }
     assert_eq!(
@@ -355,7 +353,7 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
     );
     assert_eq!(
         take_all().await.len(),
-        ANSWERS_WAITING_MAX,
+        Limits::ANSWERS_WAITING_MAX,
         "inbox: all that wait"
     );
     assert_eq!(answer(999, "x").await, kept, "answer: there is room again");
@@ -373,7 +371,7 @@ pub async fn keeps_first_answers(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_early_answers(store: Arc<dyn Store>) {
+pub(super) async fn keeps_early_answers(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let gone = store
         .answer(&SessionId::generate(), &stream("call1"), 1, "x")
@@ -387,7 +385,7 @@ pub async fn keeps_early_answers(store: Arc<dyn Store>) {
         let answered = store.answer(&id, &stream(call), number, text).await;
         answered.expect("answer must work")
     };
-    let most = EARLY_ANSWERS_MAX as u64;
+    let most = Limits::EARLY_ANSWERS_MAX as u64;
     // With one more the first makes room.
     for number in 1..=most - 1 {
         assert_eq!(answer("other", number, "x").await, Answered::Early);
@@ -422,7 +420,7 @@ pub async fn keeps_early_answers(store: Arc<dyn Store>) {
         "answer: the oldest makes room"
     );
 
-    let large = "x".repeat(EARLY_ANSWERS_BYTES_MAX);
+    let large = "x".repeat(Limits::EARLY_ANSWERS_BYTES_MAX);
     for call in ["call2", "call3"] {
         assert_eq!(answer(call, 1, &large).await, Answered::Early);
     }
@@ -437,7 +435,7 @@ pub async fn keeps_early_answers(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
+pub(super) async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let name = begin(&store, &id, "call1", &me).await;
     let answer = async |number, bytes| {
@@ -446,7 +444,7 @@ pub async fn bounds_bytes_of_answers(store: Arc<dyn Store>) {
     };
     let take = async |number| take(&store, &id, &name, &me, &[number]).await;
     let kept = Answered::Kept(me.clone());
-    let most = ANSWERS_WAITING_BYTES_MAX;
+    let most = Limits::ANSWERS_WAITING_BYTES_MAX;
     assert_eq!(answer(1, most + 1).await, kept, "answer: one is kept in any case");
     assert_eq!(
         answer(2, 1).await,

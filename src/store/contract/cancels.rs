@@ -8,7 +8,8 @@ use super::calls::{assert_answered, begin, call, in_flight, step};
 use super::{LONG, NEW, ROOM, SHORT, holder, node, record, session, stream};
 use crate::protocol::era::Revision;
 use crate::session::{Clock, Introduction, NodeId, SessionId};
-use crate::store::calls::{Answered, Begun, CANCELS_NOTED_MAX, CallEnded, CallRecord, Cancelled, Inbox};
+use crate::store::Limits;
+use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Cancelled, Inbox};
 use crate::store::streams::{Appended, Attached, Over, Read, StreamId};
 use crate::store::{Change, Changed, Created, Store};
 
@@ -27,7 +28,7 @@ fn named(name: &str, request: &str, runner: &NodeId) -> CallRecord {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn notes_cancellations(store: Arc<dyn Store>) {
+pub(super) async fn notes_cancellations(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let begin_with = async |name: &str, request: &str, age| {
         let call = named(name, request, &me);
@@ -80,7 +81,7 @@ pub async fn notes_cancellations(store: Arc<dyn Store>) {
     let ended = begin_with("e", "2", OLD).await;
     assert_eq!(ended, Begun::Begun, "the note has ended");
     assert_eq!(ago("2").await, None, "cancelled: the note has ended");
-    for n in 0..=CANCELS_NOTED_MAX {
+    for n in 0..=Limits::CANCELS_NOTED_MAX {
         let life = LONG + Duration::from_secs(n as u64);
         cancel(&(100 + n).to_string(), life).await;
     }
@@ -100,7 +101,7 @@ pub async fn notes_cancellations(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_the_latest_cancellation(store: Arc<dyn Store>) {
+pub(super) async fn keeps_the_latest_cancellation(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let ago = async || {
         let ago = store.cancelled(&id, "1").await.expect("cancelled must work");
@@ -121,7 +122,7 @@ pub async fn keeps_the_latest_cancellation(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
+pub(super) async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
     let (id, [me, other]) = (session(&store).await, ["me", "other"].map(node));
     let begin = async |name: &str, runner: &NodeId| {
         let call = named(name, "1", runner);
@@ -191,7 +192,7 @@ pub async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
+pub(super) async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let name = begin(&store, &id, "call1", &me).await;
     let append = async |number| {
@@ -245,7 +246,7 @@ pub async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn begins_a_new_life(store: Arc<dyn Store>) {
+pub(super) async fn begins_a_new_life(store: Arc<dyn Store>) {
     let (id, me, sse) = (SessionId::generate(), node("me"), StreamId::sse());
     let mut record = record();
     record.client_info = Introduction::missing().client_info;

@@ -7,7 +7,7 @@ use rmcp::model::{ClientCapabilities, Implementation};
 
 use super::{LONG, node, record, session};
 use crate::protocol::era::Revision;
-use crate::session::record::SUBSCRIPTIONS_MAX;
+use crate::session::SessionRecord;
 use crate::session::{Introduction, LogLevel};
 use crate::store::{Change, Changed, Ended, Store};
 
@@ -15,7 +15,7 @@ use crate::store::{Change, Changed, Ended, Store};
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_changes(store: Arc<dyn Store>) {
+pub(super) async fn keeps_changes(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let mut expected = record();
     let odd = "note://a/\"b\"\\ü?c=d&e".to_owned();
@@ -66,7 +66,7 @@ pub async fn keeps_changes(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
+pub(super) async fn bounds_subscriptions(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let uri = |n: usize| format!("note://{n}");
     let subscribe = async |n| {
@@ -74,7 +74,7 @@ pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
         store.change(&id, &change, LONG).await.expect("change must work")
     };
     // The record starts with one.
-    for n in 1..SUBSCRIPTIONS_MAX {
+    for n in 1..SessionRecord::SUBSCRIPTIONS_MAX {
         let changed = subscribe(n).await;
         assert_eq!(
             changed,
@@ -82,8 +82,12 @@ pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
             "change: subscription {n} must fit"
         );
     }
-    let full = "change: a subscription beyond SUBSCRIPTIONS_MAX must be refused as Full";
-    assert_eq!(subscribe(SUBSCRIPTIONS_MAX).await, Changed::Full, "{full}");
+    let full = "change: a subscription beyond SessionRecord::SUBSCRIPTIONS_MAX must be refused as Full";
+    assert_eq!(
+        subscribe(SessionRecord::SUBSCRIPTIONS_MAX).await,
+        Changed::Full,
+        "{full}"
+    );
     let known = "change: what is subscribed to already takes no room";
     assert_eq!(subscribe(1).await, Changed::Changed(vec![]), "{known}");
     let read = store
@@ -93,7 +97,7 @@ pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
         .expect("the session is there");
     assert_eq!(
         read.subscriptions.len(),
-        SUBSCRIPTIONS_MAX,
+        SessionRecord::SUBSCRIPTIONS_MAX,
         "change: what was refused must not be kept"
     );
     let change = Change::Unsubscribe(uri(1));
@@ -101,7 +105,7 @@ pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
     assert_eq!(changed, Changed::Changed(vec![]), "change: the session is there");
     let room = "change: after one has left there is room for one";
     assert_eq!(
-        subscribe(SUBSCRIPTIONS_MAX).await,
+        subscribe(SessionRecord::SUBSCRIPTIONS_MAX).await,
         Changed::Changed(vec![]),
         "{room}"
     );
@@ -111,7 +115,7 @@ pub async fn bounds_subscriptions(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
+pub(super) async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let load = async |name| {
         let loaded = store.load(&id, Some(&node(name))).await.expect("load must work");

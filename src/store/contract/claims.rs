@@ -22,7 +22,7 @@ fn claimer(n: usize) -> NodeId {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lets_one_claim(store: Arc<dyn Store>) {
+pub(super) async fn lets_one_claim(store: Arc<dyn Store>) {
     let (id, old) = (session(&store).await, node("old"));
     let name = begin(&store, &id, "call1", &old).await;
     let mut claimers = JoinSet::new();
@@ -69,7 +69,7 @@ pub async fn lets_one_claim(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn silences_the_former_node_on_a_standing_stream(store: Arc<dyn Store>) {
+pub(super) async fn silences_the_former_node_on_a_standing_stream(store: Arc<dyn Store>) {
     let (id, [old, new], sse) = (session(&store).await, ["old", "new"].map(node), StreamId::sse());
     let shared = CallRecord {
         stream: sse.clone(),
@@ -100,7 +100,7 @@ pub async fn silences_the_former_node_on_a_standing_stream(store: Arc<dyn Store>
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn silences_the_former_node(store: Arc<dyn Store>) {
+pub(super) async fn silences_the_former_node(store: Arc<dyn Store>) {
     let (id, [old, new]) = (session(&store).await, ["old", "new"].map(node));
     let name = begin(&store, &id, "call1", &old).await;
     let claimed = store

@@ -81,7 +81,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn begins_empty(store: Arc<dyn Store>) {
+pub(super) async fn begins_empty(store: Arc<dyn Store>) {
     let (id, me) = (SessionId::generate(), node("me"));
     let created = store
         .create(&id, &record(), SHORT, &ROOM)

@@ -15,7 +15,7 @@ use crate::store::{Change, Changed, Renewed, Store};
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_a_lease_to_one_life(store: Arc<dyn Store>) {
+pub(super) async fn keeps_a_lease_to_one_life(store: Arc<dyn Store>) {
     let (twice, other) = (node("twice"), node("other"));
     renew(&store, &lease(&other), LONG).await;
     renew(&store, &lease(&twice), SHORT).await;
@@ -73,7 +73,7 @@ pub async fn keeps_a_lease_to_one_life(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
+pub(super) async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
     let (id, again) = (session(&store).await, node("again"));
     renew(&store, &lease(&again), LONG).await;
     let name = begin(&store, &id, "call1", &again).await;
@@ -121,7 +121,7 @@ pub async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn releases_copies_of_one_life(store: Arc<dyn Store>) {
+pub(super) async fn releases_copies_of_one_life(store: Arc<dyn Store>) {
     let (id, twice) = (session(&store).await, node("twice"));
     let change = async |change| match store.change(&id, &change, LONG).await {
         Ok(Changed::Changed(holders)) => holders,

@@ -28,7 +28,7 @@ async fn assert_told<const N: usize>(heard: &mut Receiver<Heard>, messages: [&No
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn tells_of_streams(store: Arc<dyn Store>) {
+pub(super) async fn tells_of_streams(store: Arc<dyn Store>) {
     let (id, [a, b]) = (session(&store).await, ["a", "b"].map(node));
     let mut at_a = store.listen(&a).await.expect("listen must work");
     let mut at_b = store.listen(&b).await.expect("listen must work");
@@ -97,7 +97,7 @@ pub async fn tells_of_streams(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn tells_of_sessions(store: Arc<dyn Store>) {
+pub(super) async fn tells_of_sessions(store: Arc<dyn Store>) {
     let (id, [a, b]) = (session(&store).await, ["a", "b"].map(node));
     let mut at_a = store.listen(&a).await.expect("listen must work");
     let mut at_b = store.listen(&b).await.expect("listen must work");

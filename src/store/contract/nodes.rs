@@ -44,7 +44,7 @@ pub(super) async fn renew(store: &Arc<dyn Store>, lease: &Lease, ttl: Duration) 
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn knows_who_lives(store: Arc<dyn Store>) {
+pub(super) async fn knows_who_lives(store: Arc<dyn Store>) {
     let [brief, renewed, ended, never] = ["brief", "renewed", "ended", "never"].map(node);
     let all = [brief.clone(), renewed.clone(), ended.clone(), never];
     let living = async || living(&*store, &all).await.expect("nodes must work");
@@ -83,7 +83,7 @@ pub async fn knows_who_lives(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn knows_who_died(store: Arc<dyn Store>) {
+pub(super) async fn knows_who_died(store: Arc<dyn Store>) {
     let [brief, ended, alive] = ["brief", "ended", "alive"].map(node);
     let dead = async || -> BTreeSet<_> {
         dead(&*store)
@@ -134,7 +134,7 @@ pub(super) fn mark(name: &str) -> NodeMessage {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn sends_to_those_meant(store: Arc<dyn Store>) {
+pub(super) async fn sends_to_those_meant(store: Arc<dyn Store>) {
     let [a, b, nobody] = ["a", "b", "nobody"].map(node);
     let mut at_a = store.listen(&a).await.expect("listen must work");
     let mut at_b = store.listen(&b).await.expect("listen must work");

@@ -14,7 +14,7 @@ use crate::store::Store;
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn knows_owners(store: Arc<dyn Store>) {
+pub(super) async fn knows_owners(store: Arc<dyn Store>) {
     let of = |name: &str| Notebooks::new(Arc::<dyn Store>::clone(&store), Principal(name.into()), LONG);
     for (owner, stranger) in [("alice", "bob"), ("", "bob"), ("alice", "")] {
         let (handle, notes) = of(owner).open().await.expect("open must work");
@@ -59,7 +59,7 @@ pub async fn knows_owners(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
+pub(super) async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
     let owner = Principal("alice".into());
     let stranger = Principal("bob".into());
     let scope = |name: &str| StateScope::Notebook(name.into());

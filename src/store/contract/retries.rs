@@ -13,7 +13,7 @@ use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn appends_each_step_once(store: Arc<dyn Store>) {
+pub(super) async fn appends_each_step_once(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let own = begin(&store, &id, "call1", &me).await;
     let shared = CallRecord {
@@ -67,7 +67,7 @@ pub async fn appends_each_step_once(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
+pub(super) async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     let (id, [old, new]) = (session(&store).await, ["old", "new"].map(node));
     let shared = CallRecord {
         stream: StreamId::sse(),
@@ -141,7 +141,7 @@ pub async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
+pub(super) async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
     let (id, [old, new]) = (session(&store).await, ["old", "new"].map(node));
     let name = begin(&store, &id, "call1", &old).await;
     for number in [1, 2] {

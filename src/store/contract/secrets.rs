@@ -11,7 +11,7 @@ use crate::store::Store;
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn shares_secrets(store: Arc<dyn Store>) {
+pub(super) async fn shares_secrets(store: Arc<dyn Store>) {
     const HOUR_MS: u64 = 60 * 60 * 1000;
     let start_ms = 1_700_000_000_000;
     let ask = async |name: &str, after_ms: u64| {

@@ -16,7 +16,7 @@ use crate::store::{Change, Changed, Created, Ended, Store, Touched};
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn reads_back_what_was_written(store: Arc<dyn Store>) {
+pub(super) async fn reads_back_what_was_written(store: Arc<dyn Store>) {
     let mut full = record();
     full.initialized = true;
     full.log_level = Some(LogLevel::Warning);
@@ -43,7 +43,7 @@ pub async fn reads_back_what_was_written(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn refuses_an_id_that_is_taken(store: Arc<dyn Store>) {
+pub(super) async fn refuses_an_id_that_is_taken(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let mut other = record();
     other.principal = Principal("thief".into());
@@ -64,7 +64,7 @@ pub async fn refuses_an_id_that_is_taken(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lets_one_of_many_creators_win(store: Arc<dyn Store>) {
+pub(super) async fn lets_one_of_many_creators_win(store: Arc<dyn Store>) {
     let id = SessionId::generate();
     let mut creators = JoinSet::new();
     for n in 0..WRITERS {
@@ -94,7 +94,7 @@ pub async fn lets_one_of_many_creators_win(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn forgets_what_has_expired(store: Arc<dyn Store>) {
+pub(super) async fn forgets_what_has_expired(store: Arc<dyn Store>) {
     let id = SessionId::generate();
     let created = store
         .create(&id, &record(), SHORT, &ROOM)
@@ -127,7 +127,7 @@ pub async fn forgets_what_has_expired(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn renews_lives(store: Arc<dyn Store>) {
+pub(super) async fn renews_lives(store: Arc<dyn Store>) {
     let [touched, changed, read] = [(); 3].map(|()| SessionId::generate());
     for id in [&touched, &changed, &read] {
         let created = store
@@ -168,7 +168,7 @@ pub async fn renews_lives(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn says_what_is_absent(store: Arc<dyn Store>) {
+pub(super) async fn says_what_is_absent(store: Arc<dyn Store>) {
     nothing_is_there(&store, &SessionId::generate()).await;
 }
 
@@ -176,7 +176,7 @@ pub async fn says_what_is_absent(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn ends_those_of_an_owner(store: Arc<dyn Store>) {
+pub(super) async fn ends_those_of_an_owner(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let owner = record().principal;
     for other in [Principal::anonymous(), Principal("someone".into())] {
@@ -205,7 +205,7 @@ pub async fn ends_those_of_an_owner(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn brings_nothing_back(store: Arc<dyn Store>) {
+pub(super) async fn brings_nothing_back(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let scope = StateScope::Session(id.clone());
     let wrote = store
@@ -297,7 +297,7 @@ async fn nothing_is_there(store: &Arc<dyn Store>, id: &SessionId) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lists(store: Arc<dyn Store>) {
+pub(super) async fn lists(store: Arc<dyn Store>) {
     let mut ids = BTreeSet::new();
     for _ in 0..20 {
         ids.insert(session(&store).await.as_str().to_owned());

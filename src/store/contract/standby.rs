@@ -12,7 +12,7 @@ use crate::store::{NodeMessage, Recipients, Store};
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lets_those_that_wait_take_over(store: Arc<dyn Store>) {
+pub(super) async fn lets_those_that_wait_take_over(store: Arc<dyn Store>) {
     let (id, me, get) = (session(&store).await, node("me"), StreamId::standalone());
     let [one, two, three] = [holder("a", 1), holder("b", 1), holder("c", 1)];
     let attach = async |stream: &StreamId, holder: &Holder, over: Over<'_>| {
@@ -67,7 +67,7 @@ pub async fn lets_those_that_wait_take_over(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn tells_those_that_may_wait(store: Arc<dyn Store>) {
+pub(super) async fn tells_those_that_may_wait(store: Arc<dyn Store>) {
     let (id, [a, b], get) = (
         session(&store).await,
         ["a", "b"].map(node),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{WRITERS, session};
-use crate::session::state::{
-    Expected, STATE_BYTES_MAX, STATE_KEYS_MAX, State, StateError, StateScope, StateStore, Swapped,
-};
+use crate::session::state::{Expected, State, StateError, StateScope, StateStore, Swapped};
 use crate::store::{Ended, Store};
 
 /// How many times each writer adds one.
@@ -17,7 +15,7 @@ const ROUNDS: u64 = 5;
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_values(store: Arc<dyn Store>) {
+pub(super) async fn keeps_values(store: Arc<dyn Store>) {
     let scope = StateScope::Session(session(&store).await);
     let state = State::new(Arc::<dyn Store>::clone(&store), scope.clone());
     let got: Option<u64> = state.get("absent").await.expect("get must work");
@@ -60,7 +58,7 @@ pub async fn keeps_values(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn swaps_only_what_is_expected(store: Arc<dyn Store>) {
+pub(super) async fn swaps_only_what_is_expected(store: Arc<dyn Store>) {
     let scope = StateScope::Session(session(&store).await);
     let some = |text: &str| Some(text.to_owned());
     let steps = [
@@ -91,7 +89,7 @@ pub async fn swaps_only_what_is_expected(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn loses_no_update(store: Arc<dyn Store>) {
+pub(super) async fn loses_no_update(store: Arc<dyn Store>) {
     let scope = StateScope::Session(session(&store).await);
     let state = State::new(Arc::<dyn Store>::clone(&store), scope);
     let mut writers = JoinSet::new();
@@ -121,7 +119,7 @@ pub async fn loses_no_update(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_keys(store: Arc<dyn Store>) {
+pub(super) async fn bounds_keys(store: Arc<dyn Store>) {
     let scope = StateScope::Session(session(&store).await);
     let set = async |n: usize, value| {
         let key = format!("key-{n}");
@@ -129,7 +127,7 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
     };
     // Many at once, because the bound must hold for concurrent writers too.
     let mut writers = JoinSet::new();
-    for n in 0..STATE_KEYS_MAX + WRITERS {
+    for n in 0..State::KEYS_MAX + WRITERS {
         let (store, scope) = (Arc::clone(&store), scope.clone());
         writers.spawn(async move {
             let key = format!("first-{n}");
@@ -141,8 +139,9 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
     let outcomes = writers.join_all().await;
     let fit = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert_eq!(
-        fit, STATE_KEYS_MAX,
-        "state_swap: just STATE_KEYS_MAX keys must fit"
+        fit,
+        State::KEYS_MAX,
+        "state_swap: just State::KEYS_MAX keys must fit"
     );
     let refused = |outcome: &Result<Swapped, _>| matches!(outcome, Err(StateError::TooManyKeys) | Ok(_));
     assert!(
@@ -155,7 +154,7 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
         .expect("state_entries must work");
     assert_eq!(
         entries.len(),
-        STATE_KEYS_MAX,
+        State::KEYS_MAX,
         "state_swap: what was refused must not be kept"
     );
 
@@ -188,7 +187,7 @@ pub async fn bounds_keys(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_bytes(store: Arc<dyn Store>) {
+pub(super) async fn bounds_bytes(store: Arc<dyn Store>) {
     let scope = StateScope::Session(session(&store).await);
     let set = async |key: &str, bytes: usize| {
         let value = format!("\"{}\"", "x".repeat(bytes.saturating_sub(key.len() + 2)));
@@ -196,12 +195,12 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
             .state_swap(&scope, key, Expected::Anything, Some(&value))
             .await
     };
-    let fits = set("big", STATE_BYTES_MAX).await;
+    let fits = set("big", State::BYTES_MAX).await;
     assert!(
         fits.is_ok(),
-        "state_swap: just STATE_BYTES_MAX bytes must fit, key included: {fits:?}"
+        "state_swap: just State::BYTES_MAX bytes must fit, key included: {fits:?}"
     );
-    let over = set("big", STATE_BYTES_MAX + 1).await;
+    let over = set("big", State::BYTES_MAX + 1).await;
     assert!(
         matches!(over, Err(StateError::TooLarge)),
         "state_swap: one byte more must not: {over:?}"
@@ -211,7 +210,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
         matches!(over, Err(StateError::TooLarge)),
         "state_swap: another key must not fit: {over:?}"
     );
-    let shrunk = set("big", STATE_BYTES_MAX - 10).await;
+    let shrunk = set("big", State::BYTES_MAX - 10).await;
     assert!(shrunk.is_ok(), "state_swap: what is there may shrink: {shrunk:?}");
     let fits = set("small", 10).await;
     assert!(fits.is_ok(), "state_swap: what shrank makes room: {fits:?}");
@@ -220,7 +219,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
         removed.is_ok(),
         "state_swap: what is there may be removed: {removed:?}"
     );
-    let fits = set("next", STATE_BYTES_MAX - 10).await;
+    let fits = set("next", State::BYTES_MAX - 10).await;
     assert!(fits.is_ok(), "state_swap: what was removed makes room: {fits:?}");
     let entries = store
         .state_entries(&scope)
@@ -228,7 +227,8 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
         .expect("state_entries must work");
     let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
     assert_eq!(
-        bytes, STATE_BYTES_MAX,
+        bytes,
+        State::BYTES_MAX,
         "state_swap: what was refused must not be kept"
     );
 }
@@ -237,7 +237,7 @@ pub async fn bounds_bytes(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn ends_with_its_session(store: Arc<dyn Store>) {
+pub(super) async fn ends_with_its_session(store: Arc<dyn Store>) {
     let (one, other) = (session(&store).await, session(&store).await);
     let scope = |id| StateScope::Session(id);
     let write: &dyn StateStore = &*store;

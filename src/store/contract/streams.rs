@@ -8,10 +8,9 @@ use tokio::time::sleep;
 
 use super::{LONG, ROOM, SHORT, WRITERS, carrier, eventually, holder, node, record, session, stream};
 use crate::session::SessionId;
+use crate::store::Limits;
 use crate::store::calls::{Begun, CallEnded, CallRecord};
-use crate::store::streams::{
-    Appended, Attached, Event, Over, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, StreamId,
-};
+use crate::store::streams::{Appended, Attached, Event, Over, Read, StreamId};
 use crate::store::{Created, Store, Touched};
 
 /// A stream that needs no call.
@@ -42,7 +41,7 @@ async fn read(store: &Arc<dyn Store>, id: &SessionId, after: u64) -> (Vec<Event>
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn numbers_events(store: Arc<dyn Store>) {
+pub(super) async fn numbers_events(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let before = store.read(&id, &standing(), 0).await.expect("read must work");
     assert_eq!(before, Read::Gone, "read: nothing has made the stream yet");
@@ -72,14 +71,14 @@ pub async fn numbers_events(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn reads_in_pages(store: Arc<dyn Store>) {
+pub(super) async fn reads_in_pages(store: Arc<dyn Store>) {
     let id = session(&store).await;
-    let count = READ_EVENTS_MAX as u64 + 7;
+    let count = Limits::READ_EVENTS_MAX as u64 + 7;
     for n in 1..=count {
         append(&store, &id, &n.to_string()).await;
     }
     let mut after = 0;
-    for length in [READ_EVENTS_MAX, 7, 0] {
+    for length in [Limits::READ_EVENTS_MAX, 7, 0] {
         let (events, ..) = read(&store, &id, after).await;
         assert_eq!(events.len(), length, "read: the length of a page");
         for event in events {
@@ -99,22 +98,22 @@ pub async fn reads_in_pages(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_logs(store: Arc<dyn Store>) {
+pub(super) async fn bounds_logs(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let over = 6;
-    for n in 1..=STREAM_EVENTS_MAX + over {
+    for n in 1..=Limits::STREAM_EVENTS_MAX + over {
         append(&store, &id, &n.to_string()).await;
     }
     let (events, first, head) = read(&store, &id, 0).await;
     assert_eq!(
         (first, head),
-        (over + 1, STREAM_EVENTS_MAX + over),
+        (over + 1, Limits::STREAM_EVENTS_MAX + over),
         "append: the oldest events must go when there are too many"
     );
     let oldest = events.first().map(|event| event.data.clone());
     assert_eq!(oldest, Some(first.to_string()), "read: the oldest that is kept");
 
-    let most = usize::try_from(STREAM_BYTES_MAX).expect("4 MiB");
+    let most = usize::try_from(Limits::STREAM_BYTES_MAX).expect("4 MiB");
     let half = "x".repeat(most / 2);
     let [one, two, three] = [
         append(&store, &id, &half).await,
@@ -150,7 +149,7 @@ pub async fn bounds_logs(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
+pub(super) async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let stream = standing();
     let [one, two] = [holder("a", 1), holder("a", u64::MAX)];
@@ -214,7 +213,7 @@ pub async fn lets_the_newest_carry(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_standing_streams(store: Arc<dyn Store>) {
+pub(super) async fn keeps_standing_streams(store: Arc<dyn Store>) {
     let [left, touched] = [SessionId::generate(), SessionId::generate()];
     for id in [&left, &touched] {
         let created = store.create(id, &record(), SHORT, &ROOM).await;
@@ -239,7 +238,7 @@ pub async fn keeps_standing_streams(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn lets_uncarried_events_end(store: Arc<dyn Store>) {
+pub(super) async fn lets_uncarried_events_end(store: Arc<dyn Store>) {
     let id = session(&store).await;
     let [one, other] = [StreamId::standalone(), StreamId::sse()];
     tokio::join!(

@@ -24,7 +24,7 @@ async fn open_of(store: &Arc<dyn Store>, id: &str, peer: &str) -> Result<(), Sta
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn keeps_what_is_known(store: Arc<dyn Store>) {
+pub(super) async fn keeps_what_is_known(store: Arc<dyn Store>) {
     let scope = StateScope::Task("a".into());
     let swap = async |value| {
         store
@@ -74,7 +74,7 @@ pub async fn keeps_what_is_known(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn ends_when_its_life_does(store: Arc<dyn Store>) {
+pub(super) async fn ends_when_its_life_does(store: Arc<dyn Store>) {
     let scope = StateScope::Task("a".into());
     store
         .state_open(&scope, &owner(), SHORT, STATE_ROOM)
@@ -96,7 +96,7 @@ pub async fn ends_when_its_life_does(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn bounds_those_of_a_peer(store: Arc<dyn Store>) {
+pub(super) async fn bounds_those_of_a_peer(store: Arc<dyn Store>) {
     let open = async |id: &str, peer| match open_of(&store, id, peer).await {
         Ok(()) => true,
         Err(StateError::TooManyTasks) => false,

@@ -43,7 +43,7 @@ async fn tell(store: &Arc<dyn Store>, id: &SessionId, news: &[TopicNews<'_>]) ->
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
+pub(super) async fn gives_each_change_a_version(store: Arc<dyn Store>) {
     let topics = [
         Topic::Tools,
         Topic::Prompts,
@@ -96,7 +96,7 @@ pub async fn gives_each_change_a_version(store: Arc<dyn Store>) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn tells_what_is_new_once(store: Arc<dyn Store>) {
+pub(super) async fn tells_what_is_new_once(store: Arc<dyn Store>) {
     let id = session(&store).await;
     // The record is subscribed to the first.
     let topics = [Topic::Tools, resource("note://first"), resource("note://other")];
@@ -185,7 +185,7 @@ async fn told_is_appended(store: &Arc<dyn Store>, id: &SessionId) {
 ///
 /// # Panics
 /// When the store breaks the contract.
-pub async fn gives_own_changes_versions(store: Arc<dyn Store>) {
+pub(super) async fn gives_own_changes_versions(store: Arc<dyn Store>) {
     const URI: &str = "note://first";
     let id = session(&store).await;
     let change = async |uri: &str| {

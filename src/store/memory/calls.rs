@@ -10,11 +10,8 @@ use super::MemoryStore;
 use super::log::after;
 use crate::random::{HashMap, HashSet};
 use crate::session::{Life, NodeId, SessionId};
-use crate::store::calls::{
-    ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallEnded, CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR,
-    EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Inbox,
-};
+use crate::store::Limits;
+use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, CallStore, Cancelled, Inbox};
 use crate::store::streams::{Holder, Step, StreamId};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
@@ -114,11 +111,11 @@ impl MemoryCalls {
             call: call.clone(),
             number,
             response: response.to_owned(),
-            ends: after(EARLY_ANSWERS_FOR),
+            ends: after(Limits::EARLY_ANSWERS_FOR),
         });
         let bytes = |early: &[Early]| early.iter().map(|early| early.response.len()).sum::<usize>();
-        while self.early.len() > EARLY_ANSWERS_MAX
-            || self.early.len() > 1 && bytes(&self.early) > EARLY_ANSWERS_BYTES_MAX
+        while self.early.len() > Limits::EARLY_ANSWERS_MAX
+            || self.early.len() > 1 && bytes(&self.early) > Limits::EARLY_ANSWERS_BYTES_MAX
         {
             self.early.remove(0);
         }
@@ -134,7 +131,7 @@ impl MemoryCalls {
     /// Lets the notes of cancellations go that end first, until there are no more than may be.
     fn bound_cancels(&mut self) {
         self.sweep();
-        while self.cancelled.len() > CANCELS_NOTED_MAX {
+        while self.cancelled.len() > Limits::CANCELS_NOTED_MAX {
             let first = self.cancelled.iter().min_by_key(|(_, (_, ends))| *ends);
             let Some(first) = first.map(|(request, _)| request.clone()) else {
                 break;
@@ -219,7 +216,9 @@ impl CallStore for MemoryStore {
         };
         let data = data.filter(|_| !own.record.cancelled);
         if own.claimed {
-            of.calls.ended.insert(call.clone(), after(ENDED_CALL_STAY));
+            of.calls
+                .ended
+                .insert(call.clone(), after(Limits::ENDED_CALL_STAY));
         }
         of.calls.running.remove(call);
         // A standing one may not have been made yet, and lives on from now.
@@ -262,11 +261,11 @@ impl CallStore for MemoryStore {
         if to.answered.contains(&number) {
             return Ok(Answered::Unwanted);
         }
-        if to.waiting.len() >= ANSWERS_WAITING_MAX || to.answered.len() >= ANSWERS_MAX {
+        if to.waiting.len() >= Limits::ANSWERS_WAITING_MAX || to.answered.len() >= Limits::ANSWERS_MAX {
             return Ok(Answered::Full);
         }
         let bytes: usize = to.waiting.iter().map(|(_, answer)| answer.len()).sum();
-        if bytes > 0 && bytes + response.len() > ANSWERS_WAITING_BYTES_MAX {
+        if bytes > 0 && bytes + response.len() > Limits::ANSWERS_WAITING_BYTES_MAX {
             return Ok(Answered::Full);
         }
         to.answered.insert(number);

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::log::after;
 use crate::random::HashMap;
-use crate::store::changes::{LISTS, TOPICS_MAX, Topic};
+use crate::store::Limits;
+use crate::store::changes::{LISTS, Topic};
 
 /// What one session was told, and the versions of its own resources.
 #[derive(Debug, Default)]
@@ -108,7 +109,7 @@ impl Changes {
             self.by_age.remove(&before);
         }
         self.by_age.insert(version, topic.clone());
-        if self.of.len() > TOPICS_MAX {
+        if self.of.len() > Limits::TOPICS_MAX {
             self.make_room();
         }
         self.ends = Some(after(ttl));
@@ -122,7 +123,7 @@ impl Changes {
         for (_, version) in &lists {
             self.by_age.remove(version);
         }
-        for _ in 0..TOPICS_MAX.div_ceil(4) {
+        for _ in 0..Limits::TOPICS_MAX.div_ceil(4) {
             if let Some((version, topic)) = self.by_age.pop_first() {
                 self.of.remove(&topic);
                 self.oldest = version;
@@ -158,14 +159,14 @@ mod tests {
         let topic = |n: usize| Topic::Resource(n.to_string());
         let mut changes = Changes::default();
         changes.note(&Topic::Tools, LONG);
-        for n in 2..TOPICS_MAX + 2 {
+        for n in 2..Limits::TOPICS_MAX + 2 {
             changes.note(&topic(n), LONG);
         }
-        let left = TOPICS_MAX + 1 - TOPICS_MAX / 4;
+        let left = Limits::TOPICS_MAX + 1 - Limits::TOPICS_MAX / 4;
         assert_eq!((changes.of.len(), changes.by_age.len()), (left, left));
         assert_eq!(changes.version(&Topic::Tools), 1, "a list stays");
         assert_eq!(changes.version(&Topic::Prompts), 0, "and has not changed");
-        let last_gone = TOPICS_MAX / 4 + 1;
+        let last_gone = Limits::TOPICS_MAX / 4 + 1;
         for n in [2, last_gone, usize::MAX] {
             assert_eq!(
                 changes.version(&topic(n)),
@@ -175,6 +176,6 @@ mod tests {
         }
         assert_eq!(changes.version(&topic(last_gone + 1)), last_gone as u64 + 1);
         changes.note(&topic(2), LONG);
-        assert_eq!(changes.version(&topic(2)), TOPICS_MAX as u64 + 2);
+        assert_eq!(changes.version(&topic(2)), Limits::TOPICS_MAX as u64 + 2);
     }
 }

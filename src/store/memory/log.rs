@@ -6,9 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ttl_map::LIFE_MAX;
-use crate::store::streams::{
-    Event, Holder, READ_BYTES_MAX, READ_EVENTS_MAX, Read, STREAM_BYTES_MAX, STREAM_EVENTS_MAX,
-};
+use crate::store::Limits;
+use crate::store::streams::{Event, Holder, Read};
 
 /// The events that one stream keeps.
 #[derive(Debug)]
@@ -96,7 +95,7 @@ impl Log {
         self.head += 1;
         self.bytes += data.len() as u64;
         while self.events.len() > 1
-            && (self.events.len() as u64 > STREAM_EVENTS_MAX || self.bytes > STREAM_BYTES_MAX)
+            && (self.events.len() as u64 > Limits::STREAM_EVENTS_MAX || self.bytes > Limits::STREAM_BYTES_MAX)
         {
             self.let_oldest_go();
         }
@@ -112,10 +111,10 @@ impl Log {
         let mut bytes = 0;
         Read::Events {
             events: follow
-                .take(READ_EVENTS_MAX)
+                .take(Limits::READ_EVENTS_MAX)
                 .take_while(|(number, data)| {
                     bytes += data.len();
-                    *number == from || bytes <= READ_BYTES_MAX
+                    *number == from || bytes <= Limits::READ_BYTES_MAX
                 })
                 .map(|(number, data)| Event {
                     number,

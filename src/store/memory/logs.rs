@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::log::Log;
 use crate::random::HashMap;
 use crate::session::NodeId;
-use crate::store::streams::{SESSION_BYTES_MAX, SESSION_STREAMS_MAX, StreamId};
+use crate::store::Limits;
+use crate::store::streams::StreamId;
 
 /// The logs of one session. They end with it.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ impl Logs {
         self.sweep();
         self.made += 1;
         self.of.insert(stream.clone(), Log::new(self.made, ttl));
-        if self.of.len() > SESSION_STREAMS_MAX {
+        if self.of.len() > Limits::SESSION_STREAMS_MAX {
             self.make_room(stream);
         }
     }
@@ -96,13 +97,13 @@ impl Logs {
     fn make_room(&mut self, new: &StreamId) {
         self.sweep();
         let (mut count, mut bytes) = (self.of.len(), self.bytes());
-        let count_left = match count > SESSION_STREAMS_MAX {
-            true => SESSION_STREAMS_MAX / 4 * 3,
-            false => SESSION_STREAMS_MAX,
+        let count_left = match count > Limits::SESSION_STREAMS_MAX {
+            true => Limits::SESSION_STREAMS_MAX / 4 * 3,
+            false => Limits::SESSION_STREAMS_MAX,
         };
-        let bytes_left = match bytes > SESSION_BYTES_MAX {
-            true => SESSION_BYTES_MAX / 4 * 3,
-            false => SESSION_BYTES_MAX,
+        let bytes_left = match bytes > Limits::SESSION_BYTES_MAX {
+            true => Limits::SESSION_BYTES_MAX / 4 * 3,
+            false => Limits::SESSION_BYTES_MAX,
         };
         let done = self.of.iter().filter(|(stream, log)| log.done && *stream != new);
         let mut done: Vec<_> = done.map(|(stream, log)| (log.made, stream.clone())).collect();
@@ -120,9 +121,9 @@ impl Logs {
     /// Appends an event to a log that is there, keeps to the bounds, and returns the event's number.
     pub(super) fn append(&mut self, stream: &StreamId, data: &str) -> Option<u64> {
         let number = self.log(stream)?.append(data);
-        if self.bytes() > SESSION_BYTES_MAX {
+        if self.bytes() > Limits::SESSION_BYTES_MAX {
             self.make_room(stream);
-            let over = self.bytes().saturating_sub(SESSION_BYTES_MAX);
+            let over = self.bytes().saturating_sub(Limits::SESSION_BYTES_MAX);
             if let Some(log) = self.log(stream).filter(|_| over > 0) {
                 log.let_go(over);
             }

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::log::after;
 use super::{HeldLease, MemoryStore};
 use crate::session::NodeId;
+use crate::store::Limits;
 use crate::store::{
-    Heard, KnownNode, Lease, MESSAGES_WAITING_MAX, NodeMessage, NodeStore, Recipients, Renewed, StoreError,
-    StoreProfile, StoreReport,
+    Heard, KnownNode, Lease, NodeMessage, NodeStore, Recipients, Renewed, StoreError, StoreProfile,
+    StoreReport,
 };
 
 /// For how long a dead node is listed that nobody forgets.
@@ -73,7 +74,7 @@ impl NodeStore for MemoryStore {
         listeners.retain(|_, listener| listener.receiver_count() > 0);
         let listener = listeners
             .entry(node.clone())
-            .or_insert_with(|| broadcast::channel(MESSAGES_WAITING_MAX).0);
+            .or_insert_with(|| broadcast::channel(Limits::MESSAGES_WAITING_MAX).0);
         Ok(listener.subscribe())
     }
 

@@ -11,12 +11,11 @@ use super::changes::SessionChanges;
 use super::logs::Logs;
 use super::state::Pairs;
 use super::{MemoryInner, MemoryStore};
-use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, Life, NodeId, Principal, SessionId, SessionRecord};
+use crate::store::Limits;
 use crate::store::streams::StreamId;
 use crate::store::{
-    Change, Changed, Created, Ended, NodeMessage, Recipients, SESSION_LIST_MAX, SessionRoom, SessionStore,
-    StoreError, Touched,
+    Change, Changed, Created, Ended, NodeMessage, Recipients, SessionRoom, SessionStore, StoreError, Touched,
 };
 
 #[derive(Debug)]
@@ -132,7 +131,9 @@ impl SessionStore for MemoryStore {
             }
             Change::LogLevel(level) => session.record.log_level = Some(*level),
             Change::Subscribe(uri) if subscriptions.contains(uri) => {}
-            Change::Subscribe(_) if subscriptions.len() >= SUBSCRIPTIONS_MAX => return Ok(Changed::Full),
+            Change::Subscribe(_) if subscriptions.len() >= SessionRecord::SUBSCRIPTIONS_MAX => {
+                return Ok(Changed::Full);
+            }
             Change::Subscribe(uri) => {
                 subscriptions.insert(uri.clone());
             }
@@ -184,7 +185,7 @@ impl SessionStore for MemoryStore {
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
         let inner = self.lock();
-        let living = inner.sessions.iter().take(limit.min(SESSION_LIST_MAX));
+        let living = inner.sessions.iter().take(limit.min(Limits::SESSION_LIST_MAX));
         Ok(living
             .map(|(id, session)| (id.clone(), session.record.clone()))
             .collect())

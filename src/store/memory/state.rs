@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use super::{MemoryInner, MemoryStore};
 use crate::session::Principal;
+use crate::session::State;
 use crate::session::secrets::{NewSecret, Secrets};
-use crate::session::state::{
-    Expected, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateRoom, StateScope, StateStore, Swapped,
-};
+use crate::session::state::{Expected, StateError, StateRoom, StateScope, StateStore, Swapped};
 
 /// A notebook or a task.
 #[derive(Debug)]
@@ -57,11 +56,11 @@ impl Pairs {
         let size = |value: &str| key.len() + value.len();
         let old_bytes = before.map_or(0, |before| size(before));
         let new_bytes = value.map_or(0, size);
-        if before.is_none() && value.is_some() && self.values.len() >= STATE_KEYS_MAX {
+        if before.is_none() && value.is_some() && self.values.len() >= State::KEYS_MAX {
             return Err(StateError::TooManyKeys);
         }
         let bytes = self.bytes - old_bytes + new_bytes;
-        if new_bytes > old_bytes && bytes > STATE_BYTES_MAX {
+        if new_bytes > old_bytes && bytes > State::BYTES_MAX {
             return Err(StateError::TooLarge);
         }
         self.bytes = bytes;

@@ -14,12 +14,9 @@ use super::sessions::{KeySet, unexpected};
 use super::streams::session_most;
 use super::{RedisStore, call_record, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
-use crate::store::calls::{
-    ANSWERS_MAX, ANSWERS_WAITING_BYTES_MAX, ANSWERS_WAITING_MAX, Answered, Begun, CANCELS_NOTED_MAX,
-    CallEnded, CallRecord, CallStore, Cancelled, EARLY_ANSWERS_BYTES_MAX, EARLY_ANSWERS_FOR,
-    EARLY_ANSWERS_MAX, ENDED_CALL_STAY, Inbox,
-};
-use crate::store::streams::{Holder, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAMS_SWEPT_EVERY, StreamId};
+use crate::store::Limits;
+use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, CallStore, Cancelled, Inbox};
+use crate::store::streams::{Holder, STREAMS_SWEPT_EVERY, StreamId};
 use crate::store::{NodeMessage, StoreError};
 
 #[async_trait]
@@ -81,8 +78,11 @@ impl CallStore for RedisStore {
     ) -> Result<CallEnded, StoreError> {
         let (life, channel) = (millis(ttl), self.keys.node_start());
         let message = NodeMessage::stream(session, stream).encode();
-        let (events, bytes) = (STREAM_EVENTS_MAX.to_string(), STREAM_BYTES_MAX.to_string());
-        let ([streams, in_all], noted) = (session_most(), millis(ENDED_CALL_STAY));
+        let (events, bytes) = (
+            Limits::STREAM_EVENTS_MAX.to_string(),
+            Limits::STREAM_BYTES_MAX.to_string(),
+        );
+        let ([streams, in_all], noted) = (session_most(), millis(Limits::ENDED_CALL_STAY));
         let acting = self.acting(by);
         let args = [
             call.as_str(),
@@ -124,10 +124,16 @@ impl CallStore for RedisStore {
     ) -> Result<Answered, StoreError> {
         let (number, channel) = (number.to_string(), self.keys.node_start());
         let message = NodeMessage::answer(session, call).encode();
-        let (waiting, most) = (ANSWERS_WAITING_MAX.to_string(), ANSWERS_MAX.to_string());
-        let bytes = ANSWERS_WAITING_BYTES_MAX.to_string();
-        let (early, early_max) = (millis(EARLY_ANSWERS_FOR), EARLY_ANSWERS_MAX.to_string());
-        let early_bytes = EARLY_ANSWERS_BYTES_MAX.to_string();
+        let (waiting, most) = (
+            Limits::ANSWERS_WAITING_MAX.to_string(),
+            Limits::ANSWERS_MAX.to_string(),
+        );
+        let bytes = Limits::ANSWERS_WAITING_BYTES_MAX.to_string();
+        let (early, early_max) = (
+            millis(Limits::EARLY_ANSWERS_FOR),
+            Limits::EARLY_ANSWERS_MAX.to_string(),
+        );
+        let early_bytes = Limits::EARLY_ANSWERS_BYTES_MAX.to_string();
         let args = [
             call.as_str(),
             &number,
@@ -199,7 +205,7 @@ impl CallStore for RedisStore {
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
         let keys = self.call_keys(session);
-        let (most, ago) = (CANCELS_NOTED_MAX.to_string(), ago.as_micros().to_string());
+        let (most, ago) = (Limits::CANCELS_NOTED_MAX.to_string(), ago.as_micros().to_string());
         let args = [request, &millis(ttl), &most, &ago];
         let found: Vec<String> = self
             .script(&self.scripts.cancel, &keys.each(), args.map(Value::from).into())

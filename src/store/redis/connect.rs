@@ -17,7 +17,7 @@ use tracing::warn;
 use super::url::redact;
 use crate::causes::causes;
 use crate::config::StoreSettings;
-use crate::store::MESSAGES_WAITING_MAX;
+use crate::store::Limits;
 
 /// The oldest Redis that will do: `HELLO`, several fields in one `HSET`, ACL categories as documented.
 pub(super) const VERSION_MIN: (u32, u32) = (6, 2);
@@ -192,7 +192,7 @@ pub(super) fn builder(config: Config, settings: &StoreSettings) -> Builder {
         ))
         .set_performance_config(PerformanceConfig {
             default_command_timeout: timeout,
-            broadcast_channel_capacity: MESSAGES_WAITING_MAX,
+            broadcast_channel_capacity: Limits::MESSAGES_WAITING_MAX,
             ..PerformanceConfig::default()
         })
         .set_connection_config(ConnectionConfig {

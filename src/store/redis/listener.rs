@@ -21,7 +21,8 @@ use super::keys::Keys;
 use super::link::{Alive, keep, on_slot_of};
 use crate::causes::causes;
 use crate::session::NodeId;
-use crate::store::{Heard, MESSAGES_WAITING_MAX};
+use crate::store::Heard;
+use crate::store::Limits;
 
 /// How long to wait before a failed subscription is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -58,7 +59,7 @@ impl MessageListener {
             listeners.retain(|_, listener| listener.receiver_count() > 0);
             listeners
                 .entry(channel)
-                .or_insert_with(|| broadcast::channel(MESSAGES_WAITING_MAX).0)
+                .or_insert_with(|| broadcast::channel(Limits::MESSAGES_WAITING_MAX).0)
                 .subscribe()
         };
         self.subscribe().await?;

@@ -12,13 +12,12 @@ use tracing::warn;
 
 use super::{RedisStore, keys, millis, on_slot_of, record};
 use crate::causes::causes;
-use crate::session::record::SUBSCRIPTIONS_MAX;
 use crate::session::{Introduction, NodeId, Principal, SessionId, SessionRecord};
+use crate::store::Limits;
 use crate::store::changes::Topic;
 use crate::store::streams::StreamId;
 use crate::store::{
-    Change, Changed, Created, Ended, NodeMessage, SESSION_LIST_MAX, SessionRoom, SessionStore, StoreError,
-    Touched, WhyRefused,
+    Change, Changed, Created, Ended, NodeMessage, SessionRoom, SessionStore, StoreError, Touched, WhyRefused,
 };
 use crate::telemetry::seldom;
 
@@ -121,7 +120,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError> {
-        let most = SUBSCRIPTIONS_MAX.to_string();
+        let most = SessionRecord::SUBSCRIPTIONS_MAX.to_string();
         let (what, pairs) = match change {
             Change::Initialized => ("set", vec!["initialized".into(), "1".into()]),
             Change::Introduced(introduction) => return self.introduce(id, introduction, ttl).await,
@@ -200,7 +199,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
-        let limit = limit.min(SESSION_LIST_MAX);
+        let limit = limit.min(Limits::SESSION_LIST_MAX);
         self.measured("list", async {
             let ids = self.scan(limit).await?;
             let loads = ids.into_iter().map(|id| async {

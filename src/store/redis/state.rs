@@ -9,10 +9,9 @@ use fred::types::Value;
 use super::crowd::most;
 use super::{RedisStore, keys, millis};
 use crate::session::Principal;
+use crate::session::State;
 use crate::session::secrets::{NewSecret, Secrets};
-use crate::session::state::{
-    Expected, STATE_BYTES_MAX, STATE_KEYS_MAX, StateError, StateRoom, StateScope, StateStore, Swapped,
-};
+use crate::session::state::{Expected, StateError, StateRoom, StateScope, StateStore, Swapped};
 use crate::store::StoreError;
 
 impl RedisStore {
@@ -76,8 +75,8 @@ impl StateStore for RedisStore {
             text.into(),
             if value.is_some() { "set" } else { "remove" }.into(),
             value.unwrap_or_default().into(),
-            STATE_KEYS_MAX.to_string().into(),
-            STATE_BYTES_MAX.to_string().into(),
+            State::KEYS_MAX.to_string().into(),
+            State::BYTES_MAX.to_string().into(),
         ];
         let answer: Vec<Option<String>> = self.script(&self.scripts.state_swap, &[&hash], args).await?;
         let mut answer = answer.into_iter();

@@ -9,11 +9,9 @@ use fred::types::Value;
 use super::sessions::{KeySet, unexpected};
 use super::{RedisStore, keys, millis, record};
 use crate::session::{NodeId, SessionId};
-use crate::store::changes::{KnownVersions, LISTS, Noted, Subject, TOPICS_MAX, Told, Topic, TopicNews};
-use crate::store::streams::{
-    Appended, Attached, Event, Holder, Over, READ_BYTES_MAX, READ_EVENTS_MAX, Read, SESSION_BYTES_MAX,
-    SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, Step, StreamId, StreamStore,
-};
+use crate::store::Limits;
+use crate::store::changes::{KnownVersions, LISTS, Noted, Subject, Told, Topic, TopicNews};
+use crate::store::streams::{Appended, Attached, Event, Holder, Over, Read, Step, StreamId, StreamStore};
 use crate::store::{NodeMessage, StoreError};
 
 #[async_trait]
@@ -30,8 +28,8 @@ impl StreamStore for RedisStore {
         let (life, channel) = (millis(ttl), self.keys.node_start());
         let message = NodeMessage::stream(session, stream).encode();
         let by = self.acting(by);
-        let events = STREAM_EVENTS_MAX.to_string();
-        let (bytes, [streams, in_all]) = (STREAM_BYTES_MAX.to_string(), session_most());
+        let events = Limits::STREAM_EVENTS_MAX.to_string();
+        let (bytes, [streams, in_all]) = (Limits::STREAM_BYTES_MAX.to_string(), session_most());
         let args = [
             stream.as_str(),
             &life,
@@ -127,9 +125,9 @@ impl StreamStore for RedisStore {
         ]);
         let args = [
             after.to_string(),
-            READ_EVENTS_MAX.to_string(),
+            Limits::READ_EVENTS_MAX.to_string(),
             keys::attach(stream),
-            READ_BYTES_MAX.to_string(),
+            Limits::READ_BYTES_MAX.to_string(),
         ];
         let args = args.map(Value::from).into();
         let answer: Vec<String> = self.script(&self.scripts.read, &keys.each(), args).await?;
@@ -154,7 +152,7 @@ impl StreamStore for RedisStore {
         let noted: String = match subject {
             Subject::Topic(topic) => {
                 let key = self.keys.versions();
-                let args = [keys::topic(topic), millis(ttl), TOPICS_MAX.to_string()].into_iter();
+                let args = [keys::topic(topic), millis(ttl), Limits::TOPICS_MAX.to_string()].into_iter();
                 let args = args.chain(LISTS.iter().map(keys::topic)).map(Value::from);
                 self.script(&self.scripts.note_change, &[&key], args.collect())
                     .await?
@@ -228,8 +226,8 @@ impl StreamStore for RedisStore {
             stream.as_str().to_owned(),
             millis(ttl),
             by.as_str().to_owned(),
-            STREAM_EVENTS_MAX.to_string(),
-            STREAM_BYTES_MAX.to_string(),
+            Limits::STREAM_EVENTS_MAX.to_string(),
+            Limits::STREAM_BYTES_MAX.to_string(),
             streams,
             in_all,
             self.keys.node_start(),
@@ -276,7 +274,10 @@ fn kind(stream: &StreamId) -> &'static str {
 
 /// The most streams of one session, and the most bytes in all of them.
 pub(super) fn session_most() -> [String; 2] {
-    [SESSION_STREAMS_MAX.to_string(), SESSION_BYTES_MAX.to_string()]
+    [
+        Limits::SESSION_STREAMS_MAX.to_string(),
+        Limits::SESSION_BYTES_MAX.to_string(),
+    ]
 }
 
 /// What the scripts that append answer.

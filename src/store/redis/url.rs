@@ -106,7 +106,7 @@ fn unbracket(server: &mut Server) {
 
 /// A URL as it may be shown: without passwords, however odd the URL.
 #[must_use]
-pub fn redact(url: &str) -> String {
+pub(super) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         // Not a URL at all; it may be a password that got here by mistake.
         return MASK.to_owned();

@@ -1,14 +1,13 @@
 //! What the streams of a session hold is bounded together, and does not outlive its use.
 
-use std::time::Duration;
-
-use anynode::store::streams::SESSION_BYTES_MAX;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
+use anynode::store::Limits;
 
 /// A call that says something first, so that it gets a stream, and ends at once.
 fn short() -> Value {
@@ -151,8 +150,8 @@ async fn the_streams_of_a_session_hold_so_many_bytes_together() {
             .parse::<u64>()
             .expect("a number");
     }
-    assert!(bytes <= SESSION_BYTES_MAX, "{bytes} bytes");
-    assert!(bytes > SESSION_BYTES_MAX / 2, "{bytes} bytes");
+    assert!(bytes <= Limits::SESSION_BYTES_MAX, "{bytes} bytes");
+    assert!(bytes > Limits::SESSION_BYTES_MAX / 2, "{bytes} bytes");
     let mut newest = client.listen(Some(&last)).await;
     newest
         .message_where(|message| message.get("result").is_some())

@@ -1,10 +1,8 @@
 //! A client that does not read costs a node little, loses its connection, and misses nothing.
 
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use anynode::store::streams::STREAM_BYTES_MAX;
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
@@ -14,6 +12,7 @@ use crate::support::cluster::Cluster;
 use crate::support::node::Node;
 use crate::support::process::within;
 use crate::support::sse::{Event, Parser};
+use anynode::store::Limits;
 
 /// The bound on a write that makes no headway is 10 s, and a stream waits as long for its client.
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
@@ -140,7 +139,7 @@ const GROWTH_KIB_MAX: u64 = 8 * 1024 * READERS as u64;
 #[tokio::test]
 async fn what_waits_for_clients_that_do_not_read_is_bounded_in_bytes() {
     // The store in memory has the logs in the node as well: as much of each as a stream keeps.
-    let logs_kib = STREAM_BYTES_MAX / 1024 * READERS as u64;
+    let logs_kib = Limits::STREAM_BYTES_MAX / 1024 * READERS as u64;
     stays_below(&Cluster::of(1).await, GROWTH_KIB_MAX).await;
     stays_below(&Cluster::alone(&[]).await, GROWTH_KIB_MAX + logs_kib).await;
 }

@@ -47,9 +47,10 @@ fn every_bound_names_what_sets_it_and_what_proves_it() {
         let names = quoted(set_by);
         assert!(!names.is_empty(), "{resource}: what sets the bound?");
         for name in names {
-            let constant = format!("const {name}:");
+            let (of, constant) = name.rsplit_once("::").unwrap_or(("", name));
+            let exists = code.contains(&format!("const {constant}:")) && code.contains(&format!("impl {of}"));
             assert!(
-                settings.contains(name) || code.contains(&constant),
+                settings.contains(name) || exists,
                 "{resource}: neither a setting nor a constant is called {name}"
             );
         }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::cluster::Cluster;
 use crate::support::sse::EventStream;
+use anynode::store::Limits;
 
 /// Longer than an announcement takes from node to node.
 const SOON: Duration = Duration::from_millis(400);
@@ -236,7 +237,6 @@ async fn subscriptions_that_are_made_at_once_on_several_nodes_are_all_told() {
 /// More topics than have versions of their own: those that changed longest ago make room, and no change goes untold.
 #[tokio::test]
 async fn a_change_is_told_however_many_others_there_are() {
-    const TOPICS_MAX: usize = 65_536;
     let cluster = Cluster::of(2).await;
     let redis = cluster.redis();
     let notebook = cluster.modern().open_notebook().await;
@@ -254,7 +254,8 @@ async fn a_change_is_told_however_many_others_there_are() {
     assert_eq!(updates(&mut stream).await, [uri.as_str()]);
     // They have changed since.
     let fill = format!(
-        "for n = 1, {TOPICS_MAX} do redis.call('ZADD', 'versions', redis.call('TIME')[1] * 1000000 + 999999, 'resource:' .. n) end"
+        "for n = 1, {} do redis.call('ZADD', 'versions', redis.call('TIME')[1] * 1000000 + 999999, 'resource:' .. n) end",
+        Limits::TOPICS_MAX
     );
     drop(stream);
     // It changes while nobody listens, and then makes room.
@@ -266,7 +267,10 @@ async fn a_change_is_told_however_many_others_there_are() {
         .trim()
         .parse()
         .expect("a number");
-    assert!((TOPICS_MAX / 2..TOPICS_MAX).contains(&count), "{count}");
+    assert!(
+        (Limits::TOPICS_MAX / 2..Limits::TOPICS_MAX).contains(&count),
+        "{count}"
+    );
     let named = format!("resource:{uri}");
     assert_eq!(
         redis.cli(&["ZSCORE", "versions", &named]).trim(),

@@ -1,6 +1,4 @@
 //! A stream is taken up anywhere, at any moment, without gap or duplicate; and it keeps no more than its bounds allow.
-
-use anynode::store::streams::{SESSION_STREAMS_MAX, STREAM_BYTES_MAX, STREAM_EVENTS_MAX};
 use futures::StreamExt as _;
 use serde_json::Value;
 
@@ -9,6 +7,7 @@ use crate::support::client::Client;
 use crate::support::inside::Inside;
 use crate::support::redis::Redis;
 use crate::support::sse::{Event, EventStream};
+use anynode::store::Limits;
 
 const ROUNDS: usize = 1000;
 /// How many rounds go on at once.
@@ -140,25 +139,28 @@ async fn a_stream_keeps_so_many_events_and_says_when_one_is_gone() {
     for cluster in Inside::stages(Talker).await {
         let client = cluster.client();
         let talk = Talk {
-            count: STREAM_EVENTS_MAX + 9,
+            count: Limits::STREAM_EVENTS_MAX + 9,
             ..BURST
         };
         let (_, stream) = client.stream("tools/call", talk.call()).await;
         let ids = read(stream).await;
-        let head = STREAM_EVENTS_MAX + 10;
+        let head = Limits::STREAM_EVENTS_MAX + 10;
         assert_eq!(
             ids.len() as u64,
             head + 1,
             "the messages, the answer, the priming event"
         );
         // The oldest that is kept follows this one.
-        let oldest = usize::try_from(head - STREAM_EVENTS_MAX).expect("a place");
+        let oldest = usize::try_from(head - Limits::STREAM_EVENTS_MAX).expect("a place");
         for node in 0..3 {
             let client = client.at(cluster.url(node));
             cannot_be_resumed(&client, &ids[0]).await;
             cannot_be_resumed(&client, &ids[oldest - 1]).await;
             let rest = numbers_after(&client, &ids[oldest]).await;
-            assert_eq!(rest, (head - STREAM_EVENTS_MAX + 1..=head).collect::<Vec<_>>());
+            assert_eq!(
+                rest,
+                (head - Limits::STREAM_EVENTS_MAX + 1..=head).collect::<Vec<_>>()
+            );
         }
         if let Some(redis) = cluster.redis() {
             let fields = redis.command(&["HLEN", &log(redis, &ids[0]).await]).await.int();
@@ -193,7 +195,7 @@ async fn a_stream_keeps_so_many_bytes() {
                 .text();
             let bytes: u64 = bytes.parse().expect("a number");
             assert!(
-                bytes <= STREAM_BYTES_MAX && bytes > STREAM_BYTES_MAX / 2,
+                bytes <= Limits::STREAM_BYTES_MAX && bytes > Limits::STREAM_BYTES_MAX / 2,
                 "{bytes} bytes"
             );
         }
@@ -206,12 +208,12 @@ async fn a_session_keeps_so_many_streams() {
     for cluster in Inside::stages(Talker).await {
         let client = cluster.client();
         let mut firsts = Vec::new();
-        for _ in 0..SESSION_STREAMS_MAX + 4 {
+        for _ in 0..Limits::SESSION_STREAMS_MAX + 4 {
             let (_, stream) = client.stream("tools/call", BURST.call()).await;
             firsts.push(read(stream).await[0].clone());
         }
         // With one more than there may be, a quarter goes.
-        let gone = SESSION_STREAMS_MAX / 4 + 1;
+        let gone = Limits::SESSION_STREAMS_MAX / 4 + 1;
         for gone in [&firsts[0], &firsts[gone - 1]] {
             cannot_be_resumed(&client, gone).await;
         }
@@ -219,7 +221,10 @@ async fn a_session_keeps_so_many_streams() {
             assert_eq!(numbers_after(&client, kept).await, [1, 2, 3, 4]);
         }
         if let Some(redis) = cluster.redis() {
-            assert_eq!(redis.keys("events:*").await.len(), SESSION_STREAMS_MAX + 4 - gone);
+            assert_eq!(
+                redis.keys("events:*").await.len(),
+                Limits::SESSION_STREAMS_MAX + 4 - gone
+            );
         }
         cluster.stop().await;
     }
