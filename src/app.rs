@@ -15,24 +15,24 @@ use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::config::{Settings, fit_shares};
 use crate::engine::handler::Handler;
 use crate::engine::{Engine, Parts};
-use crate::http::{Face, Service};
+use crate::http::{HttpService, Service};
 use crate::session::{Clock, NodeId};
 use crate::store::redis::ConnectError;
 use crate::store::{Store, StoreError};
 use crate::supervisor::{KillOnDrop, Supervisor};
 use crate::telemetry::{metrics, tell_left_out};
 
-mod alarm;
 mod connection;
 mod drain;
 mod exchange;
 pub(crate) mod files;
-mod lasting;
 pub(crate) mod open;
+mod raw_stream;
+mod reusable_timer;
 mod serve;
 pub(crate) mod signal;
 mod socket;
-mod stalled;
+mod write_timeout;
 
 use drain::drain;
 use serve::{BoundListener, RunningListener};
@@ -181,7 +181,7 @@ impl Builder {
         warn_of_surroundings(engine.store.as_ref()).await;
         let service = Service::new(Arc::clone(&engine));
         let connections_max = engine.settings.http.connections_max;
-        let server = RunningListener::start(listener, Face::new(service.clone()), connections_max);
+        let server = RunningListener::start(listener, HttpService::new(service.clone()), connections_max);
         Ok(Running {
             engine,
             service,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) mod live;
+pub(crate) mod cached_session;
 pub(crate) mod membership;
+pub(crate) mod messenger;
 pub(crate) mod registry;
-pub(crate) mod ring;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
 
-pub(crate) use live::CachedSession;
+pub(crate) use cached_session::CachedSession;
 pub(crate) use membership::Membership;
 pub(crate) use sessions::{SessionError, Sessions};
 

@@ -1,6 +1,6 @@
 //! Settings: every one of them, where they come from, and what they may be.
 //!
-//! Defaults come first, then a TOML file, then the environment, then flags. Whatever is wrong in any of them is
+//! Defaults come first, then a TOML file, then the environment, then flags. All that is wrong in any of them is
 //! reported in one run. To add a setting: a field here with its default, a row in `config/table.rs`, and a line in
 //! `settings.default.toml`; tests hold the three together.
 

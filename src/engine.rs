@@ -169,7 +169,7 @@ impl Engine {
         })
     }
 
-    /// Begins to take part: hears other nodes, takes over what a former life of this node has left, and looks after what has to be
+    /// Begins to take part: receives messages of other nodes, takes over what a former life of this node has left, and looks after what has to be
     /// looked after.
     ///
     /// # Errors
@@ -177,11 +177,11 @@ impl Engine {
     pub(crate) async fn start(self: &Arc<Self>) -> Result<(), StoreError> {
         let store = || Arc::clone(&self.store);
         let membership = || Arc::clone(&self.membership);
-        let rings = self.store.listen(&self.node).await?;
+        let messages = self.store.listen(&self.node).await?;
         let vital = &self.supervisor;
         vital.spawn_vital("membership", membership().keep(store()));
         vital.spawn_vital("stalls", membership().watch());
-        let listening = self.sessions.clone().listen(rings, Arc::<Self>::clone(self));
+        let listening = self.sessions.clone().listen(messages, Arc::<Self>::clone(self));
         vital.spawn_vital("messages", listening);
         takeover::reclaim_own(self).await?;
         vital.spawn_vital("changes", Arc::clone(self).keep_telling());

@@ -1,4 +1,4 @@
-//! The HTTP face: the route table, and what every endpoint shares.
+//! HTTP: the route table, and what every endpoint shares.
 //!
 //! | route | what |
 //! |---|---|
@@ -41,7 +41,7 @@ pub(crate) mod source;
 mod sse;
 
 use guard::Guard;
-pub(crate) use response::Lasting;
+pub(crate) use response::RawStream;
 use source::{Connected, Source};
 
 /// Where clients' messages and streams arrive.
@@ -82,7 +82,7 @@ impl Deref for Service {
 }
 
 impl Service {
-    /// The face of an engine.
+    /// The service of an engine.
     #[must_use]
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Service {
         self.started.elapsed().saturating_sub(last)
     }
 
-    /// Whether the connections from there are many clients', for whom a trusted proxy speaks.
+    /// Whether a trusted proxy connects from there, for many clients.
     #[must_use]
     pub(crate) fn trusts(&self, source: Source) -> bool {
         self.guard.trusts(source)
@@ -142,15 +142,15 @@ impl Service {
     }
 }
 
-/// The face of a node, as each of its connections asks it.
+/// What answers the requests of a connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Face {
+pub(crate) struct HttpService {
     service: Service,
     routes: TowerToHyperService<Router>,
 }
 
-impl Face {
-    /// The face of a service.
+impl HttpService {
+    /// That of a service.
     #[must_use]
     pub(crate) fn new(service: Service) -> Self {
         let routes = TowerToHyperService::new(service.routes());
@@ -178,9 +178,9 @@ impl Face {
             .catch_unwind()
             .await;
         let mut response = answered.unwrap_or_else(response::panicked);
-        // While the node drains, each answer asks for the end of its connection: whoever keeps it open, a client that no
-        // balancer stands before say, goes elsewhere with its next request, before the node closes it under one. A place that is
-        // kept back for questions after the node's health is needed for the next.
+        // While the node drains, each answer asks for the end of its connection: its client goes elsewhere with its next
+        // request, before the node closes the connection under one. A place that is kept back for health checks is needed for
+        // the next.
         if once || self.service.engine.is_draining() {
             let close = HeaderValue::from_static("close");
             drop(response.headers_mut().insert(CONNECTION, close));

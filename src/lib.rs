@@ -13,7 +13,7 @@
 //!
 //! #[tool_router(server_handler)]
 //! impl MyServer {
-//!     /// Counts the calls of this session, whichever nodes they reach.
+//!     /// Counts the calls of this session, over all nodes.
 //!     #[tool]
 //!     async fn count(&self, session: Session) -> Result<String, ErrorData> {
 //!         let add_one = |count: Option<u64>| Some(count.unwrap_or(0) + 1);

@@ -33,7 +33,9 @@ pub use self::calls::CallStore;
 pub use self::error::{StoreError, WhyRefused};
 pub use self::limits::Limits;
 pub use self::messages::{NodeMessage, SessionNews};
-pub use self::nodes::{Heard, KnownNode, Lease, NodeStore, Recipients, Renewed, StoreProfile, StoreReport};
+pub use self::nodes::{
+    KnownNode, Lease, NodeStore, Received, Recipients, Renewed, StoreProfile, StoreReport,
+};
 pub use self::sessions::{Change, Changed, Created, Ended, Full, SessionRoom, SessionStore, Touched};
 pub use self::streams::StreamStore;
 pub use crate::session::state::StateStore;

@@ -77,8 +77,8 @@ impl Supervisor {
         drop(self.inner.tasks.spawn(task.instrument(debug_span!("task", name))));
     }
 
-    /// Runs in a task of its own what must not stop half way when whoever waits for it goes away. `None` when the node stops
-    /// before it is done. It is begun at once, so that whoever waits keeps no room for it.
+    /// Runs work that must not stop half way in a task of its own: the caller may be dropped while it waits. `None` when the node stops
+    /// before it is done. The work is begun at once, so that the caller keeps no room for it.
     pub(crate) fn spawn_and_wait<T, F>(
         &self,
         name: &'static str,

@@ -67,7 +67,7 @@ impl Everything {
             return Ok(text(&words));
         }
         let work = async move |task: Working| {
-            task.say("computing").await;
+            task.set_status("computing").await;
             tokio::select! {
                 () = sleep(takes) => Ok(said(&words)),
                 // It would be dropped soon in any case; here is the place to put things in order.

@@ -21,13 +21,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::alarm::Alarm;
 use super::exchange::{Arriving, ExchangeState, answered};
-use super::lasting;
+use super::raw_stream;
+use super::reusable_timer::ReusableTimer;
 use super::socket::Socket;
-use super::stalled::Unstalled;
+use super::write_timeout::WriteTimeout;
 use crate::causes::causes;
-use crate::http::Lasting;
+use crate::http::RawStream;
 
 /// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
 /// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
@@ -55,7 +55,7 @@ pub(super) type Arrived = Request<Body>;
 /// What a connection is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Whatever its client asks.
+    /// All that its client asks.
     Any,
     /// Questions after the node's health. Its place is needed again soon.
     Probes,
@@ -73,7 +73,7 @@ where
     A: Fn(Arrived) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
-    let stream = Unstalled::new(stream, WRITE_WITHIN);
+    let stream = WriteTimeout::new(stream, WRITE_WITHIN);
     let exchange = Arc::new(Exchange::new(answer, stream.state()));
     let first_head = match purpose {
         Use::Any => FIRST_HEAD_WITHIN,
@@ -87,7 +87,7 @@ where
         Box::pin(Arc::clone(&answers).answer(request))
     });
     let connection = http1::Builder::new()
-        .timer(Alarm::first(first_head))
+        .timer(ReusableTimer::first(first_head))
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     // In a box: a task keeps room for what it is made of and once more for what it waits for.
@@ -126,11 +126,11 @@ where
                 }
                 ended.map_err(io::Error::other)
             }
-            Served::Lasting(response) => {
+            Served::Raw(response) => {
                 // Nothing more is answered here, and the stream may last for hours.
                 drop(exchange);
                 let stream = Pin::into_inner(connection).into_parts().io.into_inner();
-                Box::pin(lasting::write(stream, response)).await
+                Box::pin(raw_stream::write(stream, response)).await
             }
         };
         if let Err(error) = ended {
@@ -169,7 +169,7 @@ struct Exchange<A> {
     /// What is known of the request that it is at.
     state: Arc<ExchangeState>,
     /// A response that hyper does not write.
-    lasting: Mutex<Option<Response>>,
+    raw: Mutex<Option<Response>>,
 }
 
 /// Why hyper no longer serves a connection.
@@ -177,7 +177,7 @@ enum Served {
     /// It is closed.
     Ended(hyper::Result<()>),
     /// This response is to be written on it, and nothing after that.
-    Lasting(Response),
+    Raw(Response),
 }
 
 impl<A> Exchange<A> {
@@ -186,7 +186,7 @@ impl<A> Exchange<A> {
             respond,
             asked: AtomicBool::new(false),
             state,
-            lasting: Mutex::new(None),
+            raw: Mutex::new(None),
         }
     }
 
@@ -200,8 +200,8 @@ impl<A> Exchange<A> {
             if self.state.is_waiting() {
                 return Poll::Pending;
             }
-            match self.lasting().take() {
-                Some(response) => Poll::Ready(Served::Lasting(response)),
+            match self.raw().take() {
+                Some(response) => Poll::Ready(Served::Raw(response)),
                 None => Poll::Pending,
             }
         })
@@ -217,17 +217,17 @@ impl<A> Exchange<A> {
         self.asked.store(true, Ordering::Relaxed);
         let chunked = knows_chunks(&request);
         let response = (self.respond)(request).await?;
-        if !chunked || response.extensions().get::<Lasting>().is_none() {
+        if !chunked || response.extensions().get::<RawStream>().is_none() {
             return Ok(answered(&self.state, response));
         }
         // hyper is done with it: what writes it finds out whether a client that has closed its half is still there.
         self.state.end();
-        *self.lasting() = Some(response);
+        *self.raw() = Some(response);
         std::future::pending().await
     }
 
-    fn lasting(&self) -> MutexGuard<'_, Option<Response>> {
-        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn raw(&self) -> MutexGuard<'_, Option<Response>> {
+        self.raw.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -241,13 +241,13 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::http::response::lasting as mark_lasting;
+    use crate::http::response::as_raw_stream;
 
     const LONG: usize = 1000;
 
     async fn answer(request: Arrived) -> Result<Response, Infallible> {
         Ok(match request.uri().path() {
-            "/lasting" => mark_lasting(Response::new(Body::from("the stream")), Lasting::Reply),
+            "/raw" => as_raw_stream(Response::new(Body::from("the stream")), RawStream::Reply),
             "/stream" => Response::new(Body::from_stream(stream::iter(
                 "x".repeat(LONG)
                     .into_bytes()
@@ -262,7 +262,7 @@ mod tests {
     /// A client that has closed its half, and reads slowly, is written all that it is answered.
     #[tokio::test]
     async fn what_is_answered_is_written_after_the_client_has_closed_its_half() {
-        for path in ["/", "/stream", "/lasting"] {
+        for path in ["/", "/stream", "/raw"] {
             let (mut client, server) = duplex(LONG / 10);
             let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
             let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -282,7 +282,7 @@ mod tests {
             }
             let (_, body) = text.split_once("\r\n\r\n").unwrap();
             match path {
-                "/lasting" => assert!(body.ends_with("\r\nthe stream\r\n0\r\n\r\n"), "{text}"),
+                "/raw" => assert!(body.ends_with("\r\nthe stream\r\n0\r\n\r\n"), "{text}"),
                 _ => assert_eq!(body.matches('x').count(), LONG, "{path}: {text}"),
             }
             served.await.unwrap();
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_stream_waits_while_hyper_has_something_to_write() {
         let exchange = Exchange::new((), Arc::default());
-        *exchange.lasting() = Some(Response::new(Body::empty()));
+        *exchange.raw() = Some(Response::new(Body::empty()));
         let serves = || {
             let mut connection = std::pin::pin!(std::future::pending());
             exchange.serve(connection.as_mut()).now_or_never().is_some()
@@ -365,7 +365,7 @@ mod tests {
         let (mut client, server) = duplex(LONG / 4);
         let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
         let first = b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n.";
-        let second = b"GET /lasting HTTP/1.1\r\nhost: a\r\n\r\n";
+        let second = b"GET /raw HTTP/1.1\r\nhost: a\r\n\r\n";
         for request in [&first[..], &second[..]] {
             client.write_all(request).await.unwrap();
             // The node does what it can without its client.

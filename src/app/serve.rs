@@ -22,7 +22,7 @@ use super::{AppError, connection};
 use crate::causes::causes;
 use crate::config::Settings;
 use crate::engine::shares::{PROBES_MAX, Resource, Share};
-use crate::http::Face;
+use crate::http::HttpService;
 use crate::http::source::{Connected, ConnectionsFull, Source};
 
 /// The scheme of a Unix socket's address.
@@ -139,11 +139,11 @@ pub(super) struct RunningListener {
 impl RunningListener {
     /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only questions after the node's
     /// health are answered. Yet more wait in the system's backlog.
-    pub(super) fn start(listener: BoundListener, face: Face, connections_max: usize) -> Self {
+    pub(super) fn start(listener: BoundListener, http: HttpService, connections_max: usize) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let accept = Accept {
-            face,
+            http,
             stop: stop.clone(),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(connections_max)),
@@ -217,7 +217,7 @@ impl Address for UnixAddress {
 }
 
 struct Accept {
-    face: Face,
+    http: HttpService,
     stop: CancellationToken,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
@@ -239,7 +239,7 @@ impl Accept {
     async fn each<L: AxumListener<Addr: Address, Io: Socket>>(self, mut listener: L) {
         loop {
             let accepted = async {
-                // One for whichever comes next; of which kind is known when it has come.
+                // A place for the next connection. Its kind is known when it has come.
                 let place = self.any_place().await;
                 (place, listener.accept().await)
             };
@@ -252,7 +252,7 @@ impl Accept {
                 continue;
             };
             // One counter to count up for each request, and nothing to copy.
-            let asked = Arc::new((self.face.clone(), connected));
+            let asked = Arc::new((self.http.clone(), connected));
             let answer = move |request| {
                 let asked = Arc::clone(&asked);
                 async move { asked.0.answer(request, &asked.1).await }
@@ -275,8 +275,8 @@ impl Accept {
     /// that are kept back, of which no peer gets more than half. `None` if it gets none.
     fn seat(&self, place: Option<OwnedSemaphorePermit>, source: Source) -> Option<(Seat, Connected)> {
         drop(place);
-        let trusted = self.face.service().trusts(source);
-        let uses = self.face.service().uses(source);
+        let trusted = self.http.service().trusts(source);
+        let uses = self.http.service().uses(source);
         let take = |resource| match trusted {
             true => Ok(None),
             false => uses.take(resource, 1).map(Some),

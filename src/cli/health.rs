@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// What `health` takes.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct HealthArguments {
-    /// Whom to ask instead of the node that the settings describe.
+    /// Another node to ask than the one that the settings describe.
     #[arg(
         long,
         value_name = "URL",
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: &HealthArguments, settings: &Settings) -> Res
     })
 }
 
-/// Whom to ask for what.
+/// What is asked, and where.
 #[derive(Debug, PartialEq, Eq)]
 struct HealthTarget {
     place: Endpoint,
@@ -103,7 +103,7 @@ impl HealthTarget {
         };
         Self {
             place,
-            // Allowed whatever `http.allowed_hosts` says.
+            // Allowed in spite of `http.allowed_hosts`.
             host: "localhost".into(),
             path: "/health".into(),
         }

@@ -1,4 +1,4 @@
-//! `mcp-server sessions`: lists, shows and ends sessions, on whichever node they are served.
+//! `mcp-server sessions`: lists, shows and ends the sessions of all nodes.
 
 use std::cmp::Reverse;
 use std::fmt::Write;
@@ -24,7 +24,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 /// What to do with sessions.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum SessionsCommand {
-    /// List sessions, the last used first. An id is a credential: whoever knows it can use the session
+    /// List sessions, the last used first. An id is a credential: with it, anybody can use the session
     List {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 100,
@@ -103,14 +103,14 @@ async fn answer(
     }
 }
 
-/// Ends a session everywhere. For a moment this process is a node among the others: it rings those that keep a copy,
+/// Ends a session everywhere. For a moment this process is a node among the others: it sends messages to those that keep a copy,
 /// and hears them acknowledge.
 async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Result<(), CliError> {
     let (node, supervisor) = (NodeId::generate(unix_ms()), Supervisor::new());
     let membership = Arc::new(Membership::outside(node.clone()));
-    let rings = store.listen(&node).await?;
+    let messages = store.listen(&node).await?;
     let sessions = Sessions::new(Arc::clone(store), membership, settings, supervisor.clone());
-    supervisor.spawn_vital("ring", sessions.clone().listen(rings, Arc::new(())));
+    supervisor.spawn_vital("messages", sessions.clone().listen(messages, Arc::new(())));
     let ended = sessions.end(id).await;
     supervisor.stop(STOP_WITHIN).await;
     match ended {

@@ -1,6 +1,6 @@
 //! Whether this node is a member of the cluster, and who else is: the one truth about leases.
 //!
-//! A node renews its lease each second. That write is also the pulse of the store, because everything else depends on it:
+//! A node renews its lease each second. That write also tells the health of the store, because everything else depends on it:
 //! a store that can be read and not written is as good as away. How long its own lease lasts, a node knows by the monotonic
 //! clock. One whose lease may have ended is thought dead by others, who take it off what it keeps and take over its calls. So
 //! until it is renewed it trusts no copy, and because a store that took no writes has let all leases end, it thinks nobody
@@ -26,7 +26,7 @@ pub(crate) const LEASE_RENEWAL: Duration = Duration::from_secs(1);
 /// How long renewals must have worked before anybody is thought dead: leases live in the store, so an outage ends all of them,
 /// and the living need a moment to renew theirs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for a node that has just joined. It knows of no outage, and one may have ended just before: whoever lives renews its
+/// The same for a node that has just joined. It knows of no outage, and one may have ended just before: each living node renews its
 /// lease within two renewals, one of which may be given up.
 const PATIENCE_OF_NEW: Duration = Duration::from_secs(3);
 /// Renewals that are further apart than this were held up, whether or not one failed.
@@ -35,7 +35,7 @@ const RENEWALS_APART_MAX: Duration = Duration::from_secs(2);
 const TAKEN_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a node looks whether it was held up: paused, or without a processor.
 const STALL_LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long it may be held up and still trust its copies. Whoever changes a session waits 250 ms for it to acknowledge.
+/// How long it may be held up and still trust its copies. The node that changes a session waits 250 ms for it to acknowledge.
 const STALL_MS_MAX: u64 = 200; // 250 ms, less one look
 
 /// Why a node does not join the others.
@@ -92,7 +92,7 @@ pub(crate) struct Membership {
 
 /// How the store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pulse {
+pub(crate) struct StoreHealth {
     /// Whether it answers.
     pub answers: bool,
     /// Whether it takes writes: the renewal of this node's lease at least.
@@ -132,7 +132,7 @@ impl Membership {
         }
     }
 
-    /// That of a process that never joins: one that only rings.
+    /// That of a process that never joins: one that only sends messages.
     #[must_use]
     pub(crate) fn outside(node: NodeId) -> Self {
         Self::new(node, "")
@@ -200,8 +200,8 @@ impl Membership {
         }
     }
 
-    /// Looks for as long as the node runs whether it was held up: what was rung meanwhile may be unheard, and whoever rang does
-    /// not wait for long.
+    /// Looks for as long as the node runs whether it was held up: messages of that time may be unread, and their
+    /// senders do not wait for long.
     pub(crate) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(STALL_LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -250,10 +250,10 @@ impl Membership {
 
     /// How the store does.
     #[must_use]
-    pub(crate) fn pulse(&self) -> Pulse {
+    pub(crate) fn store_health(&self) -> StoreHealth {
         let known = self.known();
         let writable = known.renews && self.is_valid();
-        Pulse {
+        StoreHealth {
             answers: known.answers,
             writable,
             away_for: if writable {

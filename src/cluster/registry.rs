@@ -1,8 +1,8 @@
 //! The sessions that this node keeps restored, each loaded once however many requests want it at the same time.
 //!
-//! A copy is trusted for a while, by the monotonic clock, and only as long as its slot's `epoch` is the one it was read at. Whoever hears that a session changed moves
-//! the epoch on; the next request then reads the session again before it is served. A change that is heard while a
-//! load is under way moves the epoch too, so that what was read before the change is never kept as if it came after.
+//! A copy is trusted for a while, by the monotonic clock, and only as long as its slot's `epoch` is the one it was read at. A message
+//! that the session has changed moves the epoch on; the next request then reads the session again before it is served.
+//! A message that comes while a load is under way moves the epoch too, so that what was read before the change is never kept as if it came after.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::live::CachedSession;
+use super::cached_session::CachedSession;
 use super::monotonic_ms;
 use crate::random::{self, HashState};
 use crate::session::{SessionId, SessionRecord};
@@ -21,7 +21,7 @@ use crate::telemetry::metrics::{self, GaugeGuard};
 const SHARDS: usize = 64;
 /// How many entries are looked at to find one that was not used for long.
 const EVICTION_SAMPLE: usize = 8;
-/// How long a copy is trusted before it is read again though nobody rang: a lost ring delays, and never loses.
+/// How long a copy is trusted before it is read again without a message: a lost message delays, and never loses.
 pub(crate) const VERIFY_EVERY_MS: u64 = 30_000;
 /// How soon a copy is read again that the store could not be asked for.
 const ASK_AGAIN_MS: u64 = 1000;
@@ -38,7 +38,7 @@ pub(crate) enum Retired {
 /// The place of one session in the registry.
 #[derive(Debug, Default)]
 pub(crate) struct SessionSlot {
-    live: OnceLock<Arc<CachedSession>>,
+    cached: OnceLock<Arc<CachedSession>>,
     retired: OnceLock<Retired>,
     epoch: AtomicU64,
     read_at_epoch: AtomicU64,
@@ -58,13 +58,13 @@ impl SessionSlot {
     /// Whether no session was read into it yet.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
-        self.live.get().is_none()
+        self.cached.get().is_none()
     }
 
     /// The session, if it was read not long ago, after `since_ms`, and nothing was heard of a change since.
     #[must_use]
     pub(crate) fn fresh(&self, now_ms: u64, since_ms: u64) -> Option<&Arc<CachedSession>> {
-        let live = self.live.get()?;
+        let cached = self.cached.get()?;
         let current = self.read_at_epoch.load(Ordering::Acquire) == self.epoch.load(Ordering::Acquire);
         let verified_ms = self.verified_ms.load(Ordering::Acquire);
         let age_ms = now_ms.saturating_sub(verified_ms);
@@ -73,16 +73,16 @@ impl SessionSlot {
             return None;
         }
         self.used_ms.store(now_ms, Ordering::Relaxed);
-        Some(live)
+        Some(cached)
     }
 
     /// The session as last read, though it could not be read again, and since when that is so: it has been in doubt since
     /// a change was heard of, or else since now.
     #[must_use]
     pub(crate) fn last_known(&self, now_ms: u64) -> Option<(&Arc<CachedSession>, u64)> {
-        let live = self.live.get()?;
+        let cached = self.cached.get()?;
         self.doubt(now_ms);
-        Some((live, self.doubted_ms.load(Ordering::Acquire)))
+        Some((cached, self.doubted_ms.load(Ordering::Acquire)))
     }
 
     /// Notes that the store could not be asked.
@@ -112,8 +112,8 @@ impl SessionSlot {
     /// Whether it keeps a session that had the id of this one before.
     #[must_use]
     pub(crate) fn keeps_another(&self, record: &SessionRecord) -> bool {
-        self.live.get().is_some_and(|live| {
-            live.record.created_at_ms != record.created_at_ms || live.record.principal != record.principal
+        self.cached.get().is_some_and(|cached| {
+            cached.record.created_at_ms != record.created_at_ms || cached.record.principal != record.principal
         })
     }
 
@@ -139,7 +139,9 @@ impl SessionSlot {
     /// Whether it keeps a session that no request holds just now: what is evicted hears of no change any longer.
     #[must_use]
     pub(crate) fn is_idle(&self) -> bool {
-        self.live.get().is_some_and(|live| Arc::strong_count(live) == 1)
+        self.cached
+            .get()
+            .is_some_and(|cached| Arc::strong_count(cached) == 1)
     }
 
     /// Notes that the session was ended, not left to expire.
@@ -167,7 +169,7 @@ pub(crate) enum Kept {
     /// The copy is current. `first` is true when the session was not kept before.
     Current {
         /// The session.
-        live: Arc<CachedSession>,
+        cached: Arc<CachedSession>,
         /// Whether it was not kept before.
         first: bool,
     },
@@ -185,7 +187,7 @@ pub(crate) struct Registry {
     shards: Vec<Mutex<Shard>>,
     hasher: HashState,
     kept: AtomicUsize,
-    deaf: AtomicBool,
+    disconnected: AtomicBool,
     shard_max: usize,
 }
 
@@ -197,7 +199,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: HashState::default(),
             kept: AtomicUsize::new(0),
-            deaf: AtomicBool::new(false),
+            disconnected: AtomicBool::new(false),
             shard_max: kept_max.div_ceil(SHARDS).max(1),
         }
     }
@@ -223,19 +225,19 @@ impl Registry {
 
     /// From now on changes are not heard of: every copy is read again before each use.
     pub(crate) fn go_deaf(&self) {
-        self.deaf.store(true, Ordering::Release);
+        self.disconnected.store(true, Ordering::Release);
     }
 
     /// Changes are heard of again; what was kept until now may be outdated.
     pub(crate) fn hear_again(&self) {
         self.distrust_all();
-        self.deaf.store(false, Ordering::Release);
+        self.disconnected.store(false, Ordering::Release);
     }
 
     /// Whether changes are not heard of just now.
     #[must_use]
     pub(crate) fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Acquire)
+        self.disconnected.load(Ordering::Acquire)
     }
 
     /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a session, so
@@ -264,17 +266,17 @@ impl Registry {
         record: SessionRecord,
         make: Make<'_>,
     ) -> Kept {
-        let known = slot.live.get().cloned();
-        let live = match known {
-            Some(live) => {
-                live.apply(record);
-                live
+        let known = slot.cached.get().cloned();
+        let cached = match known {
+            Some(cached) => {
+                cached.apply(record);
+                cached
             }
             None => {
                 self.kept.fetch_add(1, Ordering::Relaxed);
                 // Set once, like the session: the gauge goes down when the slot is dropped.
                 slot.counted.get_or_init(metrics::session_kept);
-                Arc::clone(slot.live.get_or_init(|| Arc::new(make(record))))
+                Arc::clone(slot.cached.get_or_init(|| Arc::new(make(record))))
             }
         };
         slot.read_at_epoch.store(epoch, Ordering::Release);
@@ -285,7 +287,7 @@ impl Registry {
         }
         slot.doubted_ms.store(0, Ordering::Release);
         let first = !slot.announced.swap(true, Ordering::Relaxed);
-        Kept::Current { live, first }
+        Kept::Current { cached, first }
     }
 
     /// Takes a slot out of use. Returns the session it kept, if this call was the one that did it.
@@ -301,12 +303,12 @@ impl Registry {
         }
         drop(shard);
         slot.retired.set(why).ok()?;
-        let live = slot.live.get().cloned()?;
+        let cached = slot.cached.get().cloned()?;
         self.kept.fetch_sub(1, Ordering::Relaxed);
         if why == Retired::Gone {
-            live.ended.cancel();
+            cached.ended.cancel();
         }
-        Some(live)
+        Some(cached)
     }
 
     fn distrust_all(&self) {

@@ -8,17 +8,17 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::live::CachedSession;
+use super::cached_session::CachedSession;
+use super::messenger::{MessageHandler, Messenger};
 use super::registry::Registry;
-use super::ring::{MessageHandler, Ring};
 use super::{Membership, millis, monotonic_ms};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
 use crate::session::{Clock, NodeId, Peer, Principal, SessionId, SessionRecord};
 use crate::store::{
-    Change, Changed, Created, Ended, Full, Heard, NodeMessage, SessionNews, SessionRoom, Store, StoreError,
-    Touched,
+    Change, Changed, Created, Ended, Full, NodeMessage, Received, SessionNews, SessionRoom, Store,
+    StoreError, Touched,
 };
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
@@ -66,7 +66,7 @@ pub(crate) struct Sessions {
 struct SessionsInner {
     store: Arc<dyn Store>,
     registry: Registry,
-    ring: Ring,
+    messenger: Messenger,
     membership: Arc<Membership>,
     node: NodeId,
     started_ms: u64,
@@ -90,7 +90,7 @@ impl Sessions {
     ) -> Self {
         Self {
             inner: Arc::new(SessionsInner {
-                ring: Ring::new(Arc::clone(&store), Arc::clone(&membership)),
+                messenger: Messenger::new(Arc::clone(&store), Arc::clone(&membership)),
                 registry: Registry::new(settings.session.kept_max),
                 store,
                 node: membership.node().clone(),
@@ -202,7 +202,7 @@ impl Sessions {
         Ok(created)
     }
 
-    /// The session of that id, for work that was admitted before: whoever asks is not checked again, and its life is not
+    /// The session of that id, for work that was admitted before: its principal is not checked again, and its life is not
     /// renewed. `None` when it is gone.
     ///
     /// # Errors
@@ -233,28 +233,28 @@ impl Sessions {
         principal: &Principal,
     ) -> Result<Arc<CachedSession>, SessionError> {
         let now_ms = monotonic_ms();
-        let live = self
+        let cached = self
             .inner
             .look_up(id, now_ms)
             .await?
             .ok_or(SessionError::NotFound)?;
-        if live.record.principal != *principal {
+        if cached.record.principal != *principal {
             return Err(SessionError::NotFound);
         }
-        let Some(ttl) = self.inner.life_left(&live.record) else {
+        let Some(ttl) = self.inner.life_left(&cached.record) else {
             self.end(id).await?;
             return Err(SessionError::NotFound);
         };
-        self.touch_if_due(&live, now_ms, ttl);
-        Ok(live)
+        self.touch_if_due(&cached, now_ms, ttl);
+        Ok(cached)
     }
 
     /// Lets a session live on whose client asks for nothing, but listens; within its lifetime.
-    pub(crate) fn renew(&self, live: &Arc<CachedSession>) {
-        if let Some(ttl) = self.inner.life_left(&live.record) {
-            return self.touch_if_due(live, monotonic_ms(), ttl);
+    pub(crate) fn renew(&self, cached: &Arc<CachedSession>) {
+        if let Some(ttl) = self.inner.life_left(&cached.record) {
+            return self.touch_if_due(cached, monotonic_ms(), ttl);
         }
-        let (inner, id) = (Arc::clone(&self.inner), live.id.clone());
+        let (inner, id) = (Arc::clone(&self.inner), cached.id.clone());
         self.inner.supervisor.spawn("end-session", async move {
             if let Err(error) = inner.end(&id, None).await {
                 debug!(session = id.tag(), error = %causes(&error), "could not end a session whose lifetime has passed");
@@ -262,10 +262,10 @@ impl Sessions {
         });
     }
 
-    fn touch_if_due(&self, live: &Arc<CachedSession>, now_ms: u64, ttl: Duration) {
+    fn touch_if_due(&self, cached: &Arc<CachedSession>, now_ms: u64, ttl: Duration) {
         let interval = self.inner.settings.ttl / TOUCHES_A_LIFE;
-        if live.record.initialized && live.touch_is_due(now_ms, millis(interval)) {
-            self.touch(Arc::clone(live), ttl);
+        if cached.record.initialized && cached.touch_is_due(now_ms, millis(interval)) {
+            self.touch(Arc::clone(cached), ttl);
         }
     }
 
@@ -276,13 +276,13 @@ impl Sessions {
     /// [`SessionError`].
     pub(crate) async fn change(
         &self,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         change: &Change,
     ) -> Result<(), SessionError> {
-        let (inner, live, change) = (Arc::clone(&self.inner), Arc::clone(live), change.clone());
+        let (inner, cached, change) = (Arc::clone(&self.inner), Arc::clone(cached), change.clone());
         self.spawn_and_wait(
             "change-session",
-            async move { inner.change(&live, &change).await },
+            async move { inner.change(&cached, &change).await },
         )
         .await
     }
@@ -322,18 +322,18 @@ impl Sessions {
         async move { outcome.await.ok_or_else(stopped)? }
     }
 
-    /// Listens to the ring for as long as the node runs.
+    /// Listens to messages for as long as the node runs.
     pub(crate) async fn listen(
         self,
-        mut rings: broadcast::Receiver<Heard>,
+        mut messages: broadcast::Receiver<Received>,
         handler: Arc<dyn MessageHandler>,
     ) {
         loop {
-            match rings.recv().await {
-                Ok(Heard::Message(text)) => self.hear(&text, &handler),
-                Ok(Heard::Deaf) => self.inner.registry.go_deaf(),
-                Ok(Heard::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    debug!("rings may have been missed: reading every session again before it is served");
+            match messages.recv().await {
+                Ok(Received::Message(text)) => self.handle(&text, &handler),
+                Ok(Received::Disconnected) => self.inner.registry.go_deaf(),
+                Ok(Received::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    debug!("messages may have been missed: reading every session again before it is served");
                     self.inner.registry.hear_again();
                     handler.catch_up();
                 }
@@ -342,7 +342,7 @@ impl Sessions {
         }
     }
 
-    fn hear(&self, text: &str, handler: &Arc<dyn MessageHandler>) {
+    fn handle(&self, text: &str, handler: &Arc<dyn MessageHandler>) {
         match NodeMessage::decode(text) {
             Ok(NodeMessage::Session {
                 news,
@@ -355,13 +355,13 @@ impl Sessions {
                 };
                 self.look_again(id, news, from, number);
             }
-            Ok(NodeMessage::Acknowledged { number, by }) => self.inner.ring.acknowledged(number, &by),
+            Ok(NodeMessage::Acknowledged { number, by }) => self.inner.messenger.acknowledged(number, &by),
             Ok(NodeMessage::Left { node }) => {
                 if let Some(node) = NodeId::parse(&node) {
                     self.inner.membership.note_left(&node);
                 }
             }
-            Ok(message) => Arc::clone(handler).hear(message),
+            Ok(message) => Arc::clone(handler).handle(message),
             // A newer version may send what this one does not know.
             Err(error) => debug!(error = %causes(&error), "a message that this version does not know"),
         }
@@ -380,7 +380,7 @@ impl Sessions {
         }
         let inner = Arc::clone(&self.inner);
         self.inner.supervisor.spawn("look-again", async move {
-            inner.ring.acknowledge(&from, number).await;
+            inner.messenger.acknowledge(&from, number).await;
             match (slot, news) {
                 (Some(slot), SessionNews::Ended) => inner.retire_gone(&id, &slot).await,
                 (Some(_), SessionNews::Changed) => inner.refresh(&id).await,
@@ -389,14 +389,14 @@ impl Sessions {
         });
     }
 
-    fn touch(&self, live: Arc<CachedSession>, ttl: Duration) {
+    fn touch(&self, cached: Arc<CachedSession>, ttl: Duration) {
         let (inner, now_ms) = (Arc::clone(&self.inner), self.inner.clock().now_ms());
         self.inner.supervisor.spawn("touch", async move {
-            match inner.store.touch(&live.id, now_ms, ttl).await {
+            match inner.store.touch(&cached.id, now_ms, ttl).await {
                 Ok(Touched::Touched) => {}
-                Ok(Touched::Gone) => inner.drop_gone(&live.id).await,
+                Ok(Touched::Gone) => inner.drop_gone(&cached.id).await,
                 Err(error) => {
-                    debug!(session = live.tag, error = %causes(&error), "could not touch a session")
+                    debug!(session = cached.tag, error = %causes(&error), "could not touch a session")
                 }
             }
         });
@@ -404,26 +404,27 @@ impl Sessions {
 }
 
 impl SessionsInner {
-    async fn change(&self, live: &CachedSession, change: &Change) -> Result<(), SessionError> {
-        let left = self.life_left(&live.record).ok_or(SessionError::NotFound)?;
+    async fn change(&self, cached: &CachedSession, change: &Change) -> Result<(), SessionError> {
+        let left = self.life_left(&cached.record).ok_or(SessionError::NotFound)?;
         // Until its client says that it is initialized, a session's life is not renewed by anything.
-        let renews = live.record.initialized || *change == Change::Initialized;
+        let renews = cached.record.initialized || *change == Change::Initialized;
         let ttl = if renews { left } else { Duration::ZERO };
-        match self.store.change(&live.id, change, ttl).await? {
+        match self.store.change(&cached.id, change, ttl).await? {
             Changed::Changed(holders) => {
-                if let Some(slot) = self.registry.existing(&live.id) {
+                if let Some(slot) = self.registry.existing(&cached.id) {
                     slot.distrust();
                 }
                 // This node's own copy is read again for the sake of calls in flight here.
                 tokio::join!(
-                    self.ring.tell(&holders, &live.id, SessionNews::Changed),
-                    self.refresh(&live.id)
+                    self.messenger
+                        .tell_holders(&holders, &cached.id, SessionNews::Changed),
+                    self.refresh(&cached.id)
                 );
                 Ok(())
             }
             Changed::Full => Err(SessionError::Full),
             Changed::Gone => {
-                self.drop_gone(&live.id).await;
+                self.drop_gone(&cached.id).await;
                 Err(SessionError::NotFound)
             }
         }
@@ -442,7 +443,10 @@ impl SessionsInner {
                         self.retire_gone(id, slot).await;
                     }
                 };
-                tokio::join!(self.ring.tell(&holders, id, SessionNews::Ended), retired);
+                tokio::join!(
+                    self.messenger.tell_holders(&holders, id, SessionNews::Ended),
+                    retired
+                );
                 metrics::session_ended();
                 debug!(session = id.tag(), "session ended");
                 Ok(())

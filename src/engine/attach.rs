@@ -19,42 +19,42 @@ pub(crate) enum Resumable {
 
 impl Engine {
     /// Makes a new connection carry the stream, for it is the newest. The one that carried it before waits from now on: its node
-    /// has been rung. Returns the connection, and the last event that was delivered.
+    /// has been told. Returns the connection, and the last event that was delivered.
     pub(super) async fn attach(
         &self,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         stream: &StreamId,
     ) -> Result<(ConnectionGuard, u64), Refusal> {
         let connection = self.streams.number();
-        let carried = self.streams.carry(Arc::clone(live), stream.clone(), connection);
+        let carried = self.streams.carry(Arc::clone(cached), stream.clone(), connection);
         let holder = Holder {
             node: self.node.clone(),
             connection,
         };
         let attached = self
             .store
-            .attach(&live.id, stream, &holder, Over::Any, self.session_ttl())
+            .attach(&cached.id, stream, &holder, Over::Any, self.session_ttl())
             .await;
         match attached.map_err(Refusal::from)? {
             Attached::Attached { delivered, .. } => {
                 carried.took_over();
                 Ok((carried, delivered))
             }
-            Attached::NoStream | Attached::Held(_) => Err(self.no_stream(live).await),
-            Attached::Gone => Err(self.gone(live).await),
+            Attached::NoStream | Attached::Held(_) => Err(self.no_stream(cached).await),
+            Attached::Gone => Err(self.gone(cached).await),
         }
     }
 
     /// What a client has not seen must still be in the log, or it would believe that nothing is missing.
     pub(super) async fn check_resumable(
         &self,
-        live: &CachedSession,
+        cached: &CachedSession,
         stream: &StreamId,
         after: u64,
     ) -> Result<Resumable, Refusal> {
         match self
             .store
-            .read(&live.id, stream, after)
+            .read(&cached.id, stream, after)
             .await
             .map_err(Refusal::from)?
         {
@@ -63,13 +63,13 @@ impl Engine {
             }
             Read::Events { head, done: true, .. } if after == head => Ok(Resumable::Nothing),
             Read::Events { .. } => Ok(Resumable::More),
-            Read::Gone => Err(self.no_stream(live).await),
+            Read::Gone => Err(self.no_stream(cached).await),
         }
     }
 
     /// There is no such stream, and perhaps no such session: a store that came back empty knows neither.
-    async fn no_stream(&self, live: &CachedSession) -> Refusal {
-        match self.sessions.confirm(&live.id).await {
+    async fn no_stream(&self, cached: &CachedSession) -> Refusal {
+        match self.sessions.confirm(&cached.id).await {
             Ok(()) => Refusal::BadEventId("there is no such stream in this session, or no longer"),
             Err(error) => error.into(),
         }

@@ -59,12 +59,12 @@ impl Engine {
 /// Changes a session because the handler has agreed to it.
 async fn carry_out(
     engine: &Arc<Engine>,
-    live: &Arc<CachedSession>,
+    cached: &Arc<CachedSession>,
     change: &Change,
 ) -> Result<(), SessionError> {
-    engine.sessions.change(live, change).await?;
+    engine.sessions.change(cached, change).await?;
     match change {
-        Change::Subscribe(uri) => Ok(engine.begin_telling(live, uri).await?),
+        Change::Subscribe(uri) => Ok(engine.begin_telling(cached, uri).await?),
         _ => Ok(()),
     }
 }
@@ -188,16 +188,16 @@ pub(crate) fn run(engine: Arc<Engine>, call: Call, out: Option<mpsc::Sender<Byte
             let result = ask(&*engine.handler, request, context);
             let request = async {
                 let result = result.await?;
-                if let (Some(live), Some(change)) = (&session, &on_success) {
+                if let (Some(cached), Some(change)) = (&session, &on_success) {
                     // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
-                    Box::pin(carry_out(&engine, live, change))
+                    Box::pin(carry_out(&engine, cached, change))
                         .await
                         .map_err(|error| not_changed(&error.into()))?;
                 }
                 Ok(result)
             };
             let request = pin!(AssertUnwindSafe(request).catch_unwind());
-            let session_ended = session.as_deref().map(|live| &live.ended);
+            let session_ended = session.as_deref().map(|cached| &cached.ended);
             bounded(request, &cancel, session_ended, timeout).await
         };
         drop((registered, answers, in_flight, open));

@@ -44,7 +44,7 @@ pub(crate) struct Listeners {
 struct Listener {
     wanted: BTreeSet<Topic>,
     /// What it is still to be told of: at most all that it wants.
-    owed: BTreeSet<Topic>,
+    queued: BTreeSet<Topic>,
     /// The version of each that it was told of, or is owed.
     known: BTreeMap<Topic, u64>,
     id: RequestId,
@@ -78,7 +78,7 @@ impl Listeners {
         self.notifier.wanted(wanted.iter().cloned());
         let listener = Listener {
             wanted,
-            owed: BTreeSet::new(),
+            queued: BTreeSet::new(),
             known: BTreeMap::new(),
             id,
             out,
@@ -101,7 +101,7 @@ impl Listeners {
 
     /// Every listener that wants to know is to be told that the topic has this version, unless it knows:
     /// [`settle`](Self::settle) tells it.
-    pub(crate) fn owe(&self, topic: &Topic, version: u64) {
+    pub(crate) fn queue(&self, topic: &Topic, version: u64) {
         let mut open = self.lock();
         for listener in open
             .values_mut()
@@ -110,19 +110,19 @@ impl Listeners {
             let known = listener.known.entry(topic.clone()).or_default();
             if *known < version {
                 *known = version;
-                listener.owed.insert(topic.clone());
+                listener.queued.insert(topic.clone());
             }
         }
     }
 
     /// Tells listeners what is owed to them, as far as their queues have room.
-    pub(crate) fn settle(&self) -> Settled {
+    pub(crate) fn flush(&self) -> Flushed {
         let mut open = self.lock();
-        let owing = open.values_mut().filter(|listener| !listener.owed.is_empty());
+        let owing = open.values_mut().filter(|listener| !listener.queued.is_empty());
         let left = owing.filter_map(|listener| (!listener.tell()).then_some(()));
         match left.count() {
-            0 => Settled::All,
-            _ => Settled::Some,
+            0 => Flushed::All,
+            _ => Flushed::Some,
         }
     }
 
@@ -140,7 +140,7 @@ impl Listeners {
 /// Whether all who want to know were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Settled {
+pub(crate) enum Flushed {
     /// They were.
     All,
     /// Some are still to be told: they read slowly, or the store did not answer.
@@ -150,14 +150,14 @@ pub(crate) enum Settled {
 impl Listener {
     /// Tells what is owed; false when not all of it found room. To one that has gone nothing is owed.
     fn tell(&mut self) -> bool {
-        let owed: Vec<Topic> = self.owed.iter().cloned().collect();
+        let owed: Vec<Topic> = self.queued.iter().cloned().collect();
         for topic in owed {
             match self.out.try_send(self.message(&topic)) {
                 Ok(()) => {
-                    self.owed.remove(&topic);
+                    self.queued.remove(&topic);
                 }
                 Err(TrySendError::Full(_)) => return false,
-                Err(TrySendError::Closed(_)) => self.owed.clear(),
+                Err(TrySendError::Closed(_)) => self.queued.clear(),
             }
         }
         true
@@ -214,16 +214,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreError`]: the session is told next time.
-    pub(crate) async fn sync(&self, live: &CachedSession, tell: Tell) -> Result<(), StoreError> {
-        let own: Vec<String> = live.subscriptions().iter().cloned().collect();
-        self.sync_these(live, tell, &topics_of(live), &own).await
+    pub(crate) async fn sync(&self, cached: &CachedSession, tell: Tell) -> Result<(), StoreError> {
+        let own: Vec<String> = cached.subscriptions().iter().cloned().collect();
+        self.sync_these(cached, tell, &topics_of(cached), &own).await
     }
 
     /// The same; when the store does not answer, the session is told later.
-    pub(crate) async fn sync_or_later(&self, live: &CachedSession, tell: Tell) {
-        if let Err(error) = self.sync(live, tell).await {
-            debug!(session = live.tag, error = %causes(&error), "a session is told of changes later");
-            self.listeners.notifier.tell_later(&live.id);
+    pub(crate) async fn sync_or_later(&self, cached: &CachedSession, tell: Tell) {
+        if let Err(error) = self.sync(cached, tell).await {
+            debug!(session = cached.tag, error = %causes(&error), "a session is told of changes later");
+            self.listeners.notifier.tell_later(&cached.id);
         }
     }
 
@@ -231,27 +231,27 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) async fn begin_telling(&self, live: &CachedSession, uri: &str) -> Result<(), StoreError> {
+    pub(crate) async fn begin_telling(&self, cached: &CachedSession, uri: &str) -> Result<(), StoreError> {
         let topics = [Topic::Resource(uri.to_owned())];
         // Of its own resources only what changes from here on has a version.
-        self.sync_these(live, Tell::Nothing, &topics, &[]).await
+        self.sync_these(cached, Tell::Nothing, &topics, &[]).await
     }
 
     /// The same of these topics, and of the session's own resources at these URIs.
     pub(super) async fn sync_these(
         &self,
-        live: &CachedSession,
+        cached: &CachedSession,
         tell: Tell,
         topics: &[Topic],
         own: &[String],
     ) -> Result<(), StoreError> {
-        // One at a time for a session on this node: rings and a new stream may come together.
-        let _turn = live.telling.lock().await;
+        // One at a time for a session on this node: messages and a new stream may come together.
+        let _turn = cached.telling.lock().await;
         let versions = self.store.versions(topics).await?;
         // From here on a later version is missed by nobody here.
         let begins = topics.iter().zip(versions.iter().copied());
         self.listeners.notifier.begin_with(begins);
-        let known = self.store.told(&live.id, topics, own).await?;
+        let known = self.store.told(&cached.id, topics, own).await?;
         let messages: Vec<String> = topics
             .iter()
             .map(|topic| notification(topic).to_string())
@@ -277,30 +277,30 @@ impl Engine {
         if news.is_empty() {
             return Ok(());
         }
-        let stream = &StreamId::standing(live.record.transport);
+        let stream = &StreamId::standing(cached.record.transport);
         let told = self
             .store
-            .tell(&live.id, stream, &news, &self.node, self.stream_ttl());
+            .tell(&cached.id, stream, &news, &self.node, self.stream_ttl());
         let Told { events, holder } = told.await?;
         if let Some(holder) = holder.filter(|holder| holder.node == self.node) {
             for event in events {
                 self.streams
-                    .offer(&live.id, stream, holder.connection, event, false);
+                    .offer(&cached.id, stream, holder.connection, event, false);
             }
         }
         Ok(())
     }
 
     /// Tells a session of its own resources that have changed: the node on which one did may not have come to it.
-    pub(super) async fn sync_own(&self, live: &CachedSession) -> Result<(), StoreError> {
-        let own: Vec<String> = live.subscriptions().iter().cloned().collect();
-        self.sync_these(live, Tell::Changes, &[], &own).await
+    pub(super) async fn sync_own(&self, cached: &CachedSession) -> Result<(), StoreError> {
+        let own: Vec<String> = cached.subscriptions().iter().cloned().collect();
+        self.sync_these(cached, Tell::Changes, &[], &own).await
     }
 }
 
 /// What a session wants to know of, beside its own resources.
-pub(super) fn topics_of(live: &CachedSession) -> Vec<Topic> {
-    let subscriptions = live.subscriptions();
+pub(super) fn topics_of(cached: &CachedSession) -> Vec<Topic> {
+    let subscriptions = cached.subscriptions();
     let resources = subscriptions.iter().cloned().map(Topic::Resource);
     LISTS.into_iter().chain(resources).collect()
 }

@@ -50,9 +50,9 @@ impl Engine {
         principal: &Principal,
         transport: TransportKind,
     ) -> Result<Arc<CachedSession>, Refusal> {
-        let live = self.sessions.find(id, principal).await?;
-        match live.record.transport == transport {
-            true => Ok(live),
+        let cached = self.sessions.find(id, principal).await?;
+        match cached.record.transport == transport {
+            true => Ok(cached),
             false => Err(Refusal::SessionNotFound),
         }
     }
@@ -64,7 +64,7 @@ impl Engine {
     pub(crate) async fn request(
         self: &Arc<Self>,
         incoming: Incoming,
-        live: Arc<CachedSession>,
+        cached: Arc<CachedSession>,
         request: Request<'_>,
         mut meta: RequestMeta,
     ) -> Result<Reply, Refusal> {
@@ -81,15 +81,15 @@ impl Engine {
         let mut run = Run::first(&pending, peer, info, cancel.clone());
         let single = self.settings.call.reply == ReplyForm::Json;
         if single {
-            run.out = Some(beside_reply(self, &live, &pending));
+            run.out = Some(beside_reply(self, &cached, &pending));
         } else {
             run.connection = Connection::new(Arc::clone(&pending.let_go));
         }
-        let running = self.begin(&live, request, meta, run).await?;
+        let running = self.begin(&cached, request, meta, run).await?;
         let flight = Flight::new(running, cancel, true, self.work.clone());
         let flight = match single {
             true => flight,
-            false => flight.durable(self, &live, pending),
+            false => flight.durable(self, &cached, pending),
         };
         Ok(flight.reply(self.reply_times()).await)
     }
@@ -100,8 +100,10 @@ impl Engine {
     /// [`Refusal`].
     pub(crate) async fn end_session(&self, id: &SessionId, principal: &Principal) -> Result<(), Refusal> {
         match self.sessions.find(id, principal).await {
-            Ok(live) if live.record.transport != TransportKind::Streamable => Err(Refusal::SessionNotFound),
-            Ok(live) => Ok(self.sessions.end(&live.id).await?),
+            Ok(cached) if cached.record.transport != TransportKind::Streamable => {
+                Err(Refusal::SessionNotFound)
+            }
+            Ok(cached) => Ok(self.sessions.end(&cached.id).await?),
             // It may be there, and this node cannot read it: to end it, nobody need.
             Err(unread @ (SessionError::NotFound | SessionError::Store(StoreError::Newer(_)))) => {
                 match self.sessions.end_unread(id, principal).await {
@@ -130,7 +132,7 @@ impl Engine {
     /// [`Refusal`].
     pub(crate) async fn begin(
         self: &Arc<Self>,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         request: Request<'_>,
         meta: RequestMeta,
         run: Run,
@@ -146,12 +148,12 @@ impl Engine {
         let resource = resource(&request.method);
         let node = permit(&run.peer, resource)?;
         let session = match resource {
-            Resource::Calls => Some(self.count(&live.id)?),
+            Resource::Calls => Some(self.count(&cached.id)?),
             _ => None,
         };
         let typed = typed_request(&request.method, request.params)?;
         if let Some(level) = self.level_to_set(&typed) {
-            Box::pin(self.sessions.change(live, &Change::LogLevel(level))).await?;
+            Box::pin(self.sessions.change(cached, &Change::LogLevel(level))).await?;
             return Ok(done(request.id));
         }
         let on_success = change_of(&typed)?;
@@ -163,12 +165,12 @@ impl Engine {
             method: method_label(&request.method),
             request: typed,
             meta: meta.meta,
-            caller: self.caller(live, run.peer.peer(), run.connection, run.info),
-            logs: LogGate::Session(Arc::clone(live)),
+            caller: self.caller(cached, run.peer.peer(), run.connection, run.info),
+            logs: LogGate::Session(Arc::clone(cached)),
             cancel: run.cancel,
             on_success,
             permits: Permits::new(node, session),
-            session: Some(Arc::clone(live)),
+            session: Some(Arc::clone(cached)),
         };
         Ok(call::run(Arc::clone(self), call, run.out))
     }
@@ -188,33 +190,33 @@ impl Engine {
     pub(crate) async fn notification(
         self: &Arc<Self>,
         incoming: Incoming,
-        mut live: &Arc<CachedSession>,
+        mut cached: &Arc<CachedSession>,
         notification: &Notification<'_>,
     ) -> Result<(), Refusal> {
         let kept;
         match notification.method.as_ref() {
             "notifications/cancelled" => {
                 let request = cancelled_request(notification)?;
-                return self.cancel(live, &request, incoming.began).await;
+                return self.cancel(cached, &request, incoming.began).await;
             }
-            "notifications/initialized" if !live.record.initialized => {
-                self.sessions.change(live, &Change::Initialized).await?;
+            "notifications/initialized" if !cached.record.initialized => {
+                self.sessions.change(cached, &Change::Initialized).await?;
                 // Only from here on does this node keep it: what was found before would be told of no change.
                 kept = self
                     .sessions
-                    .recall(&live.id)
+                    .recall(&cached.id)
                     .await?
                     .ok_or(Refusal::SessionNotFound)?;
-                live = &kept;
-                self.sync(live, Tell::Nothing).await?;
+                cached = &kept;
+                self.sync(cached, Tell::Nothing).await?;
             }
             _ => {}
         }
         let permit = permit(&incoming.peer, Resource::Notifications)?;
         let typed = typed_notification(&notification.method, notification.params)?;
-        let caller = self.caller(live, incoming.peer.peer(), Connection::default(), incoming.info);
+        let caller = self.caller(cached, incoming.peer.peer(), Connection::default(), incoming.info);
         let handler = Arc::clone(&self.handler);
-        let wire = outside(self, live);
+        let wire = outside(self, cached);
         let limit = self.settings.call.timeout;
         self.work.spawn("notification", async move {
             notify::deliver(typed, caller, handler, wire, limit).await;
@@ -227,12 +229,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub(crate) async fn response(&self, live: &CachedSession, response: Response<'_>) -> Result<(), Refusal> {
+    pub(crate) async fn response(
+        &self,
+        cached: &CachedSession,
+        response: Response<'_>,
+    ) -> Result<(), Refusal> {
         let Some(id) = response.id else {
-            tracing::debug!(session = live.tag, "a client's error names no request");
+            tracing::debug!(session = cached.tag, "a client's error names no request");
             return Ok(());
         };
-        self.answer(live, &id, response.outcome).await
+        self.answer(cached, &id, response.outcome).await
     }
 
     /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
@@ -253,30 +259,30 @@ impl Engine {
     /// The caller of what a session's client sends.
     pub(super) fn caller(
         self: &Arc<Self>,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         peer: &Peer,
         connection: Connection,
         request: RequestInfo,
     ) -> Caller {
-        let state = State::new(self.sessions.states(), StateScope::Session(live.id.clone()));
-        let who = live.who();
+        let state = State::new(self.sessions.states(), StateScope::Session(cached.id.clone()));
+        let who = cached.who();
         let peers = Arc::new(ClientPeers {
             engine: Arc::clone(self),
-            live: Arc::clone(live),
+            cached: Arc::clone(cached),
         });
         Caller {
             revision: who.revision,
             node: self.node.clone(),
-            restored: live.restored,
-            principal: live.record.principal.clone(),
-            notebooks: self.notebooks(&live.record.principal, peer),
+            restored: cached.restored,
+            principal: cached.record.principal.clone(),
+            notebooks: self.notebooks(&cached.record.principal, peer),
             peer: peer.clone(),
             client: Some(Arc::clone(&who.client)),
             capabilities: who.capabilities,
-            session: Some(Session::new(live.id.clone(), who.client, state, peers)),
+            session: Some(Session::new(cached.id.clone(), who.client, state, peers)),
             connection,
             request,
-            tasks: self.tasks_of(&live.record.principal, peer),
+            tasks: self.tasks_of(&cached.record.principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),
         }

@@ -37,7 +37,7 @@ mod writing;
 pub(crate) use stored_request::StoredRequest;
 use writing::{Progress, Writing};
 
-/// How often a call looks for answers though nobody rang: a lost ring delays, and never loses.
+/// How often a call looks for answers without a message: a lost message delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the store may take to register a call, before its client is served without a log.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub(crate) struct DurableCall {
     /// The node's engine.
     pub engine: Arc<Engine>,
     /// The session.
-    pub live: Arc<CachedSession>,
+    pub cached: Arc<CachedSession>,
     /// The call as it is registered.
     pub record: CallRecord,
     /// When it began here.
@@ -77,10 +77,10 @@ pub(crate) enum Start {
 
 impl DurableCall {
     /// A call that began just now.
-    pub(crate) fn of(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: CallRecord) -> Self {
+    pub(crate) fn of(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: CallRecord) -> Self {
         Self {
             engine: Arc::clone(engine),
-            live: Arc::clone(live),
+            cached: Arc::clone(cached),
             record,
             began: Instant::now(),
             let_go: Arc::default(),
@@ -101,14 +101,14 @@ impl DurableCall {
         self.kept = Some(self.engine.calls.keep(&self.record.name));
         let over = CancellationToken::new();
         let _ends = over.clone().drop_guard();
-        let (hub, name) = (&self.engine.streams, self.record.name.clone());
-        let carried = hub.carry(Arc::clone(&self.live), name, hub.number());
+        let (streams, name) = (&self.engine.streams, self.record.name.clone());
+        let carried = streams.carry(Arc::clone(&self.cached), name, streams.number());
         let holder = Holder {
             node: self.node().clone(),
             connection: carried.line.connection,
         };
         let begin = || {
-            let (session, record) = (&self.live.id, &self.record);
+            let (session, record) = (&self.cached.id, &self.record);
             self.engine.register(session, record, self.began, Some(&holder))
         };
         let registered = self
@@ -119,14 +119,14 @@ impl DurableCall {
                 self.carry(carried, client, cancel.clone(), over);
                 Start::Stream
             }
-            // Whoever cancelled it wants no answer.
+            // A client that cancels a call wants no answer.
             Ok(Begun::Cancelled) => {
                 cancel.cancel();
                 Start::Nothing
             }
             Ok(Begun::Gone) => {
                 cancel.cancel();
-                match self.engine.sessions.confirm(&self.live.id).await {
+                match self.engine.sessions.confirm(&self.cached.id).await {
                     // Another node has claimed it since a first try, whose answer was lost: that one tells the rest.
                     Ok(()) => {
                         self.carry(carried, client, cancel.clone(), over);
@@ -197,7 +197,7 @@ impl DurableCall {
         let passes = |message: &[u8]| match question_in(message) {
             // No other node could find the call that waits for the answer.
             Some(question) => {
-                refuse(&self.engine, &self.live, &question, why);
+                refuse(&self.engine, &self.cached, &question, why);
                 false
             }
             None => true,
@@ -209,14 +209,14 @@ impl DurableCall {
         self.take_off().await;
     }
 
-    /// Registers a call that writes to a standing stream, which whoever carries it goes on carrying. [`Self::follow`] runs
+    /// Registers a call that writes to a standing stream. Its carrier stays the same. [`Self::follow`] runs
     /// it then.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(crate) async fn announce(&mut self) -> Result<Begun, StoreError> {
         self.kept = Some(self.engine.calls.keep(&self.record.name));
-        let (session, record) = (&self.live.id, &self.record);
+        let (session, record) = (&self.cached.id, &self.record);
         self.engine.register(session, record, self.began, None).await
     }
 
@@ -224,10 +224,10 @@ impl DurableCall {
     pub(crate) async fn follow(self, running: RunningCall, cancel: CancellationToken) {
         // A node that was held up just now may have been thought dead: then another runs the call.
         if !self.engine.membership.is_valid()
-            && self.engine.look_after(&self.live.id, &self.record.name).await == Found::Gone
+            && self.engine.look_after(&self.cached.id, &self.record.name).await == Found::Gone
         {
             return debug!(
-                session = self.live.tag,
+                session = self.cached.tag,
                 "a call is another node's before it was run"
             );
         }
@@ -236,7 +236,7 @@ impl DurableCall {
         self.drive(running.call, messages, Vec::new(), writing).await;
     }
 
-    /// Runs a call that was claimed from a node that died: its stream is there, and whoever carries it is rung.
+    /// Runs a call that was claimed from a node that died: its stream is there, and the node that carries it is told.
     pub(crate) async fn resume(self, running: RunningCall, cancel: CancellationToken) {
         let writing = Writing::new(Progress::told(&self).await, self.engine.patience(), &cancel);
         let messages = running.messages.unwrap_or_else(silence);
@@ -260,13 +260,13 @@ impl DurableCall {
         };
         let (finished, lost) = tokio::join!(run, self.write(outbound, first, writing, &done));
         // There is nobody to be told of the end of a session's calls.
-        let body = finished.body.filter(|_| !self.live.ended.is_cancelled());
+        let body = finished.body.filter(|_| !self.cached.ended.is_cancelled());
         let body = match body {
             Some(body) if lost > 0 => {
                 let response = String::from_utf8_lossy(&body);
                 let words = "messages of a call are lost: its client is told so";
                 seldom(words, |left_out| {
-                    warn!(session = self.live.tag, lost, left_out, "{words}")
+                    warn!(session = self.cached.tag, lost, left_out, "{words}")
                 });
                 Some(loss::instead_of(&response, lost, &loss::outage(self.engine.patience())).into())
             }
@@ -317,8 +317,8 @@ impl DurableCall {
             number: writing.steps,
         };
         let data = String::from_utf8_lossy(message);
-        let (session, stream) = (&self.live.id, &self.record.stream);
-        let ttl = if stream.stands() {
+        let (session, stream) = (&self.cached.id, &self.record.stream);
+        let ttl = if stream.is_session_stream() {
             self.engine.stream_ttl()
         } else {
             self.engine.session_ttl()
@@ -347,7 +347,7 @@ impl DurableCall {
             Err(Lost(why)) => {
                 writing.patience = Duration::ZERO;
                 match question_in(message) {
-                    Some(question) => refuse(&self.engine, &self.live, &question, why),
+                    Some(question) => refuse(&self.engine, &self.cached, &question, why),
                     None => writing.lost += 1,
                 }
             }
@@ -356,7 +356,7 @@ impl DurableCall {
 
     /// Looks what came for the call. When it is another node's by now, it is told to stop.
     async fn look_after(&self, writing: &Writing) {
-        let look = || self.engine.look_after(&self.live.id, &self.record.name);
+        let look = || self.engine.look_after(&self.cached.id, &self.record.name);
         if look().await == Found::Here {
             return;
         }
@@ -369,7 +369,7 @@ impl DurableCall {
     /// Registers the call once more: a Redis that takes over may not have heard of it. False when it is another node's, or
     /// the session is gone.
     async fn begin_again(&self) -> bool {
-        let line = self.engine.streams.line(&self.live.id, &self.record.stream);
+        let line = self.engine.streams.line(&self.cached.id, &self.record.stream);
         let holder = line
             .filter(|_| self.record.name == self.record.stream)
             .map(|line| Holder {
@@ -377,14 +377,14 @@ impl DurableCall {
                 connection: line.connection,
             });
         let begin = || {
-            let (session, record) = (&self.live.id, &self.record);
+            let (session, record) = (&self.cached.id, &self.record);
             self.engine.register(session, record, self.began, holder.as_ref())
         };
         match self.until_answered(self.engine.patience(), begin).await {
             Ok(Begun::Begun) => true,
             Ok(Begun::Gone) => {
-                let refusal = self.engine.gone(&self.live).await;
-                debug!(session = self.live.tag, %refusal, "a call is not this node's any longer");
+                let refusal = self.engine.gone(&self.cached).await;
+                debug!(session = self.cached.tag, %refusal, "a call is not this node's any longer");
                 false
             }
             Ok(Begun::Cancelled) | Err(Lost(_)) => false,
@@ -392,14 +392,14 @@ impl DurableCall {
     }
 
     fn offer(&self, number: u64, data: &str, holder: Option<&Holder>, last: bool) {
-        // Whoever carries the stream on another node has been rung with the append.
+        // The node that carries the stream has been told with the append, if it is another.
         if let Some(holder) = holder.filter(|holder| holder.node == *self.node()) {
             let event = Event {
                 number,
                 data: data.to_owned(),
             };
-            let (hub, connection) = (&self.engine.streams, holder.connection);
-            hub.offer(&self.live.id, &self.record.stream, connection, event, last);
+            let (streams, connection) = (&self.engine.streams, holder.connection);
+            streams.offer(&self.cached.id, &self.record.stream, connection, event, last);
         }
     }
 
@@ -424,7 +424,7 @@ impl DurableCall {
                 Err(error) => {
                     let words = "a call's stream cannot be written";
                     seldom(words, |left_out| {
-                        warn!(session = self.live.tag, error = %causes(&error), left_out, "{words}");
+                        warn!(session = self.cached.tag, error = %causes(&error), left_out, "{words}");
                     });
                     return Err(Lost(error.words()));
                 }
@@ -437,7 +437,7 @@ impl DurableCall {
             kind: StreamKind::Reply,
             after: 0,
             has_id: false,
-            prime: self.live.revision().primes(),
+            prime: self.cached.revision().primes(),
             note_delivered: false,
             draining: self.engine.handing_over(),
         }

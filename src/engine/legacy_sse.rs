@@ -45,7 +45,7 @@ const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct SseStream {
     /// The session.
-    pub live: Arc<CachedSession>,
+    pub cached: Arc<CachedSession>,
     /// Server-sent events, as they go to the client.
     pub events: mpsc::Receiver<Bytes>,
 }
@@ -71,7 +71,7 @@ impl Engine {
         permit: Share,
     ) -> Result<SseStream, Refusal> {
         let (principal, peer) = (&incoming.principal, incoming.peer.peer());
-        let (live, opened) = match named {
+        let (cached, opened) = match named {
             None => {
                 let id = self.sessions.open(&self.sse_newcomer(principal), peer).await?;
                 (
@@ -88,15 +88,15 @@ impl Engine {
         };
         // A request that is refused takes the stream from nobody.
         if let Some(after) = resumed {
-            let _more = self.check_resumable(&live, &stream, after).await?;
+            let _more = self.check_resumable(&cached, &stream, after).await?;
         }
-        let (carried, delivered) = self.attach(&live, &stream).await?;
+        let (carried, delivered) = self.attach(&cached, &stream).await?;
         // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
         let tell = match opened {
             SessionOrigin::Found => Tell::Changes,
             SessionOrigin::Made => Tell::Nothing,
         };
-        self.sync_or_later(&live, tell).await;
+        self.sync_or_later(&cached, tell).await;
         let options = WriterOptions {
             kind: StreamKind::Sse,
             after: resumed.unwrap_or(delivered),
@@ -106,7 +106,7 @@ impl Engine {
             draining: self.stopping.leaving.clone(),
         };
         let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
-        if client.try_send(endpoint(&live.id)).is_err() {
+        if client.try_send(endpoint(&cached.id)).is_err() {
             return Err(Refusal::Internal);
         }
         let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
@@ -114,7 +114,7 @@ impl Engine {
             let _parted = writer.run().await;
             drop(permit);
         });
-        Ok(SseStream { live, events })
+        Ok(SseStream { cached, events })
     }
 
     /// The session of that name; with `sse.client_keys` it is made if need be.
@@ -160,31 +160,31 @@ impl Engine {
     pub(crate) async fn sse_message(
         self: &Arc<Self>,
         incoming: Incoming,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         message: Message<'_>,
     ) -> Result<(), Refusal> {
-        self.check_stream(live).await?;
+        self.check_stream(cached).await?;
         match message {
-            Message::Request(request) => self.answer_on_stream(incoming, live, request).await,
-            Message::Notification(notification) => self.notification(incoming, live, &notification).await,
-            Message::Response(response) => self.response(live, response).await,
+            Message::Request(request) => self.answer_on_stream(incoming, cached, request).await,
+            Message::Notification(notification) => self.notification(incoming, cached, &notification).await,
+            Message::Response(response) => self.response(cached, response).await,
         }
     }
 
     /// A session whose stream nobody carries can be given no answer.
-    async fn check_stream(&self, live: &CachedSession) -> Result<(), Refusal> {
+    async fn check_stream(&self, cached: &CachedSession) -> Result<(), Refusal> {
         let until = Instant::now() + STREAM_BACK_WITHIN;
         let mut asked = false;
-        while let Some(reason) = self.why_lost(live).await? {
+        while let Some(reason) = self.why_lost(cached).await? {
             if !std::mem::replace(&mut asked, true) {
                 // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
-                let message = NodeMessage::stream(&live.id, &StreamId::sse());
+                let message = NodeMessage::stream(&cached.id, &StreamId::sse());
                 self.store.send(Recipients::All, &message).await?;
             }
             if Instant::now() >= until {
                 // A store that came back empty knows neither the stream nor its session.
-                self.sessions.confirm(&live.id).await?;
-                let reconnect = format!("/sse?sessionId={}", live.id.as_str());
+                self.sessions.confirm(&cached.id).await?;
+                let reconnect = format!("/sse?sessionId={}", cached.id.as_str());
                 return Err(Refusal::StreamLost { reconnect, reason });
             }
             sleep(STREAM_LOOK_EVERY).await;
@@ -192,13 +192,13 @@ impl Engine {
         Ok(())
     }
 
-    async fn why_lost(&self, live: &CachedSession) -> Result<Option<&'static str>, Refusal> {
+    async fn why_lost(&self, cached: &CachedSession) -> Result<Option<&'static str>, Refusal> {
         const UNCONNECTED: &str = "no connection carries it";
         let stream = StreamId::sse();
-        if self.streams.carries(&live.id, &stream) {
+        if self.streams.carries(&cached.id, &stream) {
             return Ok(None);
         }
-        let Some(holder) = holder_of(&*self.store, &live.id, &stream).await? else {
+        let Some(holder) = holder_of(&*self.store, &cached.id, &stream).await? else {
             return Ok(Some(UNCONNECTED));
         };
         if holder.node == self.node {
@@ -215,7 +215,7 @@ impl Engine {
     async fn answer_on_stream(
         self: &Arc<Self>,
         incoming: Incoming,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         request: Request<'_>,
     ) -> Result<(), Refusal> {
         let meta = RequestMeta::read(request.params);
@@ -227,13 +227,13 @@ impl Engine {
         );
         let (id, cancel) = (request.id.clone(), CancellationToken::new());
         let running = match request.method.as_ref() {
-            "initialize" => self.introduce(&incoming, live, request).await,
+            "initialize" => self.introduce(&incoming, cached, request).await,
             "ping" => {
-                self.begin_on_stream(incoming, live, request, meta, &pending, &cancel)
+                self.begin_on_stream(incoming, cached, request, meta, &pending, &cancel)
                     .await
             }
-            _ if live.record.initialized || live.is_introduced() => {
-                self.begin_on_stream(incoming, live, request, meta, &pending, &cancel)
+            _ if cached.record.initialized || cached.is_introduced() => {
+                self.begin_on_stream(incoming, cached, request, meta, &pending, &cancel)
                     .await
             }
             _ => {
@@ -250,7 +250,7 @@ impl Engine {
             running => running?,
         };
         // The client hears nothing but 202. If this node dies, another must find the call.
-        let mut durable = pending.into_durable(self, live, Some(StreamId::sse()));
+        let mut durable = pending.into_durable(self, cached, Some(StreamId::sse()));
         let announced = match durable.announce().await {
             Ok(announced) => announced,
             Err(error) => {
@@ -262,8 +262,8 @@ impl Engine {
             Begun::Begun => self
                 .work
                 .spawn("call", durable.follow(running, cancel).in_current_span()),
-            Begun::Cancelled => debug!(session = live.tag, "a request was cancelled before it began"),
-            Begun::Gone => return Err(self.gone(live).await),
+            Begun::Cancelled => debug!(session = cached.tag, "a request was cancelled before it began"),
+            Begun::Gone => return Err(self.gone(cached).await),
         }
         Ok(())
     }
@@ -271,14 +271,14 @@ impl Engine {
     async fn begin_on_stream(
         self: &Arc<Self>,
         incoming: Incoming,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         request: Request<'_>,
         meta: Result<RequestMeta, Refusal>,
         pending: &PendingCall,
         cancel: &CancellationToken,
     ) -> Result<RunningCall, Refusal> {
         let run = Run::first(pending, incoming.peer, incoming.info, cancel.clone());
-        self.begin(live, request, meta?, run).await
+        self.begin(cached, request, meta?, run).await
     }
 
     /// `initialize`: the session is there already, and learns who its client is. A client that was started again, and names
@@ -286,7 +286,7 @@ impl Engine {
     async fn introduce(
         self: &Arc<Self>,
         incoming: &Incoming,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         request: Request<'_>,
     ) -> Result<RunningCall, Refusal> {
         let _permit = permit(&incoming.peer, resource(&request.method))?;
@@ -296,7 +296,7 @@ impl Engine {
             revision: introduction.revision,
             client_info: introduction.client_info.clone(),
             capabilities: introduction.capabilities.clone(),
-            ..live.record.clone()
+            ..cached.record.clone()
         };
         let result = match self.negotiate(params, incoming, &mut record).await {
             Ok(result) => result,
@@ -304,7 +304,7 @@ impl Engine {
         };
         introduction.revision = record.revision;
         let change = Change::Introduced(Box::new(introduction));
-        self.sessions.change(live, &change).await?;
+        self.sessions.change(cached, &change).await?;
         let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
         let body = serde_json::to_vec(&message).map_err(|error| handshake::internal(&error))?;
         Ok(RunningCall::ended(Finished::answered(body.into())))

@@ -1,4 +1,4 @@
-//! The streams that connections of this node carry: where a ring, or an event just appended here, finds them.
+//! The streams that connections of this node carry: where a message, or an event just appended here, finds them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -69,7 +69,7 @@ pub(crate) struct StreamConnection {
     /// The connection's number on this node.
     pub connection: u64,
     /// The session.
-    pub live: Arc<CachedSession>,
+    pub cached: Arc<CachedSession>,
     told: Mutex<PendingEvents>,
     bell: Notify,
     waits: AtomicBool,
@@ -109,10 +109,10 @@ impl StreamConnection {
     }
 }
 
-/// Takes a connection off the hub when dropped.
+/// Takes a connection off the table when dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
-    hub: Arc<LocalStreams>,
+    streams: Arc<LocalStreams>,
     key: StreamKey,
     /// The connection.
     pub line: Arc<StreamConnection>,
@@ -121,7 +121,7 @@ pub(crate) struct ConnectionGuard {
 impl ConnectionGuard {
     /// The store names this connection now: the others of this node are told to look. When too many wait, the oldest is dismissed.
     pub(crate) fn took_over(&self) {
-        let mut all = self.hub.lock();
+        let mut all = self.streams.lock();
         let Some(lines) = all.get_mut(&self.key) else {
             return;
         };
@@ -137,7 +137,7 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     /// The next newest is told to look: nobody may carry the stream now.
     fn drop(&mut self) {
-        let mut all = self.hub.lock();
+        let mut all = self.streams.lock();
         let Some(lines) = all.get_mut(&self.key) else {
             return;
         };
@@ -156,18 +156,18 @@ impl LocalStreams {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Puts the connection of that number on the hub, before the store names it: one that is named and is not here counts as gone.
+    /// Puts the connection of that number in the table, before the store names it: one that is named and is not here counts as gone.
     #[must_use]
     pub(crate) fn carry(
         self: &Arc<Self>,
-        live: Arc<CachedSession>,
+        cached: Arc<CachedSession>,
         stream: StreamId,
         connection: u64,
     ) -> ConnectionGuard {
-        let key = (live.id.clone(), stream);
+        let key = (cached.id.clone(), stream);
         let line = Arc::new(StreamConnection {
             connection,
-            live,
+            cached,
             told: Mutex::default(),
             bell: Notify::new(),
             waits: AtomicBool::new(false),
@@ -176,7 +176,7 @@ impl LocalStreams {
         all.entry(key.clone()).or_default().push(Arc::clone(&line));
         drop(all);
         ConnectionGuard {
-            hub: Arc::clone(self),
+            streams: Arc::clone(self),
             key,
             line,
         }
@@ -212,26 +212,26 @@ impl LocalStreams {
 
     /// Tells the connection that carries the stream here to read the log; or else the newest that waits, for nobody may carry it
     /// now. False when there is none.
-    pub(crate) fn ring(&self, session: &SessionId, stream: &StreamId) -> bool {
+    pub(crate) fn wake(&self, session: &SessionId, stream: &StreamId) -> bool {
         let lines = self.lock();
         let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
             return false;
         };
-        tell_to_look(lines);
+        wake_connections(lines);
         true
     }
 
     /// The same of every stream of the session.
-    pub(crate) fn ring_session(&self, session: &SessionId) {
+    pub(crate) fn wake_session(&self, session: &SessionId) {
         let lines = self.lock();
         // The first of all names: a session's streams stand side by side.
         let first = (session.clone(), StreamId::first());
         let of_session = lines.range(first..).take_while(|((id, _), _)| id == session);
-        of_session.for_each(|(_, lines)| tell_to_look(lines));
+        of_session.for_each(|(_, lines)| wake_connections(lines));
     }
 
-    /// Tells every connection to look: rings may have been missed.
-    pub(crate) fn ring_all(&self) {
+    /// Tells every connection to look: messages may have been missed.
+    pub(crate) fn wake_all(&self) {
         for line in self.lock().values().flatten() {
             line.tell(|told| told.look = true);
         }
@@ -257,7 +257,7 @@ impl LocalStreams {
         let all = self.lock();
         let named = all.iter().filter(|((_, id), _)| id.as_str() == stream);
         let carried = named.filter_map(|(_, lines)| lines.iter().rev().find(|line| !line.waits()));
-        carried.map(|line| Arc::clone(&line.live)).collect()
+        carried.map(|line| Arc::clone(&line.cached)).collect()
     }
 
     /// The connection that carries the stream here, if one does.
@@ -280,7 +280,7 @@ impl LocalStreams {
 }
 
 /// Tells the connection that carries a stream to read the log; or else the newest that waits.
-fn tell_to_look(lines: &[Arc<StreamConnection>]) {
+fn wake_connections(lines: &[Arc<StreamConnection>]) {
     let carries = lines.iter().rev().find(|line| !line.waits());
     if let Some(line) = carries.or(lines.last()) {
         line.tell(|told| told.look = true);
@@ -293,7 +293,7 @@ mod tests {
     use crate::protocol::era::Revision;
     use crate::session::{Introduction, NodeId, Principal, SessionRecord, TransportKind};
 
-    fn live(id: &str) -> Arc<CachedSession> {
+    fn cached(id: &str) -> Arc<CachedSession> {
         let record = SessionRecord {
             revision: Revision::V2025_11_25,
             transport: TransportKind::Streamable,
@@ -317,10 +317,10 @@ mod tests {
 
     #[test]
     fn a_message_about_a_session_reaches_its_streams_and_no_others() {
-        let hub = Arc::new(LocalStreams::default());
+        let streams = Arc::new(LocalStreams::default());
         let carry = |id, stream: &str| {
             let stream = StreamId::parse(stream).unwrap();
-            hub.carry(live(id), stream, hub.number())
+            streams.carry(cached(id), stream, streams.number())
         };
         let own = [carry("b", "0"), carry("b", "get"), carry("b", "zz")];
         let others = [
@@ -329,7 +329,7 @@ mod tests {
             carry("c", "0"),
             carry("bb", "get"),
         ];
-        hub.ring_session(&SessionId::parse("b").unwrap());
+        streams.wake_session(&SessionId::parse("b").unwrap());
         assert!(own.iter().all(|carried| carried.line.take().look));
         assert!(others.iter().all(|carried| !carried.line.take().look));
     }

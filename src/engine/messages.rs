@@ -13,7 +13,7 @@ use super::Engine;
 use super::calls::{CallEntry, Handed};
 use crate::causes::causes;
 use crate::cluster::CachedSession;
-use crate::cluster::ring::MessageHandler;
+use crate::cluster::messenger::MessageHandler;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
 use crate::store::calls::{Answered, Cancelled, Inbox};
@@ -40,31 +40,31 @@ impl Engine {
     /// [`Refusal`]: the session is gone, or no call of that id runs here and no other node could be told.
     pub(crate) async fn cancel(
         &self,
-        live: &CachedSession,
+        cached: &CachedSession,
         request: &RequestId,
         said: Instant,
     ) -> Result<(), Refusal> {
-        let here = self.calls.cancel(&live.id, request, said);
+        let here = self.calls.cancel(&cached.id, request, said);
         let request = request.clone().into_json_value().to_string();
         let ago = said.elapsed();
-        match self.store.cancel(&live.id, &request, ago, CANCELLED_FOR).await {
+        match self.store.cancel(&cached.id, &request, ago, CANCELLED_FOR).await {
             Ok(Cancelled::Noted(_)) => {}
-            Ok(Cancelled::Gone) => return Err(self.gone(live).await),
+            Ok(Cancelled::Gone) => return Err(self.gone(cached).await),
             Err(error) if here => {
-                debug!(session = live.tag, error = %causes(&error), "calls of other nodes are not cancelled");
+                debug!(session = cached.tag, error = %causes(&error), "calls of other nodes are not cancelled");
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         }
         let message = NodeMessage::Cancel {
-            session: live.id.as_str().to_owned(),
+            session: cached.id.as_str().to_owned(),
             request,
         };
         // One that is not registered may run anywhere. Nodes that run none of that id do not ask when it was.
         Ok(self.store.send(Recipients::All, &message).await?)
     }
 
-    /// Cancels the calls of that id that run here, and began before the client has cancelled it: whoever tells of that may do so
+    /// Cancels the calls of that id that run here, and began before the client has cancelled it: the message about that may be read
     /// when the client has used the id again already.
     async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[CallEntry]) {
         // Before it is asked: a call must not seem older than it is.
@@ -88,12 +88,12 @@ impl Engine {
     /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as many as it may.
     pub(crate) async fn answer(
         &self,
-        live: &CachedSession,
+        cached: &CachedSession,
         id: &RequestId,
         outcome: Result<&RawValue, &RawValue>,
     ) -> Result<(), Refusal> {
         let owned = outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
-        if self.calls.answer(&live.id, id, owned) == Handed::Over {
+        if self.calls.answer(&cached.id, id, owned) == Handed::Over {
             return Ok(());
         }
         let RequestId::String(text) = id else {
@@ -109,46 +109,50 @@ impl Engine {
             Ok(result) => format!(r#"{{"result":{result}}}"#),
             Err(error) => format!(r#"{{"error":{error}}}"#),
         };
-        match self.store.answer(&live.id, &call, number, &response).await? {
+        match self.store.answer(&cached.id, &call, number, &response).await? {
             Answered::Kept(_) => Ok(()),
             Answered::Early => {
                 debug!(
-                    session = live.tag,
+                    session = cached.tag,
                     "an answer whose call the store does not know is kept for a while"
                 );
                 Ok(())
             }
             Answered::Unwanted => {
-                debug!(session = live.tag, "an answer that no call waits for");
+                debug!(session = cached.tag, "an answer that no call waits for");
                 Ok(())
             }
             Answered::Full => Err(Refusal::TooMany("the call has as many answers waiting as it may")),
-            Answered::Gone => Err(self.gone(live).await),
+            Answered::Gone => Err(self.gone(cached).await),
         }
     }
 
     /// What is told to a client whose session was found to be gone. From now on every request of it is, whatever this node
     /// keeps of it.
-    pub(crate) async fn gone(&self, live: &CachedSession) -> Refusal {
-        match self.sessions.confirm(&live.id).await {
+    pub(crate) async fn gone(&self, cached: &CachedSession) -> Refusal {
+        match self.sessions.confirm(&cached.id).await {
             Ok(()) => Refusal::SessionNotFound,
             Err(error) => error.into(),
         }
     }
 
-    /// Appends a message that belongs to no call to the session's standing stream, for whoever carries it.
+    /// Appends a message that belongs to no call to the session's standing stream, and tells the node that carries it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) async fn say(&self, live: &CachedSession, message: &str) -> Result<Appended, StoreError> {
-        let stream = &StreamId::standing(live.record.transport);
+    pub(crate) async fn send_outside_calls(
+        &self,
+        cached: &CachedSession,
+        message: &str,
+    ) -> Result<Appended, StoreError> {
+        let stream = &StreamId::standing(cached.record.transport);
         let appended = self
             .store
-            .append(&live.id, stream, message, &self.node, None, self.stream_ttl())
+            .append(&cached.id, stream, message, &self.node, None, self.stream_ttl())
             .await?;
         if appended == Appended::Gone {
-            let refusal = self.gone(live).await;
-            debug!(session = live.tag, %refusal, "a message for a session that is gone");
+            let refusal = self.gone(cached).await;
+            debug!(session = cached.tag, %refusal, "a message for a session that is gone");
         }
         if let Appended::At {
             number,
@@ -159,7 +163,7 @@ impl Engine {
             let (number, data) = (*number, message.to_owned());
             let event = Event { number, data };
             self.streams
-                .offer(&live.id, stream, holder.connection, event, false);
+                .offer(&cached.id, stream, holder.connection, event, false);
         }
         Ok(appended)
     }
@@ -248,11 +252,11 @@ fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
 }
 
 impl MessageHandler for Engine {
-    fn hear(self: Arc<Self>, message: NodeMessage) {
+    fn handle(self: Arc<Self>, message: NodeMessage) {
         match message {
             NodeMessage::Stream { session, stream } => {
                 if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
-                    && !self.streams.ring(&session, &stream)
+                    && !self.streams.wake(&session, &stream)
                 {
                     let engine = Arc::clone(&self);
                     self.work
@@ -261,7 +265,7 @@ impl MessageHandler for Engine {
             }
             NodeMessage::SessionStreams { session } => {
                 if let Some(session) = SessionId::parse(&session) {
-                    self.streams.ring_session(&session);
+                    self.streams.wake_session(&session);
                 }
             }
             NodeMessage::SessionCalls { session } => {
@@ -303,7 +307,7 @@ impl MessageHandler for Engine {
     }
 
     fn catch_up(&self) {
-        self.streams.ring_all();
+        self.streams.wake_all();
         self.listeners.notifier.catch_up();
         self.tasks.catch_up();
     }

@@ -21,7 +21,7 @@ use crate::telemetry::seldom;
 /// A call needs a peer of its own only to talk meanwhile: to ask its client something, to tell progress, to log, or to announce
 /// a change. rmcp gives each peer a task, and without it a quick call costs an eighth less. The tools that are named here are
 /// given a peer that all their calls share: what they send through it goes nowhere, and is an error. It knows no client
-/// either. Whom a call serves is in its [`Caller`](crate::session::Caller), whose `announcer` can announce changes too.
+/// either. The client of a call is in its [`Caller`](crate::session::Caller), whose `announcer` can announce changes too.
 ///
 /// ```no_run
 /// # use std::process::ExitCode;

@@ -113,8 +113,8 @@ impl Service<RoleServer> for Forward {
     ) -> Result<(), ErrorData> {
         let _done = self.done.clone().drop_guard();
         let handled = self.handler.notification(notification, context);
-        // The limit is here, around the handler itself: rmcp runs this in a task of its own, which goes on when whoever
-        // waits for its serve loop gives up.
+        // The limit is here, around the handler itself: rmcp runs this in a task of its own, which goes on when its
+        // serve loop has been given up.
         if tokio::time::timeout(self.limit, handled).await.is_err() {
             let words = "a handler did not finish with a notification in time and was stopped";
             seldom(words, |left_out| tracing::warn!(left_out, "{words}"));

@@ -43,7 +43,7 @@ impl Engine {
     /// [`Refusal`].
     pub(crate) async fn open_stream(
         self: &Arc<Self>,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         last_event_id: Option<&str>,
         permit: Share,
     ) -> Result<Option<OpenStream>, Refusal> {
@@ -56,14 +56,14 @@ impl Engine {
         };
         // A request that is refused takes the stream from nobody.
         if let Some(after) = after
-            && self.check_resumable(live, &stream, after).await? == Resumable::Nothing
+            && self.check_resumable(cached, &stream, after).await? == Resumable::Nothing
         {
             return Ok(None);
         }
-        let (carried, delivered) = self.attach(live, &stream).await?;
+        let (carried, delivered) = self.attach(cached, &stream).await?;
         let standalone = stream.as_str() == StreamId::STANDALONE;
         if standalone {
-            self.sync_or_later(live, Tell::Changes).await;
+            self.sync_or_later(cached, Tell::Changes).await;
         }
         let options = WriterOptions {
             kind: if standalone {
@@ -75,7 +75,7 @@ impl Engine {
             after: after.unwrap_or(delivered),
             has_id: after.is_some(),
             // Also one that is taken up: some clients know only what this connection has given them.
-            prime: live.revision().primes(),
+            prime: cached.revision().primes(),
             note_delivered: standalone,
             // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.
             draining: if standalone {

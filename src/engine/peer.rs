@@ -49,7 +49,7 @@ pub(crate) enum LogGate {
 impl LogGate {
     fn lets_pass(&self, level: LogLevel) -> bool {
         match self {
-            Self::Session(live) => level >= live.log_level(),
+            Self::Session(cached) => level >= cached.log_level(),
             Self::Request(wanted) => wanted.is_some_and(|wanted| level >= wanted),
         }
     }

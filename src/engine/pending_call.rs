@@ -82,7 +82,7 @@ impl PendingCall {
     pub(crate) fn into_durable(
         self,
         engine: &Arc<Engine>,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         stream: Option<StreamId>,
     ) -> DurableCall {
         let mut record = self.record(engine, stream);
@@ -90,7 +90,7 @@ impl PendingCall {
         DurableCall {
             began: self.began,
             let_go: self.let_go,
-            ..DurableCall::of(engine, live, record)
+            ..DurableCall::of(engine, cached, record)
         }
     }
 

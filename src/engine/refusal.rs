@@ -10,7 +10,7 @@ impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
         let error = causes(&cause);
         match &cause {
-            // The pulse warns of an outage, and the store of what it refuses, once; requests are many.
+            // The membership warns of an outage, and the store of what it refuses, once; requests are many.
             StoreError::Unreachable(_) => {
                 tracing::debug!(%error, "the store did not answer");
                 Self::StoreUnreachable

@@ -83,7 +83,7 @@ pub(crate) struct Flight {
 /// What it takes to register a call of a session.
 struct Durable {
     engine: Arc<Engine>,
-    live: Arc<CachedSession>,
+    cached: Arc<CachedSession>,
     pending: PendingCall,
 }
 
@@ -151,12 +151,12 @@ impl Flight {
     pub(crate) fn durable(
         mut self,
         engine: &Arc<Engine>,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         pending: PendingCall,
     ) -> Self {
         self.durable = Some(Box::new(Durable {
             engine: Arc::clone(engine),
-            live: Arc::clone(live),
+            cached: Arc::clone(cached),
             pending,
         }));
         self
@@ -332,10 +332,10 @@ impl Flight {
         let (begun, has_begun) = oneshot::channel();
         let Durable {
             engine,
-            live,
+            cached,
             pending,
         } = durable;
-        let durable = pending.into_durable(&engine, &live, None);
+        let durable = pending.into_durable(&engine, &cached, None);
         let run = durable.run(call, messages, first, self.cancel.clone(), client, begun);
         self.supervisor.spawn("durable-call", run.in_current_span());
         match has_begun.await {
@@ -398,7 +398,7 @@ pub(super) async fn give_up(cancel: &CancellationToken) {
     cancel.cancel();
 }
 
-/// Waits that long, from when it is first polled: a timer is made, and the clock read, only for whoever has to wait.
+/// Waits that long, from when it is first polled: a timer is made, and the clock read, only by a call that has to wait.
 pub(crate) async fn later(wait: Duration) {
     sleep(wait).await;
 }

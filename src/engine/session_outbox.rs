@@ -31,7 +31,7 @@ mod routes;
 
 pub(crate) use routes::{ClientPeers, WithinReply, beside_reply, outside, within_reply};
 
-/// How often answers are looked for though nobody rang: a lost ring delays, and never loses.
+/// How often answers are looked for without a message: a lost message delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon a client is told of a loss again when the store did not take that.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub(crate) enum Unheard {
 #[derive(Debug)]
 pub(crate) struct SessionOutbox {
     engine: Arc<Engine>,
-    live: Arc<CachedSession>,
+    cached: Arc<CachedSession>,
     /// The call that says them; it writes to the session's standing stream.
     record: CallRecord,
     /// When the call began.
@@ -67,10 +67,10 @@ pub(crate) struct SessionOutbox {
 
 impl SessionOutbox {
     /// That of a call, which begins now.
-    fn of(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: CallRecord, unheard: Unheard) -> Self {
+    fn of(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: CallRecord, unheard: Unheard) -> Self {
         Self {
             engine: Arc::clone(engine),
-            live: Arc::clone(live),
+            cached: Arc::clone(cached),
             record,
             began: Instant::now(),
             unheard,
@@ -90,7 +90,7 @@ impl SessionOutbox {
             tokio::select! {
                 biased;
                 message = messages.recv() => match message {
-                    Some(message) if self.say(&message, &mut known, &mut lost).await.is_continue() => {}
+                    Some(message) if self.send(&message, &mut known, &mut lost).await.is_continue() => {}
                     Some(_) | None => break,
                 },
                 () = &mut end => break,
@@ -105,7 +105,7 @@ impl SessionOutbox {
         }
         messages.close();
         while let Some(message) = messages.recv().await {
-            if self.say(&message, &mut known, &mut lost).await.is_break() {
+            if self.send(&message, &mut known, &mut lost).await.is_break() {
                 break;
             }
         }
@@ -126,7 +126,7 @@ impl SessionOutbox {
             self.tell_loss(&mut lost).await;
         }
         if known.is_some() {
-            let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
+            let (session, call, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
             let ended = self
                 .engine
                 .store
@@ -140,7 +140,7 @@ impl SessionOutbox {
                 )
                 .await;
             if let Err(error) = ended {
-                debug!(session = self.live.tag, error = %causes(&error), "a call that only asked may still be registered");
+                debug!(session = self.cached.tag, error = %causes(&error), "a call that only asked may still be registered");
             }
         }
     }
@@ -151,21 +151,23 @@ impl SessionOutbox {
             return;
         }
         let notice = loss::notice(*lost, "the session store was out of reach");
-        match self.engine.say(&self.live, &notice).await {
+        match self.engine.send_outside_calls(&self.cached, &notice).await {
             Ok(_) => *lost = 0,
-            Err(error) => debug!(session = self.live.tag, error = %causes(&error), "a loss is told of later"),
+            Err(error) => {
+                debug!(session = self.cached.tag, error = %causes(&error), "a loss is told of later")
+            }
         }
     }
 
     async fn begin(&self) -> Result<Begun, StoreError> {
-        let (session, record) = (&self.live.id, &self.record);
+        let (session, record) = (&self.cached.id, &self.record);
         self.engine.register(session, record, self.began, None).await
     }
 
     /// Looks what came for the call. A store that took over may not have heard of it, then it is registered once more. False
     /// when it is this node's no longer.
     async fn look_after(&self) -> bool {
-        let look = || self.engine.look_after(&self.live.id, &self.record.name);
+        let look = || self.engine.look_after(&self.cached.id, &self.record.name);
         if look().await == Found::Here {
             return true;
         }
@@ -180,15 +182,15 @@ impl SessionOutbox {
     /// Another node has taken this call for lost, so answers do not find it: what it has asked is not answered any longer.
     fn refuse_open(&self) {
         let call = &self.record.name;
-        for number in self.engine.calls.open_requests(&self.live.id, call) {
+        for number in self.engine.calls.open_requests(&self.cached.id, call) {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
             let why = "the client's answer cannot come any longer: this node had lost the session store";
-            refuse(&self.engine, &self.live, &id, why);
+            refuse(&self.engine, &self.cached, &id, why);
         }
     }
 
     /// Says one message. Breaks when the session is gone.
-    async fn say(&self, message: &[u8], known: &mut Option<CallGuard>, lost: &mut u64) -> ControlFlow<()> {
+    async fn send(&self, message: &[u8], known: &mut Option<CallGuard>, lost: &mut u64) -> ControlFlow<()> {
         let question = question_in(message);
         self.tell_loss(lost).await;
         if *lost > 0 && question.is_none() {
@@ -206,8 +208,8 @@ impl SessionOutbox {
                     Begun::Begun => *known = Some(kept),
                     Begun::Cancelled => return Ok(Fate::Gone),
                     Begun::Gone => {
-                        let refusal = self.engine.gone(&self.live).await;
-                        debug!(session = self.live.tag, %refusal, "a question for a session that is gone");
+                        let refusal = self.engine.gone(&self.cached).await;
+                        debug!(session = self.cached.tag, %refusal, "a question for a session that is gone");
                         return Ok(Fate::Gone);
                     }
                 }
@@ -217,7 +219,7 @@ impl SessionOutbox {
                 return Ok(told.map_or(Fate::Gone, |()| Fate::Told));
             }
             let text = String::from_utf8_lossy(message);
-            Ok(match self.engine.say(&self.live, &text).await? {
+            Ok(match self.engine.send_outside_calls(&self.cached, &text).await? {
                 Appended::At { .. } => Fate::Told,
                 Appended::Gone => Fate::Gone,
             })
@@ -229,13 +231,13 @@ impl SessionOutbox {
             Ok(Fate::Unheard) => Cow::Borrowed("the client has no stream open on which it could be asked"),
             Ok(Fate::Gone) => "the session has ended, or the call was cancelled".into(),
             Err(error) => {
-                debug!(session = self.live.tag, error = %causes(&error), "a message beside a reply was lost");
+                debug!(session = self.cached.tag, error = %causes(&error), "a message beside a reply was lost");
                 *lost += u64::from(question.is_none());
                 format!("the client could not be asked: {}", error.words()).into()
             }
         };
         if let Some(id) = question {
-            refuse(&self.engine, &self.live, &id, why);
+            refuse(&self.engine, &self.cached, &id, why);
         }
         match over {
             true => ControlFlow::Break(()),
@@ -246,7 +248,7 @@ impl SessionOutbox {
     /// Whether somebody carries the session's stream. For a question it waits a moment.
     async fn is_heard(&self, waits: bool) -> Result<bool, StoreError> {
         let until = Instant::now() + if waits { STREAM_WITHIN } else { Duration::ZERO };
-        let (session, stream) = (&self.live.id, &self.record.stream);
+        let (session, stream) = (&self.cached.id, &self.record.stream);
         loop {
             if self.engine.streams.carries(session, stream)
                 || holder_of(&*self.engine.store, session, stream).await?.is_some()
@@ -261,18 +263,18 @@ impl SessionOutbox {
     }
 }
 
-/// Answers a question in the client's place: whoever asked must not wait in vain.
+/// Answers a question in the client's place: the handler that asked must not wait in vain.
 pub(super) fn refuse(
     engine: &Engine,
-    live: &CachedSession,
+    cached: &CachedSession,
     id: &RequestId,
     why: impl Into<Cow<'static, str>>,
 ) {
     let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
     let why = error.message.clone();
     let answered =
-        serde_json::value::to_raw_value(&error).map(|error| engine.calls.answer(&live.id, id, Err(error)));
-    debug!(session = live.tag, ?answered, %why, "a question was not put");
+        serde_json::value::to_raw_value(&error).map(|error| engine.calls.answer(&cached.id, id, Err(error)));
+    debug!(session = cached.tag, ?answered, %why, "a question was not put");
 }
 
 /// What became of a message.

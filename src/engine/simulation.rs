@@ -22,10 +22,10 @@ use self::random::Random;
 use self::sse::WaitingRequests;
 use self::store::spawn;
 use self::world::World;
-use crate::cluster::ring::ACKNOWLEDGE_WITHIN;
+use crate::cluster::messenger::ACKNOWLEDGE_WITHIN;
 use crate::config::Settings;
 use crate::session::{SessionId, TransportKind};
-use crate::store::Heard;
+use crate::store::Received;
 use crate::store::memory::MemoryStore;
 
 mod client;
@@ -149,15 +149,15 @@ impl SimulationRun {
         self.world.step(format!("the store is {sky:?}"));
         self.weather.set(sky);
         let away = sky == Sky::Away;
-        let tell = |heard: &Heard| {
+        let tell = |heard: &Received| {
             for node in self.nodes.all().iter().filter(|_| away) {
-                node.faults.hear(heard.clone());
+                node.faults.receive(heard.clone());
             }
         };
-        tell(&Heard::Deaf);
+        tell(&Received::Disconnected);
         sleep(self.random.between(100, most_ms)).await;
         self.weather.set(Sky::Clear);
-        tell(&Heard::Gap);
+        tell(&Received::Gap);
         self.world.step("the store is Clear");
     }
 
@@ -176,7 +176,7 @@ impl SimulationRun {
         self.calm.store(true, Ordering::Relaxed);
         for node in self.nodes.all() {
             node.faults.cut(false);
-            node.faults.hear(Heard::Gap);
+            node.faults.receive(Received::Gap);
             self.world.cut_off(&node.name, false);
             node.wake();
         }
@@ -206,7 +206,7 @@ impl SimulationRun {
 }
 
 /// What a client does, until it is calm and all that it has asked is answered.
-async fn live(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
+async fn cached(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
     match client.transport {
         Some(TransportKind::Streamable) if client.random.chance(300) => visit(client, calm).await,
         Some(TransportKind::Streamable) => {
@@ -325,7 +325,7 @@ async fn act(run: &Arc<SimulationRun>) {
         let (client, calm) = (Arc::clone(client), Arc::clone(&run.calm));
         let (done, over) = tokio::sync::oneshot::channel();
         spawn(async move {
-            live(&client, &calm).await;
+            cached(&client, &calm).await;
             done.send(()).ok();
         });
         over

@@ -29,8 +29,8 @@ const SOCKET_BYTES_MAX: u32 = 1 << 20; // 1 MiB a client
 /// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
 /// missed.
 const SLOW_CLIENT: Duration = Duration::from_secs(10);
-/// How often the log is read though nobody rang: a lost ring delays, and never loses. Whoever was deaf for a while is rung
-/// by that alone, so it need not be often: 10,000 idle streams read 667 times a second.
+/// How often the log is read without a message: a lost message delays, and never loses. A node whose connection for messages
+/// was cut wakes all its streams, so it need not be often: 10,000 idle streams read 667 times a second.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How much later than the life of a session ends whose client is not initialized, and is not renewed by anything, its stream
 /// looks for it: Redis and this node need not count the same milliseconds.
@@ -74,7 +74,7 @@ pub(crate) struct StreamWriter {
     engine: Arc<Engine>,
     stream: StreamId,
     carried: ConnectionGuard,
-    live: Arc<CachedSession>,
+    cached: Arc<CachedSession>,
     options: WriterOptions,
     client: mpsc::Sender<Bytes>,
     room: Arc<Semaphore>,
@@ -137,7 +137,7 @@ impl StreamWriter {
             dead: None,
             engine,
             stream,
-            live: Arc::clone(&carried.line.live),
+            cached: Arc::clone(&carried.line.cached),
             carried,
             options,
             client,
@@ -151,13 +151,13 @@ impl StreamWriter {
             Err(stop) => stop,
         };
         debug!(
-            session = self.live.tag,
+            session = self.cached.tag,
             ?stop,
             "a connection stops carrying a stream"
         );
         if stop == WriterStop::Gone {
             // Perhaps with its session, of which nobody else may ask this node any more.
-            drop(Box::pin(self.engine.gone(&self.live)).await);
+            drop(Box::pin(self.engine.gone(&self.cached)).await);
         }
         if stop == WriterStop::Dismissed && self.options.kind != StreamKind::Sse {
             // It would be the newest again at once, and dismiss another, which comes back in its turn.
@@ -166,13 +166,13 @@ impl StreamWriter {
         }
         if stop != WriterStop::Client && !self.said && self.write(NOTHING).await.is_err() {
             debug!(
-                session = self.live.tag,
+                session = self.cached.tag,
                 "a client has gone before its stream ended"
             );
         }
         self.opened = None;
         if stop == WriterStop::Client && !self.carried.line.waits() {
-            let (session, holder) = (&self.live.id, self.holder());
+            let (session, holder) = (&self.cached.id, self.holder());
             let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
             if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
                 debug!(error = %causes(&error), "could not take a connection off its stream");
@@ -193,41 +193,41 @@ impl StreamWriter {
             Box::pin(self.write(format!("id: {id}\nretry: {RETRY_MS}\ndata:\n\n").into())).await?;
             self.options.has_id = true;
         }
-        // Whatever is in the log already comes first.
+        // What is in the log already comes first.
         let mut look_at = Instant::now();
         let mut pinged = false;
         let keep_alive = self.engine.settings.call.keep_alive;
         loop {
             if look_at <= Instant::now() {
                 // In a box: the room for it is taken while it is needed, and not by each idle stream.
-                Box::pin(self.tend()).await?;
-                look_at = Box::pin(self.look()).await?;
+                Box::pin(self.refresh_session()).await?;
+                look_at = Box::pin(self.read_log()).await?;
             }
             if self.spoke.elapsed() >= keep_alive {
                 Box::pin(self.write(KEEP_ALIVE)).await?;
             }
             let wake = look_at.min(self.spoke + keep_alive);
-            let (line, ended) = (Arc::clone(&self.carried.line), self.live.ended.clone());
+            let (line, ended) = (Arc::clone(&self.carried.line), self.cached.ended.clone());
             let (draining, deadline) = (
                 self.options.draining.clone(),
                 self.engine.stopping.deadline.clone(),
             );
             tokio::select! {
                 () = line.told() => {
-                    if Box::pin(self.hear()).await? {
-                        // Of one that is not initialized no copy is kept that others ring for: it may be by now.
-                        if !self.live.record.initialized {
-                            Box::pin(self.tend()).await?;
+                    if Box::pin(self.take_pending()).await? {
+                        // Of one that is not initialized no copy is kept that others send messages about: it may be by now.
+                        if !self.cached.record.initialized {
+                            Box::pin(self.refresh_session()).await?;
                         }
-                        look_at = Box::pin(self.look()).await?;
+                        look_at = Box::pin(self.read_log()).await?;
                     }
                 }
                 () = self.client.closed() => return Err(WriterStop::Client),
                 () = ended.cancelled() => return Err(WriterStop::Gone),
                 () = draining.cancelled(), if self.may_leave() || self.carried.line.waits() => {
-                    // Whatever was told before comes before.
-                    if Box::pin(self.hear()).await? {
-                        Box::pin(self.look()).await?;
+                    // What was handed over before comes before.
+                    if Box::pin(self.take_pending()).await? {
+                        Box::pin(self.read_log()).await?;
                     }
                     // Clients of HTTP+SSE take an event without data for a message. They were told at the start.
                     if self.options.kind != StreamKind::Sse {
@@ -247,28 +247,28 @@ impl StreamWriter {
 
     /// Looks after the session: it lives on while its client listens. What this node keeps of it may be another copy by now,
     /// and the client of one that was not initialized may have introduced itself.
-    async fn tend(&mut self) -> Result<(), WriterStop> {
-        match self.engine.sessions.recall(&self.live.id).await {
-            Ok(Some(live)) => {
-                let another = !Arc::ptr_eq(&live, &self.live);
-                self.live = live;
+    async fn refresh_session(&mut self) -> Result<(), WriterStop> {
+        match self.engine.sessions.recall(&self.cached.id).await {
+            Ok(Some(cached)) => {
+                let another = !Arc::ptr_eq(&cached, &self.cached);
+                self.cached = cached;
                 // A message that would have said what it subscribes to may have come late, or not at all.
-                let tells = self.stream.stands() && !self.carried.line.waits();
-                if tells && (another || self.live.take_has_subscribed()) {
-                    self.engine.sync_or_later(&self.live, Tell::Changes).await;
+                let tells = self.stream.is_session_stream() && !self.carried.line.waits();
+                if tells && (another || self.cached.take_has_subscribed()) {
+                    self.engine.sync_or_later(&self.cached, Tell::Changes).await;
                 }
             }
             Ok(None) => return Err(WriterStop::Gone),
             Err(error) => {
-                debug!(session = self.live.tag, error = %causes(&error), "could not look after a session")
+                debug!(session = self.cached.tag, error = %causes(&error), "could not look after a session")
             }
         }
-        self.engine.sessions.renew(&self.live);
+        self.engine.sessions.renew(&self.cached);
         Ok(())
     }
 
     /// Takes what was told. True when the log must be read.
-    async fn hear(&mut self) -> Result<bool, WriterStop> {
+    async fn take_pending(&mut self) -> Result<bool, WriterStop> {
         let told = self.carried.line.take();
         if told.dismissed {
             return Err(WriterStop::Dismissed);
@@ -295,19 +295,19 @@ impl StreamWriter {
     }
 
     /// Looks who carries the stream, and when it is this connection, reads the log from where the client is. Returns when to look
-    /// again though nobody rings.
-    async fn look(&mut self) -> Result<Instant, WriterStop> {
+    /// again without a message.
+    async fn read_log(&mut self) -> Result<Instant, WriterStop> {
         loop {
-            let live = Arc::clone(&self.live);
+            let cached = Arc::clone(&self.cached);
             let waits = self.carried.line.waits();
             let after = if waits { BEYOND_ALL } else { self.written };
-            let read = match self.engine.store.read(&live.id, &self.stream, after).await {
+            let read = match self.engine.store.read(&cached.id, &self.stream, after).await {
                 Ok(read) => read,
                 Err(error) if error.may_pass() => return Ok(Instant::now() + LOOK_AGAIN),
                 Err(error) => {
                     let words = "a stream cannot be read";
                     seldom(words, |left_out| {
-                        tracing::warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
+                        tracing::warn!(session = cached.tag, error = %causes(&error), left_out, "{words}");
                     });
                     return Err(WriterStop::Gone);
                 }
@@ -338,7 +338,7 @@ impl StreamWriter {
                 // Redis has lost what was written last, as one that takes over may. New events bear these numbers again.
                 let words = "a stream goes on from an earlier event: the store lost some";
                 seldom(words, |left_out| {
-                    tracing::warn!(session = live.tag, left_out, "{words}")
+                    tracing::warn!(session = cached.tag, left_out, "{words}")
                 });
                 let why = "the session store has lost some of what it had taken";
                 Box::pin(self.write(event(loss::doubt(why).as_bytes()))).await?;
@@ -358,7 +358,7 @@ impl StreamWriter {
                 (true, true) => return Err(WriterStop::Done),
                 (true, false) => {
                     self.note_delivered().await;
-                    return Ok(Instant::now() + self.look_every());
+                    return Ok(Instant::now() + self.read_every());
                 }
                 (false, _) => {}
             }
@@ -366,14 +366,14 @@ impl StreamWriter {
     }
 
     /// Often enough for the session to live on; of one that is not initialized, to see its end.
-    fn look_every(&self) -> Duration {
+    fn read_every(&self) -> Duration {
         let sessions = &self.engine.sessions;
-        if self.live.record.initialized {
+        if self.cached.record.initialized {
             return LOOK_EVERY.min(sessions.ttl() / LOOKS_A_LIFE);
         }
         let life = sessions.uninitialized_ttl();
         let ends = (self.began + life + END_MARGIN).saturating_duration_since(Instant::now());
-        // Who initializes it rings. Right after its end it is gone, or that ring was lost: then this is not asked again.
+        // The node that initializes it sends a message. Right after its end it is gone, or that message was lost: then this is not asked again.
         if ends.is_zero() { life } else { ends }
     }
 
@@ -392,7 +392,7 @@ impl StreamWriter {
     async fn ping(&self) {
         let stream = self.stream.as_str();
         let ping = format!(r#"{{"jsonrpc":"2.0","id":"{stream}-ping","method":"ping"}}"#);
-        let (live, engine) = (&self.live, &self.engine);
+        let (cached, engine) = (&self.cached, &self.engine);
         let step = Step {
             call: &self.stream,
             run: "ping",
@@ -401,9 +401,9 @@ impl StreamWriter {
         let (node, ttl) = (&engine.node, engine.sessions.ttl());
         let append = engine
             .store
-            .append(&live.id, &self.stream, &ping, node, Some(step), ttl);
+            .append(&cached.id, &self.stream, &ping, node, Some(step), ttl);
         if let Err(error) = append.await {
-            debug!(session = live.tag, error = %causes(&error), "a client cannot be told how to come back");
+            debug!(session = cached.tag, error = %causes(&error), "a client cannot be told how to come back");
         }
     }
 

@@ -200,25 +200,25 @@ async fn carry_through(engine: &Arc<Engine>, session: &SessionId, record: CallRe
 }
 
 async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
-    let Some(live) = engine.sessions.recall(session).await? else {
+    let Some(cached) = engine.sessions.recall(session).await? else {
         metrics::call_taken_over(Takeover::Unawaited);
         return Ok(());
     };
     // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
     // its connection.
     if record.cancelled || !record.is_awaited() {
-        end_unanswered(engine, &live, record).await?;
+        end_unanswered(engine, &cached, record).await?;
         metrics::call_taken_over(Takeover::Unawaited);
         return Ok(());
     }
     if let Some(body) = record.body.clone()
-        && can_come_back(engine, &live, record).await?
+        && can_come_back(engine, &cached, record).await?
     {
         metrics::call_taken_over(Takeover::RunAgain);
-        run_again(engine, &live, record.clone(), &body).await;
+        run_again(engine, &cached, record.clone(), &body).await;
         return Ok(());
     }
-    let ended = end_as_lost(engine, &live, record).await?;
+    let ended = end_as_lost(engine, &cached, record).await?;
     metrics::call_taken_over(Takeover::Lost);
     if let CallEnded::Answered {
         number,
@@ -231,8 +231,8 @@ async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) 
             data: lost(record),
         };
         let last = record.stream == record.name;
-        let (hub, connection) = (&engine.streams, holder.connection);
-        hub.offer(session, &record.stream, connection, event, last);
+        let (streams, connection) = (&engine.streams, holder.connection);
+        streams.offer(session, &record.stream, connection, event, last);
     }
     Ok(())
 }
@@ -241,42 +241,42 @@ async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) 
 /// cannot may still be connected to a node that only was slow.
 async fn can_come_back(
     engine: &Engine,
-    live: &CachedSession,
+    cached: &CachedSession,
     record: &CallRecord,
 ) -> Result<bool, StoreError> {
-    if record.stream != record.name || live.revision().primes() {
+    if record.stream != record.name || cached.revision().primes() {
         return Ok(true);
     }
-    let read = engine.store.read(&live.id, &record.stream, BEYOND_ALL).await?;
+    let read = engine.store.read(&cached.id, &record.stream, BEYOND_ALL).await?;
     Ok(matches!(read, Read::Events { head: 1.., .. }))
 }
 
 /// Ends a call that nobody waits for.
 async fn end_unanswered(
     engine: &Engine,
-    live: &CachedSession,
+    cached: &CachedSession,
     record: &CallRecord,
 ) -> Result<(), StoreError> {
     let ttl = engine.stream_ttl();
     let ended = engine
         .store
-        .call_end(&live.id, &record.name, &record.stream, None, &engine.node, ttl);
+        .call_end(&cached.id, &record.name, &record.stream, None, &engine.node, ttl);
     if ended.await? != CallEnded::Gone {
-        engine.streams.ring(&live.id, &record.stream);
+        engine.streams.wake(&cached.id, &record.stream);
     }
     Ok(())
 }
 
 async fn end_as_lost(
     engine: &Engine,
-    live: &CachedSession,
+    cached: &CachedSession,
     record: &CallRecord,
 ) -> Result<CallEnded, StoreError> {
     let (error, ttl) = (lost(record), engine.stream_ttl());
     engine
         .store
         .call_end(
-            &live.id,
+            &cached.id,
             &record.name,
             &record.stream,
             Some(&error),
@@ -296,14 +296,14 @@ fn lost(record: &CallRecord) -> String {
 }
 
 /// Runs a call again, with its answer on the same stream.
-async fn run_again(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: CallRecord, stored: &str) {
+async fn run_again(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: CallRecord, stored: &str) {
     let cancel = CancellationToken::new();
-    let durable = DurableCall::of(engine, live, record.clone());
-    let reason = match begin_again(engine, live, &record, stored, &cancel).await {
+    let durable = DurableCall::of(engine, cached, record.clone());
+    let reason = match begin_again(engine, cached, &record, stored, &cancel).await {
         Ok(Some(running)) => return durable.resume(running, cancel).await,
         Ok(None) => {
             return debug!(
-                session = live.tag,
+                session = cached.tag,
                 "a call that was taken over is another node's by now"
             );
         }
@@ -311,21 +311,21 @@ async fn run_again(engine: &Arc<Engine>, live: &Arc<CachedSession>, record: Call
     };
     let words = "a call of a lost node could not be run again";
     seldom(words, |left_out| {
-        warn!(session = live.tag, reason, left_out, "{words}")
+        warn!(session = cached.tag, reason, left_out, "{words}")
     });
-    if let Err(error) = end_as_lost(engine, live, &record).await {
+    if let Err(error) = end_as_lost(engine, cached, &record).await {
         let words = "a call of a lost node is left unanswered";
         seldom(words, |left_out| {
-            warn!(session = live.tag, error = %causes(&error), left_out, "{words}");
+            warn!(session = cached.tag, error = %causes(&error), left_out, "{words}");
         });
     }
-    engine.streams.ring(&live.id, &record.stream);
+    engine.streams.wake(&cached.id, &record.stream);
 }
 
 /// Gets another run of a call ready, from what was kept of its request. `None` when it is not this node's any longer.
 async fn begin_again(
     engine: &Arc<Engine>,
-    live: &Arc<CachedSession>,
+    cached: &Arc<CachedSession>,
     record: &CallRecord,
     stored: &str,
     cancel: &CancellationToken,
@@ -336,12 +336,12 @@ async fn begin_again(
         return Err(UNREADABLE);
     };
     // This node may have been held up since it has claimed the call, and another may have claimed it in its turn.
-    if engine.look_after(&live.id, &record.name).await == Found::Gone {
+    if engine.look_after(&cached.id, &record.name).await == Found::Gone {
         return Ok(None);
     }
     let meta = RequestMeta::read(request.params)?;
     let peer = engine.shares.of(Peer::Unknown);
     let (name, now_ms) = (record.name.clone(), engine.now_ms());
     let run = Run::again(name, peer, stored.info(), cancel.clone(), now_ms);
-    engine.begin(live, request, meta, run).await.map(Some)
+    engine.begin(cached, request, meta, run).await.map(Some)
 }

@@ -1,4 +1,4 @@
-//! The tasks that this node runs: where a ring finds them, and what runs them.
+//! The tasks that this node runs: where a message finds them, and what runs them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ impl Drop for Entered {
 }
 
 impl Engine {
-    /// A task was rung for: what runs it looks at its record. One that this node does not run was that of a process of the
+    /// A message came for a task: what runs it looks at its record. One that this node does not run was that of a process of the
     /// same name, before.
     pub(super) fn task_changed(&self, id: &str) {
         if let Some(changed) = self.tasks.lock().get(id) {
@@ -58,7 +58,7 @@ impl Engine {
         let (state, node) = (self.state(id), self.node.clone());
         self.work.spawn("fail-orphan", async move {
             if let Err(error) = fail_orphan(&state, &node).await {
-                debug!(error = %causes(&error), "could not look at a task that this node was rung for");
+                debug!(error = %causes(&error), "could not look at a task that a message named");
             }
         });
     }
@@ -115,13 +115,13 @@ impl RunTasks for Engine {
         self.tasks.lock().contains_key(id)
     }
 
-    async fn ring(&self, node: &NodeId, id: &str) {
+    async fn notify(&self, node: &NodeId, id: &str) {
         if *node == self.node {
             return self.task_changed(id);
         }
         let message = NodeMessage::Task { task: id.to_owned() };
         if let Err(error) = self.store.send(Recipients::One(node), &message).await {
-            debug!(error = %causes(&error), "a node could not be rung for a task: it looks by itself");
+            debug!(error = %causes(&error), "a node could not be told of a task: it looks by itself");
         }
     }
 

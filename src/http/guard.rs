@@ -66,7 +66,7 @@ impl Guard {
         }
     }
 
-    /// Lets a request in, and says for whom it is made.
+    /// Lets a request in, and says which principal it is made for.
     ///
     /// # Errors
     /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Unauthorized`].

@@ -10,7 +10,7 @@ use humantime_serde::re::humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::{Service, response};
-use crate::cluster::membership::Pulse;
+use crate::cluster::membership::StoreHealth;
 use crate::telemetry::metrics as recorded;
 
 /// How long the store may take no writes before the node says that it cannot serve.
@@ -27,13 +27,13 @@ struct Health<'a> {
     timestamp: String,
     version: &'static str,
     uptime_seconds: u64,
-    store: StoreHealth,
+    store: StoreStatus,
     restorations: u64,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StoreHealth {
+struct StoreStatus {
     kind: &'static str,
     reachable: bool,
     writable: bool,
@@ -43,12 +43,12 @@ struct StoreHealth {
 /// How the node is: `ok`; `degraded` while the store is away or takes no writes, and known sessions are served without it, or
 /// while part of a cluster is away; `unavailable` (503) when it has taken none for too long; `draining` (503) while the node
 /// shuts down.
-fn status(service: &Service, pulse: Pulse) -> (&'static str, StatusCode) {
+fn status(service: &Service, store: StoreHealth) -> (&'static str, StatusCode) {
     if service.engine.is_draining() {
         ("draining", StatusCode::SERVICE_UNAVAILABLE)
-    } else if pulse.writable && pulse.answers {
+    } else if store.writable && store.answers {
         ("ok", StatusCode::OK)
-    } else if pulse.away_for < bound(service) {
+    } else if store.away_for < bound(service) {
         ("degraded", StatusCode::OK)
     } else {
         ("unavailable", StatusCode::SERVICE_UNAVAILABLE)
@@ -56,8 +56,8 @@ fn status(service: &Service, pulse: Pulse) -> (&'static str, StatusCode) {
 }
 
 pub(crate) async fn health(State(service): State<Service>) -> Response {
-    let pulse = service.engine.membership.pulse();
-    let (status, code) = status(&service, pulse);
+    let store = service.engine.membership.store_health();
+    let (status, code) = status(&service, store);
     let health = Health {
         status,
         node_id: service.engine.node.as_str(),
@@ -65,11 +65,11 @@ pub(crate) async fn health(State(service): State<Service>) -> Response {
         timestamp: format_rfc3339_millis(SystemTime::now()).to_string(),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: service.started.elapsed().as_secs(),
-        store: StoreHealth {
+        store: StoreStatus {
             kind: service.engine.store.profile().kind,
-            reachable: pulse.answers,
-            writable: pulse.writable,
-            latency_ms: rounded_ms(pulse.latency),
+            reachable: store.answers,
+            writable: store.writable,
+            latency_ms: rounded_ms(store.latency),
         },
         restorations: service.engine.sessions.restorations(),
     };
@@ -91,7 +91,7 @@ pub(crate) async fn livez() -> StatusCode {
 
 /// Ready: balancers may send requests here.
 pub(crate) async fn readyz(State(service): State<Service>) -> StatusCode {
-    status(&service, service.engine.membership.pulse()).1
+    status(&service, service.engine.membership.store_health()).1
 }
 
 pub(crate) async fn metrics() -> Response {

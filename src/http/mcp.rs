@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
 
 use super::admit::{AdmittedRequest, SESSION_HEADER};
-use super::response::Lasting;
+use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, body, response};
 use crate::cluster::CachedSession;
@@ -139,21 +139,21 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
     let incoming = admitted.into_incoming(Bytes::new());
     let permit = engine.stream_permit(&incoming)?;
-    let live = engine
+    let cached = engine
         .session(&id, &incoming.principal, TransportKind::Streamable)
         .await?;
-    note(Era::Legacy, "other", Some(&live.tag));
+    note(Era::Legacy, "other", Some(&cached.tag));
     let opened = engine
-        .open_stream(&live, last_event_id.as_deref(), permit)
+        .open_stream(&cached, last_event_id.as_deref(), permit)
         .await?;
     let Some(stream) = opened else {
         return Ok(response::empty(StatusCode::NO_CONTENT));
     };
-    let lasting = match stream.stands {
-        true => Lasting::Standing,
-        false => Lasting::Reply,
+    let raw = match stream.stands {
+        true => RawStream::Standing,
+        false => RawStream::Reply,
     };
-    Ok(response::lasting(response::stream(stream.events), lasting))
+    Ok(response::as_raw_stream(response::stream(stream.events), raw))
 }
 
 pub(super) async fn other_method(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
@@ -210,9 +210,9 @@ async fn serve(
         Body::One(Message::Response(answer)) => {
             let engine = &service.engine;
             let serve = async {
-                let (incoming, live) = session(service, admitted, "other", Bytes::new()).await?;
+                let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
                 drop(incoming);
-                engine.response(&live, answer).await
+                engine.response(&cached, answer).await
             };
             Box::pin(serve).await?;
             Ok(response::empty(StatusCode::ACCEPTED))
@@ -242,8 +242,8 @@ async fn serve_request(
         Context::Initialize => Box::pin(initialize(service, admitted, request)).await,
         Context::Session => {
             let label = method_label(&request.method);
-            let (incoming, live) = session(service, admitted, label, body).await?;
-            response::reply(engine.request(incoming, live, request, meta).await?)
+            let (incoming, cached) = session(service, admitted, label, body).await?;
+            response::reply(engine.request(incoming, cached, request, meta).await?)
         }
         Context::Meta => modern(service, admitted, request, meta).await,
     }
@@ -258,12 +258,12 @@ async fn session(
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     admitted.check_version()?;
     let id = admitted.session_id()?;
-    let live = service
+    let cached = service
         .engine
         .session(&id, &admitted.principal, TransportKind::Streamable)
         .await?;
-    note(Era::Legacy, method, Some(&live.tag));
-    Ok((admitted.into_incoming(body), live))
+    note(Era::Legacy, method, Some(&cached.tag));
+    Ok((admitted.into_incoming(body), cached))
 }
 
 /// `initialize`: the session that comes of it is named in a header.
@@ -324,7 +324,7 @@ async fn modern(
     let lasts = listens && matches!(reply, Reply::Stream(_));
     let response = response::reply(reply)?;
     Ok(if lasts {
-        response::lasting(response, Lasting::Standing)
+        response::as_raw_stream(response, RawStream::Standing)
     } else {
         response
     })
@@ -341,8 +341,8 @@ async fn notification_of(
         return Ok(());
     }
     let label = method_label(&notification.method);
-    let (incoming, live) = session(service, admitted, label, Bytes::new()).await?;
-    service.engine.notification(incoming, &live, notification).await
+    let (incoming, cached) = session(service, admitted, label, Bytes::new()).await?;
+    service.engine.notification(incoming, &cached, notification).await
 }
 
 /// A batch of 2025-03-26.
@@ -353,8 +353,8 @@ async fn batch(
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
     body::check_accept(&admitted.parts.headers, engine.settings.call.reply)?;
-    let (incoming, live) = session(service, admitted, "other", Bytes::new()).await?;
-    response::reply(engine.batch(incoming, &live, items).await?)
+    let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
+    response::reply(engine.batch(incoming, &cached, items).await?)
 }
 
 /// Parameters that cannot be read at all: for a modern request that means `_meta` cannot be.

@@ -120,17 +120,17 @@ pub(super) fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
 
 /// Marks a response whose stream may be open, and silent, for hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lasting {
+pub(crate) enum RawStream {
     /// It lasts as long as its client sends: what it says once that has gone another connection is to carry.
     Standing,
     /// It ends by itself, with the answer to a call, and a client that has closed its half may wait for that.
     Reply,
 }
 
-/// The same response, marked as [`Lasting`].
+/// The same response, marked as [`RawStream`].
 #[must_use]
-pub(crate) fn lasting(mut response: Response, lasting: Lasting) -> Response {
-    response.extensions_mut().insert(lasting);
+pub(crate) fn as_raw_stream(mut response: Response, raw: RawStream) -> Response {
+    response.extensions_mut().insert(raw);
     response
 }
 

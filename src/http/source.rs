@@ -11,7 +11,7 @@ use crate::engine::shares::PeerUse;
 use crate::protocol::error::Refusal;
 use crate::session::Peer;
 
-/// Where proxies say for whom they ask. Each adds the address that it saw, on the right.
+/// The header in which proxies name their client. Each adds the address that it saw, on the right.
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The other end of a connection.

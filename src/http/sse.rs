@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::admit::AdmittedRequest;
 use super::mcp::{Refused, answer_get, finish, note, span};
-use super::response::Lasting;
+use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, body, response};
 use crate::protocol::era::Era;
@@ -65,10 +65,10 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     let stream = engine
         .open_sse(&incoming, named.as_deref(), last_event_id.as_deref(), permit)
         .await?;
-    note(Era::Legacy, "other", Some(&stream.live.tag));
-    Ok(response::lasting(
+    note(Era::Legacy, "other", Some(&stream.cached.tag));
+    Ok(response::as_raw_stream(
         response::stream(stream.events),
-        Lasting::Standing,
+        RawStream::Standing,
     ))
 }
 
@@ -112,7 +112,7 @@ async fn serve(
     let id = admitted.session_in_query().and_then(SessionId::parse);
     let id = id.ok_or(Refusal::SessionNotFound)?;
     let engine = &service.engine;
-    let live = engine
+    let cached = engine
         .session(&id, &admitted.principal, TransportKind::Sse)
         .await?;
     let label = match &message {
@@ -120,8 +120,8 @@ async fn serve(
         Message::Notification(notification) => method_label(&notification.method),
         Message::Response(_) => "other",
     };
-    note(Era::Legacy, label, Some(&live.tag));
+    note(Era::Legacy, label, Some(&cached.tag));
     engine
-        .sse_message(admitted.into_incoming(kept), &live, message)
+        .sse_message(admitted.into_incoming(kept), &cached, message)
         .await
 }

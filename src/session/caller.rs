@@ -127,7 +127,7 @@ impl RequestState {
         Self { codec, clock, ttl }
     }
 
-    /// Seals `payload`, good only together with `bound`: put in it whom and which call it is for.
+    /// Seals `payload`, good only together with `bound`: name the principal and the call in it.
     #[must_use]
     pub fn seal(&self, payload: &[u8], bound: &[u8]) -> String {
         let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
@@ -137,7 +137,7 @@ impl RequestState {
             .seal_with(&dated, &SealOptions::new().associated_data(bound))
     }
 
-    /// Opens what was sealed together with `bound`, on whichever node that was.
+    /// Opens what was sealed together with `bound`, on any node.
     ///
     /// # Errors
     /// [`RequestStateError`]. Answer a client with the same words whatever the reason (SEP-2322, "Security").
@@ -187,7 +187,7 @@ pub struct Caller {
     pub node: NodeId,
     /// Whether this node had to restore the session from the store before it could serve this request.
     pub restored: bool,
-    /// Whom the request's credentials name.
+    /// The principal that the request's credentials name.
     pub principal: Principal,
     /// The peer the request counts for.
     pub peer: Peer,
@@ -246,7 +246,7 @@ impl<C: AsRequestContext> FromContextPart<C> for Caller {
 mod tests {
     use super::*;
 
-    /// M11: What was sealed ends by the store's clock, whichever machine opens it.
+    /// M11: What was sealed ends by the store's clock, on every machine that opens it.
     #[tokio::test(start_paused = true)]
     async fn what_was_sealed_ends_by_the_clock_of_the_store() {
         let codec = Arc::new(RequestStateCodec::try_new([7; 32]).unwrap());

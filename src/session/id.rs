@@ -13,7 +13,7 @@ pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
 /// A session's id: 1 to 128 visible ASCII characters (2025-11-25, Transports, "Session Management"), of which
 /// this server uses letters, digits, `-` and `_`.
 ///
-/// Whoever knows the id can use the session, so `Debug` prints only the [tag](Self::tag).
+/// The id is a credential, so `Debug` prints only the [tag](Self::tag).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Arc<str>);
 

@@ -40,7 +40,7 @@ impl fmt::Debug for StateScope {
 /// What a [`StateStore::state_swap`] expects to find before it writes.
 #[derive(Debug, Clone, Copy)]
 pub enum Expected<'a> {
-    /// Whatever is there.
+    /// Anything, or nothing.
     Anything,
     /// Nothing under this key.
     Absent,

@@ -68,7 +68,7 @@ pub(crate) trait RunTasks: fmt::Debug + Send + Sync + 'static {
     fn runs(&self, id: &str) -> bool;
 
     /// Tells the node that runs a task to look at its record.
-    async fn ring(&self, node: &NodeId, id: &str);
+    async fn notify(&self, node: &NodeId, id: &str);
 
     /// Whether a node lives. It does as long as it cannot be told.
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError>;
@@ -187,7 +187,7 @@ impl Tasks {
         }
         update(&state, change).await.map_err(unkept)?;
         if let Some(node) = NodeId::parse(&record.node) {
-            self.runner.ring(&node, &id).await;
+            self.runner.notify(&node, &id).await;
         }
         Ok(())
     }
@@ -228,13 +228,13 @@ impl Tasks {
             return Ok(true);
         }
         if now_ms().saturating_sub(record.updated_ms) > QUIET_MS_MAX {
-            self.runner.ring(&node, id).await;
+            self.runner.notify(&node, id).await;
         }
         Ok(false)
     }
 }
 
-/// Looks at a task that `node` was rung for and does not run: it did before it was started anew.
+/// Looks at a task of which a message to `node` told, and that it does not run: it did before it was started anew.
 ///
 /// # Errors
 /// [`StateError`].
@@ -253,7 +253,7 @@ async fn end_as_lost(state: &State) -> Result<TaskRecord, StateError> {
     update(state, |record| record.fail(&error, now_ms())).await
 }
 
-/// Changes a task's record, on whichever node. Returns it as it is then.
+/// Changes a task's record, on any node. Returns it as it is then.
 async fn update(
     state: &State,
     change: impl Fn(&mut TaskRecord) + Send + Sync,

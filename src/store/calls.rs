@@ -133,8 +133,8 @@ pub enum Cancelled {
 /// A call is a node's in one life of it. While a store acts for a node, what another life of the node runs counts as another node's.
 #[async_trait]
 pub trait CallStore: fmt::Debug + Send + Sync + 'static {
-    /// Registers a call, and makes its stream if it has one of its own, carried by `holder` from now on. Without a holder, whoever
-    /// carries the stream goes on. A standing stream to which the call writes is left as it is. The call has run for `age`, as measured
+    /// Registers a call, and makes its stream if it has one of its own, carried by `holder` from now on. Without a holder, the carrier
+    /// of the stream stays the same. A standing stream to which the call writes is left as it is. The call has run for `age`, as measured
     /// just before this is asked: clients use ids again, so a cancellation is meant for the call only if it was noted after it began.
     /// Who begins a call ends it, even when the session is gone by then.
     ///

@@ -4,7 +4,6 @@
 
 mod calls;
 mod changes;
-mod crowd;
 mod log;
 mod logs;
 mod nodes;
@@ -12,6 +11,7 @@ mod sessions;
 mod state;
 mod streams;
 mod ttl_map;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +20,11 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use self::changes::Changes;
-use self::crowd::Crowd;
 use self::sessions::MemorySession;
 use self::state::{MemoryState, Secret};
 use self::ttl_map::TtlMap;
-use super::{Heard, NodeMessage, Recipients};
+use self::usage::Usage;
+use super::{NodeMessage, Received, Recipients};
 use crate::session::state::StateScope;
 use crate::session::{Clock, Life, NodeId, SessionId};
 
@@ -47,11 +47,11 @@ struct MemoryInner {
     leases: BTreeMap<NodeId, HeldLease>,
     /// In which life each node acts that has ever renewed a lease here: also once that is forgotten.
     lives: BTreeMap<NodeId, Life>,
-    crowd: Crowd,
+    usage: Usage,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
     secrets_end: Option<Instant>,
-    listeners: BTreeMap<NodeId, broadcast::Sender<Heard>>,
+    listeners: BTreeMap<NodeId, broadcast::Sender<Received>>,
     changes: Changes,
     clock: Clock,
 }
@@ -80,7 +80,7 @@ impl MemoryInner {
     fn tidy(&mut self) {
         self.sessions.tidy(TIDIED_MAX, MemorySession::sweep);
         self.opened.tidy(TIDIED_MAX, |_| {});
-        self.crowd.tidy(TIDIED_MAX);
+        self.usage.tidy(TIDIED_MAX);
     }
 
     /// Sends a message to those who listen.
@@ -92,7 +92,7 @@ impl MemoryInner {
         };
         for (_, listener) in self.listeners.iter().filter(|(node, _)| meant(node)) {
             // It fails when nobody listens any longer, which is as well.
-            drop(listener.send(Heard::Message(Arc::clone(&text))));
+            drop(listener.send(Received::Message(Arc::clone(&text))));
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum SessionNews {
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ring", rename_all = "snake_case")]
+#[serde(tag = "message", rename_all = "snake_case")]
 pub enum NodeMessage {
     /// Look at this session again, then acknowledge.
     Session {
@@ -174,7 +174,7 @@ mod tests {
     fn messages_are_written_as_before() {
         let (session, stream) = (SessionId::parse("abc").unwrap(), StreamId::sse());
         let text = NodeMessage::stream(&session, &stream).encode();
-        assert_eq!(text, r#"{"ring":"stream","session":"abc","stream":"sse"}"#);
-        assert!(NodeMessage::decode(r#"{"ring":"of a newer version"}"#).is_err());
+        assert_eq!(text, r#"{"message":"stream","session":"abc","stream":"sse"}"#);
+        assert!(NodeMessage::decode(r#"{"message":"of a newer version"}"#).is_err());
     }
 }

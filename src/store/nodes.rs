@@ -63,13 +63,13 @@ pub enum Recipients<'a> {
     All,
 }
 
-/// What a listener hears.
+/// What a listener receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// A message for this node or for all, [encoded](NodeMessage::encode). It only ever says "look now".
     Message(Arc<str>),
     /// From now on messages are lost: nothing that is kept may be trusted without reading it again.
-    Deaf,
+    Disconnected,
     /// Messages are heard again, or some were lost: what was kept until now must be read again before it is trusted.
     Gap,
 }
@@ -132,8 +132,8 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
 
     /// Begins to listen for messages to `node` and to all, which may come in another order than they were sent in.
     ///
-    /// - Collision: who listens already hears on.
-    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError>;
+    /// - Collision: who listens already goes on receiving.
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, StoreError>;
 
     /// What the store is.
     fn profile(&self) -> StoreProfile;

@@ -6,7 +6,6 @@
 mod call_record;
 mod calls;
 mod connect;
-mod crowd;
 mod keys;
 mod link;
 mod listener;
@@ -20,6 +19,7 @@ mod state;
 mod streams;
 mod tls;
 mod url;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -116,13 +116,13 @@ impl RedisStore {
     /// Whether messages are heard just now: `false` until the first `listen`, and while the connection is lost.
     #[must_use]
     pub fn subscribed(&self) -> bool {
-        *self.listener.hears().borrow()
+        *self.listener.subscribed().borrow()
     }
 
     /// The same as [`subscribed`](Self::subscribed), to be waited on.
     #[must_use]
     pub fn subscription(&self) -> watch::Receiver<bool> {
-        self.listener.hears()
+        self.listener.subscribed()
     }
 
     /// In which life a node acts; empty before its first lease.

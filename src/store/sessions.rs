@@ -34,7 +34,7 @@ pub enum Full {
 /// How many sessions there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionRoom<'a> {
-    /// In the whole store, whichever nodes made them.
+    /// In the whole store, of all nodes.
     pub sessions_max: usize,
     /// The peer the new one counts for: a short text that is not empty, [`Peer::key`](crate::session::Peer::key).
     pub peer: &'a str,

@@ -73,7 +73,7 @@ impl StreamId {
 
     /// Whether it stands as long as its session, and is no call's.
     #[must_use]
-    pub fn stands(&self) -> bool {
+    pub fn is_session_stream(&self) -> bool {
         matches!(self.as_str(), Self::STANDALONE | Self::SSE)
     }
 
@@ -129,7 +129,7 @@ pub enum Appended {
     Gone,
 }
 
-/// From whom a connection takes a stream.
+/// The carriers from which a connection takes a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over<'a> {
     /// From any other: a client has opened it just now, and the newest counts.

@@ -9,7 +9,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FormatFields, FormattedFields};
 
-/// Writes a span's fields as the members of one JSON object. A field that is recorded again comes again; whoever reads the
+/// Writes a span's fields as the members of one JSON object. A field that is recorded again comes again; a reader of the
 /// object takes the last.
 #[derive(Debug)]
 pub(super) struct SpanFields;

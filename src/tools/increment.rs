@@ -1,4 +1,4 @@
-//! `increment`: adds to a note that holds a whole number, atomically, whichever nodes do so at once.
+//! `increment`: adds to a note that holds a whole number, atomically, though several nodes do so at once.
 
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::{tool, tool_router};

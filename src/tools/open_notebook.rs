@@ -12,7 +12,7 @@ use crate::session::Caller;
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Opened {
-    /// The notebook's handle: pass it as `notebook`. Whoever has it can read and change the notes.
+    /// The notebook's handle: pass it as `notebook`. Anybody who has it can read and change the notes.
     notebook: String,
     /// The notebook is deleted when nobody has used it for this long. Each use starts the time anew.
     #[schemars(with = "i64")]

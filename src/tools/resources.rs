@@ -112,7 +112,7 @@ pub(super) fn check_subscription(uri: &str) -> Result<(), ErrorData> {
     }
 }
 
-/// Checks that the caller may know of changes of this note: only whoever may read a notebook hears of it. One that is
+/// Checks that the caller may know of changes of this note: only a reader of the notebook is told of it. One that is
 /// another principal's is answered as one that never was.
 pub(super) async fn check_subscriber(caller: &Caller, uri: &str) -> Result<(), ErrorData> {
     check_subscription(uri)?;

@@ -156,7 +156,7 @@ impl RunTasks for NoTasks {
         false
     }
 
-    async fn ring(&self, _: &NodeId, _: &str) {}
+    async fn notify(&self, _: &NodeId, _: &str) {}
 
     async fn lives(&self, _: &NodeId) -> Result<bool, StateError> {
         Ok(false)

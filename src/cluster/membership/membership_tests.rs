@@ -83,19 +83,19 @@ async fn renewals_that_were_held_up_count_as_an_outage_though_none_failed() {
     assert!(!a.can_judge(), "who lives could not be asked");
 }
 
-/// F5: The renewal is the pulse: it tells of a store that answers and takes no writes.
+/// F5: The renewal tells of a store that answers and takes no writes.
 #[tokio::test(start_paused = true)]
 async fn the_pulse_is_the_renewal_and_tells_for_how_long_it_fails() {
     let (store, a) = (MemoryStore::new(), member("a"));
     a.join(&store).await.expect("a lease");
-    assert!(a.pulse().writable && a.pulse().answers);
-    assert_eq!(a.pulse().away_for, Duration::ZERO);
+    assert!(a.store_health().writable && a.store_health().answers);
+    assert_eq!(a.store_health().away_for, Duration::ZERO);
     refused_for(&[&a], Duration::from_secs(4)).await;
-    let pulse = a.pulse();
-    assert!(!pulse.writable && pulse.answers);
-    assert_eq!(pulse.away_for, Duration::from_secs(4));
+    let health = a.store_health();
+    assert!(!health.writable && health.answers);
+    assert_eq!(health.away_for, Duration::from_secs(4));
     renewed_for(&[&a], &store, Duration::from_secs(1)).await;
-    assert!(a.pulse().writable);
+    assert!(a.store_health().writable);
 }
 
 /// Finding 15: a node whose lease has ended trusts no copy before it has a lease, and none from before.
@@ -115,8 +115,8 @@ async fn copies_are_trusted_only_while_the_lease_they_were_read_under_lasts() {
     assert!(trusts(&a, monotonic_ms()));
 }
 
-/// Finding 15: a node that was paused trusts nothing that it read before: it may not have heard yet what was rung meanwhile,
-/// and whoever rang has not waited.
+/// Finding 15: a node that was paused trusts nothing that it read before: it may not have received yet what was sent meanwhile,
+/// and the sender has not waited.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_held_up_reads_its_copies_again() {
     let (store, a) = (MemoryStore::new(), Arc::new(member("a")));

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::{SessionError, SessionsInner};
 use crate::causes::causes;
-use crate::cluster::live::CachedSession;
+use crate::cluster::cached_session::CachedSession;
 use crate::cluster::registry::{Kept, Registry, Retired, SessionSlot};
 use crate::cluster::{millis, monotonic_ms};
 use crate::session::{SessionId, SessionRecord};
@@ -28,8 +28,8 @@ impl SessionsInner {
     ) -> Result<Option<Arc<CachedSession>>, SessionError> {
         for _ in 0..FIND_ATTEMPTS_MAX {
             let slot = self.registry.slot(id);
-            if let Some(live) = self.trusted(&slot, now_ms) {
-                return Ok(Some(live));
+            if let Some(cached) = self.trusted(&slot, now_ms) {
+                return Ok(Some(cached));
             }
             let loading = slot.loading.lock().await;
             match slot.retired() {
@@ -45,10 +45,10 @@ impl SessionsInner {
                 }
                 None => {}
             }
-            if let Some(live) = self.trusted(&slot, now_ms) {
-                return Ok(Some(live));
+            if let Some(cached) = self.trusted(&slot, now_ms) {
+                return Ok(Some(cached));
             }
-            // Whoever is dropped while it reads leaves no empty slot behind.
+            // A lookup that is dropped while it reads leaves no empty slot behind.
             let unfinished = Unfinished {
                 registry: &self.registry,
                 id,
@@ -58,13 +58,13 @@ impl SessionsInner {
             drop(unfinished);
             drop(loading);
             match outcome? {
-                LoadedSession::Kept(live) => {
+                LoadedSession::Kept(cached) => {
                     if let Some((other, other_slot)) = self.registry.surplus(id) {
                         self.evict(&other, &other_slot).await;
                     }
-                    return Ok(Some(live));
+                    return Ok(Some(cached));
                 }
-                LoadedSession::Known(live) => return Ok(Some(live)),
+                LoadedSession::Known(cached) => return Ok(Some(cached)),
                 LoadedSession::Gone => return Ok(None),
                 LoadedSession::Outdated => {}
             }
@@ -93,7 +93,7 @@ impl SessionsInner {
         now_ms: u64,
     ) -> Result<LoadedSession, SessionError> {
         if slot.failed_just_now(monotonic_ms()) && slot.last_known(now_ms).is_some() {
-            return self.make_do(id, slot, StoreError::Unreachable("it was not just now".into()));
+            return self.serve_last_known(id, slot, StoreError::Unreachable("it was not just now".into()));
         }
         let epoch = slot.epoch();
         let began = Instant::now();
@@ -102,7 +102,7 @@ impl SessionsInner {
             Err(error @ StoreError::Refused { .. }) if slot.is_empty() => {
                 let Ok(Some(record)) = self.store.load(id, None).await else {
                     slot.note_failure(monotonic_ms());
-                    return self.make_do(id, slot, error);
+                    return self.serve_last_known(id, slot, error);
                 };
                 drop(self.registry.retire(id, slot, Retired::NotKept));
                 return Ok(LoadedSession::Known(Arc::new(self.restore(id, record, now_ms))));
@@ -119,23 +119,23 @@ impl SessionsInner {
             }
             Ok(Some(record)) if !record.initialized => {
                 // It lives shortly and may change at any moment: not kept, so that nobody need be told.
-                let live = self.restore(id, record, now_ms);
+                let cached = self.restore(id, record, now_ms);
                 drop(self.registry.retire(id, slot, Retired::NotKept));
-                Ok(LoadedSession::Known(Arc::new(live)))
+                Ok(LoadedSession::Known(Arc::new(cached)))
             }
             Ok(Some(record)) => {
                 let make = |record| self.restore(id, record, now_ms);
                 match self.registry.keep(slot, epoch, now_ms, record, &make) {
-                    Kept::Current { live, first } => {
-                        if first && live.restored {
+                    Kept::Current { cached, first } => {
+                        if first && cached.restored {
                             self.restorations.fetch_add(1, Ordering::Relaxed);
                             metrics::restoration(Restoration::Restored, began.elapsed());
-                            debug!(session = live.tag, made_by = %live.record.node_id, "session restored");
+                            debug!(session = cached.tag, made_by = %cached.record.node_id, "session restored");
                         }
                         Ok(if first {
-                            LoadedSession::Kept(live)
+                            LoadedSession::Kept(cached)
                         } else {
-                            LoadedSession::Known(live)
+                            LoadedSession::Known(cached)
                         })
                     }
                     Kept::Outdated => Ok(LoadedSession::Outdated),
@@ -149,14 +149,14 @@ impl SessionsInner {
             Err(error) => {
                 metrics::restoration(Restoration::Failed, began.elapsed());
                 slot.note_failure(monotonic_ms());
-                self.make_do(id, slot, error)
+                self.serve_last_known(id, slot, error)
             }
         }
     }
 
     /// While the store is away, a session this node knows is served as last read, for a while. One that is known to be
     /// gone is not.
-    fn make_do(
+    fn serve_last_known(
         &self,
         id: &SessionId,
         slot: &Arc<SessionSlot>,
@@ -168,10 +168,10 @@ impl SessionsInner {
         }
         let now_ms = monotonic_ms();
         match (slot.last_known(now_ms), &error) {
-            (Some((live, since_ms)), error)
+            (Some((cached, since_ms)), error)
                 if error.may_pass() && now_ms.saturating_sub(since_ms) <= millis(self.outage_grace) =>
             {
-                Ok(LoadedSession::Known(Arc::clone(live)))
+                Ok(LoadedSession::Known(Arc::clone(cached)))
             }
             (Some(_), _) => Err(error.into()),
             (None, _) => {

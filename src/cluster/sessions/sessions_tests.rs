@@ -76,7 +76,7 @@ async fn copies_age_by_the_monotonic_clock() {
         .unwrap();
     let find = async || sessions.find(&id, &Principal::anonymous()).await;
     assert!(find().await.is_ok());
-    // Gone from the store, and nobody has rung.
+    // Gone from the store, and nobody has sent a message.
     let ended = store.end(&id, None).await.unwrap();
     assert!(matches!(ended, Ended::Ended(_)));
     for second in 0..VERIFY_EVERY_MS / 1000 {

@@ -36,8 +36,8 @@ impl Sessions {
         }
     }
 
-    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and whoever
-    /// changes one later need not find out that it is gone.
+    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and a
+    /// later change of one need not wait to find out that it is gone.
     pub(crate) async fn release_all(&self, within: Duration) {
         let kept = self.inner.registry.all().into_iter();
         let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });

@@ -75,9 +75,9 @@ impl Engine {
             }
             // No other node has to know: the message goes into the log of the session's stream.
             Announcement::Own(session, uri) => match self.sessions.recall(session).await? {
-                Some(live) => {
+                Some(cached) => {
                     let own = std::slice::from_ref(uri);
-                    Ok(self.sync_these(&live, Tell::Changes, &[], own).await?)
+                    Ok(self.sync_these(&cached, Tell::Changes, &[], own).await?)
                 }
                 None => Ok(()),
             },

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::debug;
 
-use super::{Settled, Tell, topics_of};
+use super::{Flushed, Tell, topics_of};
 use crate::causes::causes;
 use crate::cluster::{CachedSession, SessionError};
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ use crate::session::announce::Topic;
 use crate::store::StoreError;
 use crate::store::streams::StreamId;
 
-/// How often all versions are compared though nobody rang: a lost ring delays, and never loses.
+/// How often all versions are compared without a message: a lost message delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How many changed topics wait to be told. Beyond them, all versions are compared.
 const TOPICS_WAITING_MAX: usize = 1024; // 1024 x 128 B = 128 KiB
@@ -72,7 +72,7 @@ impl Notifier {
         self.note(|waiting| waiting.wanted.extend(topics));
     }
 
-    /// Rings may have been missed.
+    /// Messages may have been missed.
     pub(crate) fn catch_up(&self) {
         self.note(|waiting| waiting.any = true);
     }
@@ -136,20 +136,20 @@ impl Engine {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        let (mut settled, mut unread) = (Settled::All, false);
+        let (mut settled, mut unread) = (Flushed::All, false);
         let mut left = UntoldSessions::default();
         loop {
             tokio::select! {
                 biased;
                 () = sleep(LOOK_AGAIN), if unread => {}
-                () = sleep(SETTLE_EVERY), if !unread && settled == Settled::Some => {}
+                () = sleep(SETTLE_EVERY), if !unread && settled == Flushed::Some => {}
                 () = left.due() => {}
                 () = notifier.bell.notified(), if !unread => {}
                 _ = ticks.tick() => notifier.catch_up(),
             }
             let waiting = notifier.take();
             // Looked at first, told then: what changes in between is told now, or another message comes.
-            let changed = match self.look(&waiting).await {
+            let changed = match self.changed_versions(&waiting).await {
                 Ok(changed) => changed,
                 Err(error) => {
                     debug!(error = %causes(&error), "could not read versions yet");
@@ -160,9 +160,9 @@ impl Engine {
             };
             unread = false;
             for (topic, version) in &changed {
-                self.listeners.owe(topic, *version);
+                self.listeners.queue(topic, *version);
             }
-            settled = self.listeners.settle();
+            settled = self.listeners.flush();
             let mut untold = self.tell_sessions(&changed).await;
             if waiting.any {
                 untold.extend(self.tell_own().await);
@@ -179,19 +179,19 @@ impl Engine {
         let mut sessions = waiting.sessions;
         sessions.extend(left.take_due());
         if waiting.any_session {
-            sessions.extend(self.listening().iter().map(|live| live.id.clone()));
+            sessions.extend(self.listening().iter().map(|cached| cached.id.clone()));
         }
         sessions
     }
 
     /// The versions of the topics that have changed, as far as somebody here wants to know.
-    async fn look(&self, waiting: &WaitingChanges) -> Result<ToldVersions, StoreError> {
+    async fn changed_versions(&self, waiting: &WaitingChanges) -> Result<ToldVersions, StoreError> {
         let notifier = &self.listeners.notifier;
         let mut wanted: BTreeSet<Topic> = waiting.changed.union(&waiting.wanted).cloned().collect();
         if waiting.any {
             wanted.extend(self.listeners.topics());
-            for live in self.listening() {
-                wanted.extend(topics_of(&live));
+            for cached in self.listening() {
+                wanted.extend(topics_of(&cached));
             }
         }
         let topics: Vec<Topic> = wanted.iter().cloned().collect();
@@ -221,20 +221,20 @@ impl Engine {
             if !carried.record.initialized && !self.sessions.keeps(&carried.id) {
                 return Ok(());
             }
-            let Some(live) = self.sessions.recall(&carried.id).await? else {
+            let Some(cached) = self.sessions.recall(&carried.id).await? else {
                 return Ok(());
             };
-            let mut topics = topics_of(&live);
+            let mut topics = topics_of(&cached);
             topics.retain(|topic| changed.contains_key(topic));
             match topics.is_empty() {
                 true => Ok(()),
-                false => Ok(self.sync_these(&live, Tell::Changes, &topics, &[]).await?),
+                false => Ok(self.sync_these(&cached, Tell::Changes, &topics, &[]).await?),
             }
         };
         let listening = self.listening().into_iter();
         untold(
             listening
-                .map(|live| (live.id.clone(), tell(live).boxed()))
+                .map(|cached| (cached.id.clone(), tell(cached).boxed()))
                 .collect(),
         )
         .await
@@ -244,11 +244,11 @@ impl Engine {
     /// could not be told.
     async fn tell_own(&self) -> Vec<SessionId> {
         let subscribed = self.listening().into_iter();
-        let subscribed = subscribed.filter(|live| !live.subscriptions().is_empty());
-        let tell = |live: Arc<CachedSession>| async move { Ok(self.sync_own(&live).await?) };
+        let subscribed = subscribed.filter(|cached| !cached.subscriptions().is_empty());
+        let tell = |cached: Arc<CachedSession>| async move { Ok(self.sync_own(&cached).await?) };
         untold(
             subscribed
-                .map(|live| (live.id.clone(), tell(live).boxed()))
+                .map(|cached| (cached.id.clone(), tell(cached).boxed()))
                 .collect(),
         )
         .await
@@ -258,7 +258,7 @@ impl Engine {
     async fn tell_all(&self, sessions: BTreeSet<SessionId>) -> Vec<SessionId> {
         let tell = |session: SessionId| async move {
             match self.sessions.recall(&session).await? {
-                Some(live) => Ok(self.sync(&live, Tell::Changes).await?),
+                Some(cached) => Ok(self.sync(&cached, Tell::Changes).await?),
                 None => Ok(()),
             }
         };

@@ -28,10 +28,10 @@ impl Engine {
     pub(crate) async fn batch(
         self: &Arc<Self>,
         incoming: Incoming,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         items: Vec<Result<Message<'_>, Refusal>>,
     ) -> Result<Reply, Refusal> {
-        if !live.revision().allows_batches() {
+        if !cached.revision().allows_batches() {
             return Err(Refusal::BatchNotAllowed);
         }
         let (out, messages) = outbound();
@@ -41,18 +41,18 @@ impl Engine {
             match item {
                 Ok(Message::Request(request)) => {
                     let id = request.id.clone();
-                    let began = self.begin_one(&incoming, live, request, &out, &cancel).await;
+                    let began = self.begin_one(&incoming, cached, request, &out, &cancel).await;
                     let began = began.unwrap_or_else(|refusal| refused(&refusal, Some(&id)));
                     running.push(began.call);
                 }
                 Ok(Message::Notification(notification)) => {
                     // It stands alone like the others, but nothing answers it.
-                    if let Err(refusal) = self.notification(incoming.clone(), live, &notification).await {
+                    if let Err(refusal) = self.notification(incoming.clone(), cached, &notification).await {
                         metrics::refused(refusal.label());
                         tracing::debug!(reason = refusal.label(), "a batch's notification was refused");
                     }
                 }
-                Ok(Message::Response(response)) => self.response(live, response).await?,
+                Ok(Message::Response(response)) => self.response(cached, response).await?,
                 Err(refusal) => running.push(refused(&refusal, None).call),
             }
         }
@@ -73,7 +73,7 @@ impl Engine {
     async fn begin_one(
         self: &Arc<Self>,
         incoming: &Incoming,
-        live: &Arc<CachedSession>,
+        cached: &Arc<CachedSession>,
         request: Request<'_>,
         out: &Sender<Bytes>,
         cancel: &CancellationToken,
@@ -81,15 +81,15 @@ impl Engine {
         let meta = RequestMeta::read(request.params)?;
         let pending = PendingCall::new(incoming.began, &request);
         let (out, within) = match self.settings.call.reply {
-            ReplyForm::Json => (beside_reply(self, live, &pending), None),
+            ReplyForm::Json => (beside_reply(self, cached, &pending), None),
             ReplyForm::Auto | ReplyForm::Sse => {
-                let (out, within) = within_reply(self, live, &pending, out.clone());
+                let (out, within) = within_reply(self, cached, &pending, out.clone());
                 (out, Some(within))
             }
         };
         let (peer, info) = (Arc::clone(&incoming.peer), incoming.info.clone());
         let run = Run::first(&pending, peer, info, cancel.child_token()).to(out);
-        let began = self.begin(live, request, meta, run).await;
+        let began = self.begin(cached, request, meta, run).await;
         Ok(all_told(began?, within))
     }
 }

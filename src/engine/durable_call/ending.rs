@@ -11,7 +11,7 @@ use crate::telemetry::seldom;
 impl DurableCall {
     /// Takes a call off that could not be [announced](Self::announce), and was refused. The announcement may have taken effect.
     pub(crate) async fn take_off(self) {
-        let (session, name, stream) = (&self.live.id, &self.record.name, &self.record.stream);
+        let (session, name, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
         let end = || {
             let store = &self.engine.store;
             store.call_end(session, name, stream, None, self.node(), self.engine.stream_ttl())
@@ -19,9 +19,9 @@ impl DurableCall {
         match self.until_answered(self.engine.session_ttl(), end).await {
             Ok(CallEnded::Answered { .. } | CallEnded::Unanswered) => {}
             // Perhaps with its session, of which nobody else may ask this node any more.
-            Ok(CallEnded::Gone) => drop(self.engine.gone(&self.live).await),
+            Ok(CallEnded::Gone) => drop(self.engine.gone(&self.cached).await),
             Err(Lost(_)) => debug!(
-                session = self.live.tag,
+                session = self.cached.tag,
                 "a call that was not run may still be registered"
             ),
         }
@@ -30,7 +30,7 @@ impl DurableCall {
     /// Ends the call, with its response if it has one.
     pub(super) async fn end(&self, response: Option<&[u8]>) {
         let data = response.map(String::from_utf8_lossy);
-        let (session, call, stream) = (&self.live.id, &self.record.name, &self.record.stream);
+        let (session, call, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
         let last = call == stream;
         let tries = AtomicU32::new(0);
         let end = || {
@@ -51,19 +51,19 @@ impl DurableCall {
             }
             // Nothing was appended that could be handed over, but the stream has ended: its carrier looks.
             (Ok(CallEnded::Answered { .. } | CallEnded::Unanswered), _) => {
-                self.engine.streams.ring(session, stream);
+                self.engine.streams.wake(session, stream);
             }
             (Ok(CallEnded::Gone), _) => {
                 debug!(
-                    session = self.live.tag,
+                    session = self.cached.tag,
                     "a call ended that was no longer this node's"
                 );
-                self.engine.streams.ring(session, stream);
+                self.engine.streams.wake(session, stream);
             }
             (Err(Lost(why)), _) => {
                 let words = "a call's answer was lost: the store did not take it for too long";
                 seldom(words, |left_out| {
-                    warn!(session = self.live.tag, why, left_out, "{words}")
+                    warn!(session = self.cached.tag, why, left_out, "{words}")
                 });
             }
         }

@@ -50,7 +50,7 @@ impl Progress {
     /// What the stream of a call tells.
     pub(super) async fn told(log: &DurableCall) -> Self {
         let (mut told, mut after) = (HashMap::new(), 0);
-        let (session, stream) = (&log.live.id, &log.record.stream);
+        let (session, stream) = (&log.cached.id, &log.record.stream);
         // Without it the client would be told again what it knows: a store that is away is waited for.
         let read = |after| async move {
             let read = || log.engine.store.read(session, stream, after);

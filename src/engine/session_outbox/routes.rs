@@ -27,14 +27,14 @@ use crate::store::streams::StreamId;
 /// Takes what a call sends whose reply is a single body to the session's standing stream.
 pub(crate) fn beside_reply(
     engine: &Arc<Engine>,
-    live: &Arc<CachedSession>,
+    cached: &Arc<CachedSession>,
     call: &PendingCall,
 ) -> Sender<Bytes> {
     let (out, messages) = outbound();
     let record = call.record(engine, Some(StreamId::standalone()));
     let outbox = SessionOutbox {
         began: call.began,
-        ..SessionOutbox::of(engine, live, record, Unheard::Refused)
+        ..SessionOutbox::of(engine, cached, record, Unheard::Refused)
     };
     engine
         .work
@@ -62,7 +62,7 @@ impl WithinReply {
 /// The way from a call of a batch to the stream of the batch's reply.
 pub(crate) fn within_reply(
     engine: &Arc<Engine>,
-    live: &Arc<CachedSession>,
+    cached: &Arc<CachedSession>,
     call: &PendingCall,
     reply: Sender<Bytes>,
 ) -> (Sender<Bytes>, WithinReply) {
@@ -72,7 +72,7 @@ pub(crate) fn within_reply(
     let outbox = SessionOutbox {
         began: call.began,
         reply: Some(reply),
-        ..SessionOutbox::of(engine, live, record, Unheard::Kept)
+        ..SessionOutbox::of(engine, cached, record, Unheard::Kept)
     };
     let end = over.clone().cancelled_owned();
     engine.work.spawn("within-reply", async move {
@@ -88,7 +88,7 @@ pub(crate) struct ClientPeers {
     /// The node's engine.
     pub engine: Arc<Engine>,
     /// The session.
-    pub live: Arc<CachedSession>,
+    pub cached: Arc<CachedSession>,
 }
 
 impl SessionPeers for ClientPeers {
@@ -96,17 +96,17 @@ impl SessionPeers for ClientPeers {
         let (peer, connection) = (&Peer::Unknown, Connection::default());
         let caller = self
             .engine
-            .caller(&self.live, peer, connection, RequestInfo::default());
-        let open = peer::open(peer_info(&caller), outside(&self.engine, &self.live));
+            .caller(&self.cached, peer, connection, RequestInfo::default());
+        let open = peer::open(peer_info(&caller), outside(&self.engine, &self.cached));
         SessionPeer::new(open.peer().clone(), Arc::new(open))
     }
 }
 
 /// A wire to the session's standing stream, for what belongs to no request.
-pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> CallTransport {
+pub(crate) fn outside(engine: &Arc<Engine>, cached: &Arc<CachedSession>) -> CallTransport {
     let name = StreamId::generate();
     let record = CallRecord {
-        stream: StreamId::standing(live.record.transport),
+        stream: StreamId::standing(cached.record.transport),
         name: name.clone(),
         node: engine.node.clone(),
         request: String::new(),
@@ -130,15 +130,15 @@ pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> CallTr
     let cancel = CancellationToken::new();
     let id = RequestId::String(Arc::clone(&name));
     let registered = engine.calls.register(
-        live.id.clone(),
+        cached.id.clone(),
         id,
         Arc::clone(&name),
         Instant::now(),
         cancel,
         Some(answers),
     );
-    let outbox = SessionOutbox::of(engine, live, record, unheard);
-    let (ended, stopping) = (live.ended.clone(), engine.work.stopping().clone());
+    let outbox = SessionOutbox::of(engine, cached, record, unheard);
+    let (ended, stopping) = (cached.ended.clone(), engine.work.stopping().clone());
     engine.work.spawn("outside", async move {
         let end = async {
             tokio::select! {
@@ -147,14 +147,14 @@ pub(crate) fn outside(engine: &Arc<Engine>, live: &Arc<CachedSession>) -> CallTr
             }
         };
         outbox.run(messages, end).await;
-        // Whoever still waits for an answer is told that none will come.
+        // Handlers that still wait for an answer are told that none will come.
         drop(registered);
     });
     let settings = CallTransportSettings {
         name,
         first_request: 0,
-        logs: LogGate::Session(Arc::clone(live)),
-        capabilities: live.who().capabilities,
+        logs: LogGate::Session(Arc::clone(cached)),
+        capabilities: cached.who().capabilities,
         answer_timeout: engine.settings.call.answer_timeout,
         announcer: engine.announcer(),
         listeners: Arc::clone(&engine.listeners),

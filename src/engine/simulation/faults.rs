@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tokio::time::sleep;
 
 use super::random::Random;
-use crate::store::{Heard, StoreError, WhyRefused};
+use crate::store::{Received, StoreError, WhyRefused};
 
 /// How the common store does, for all nodes.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub(super) struct Faults {
     pub(super) loses: bool,
     cut: AtomicBool,
     dead: AtomicBool,
-    listeners: Mutex<Vec<broadcast::Sender<Heard>>>,
+    listeners: Mutex<Vec<broadcast::Sender<Received>>>,
 }
 
 impl Faults {
@@ -72,7 +72,7 @@ impl Faults {
     }
 
     /// Another listener, which hears of outages too.
-    pub(super) fn add_listener(&self, listener: broadcast::Sender<Heard>) {
+    pub(super) fn add_listener(&self, listener: broadcast::Sender<Received>) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.push(listener);
     }
@@ -80,12 +80,16 @@ impl Faults {
     /// Cuts its connections to the store, or lets it make new ones.
     pub(super) fn cut(&self, cut: bool) {
         if self.cut.swap(cut, Ordering::Relaxed) != cut {
-            self.hear(if cut { Heard::Deaf } else { Heard::Gap });
+            self.receive(if cut {
+                Received::Disconnected
+            } else {
+                Received::Gap
+            });
         }
     }
 
     /// The same for all nodes: the store has gone, or is back.
-    pub(super) fn hear(&self, heard: Heard) {
+    pub(super) fn receive(&self, heard: Received) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for listener in &*listeners {
             drop(listener.send(heard.clone()));

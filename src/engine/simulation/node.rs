@@ -236,22 +236,22 @@ impl Node {
                 ClientName::Nobody => return self.post_modern(incoming, message).await,
                 ClientName::Session(id, transport) => (id, *transport),
             };
-            let live = engine.session(id, principal, transport).await?;
+            let cached = engine.session(id, principal, transport).await?;
             if transport == TransportKind::Sse {
-                engine.sse_message(incoming, &live, message).await?;
+                engine.sse_message(incoming, &cached, message).await?;
                 return Ok(Posted::Accepted);
             }
             match message {
                 Message::Request(request) => {
                     let meta = RequestMeta::read(request.params)?;
-                    Ok(reply(engine.request(incoming, live, request, meta).await?))
+                    Ok(reply(engine.request(incoming, cached, request, meta).await?))
                 }
                 Message::Notification(notification) => {
-                    engine.notification(incoming, &live, &notification).await?;
+                    engine.notification(incoming, &cached, &notification).await?;
                     Ok(Posted::Accepted)
                 }
                 Message::Response(response) => {
-                    engine.response(&live, response).await?;
+                    engine.response(&cached, response).await?;
                     Ok(Posted::Accepted)
                 }
             }
@@ -292,10 +292,10 @@ impl Node {
         let (id, last) = (id.clone(), last_event_id.map(ToOwned::to_owned));
         let opened = async move {
             let permit = engine.stream_permit(&incoming)?;
-            let live = engine
+            let cached = engine
                 .session(&id, &incoming.principal, TransportKind::Streamable)
                 .await?;
-            let opened = engine.open_stream(&live, last.as_deref(), permit).await?;
+            let opened = engine.open_stream(&cached, last.as_deref(), permit).await?;
             Ok(opened.map(|stream| stream.events))
         };
         self.carried_through(opened).await
@@ -314,7 +314,7 @@ impl Node {
             let permit = engine.stream_permit(&incoming)?;
             let named = id.as_ref().map(SessionId::as_str);
             let stream = engine.open_sse(&incoming, named, last.as_deref(), permit).await?;
-            Ok((stream.live.id.clone(), stream.events))
+            Ok((stream.cached.id.clone(), stream.events))
         };
         self.carried_through(opened).await
     }

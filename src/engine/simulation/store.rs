@@ -18,7 +18,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, StoreProfile};
 use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId};
 use crate::store::{
-    CallStore, Change, Changed, Created, Ended, Heard, Lease, NodeMessage, NodeStore, Recipients, Renewed,
+    CallStore, Change, Changed, Created, Ended, Lease, NodeMessage, NodeStore, Received, Recipients, Renewed,
     SessionRoom, SessionStore, StoreError, StoreReport, StreamStore, Touched,
 };
 
@@ -275,7 +275,7 @@ impl NodeStore for FaultyStore {
     }
 
     /// Forwards what is heard: late, twice, in another order or never.
-    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, StoreError> {
         let mut heard = ask!(self, Read, self.memory.listen(node))?;
         let (forward, listener) = broadcast::channel(Limits::MESSAGES_WAITING_MAX);
         self.faults.add_listener(forward.clone());

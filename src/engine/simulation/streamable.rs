@@ -366,12 +366,12 @@ impl SimulatedClient {
             .into_iter()
             .filter(|node| !node.faults.is_away());
         for node in asked {
-            let live = node.engine.session(
+            let cached = node.engine.session(
                 session,
                 &self.principal,
                 crate::session::TransportKind::Streamable,
             );
-            if let Some(Ok(_)) = node.within(live).await {
+            if let Some(Ok(_)) = node.within(cached).await {
                 let (name, node) = (&self.name, &node.name);
                 self.world
                     .wrong(format!("{node} serves the session that {name} has ended"));

@@ -44,7 +44,7 @@ impl StreamWriter {
         };
         let waits = match other {
             None => None,
-            Some(Other::Carries) => Some(self.look_every()),
+            Some(Other::Carries) => Some(self.read_every()),
             Some(Other::MayBeDead) => Some(DEAD_AGAIN),
             Some(Other::Gone) => self.attach(holder.as_ref()).await?,
         };
@@ -53,8 +53,8 @@ impl StreamWriter {
         }
         self.dead = None;
         self.carried.line.set_waits(false);
-        if self.stream.stands() {
-            self.engine.sync_or_later(&self.live, Tell::Changes).await;
+        if self.stream.is_session_stream() {
+            self.engine.sync_or_later(&self.cached, Tell::Changes).await;
         }
         Ok(WriterRole::Carries)
     }
@@ -63,10 +63,10 @@ impl StreamWriter {
     async fn attach(&mut self, from: Option<&Holder>) -> Result<Option<Duration>, WriterStop> {
         let (store, ttl) = (&self.engine.store, self.engine.sessions.ttl());
         let own = self.holder();
-        let attach = store.attach(&self.live.id, &self.stream, &own, Over::Only(from), ttl);
+        let attach = store.attach(&self.cached.id, &self.stream, &own, Over::Only(from), ttl);
         match attach.await {
             Ok(Attached::Attached { delivered, .. }) => {
-                debug!(session = self.live.tag, "a connection takes a stream over");
+                debug!(session = self.cached.tag, "a connection takes a stream over");
                 if self.options.note_delivered {
                     // Other connections of this client were given these.
                     self.written = self.written.max(delivered);
@@ -76,11 +76,11 @@ impl StreamWriter {
             }
             Ok(Attached::Held(_)) => {
                 self.carried.line.set_waits(true);
-                Ok(Some(self.look_every()))
+                Ok(Some(self.read_every()))
             }
             Ok(Attached::NoStream | Attached::Gone) => Err(WriterStop::Gone),
             Err(error) => {
-                debug!(session = self.live.tag, error = %causes(&error), "a stream is not taken over yet");
+                debug!(session = self.cached.tag, error = %causes(&error), "a stream is not taken over yet");
                 Ok(Some(LOOK_AGAIN))
             }
         }
@@ -91,7 +91,9 @@ impl StreamWriter {
         let engine = &self.engine;
         let carries = if other.node == engine.node {
             // If it is not here, it has just gone, or was one of a former life of this node.
-            engine.streams.has(&self.live.id, &self.stream, other.connection)
+            engine
+                .streams
+                .has(&self.cached.id, &self.stream, other.connection)
         } else {
             let living = living(&*engine.store, slice::from_ref(&other.node)).await;
             living.map_or(true, |living| !living.is_empty())

@@ -46,7 +46,7 @@ impl StreamWriter {
                 last - seen,
             );
             seldom(words, |left_out| {
-                tracing::warn!(session = self.live.tag, lost, left_out, "{words}")
+                tracing::warn!(session = self.cached.tag, lost, left_out, "{words}")
             });
             self.write(event(notice.as_bytes())).await?;
             self.lost += lost;
@@ -63,7 +63,7 @@ impl StreamWriter {
             stream: self.stream.as_str(),
             number: event.number,
         };
-        let bytes = match self.lost > 0 && !self.stream.stands() && is_response(&event.data) {
+        let bytes = match self.lost > 0 && !self.stream.is_session_stream() && is_response(&event.data) {
             true => encode(
                 id,
                 &String::from_utf8_lossy(&loss::instead_of(&event.data, self.lost, loss::OVERFLOW)),
@@ -85,7 +85,7 @@ impl StreamWriter {
         if !matches!(sent, Ok(Ok(_))) {
             return;
         }
-        let session = &self.live.id;
+        let session = &self.cached.id;
         match self
             .engine
             .store

@@ -89,13 +89,13 @@ impl TaskRecord {
         }
     }
 
-    /// Whether it has ended, in whichever way.
+    /// Whether it has ended: completed, failed or cancelled.
     pub(super) fn has_ended(&self) -> bool {
         self.status.is_terminal()
     }
 
     /// Says how it is getting on.
-    pub(super) fn say(&mut self, message: &str, now_ms: u64) {
+    pub(super) fn set_status(&mut self, message: &str, now_ms: u64) {
         self.unless_ended(now_ms, |task| task.message = Some(message.to_owned()));
     }
 
@@ -264,7 +264,7 @@ mod tests {
         task.fail(&ErrorData::internal_error("x", None), 3_000);
         task.ask(&asked(["a", "b"]), 3_000);
         task.answer(&[("a".into(), json!(1))].into(), 3_000);
-        task.say("x", 3_000);
+        task.set_status("x", 3_000);
         assert_eq!(task, ended);
     }
 

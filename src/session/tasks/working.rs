@@ -16,7 +16,7 @@ use super::{RECORD, TaskPlace, TaskRecord, now_ms, update};
 use crate::causes::causes;
 use crate::session::state::{State, StateError};
 
-/// How often a task's record is read though nobody rang: a lost ring delays, and never loses.
+/// How often a task's record is read without a message: a lost message delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the work may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -50,8 +50,8 @@ impl Working {
     }
 
     /// Says how the task is getting on. Clients read it when they ask after the task.
-    pub async fn say(&self, message: &str) {
-        if let Err(error) = update(&self.state, |record| record.say(message, now_ms())).await {
+    pub async fn set_status(&self, message: &str) {
+        if let Err(error) = update(&self.state, |record| record.set_status(message, now_ms())).await {
             tracing::debug!(error = %causes(&error), "a task could not say how it is getting on");
         }
     }

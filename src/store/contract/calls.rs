@@ -147,7 +147,7 @@ pub(super) async fn registers_calls(store: Arc<dyn Store>) {
     is_only_read(&store, &id, &name).await;
 }
 
-/// The stream of a call that has ended: whoever resumes may read it, and nobody carries it.
+/// The stream of a call that has ended: a client that resumes may read it, and nobody carries it.
 async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
     let attached = store.attach(id, name, &holder("b", 1), Over::Any, LONG).await;
     let attached = attached.expect("attach must work");
@@ -155,7 +155,7 @@ async fn is_only_read(store: &Arc<dyn Store>, id: &SessionId, name: &StreamId) {
         previous: None,
         delivered: 0,
     };
-    assert_eq!(attached, expected, "attach: whoever resumes may read it");
+    assert_eq!(attached, expected, "attach: a client that resumes may read it");
     let carried = carrier(store, id, name).await;
     assert_eq!(
         carried, None,
@@ -230,7 +230,7 @@ pub(super) async fn ends_calls(store: Arc<dyn Store>) {
     .await;
 }
 
-/// Calls may write to a standing stream in place of one of their own: it goes on after each, and whoever carries it too.
+/// Calls may write to a standing stream in place of one of their own: it goes on after each, with the same carrier.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -111,7 +111,7 @@ pub(super) async fn bounds_subscriptions(store: Arc<dyn Store>) {
     );
 }
 
-/// Whoever loads an initialized session is told as its holder, once, until it releases it.
+/// A node that loads an initialized session is named as its holder, once, until it releases it.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -10,10 +10,10 @@ use super::{LONG, NEW, holder, node, record, session, stream};
 use crate::session::Introduction;
 use crate::store::calls::{Answered, Begun, CallEnded, CallRecord};
 use crate::store::streams::{Appended, Attached, Over, StreamId};
-use crate::store::{Change, Changed, Ended, Heard, NodeMessage, Recipients, Store};
+use crate::store::{Change, Changed, Ended, NodeMessage, Received, Recipients, Store};
 
 /// Asserts that the next messages are these, in any order: they may overtake each other.
-async fn assert_told<const N: usize>(heard: &mut Receiver<Heard>, messages: [&NodeMessage; N], why: &str) {
+async fn assert_told<const N: usize>(heard: &mut Receiver<Received>, messages: [&NodeMessage; N], why: &str) {
     let mut told = Vec::with_capacity(N);
     for _ in 0..N {
         told.push(next(heard).await.encode());

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{LONG, PATIENCE, SHORT, eventually, node};
 use crate::session::{Life, NodeId};
 use crate::store::nodes::{dead, living};
-use crate::store::{Heard, KnownNode, Lease, NodeMessage, Recipients, Renewed, Store};
+use crate::store::{KnownNode, Lease, NodeMessage, Received, Recipients, Renewed, Store};
 
 pub(super) fn lease(node: &NodeId) -> Lease {
     lease_of(node, "first")
@@ -169,12 +169,12 @@ pub(super) async fn sends_to_those_meant(store: Arc<dyn Store>) {
 }
 
 /// The next message. Gaps are a store's right at any time.
-pub(super) async fn next(heard: &mut Receiver<Heard>) -> NodeMessage {
+pub(super) async fn next(heard: &mut Receiver<Received>) -> NodeMessage {
     let message = async {
         loop {
             match heard.recv().await {
-                Ok(Heard::Message(text)) => return Some(NodeMessage::decode(&text)),
-                Ok(Heard::Gap | Heard::Deaf) | Err(RecvError::Lagged(_)) => {}
+                Ok(Received::Message(text)) => return Some(NodeMessage::decode(&text)),
+                Ok(Received::Gap | Received::Disconnected) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
         }

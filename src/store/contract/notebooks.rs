@@ -10,7 +10,7 @@ use crate::session::notebooks::Notebooks;
 use crate::session::state::{Expected, StateError, StateScope};
 use crate::store::Store;
 
-/// A notebook is found by its owner, whoever asks where, and by nobody else.
+/// A notebook is found by its owner, on any node, and by nobody else.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -98,7 +98,7 @@ pub(super) async fn forgets_what_is_not_used(store: Arc<dyn Store>) {
     let asked = store.state_get(&scope("asked"), "k").await;
     assert!(
         matches!(asked, Err(StateError::Gone)),
-        "state_owner: whoever may not read a notebook must not keep it alive: {asked:?}"
+        "state_owner: a caller that may not read a notebook must not keep it alive: {asked:?}"
     );
     let idle = store
         .state_owner(&scope("idle"), &owner, LONG)

@@ -136,7 +136,7 @@ pub(super) async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     );
 }
 
-/// Answers stay until they are taken off, and so does the note that the client has cancelled the call; whoever claims it
+/// Answers stay until they are taken off, and so does the note that the client has cancelled the call; the claiming node
 /// learns of both.
 ///
 /// # Panics

@@ -177,7 +177,7 @@ pub(super) async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     assert_eq!(
         attach(&two).await,
         attached(Some(one.clone()), 2),
-        "attach: the newest takes over, and learns from whom"
+        "attach: the newest takes over, and learns who carried it"
     );
     let detach = async |holder| {
         store

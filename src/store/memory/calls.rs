@@ -222,8 +222,12 @@ impl CallStore for MemoryStore {
         }
         of.calls.running.remove(call);
         // A standing one may not have been made yet, and lives on from now.
-        if let Some(log) = of.logs.log_or_make(stream, ttl).filter(|_| stream.stands()) {
-            log.settle(ttl, left);
+        if let Some(log) = of
+            .logs
+            .log_or_make(stream, ttl)
+            .filter(|_| stream.is_session_stream())
+        {
+            log.renew_as_carried(ttl, left);
         }
         let number = data.and_then(|data| of.logs.append(stream, data));
         let Some(log) = of.logs.log(stream) else {

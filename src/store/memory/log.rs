@@ -50,7 +50,7 @@ impl Log {
     }
 
     /// Lives as long as its session, which lives as long as is `left`, while it is carried, and else `ttl` from now.
-    pub(super) fn settle(&mut self, ttl: Duration, left: Duration) {
+    pub(super) fn renew_as_carried(&mut self, ttl: Duration, left: Duration) {
         self.renew(if self.holder.is_some() {
             left
         } else {

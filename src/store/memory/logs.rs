@@ -29,15 +29,15 @@ impl Logs {
     pub(super) fn log(&mut self, stream: &StreamId) -> Option<&mut Log> {
         let log = self.of.get_mut(stream)?;
         let lives = log.lives();
-        if !lives && stream.stands() {
+        if !lives && stream.is_session_stream() {
             log.expire();
         }
-        (lives || stream.stands()).then_some(log)
+        (lives || stream.is_session_stream()).then_some(log)
     }
 
     /// The stream's log; a standing stream is made if need be.
     pub(super) fn log_or_make(&mut self, stream: &StreamId, ttl: Duration) -> Option<&mut Log> {
-        if stream.stands() {
+        if stream.is_session_stream() {
             self.make(stream, ttl);
         }
         self.log(stream)
@@ -45,7 +45,7 @@ impl Logs {
 
     /// Whether a connection carries a standing stream.
     pub(super) fn is_carried(&self) -> bool {
-        let mut standing = self.of.iter().filter(|(stream, _)| stream.stands());
+        let mut standing = self.of.iter().filter(|(stream, _)| stream.is_session_stream());
         standing.any(|(_, log)| log.holder.is_some())
     }
 
@@ -59,7 +59,10 @@ impl Logs {
     /// Standing streams live as long as the session while they are carried.
     pub(super) fn keep(&mut self, ttl: Duration) {
         self.sweep();
-        let standing = self.of.iter_mut().filter(|(stream, _)| stream.stands());
+        let standing = self
+            .of
+            .iter_mut()
+            .filter(|(stream, _)| stream.is_session_stream());
         for (_, log) in standing.filter(|(_, log)| log.holder.is_some()) {
             log.keep(ttl);
         }
@@ -82,10 +85,10 @@ impl Logs {
     pub(super) fn sweep(&mut self) {
         self.of.retain(|stream, log| {
             let lives = log.lives();
-            if !lives && stream.stands() {
+            if !lives && stream.is_session_stream() {
                 log.expire();
             }
-            lives || stream.stands()
+            lives || stream.is_session_stream()
         });
     }
 

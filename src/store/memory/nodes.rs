@@ -11,7 +11,7 @@ use super::{HeldLease, MemoryStore};
 use crate::session::NodeId;
 use crate::store::Limits;
 use crate::store::{
-    Heard, KnownNode, Lease, NodeMessage, NodeStore, Recipients, Renewed, StoreError, StoreProfile,
+    KnownNode, Lease, NodeMessage, NodeStore, Received, Recipients, Renewed, StoreError, StoreProfile,
     StoreReport,
 };
 
@@ -69,7 +69,7 @@ impl NodeStore for MemoryStore {
         Ok(())
     }
 
-    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, StoreError> {
         let listeners = &mut self.lock().listeners;
         listeners.retain(|_, listener| listener.receiver_count() > 0);
         let listener = listeners

@@ -61,7 +61,7 @@ impl SessionStore for MemoryStore {
         if inner.sessions.get(id).is_some() {
             return Ok(Created::Collision);
         }
-        if let Some(full) = inner.crowd.enter(id, ttl, record.initialized, room) {
+        if let Some(full) = inner.usage.enter(id, ttl, record.initialized, room) {
             return Ok(Created::Full(full));
         }
         let session = MemorySession {
@@ -101,7 +101,7 @@ impl SessionStore for MemoryStore {
         session.record.last_activity_ms = now_ms;
         session.logs.keep(ttl);
         let peer = Arc::clone(&session.peer);
-        inner.crowd.stays(id, &peer, ttl);
+        inner.usage.stays(id, &peer, ttl);
         Ok(Touched::Touched)
     }
 
@@ -147,10 +147,10 @@ impl SessionStore for MemoryStore {
         if !ttl.is_zero() {
             session.logs.keep(ttl);
             inner.sessions.renew(id, ttl);
-            inner.crowd.stays(id, &peer, ttl);
+            inner.usage.stays(id, &peer, ttl);
         }
         if *change == Change::Initialized {
-            inner.crowd.settles(id, &peer);
+            inner.usage.settles(id, &peer);
         }
         inner.send_each(&carriers, &NodeMessage::session_streams(id));
         inner.send_each(&stopped, &NodeMessage::session_calls(id));
@@ -166,7 +166,7 @@ impl SessionStore for MemoryStore {
         let Some(mut session) = inner.sessions.take(id) else {
             return Ok(Ended::Gone);
         };
-        inner.crowd.leaves(id, &session.peer);
+        inner.usage.leaves(id, &session.peer);
         inner.send_each(&session.logs.carriers(), &NodeMessage::session_streams(id));
         Ok(Ended::Ended(session.holders.into_keys().collect()))
     }

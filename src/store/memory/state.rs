@@ -120,7 +120,7 @@ impl StateStore for MemoryStore {
         if inner.opened.get(scope).is_some() {
             return Err(StateError::Contended);
         }
-        let of_peer = inner.crowd.of(room.peer, ttl);
+        let of_peer = inner.usage.of(room.peer, ttl);
         let (name, tally, full) = match scope {
             StateScope::Session(_) => return Err(StateError::Contended),
             StateScope::Notebook(name) => (
@@ -164,7 +164,7 @@ impl StateStore for MemoryStore {
         {
             notebook.renewed_by = Some(ttl);
             let peer = Arc::clone(&notebook.peer);
-            if let Some(has) = inner.crowd.of(&peer, ttl) {
+            if let Some(has) = inner.usage.of(&peer, ttl) {
                 has.notebooks.keep(handle, ttl);
             }
         }

@@ -48,7 +48,7 @@ impl StreamStore for MemoryStore {
         };
         let may = match step {
             Some(step) => of.calls.may_append(by, life.as_ref(), step.call),
-            None => stream.stands(),
+            None => stream.is_session_stream(),
         };
         if !may {
             return Ok(Appended::Gone);
@@ -60,8 +60,8 @@ impl StreamStore for MemoryStore {
         if let Some(number) = step.and_then(|step| of.calls.appended(step)) {
             return Ok(Appended::At { number, holder });
         }
-        match stream.stands() {
-            true => log.settle(ttl, left),
+        match stream.is_session_stream() {
+            true => log.renew_as_carried(ttl, left),
             false => log.renew(ttl),
         }
         let Some(number) = of.logs.append(stream, data) else {
@@ -83,7 +83,7 @@ impl StreamStore for MemoryStore {
         ttl: Duration,
     ) -> Result<Attached, StoreError> {
         let mut inner = self.lock();
-        let ttl = if stream.stands() {
+        let ttl = if stream.is_session_stream() {
             inner.sessions.left(session)
         } else {
             ttl
@@ -131,8 +131,8 @@ impl StreamStore for MemoryStore {
         if let Some(log) = of.and_then(|of| of.logs.log(stream))
             && log.holder.take_if(|now| now == holder).is_some()
         {
-            if stream.stands() {
-                log.settle(ttl, left);
+            if stream.is_session_stream() {
+                log.renew_as_carried(ttl, left);
             }
             if std::mem::take(&mut log.standby) {
                 inner.send(Recipients::All, &NodeMessage::stream(session, stream));
@@ -227,7 +227,7 @@ impl StreamStore for MemoryStore {
         if !told.events.is_empty()
             && let Some(log) = of.logs.log(stream)
         {
-            log.settle(ttl, left);
+            log.renew_as_carried(ttl, left);
             told.holder = log.holder.clone();
             inner.tell_holder(told.holder.as_ref(), by, session, stream);
         }

@@ -67,7 +67,7 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         Some(&mut entry.value)
     }
 
-    /// Puts `value` under `key` for `ttl`, in place of whatever was there.
+    /// Puts `value` under `key` for `ttl`, in place of what was there.
     pub(super) fn put(&mut self, key: K, value: V, ttl: Duration) {
         self.sweep();
         let ends = Instant::now() + ttl.min(LIFE_MAX);

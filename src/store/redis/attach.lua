@@ -1,9 +1,9 @@
 -- Makes a connection carry a stream from now on, and tells the node that did before. Before it stands log.lua.
 -- ARGV: the stream; its life in milliseconds; the connection, its node; whether the stream is made if need be (make, or
--- call); the most streams, and bytes of all of them; what the channel of a node starts with; the message; from whom it may be
+-- call); the most streams, and bytes of all of them; what the channel of a node starts with; the message; the carriers from which it may be
 -- taken: from `any`, or `only` from the connection that follows, or from nobody.
 -- Returns `attached`, the number of the last event that was delivered and who carried the stream; or `held` and who carries
--- it, from whom it may not be taken; or `none`, when there is no such stream, or it has ended and is not taken from any; or `gone`.
+-- it, from which it may not be taken; or `none`, when there is no such stream, or it has ended and is not taken from any; or `gone`.
 local stream, ttl, holder, node, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', session) == 0 then
   return {'gone'}

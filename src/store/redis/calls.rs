@@ -322,7 +322,7 @@ impl RedisStore {
         enrolled.map(drop)
     }
 
-    /// Takes a call's name off a node. When that fails, the name stays: whoever looks for the call finds that it is gone.
+    /// Takes a call's name off a node. When that fails, the name stays: a node that looks for the call finds that it is gone.
     async fn strike(&self, node: &NodeId, session: &SessionId, call: &StreamId) {
         let key = self.keys.node_calls(node);
         let args = vec![key.as_str().into(), keys::call_of(session, call).into()];

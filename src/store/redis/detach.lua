@@ -11,7 +11,7 @@ redis.call('HDEL', session, 'attach:' .. stream)
 if stands(stream) and redis.call('EXISTS', log) == 1 then
   settle(stream, nil, ARGV[3])
 end
--- Whoever takes over notes that others may wait, so that this is said once for each connection that goes.
+-- The connection that takes over notes that others may wait, so that this is said once for each connection that goes.
 if redis.call('HDEL', session, 'standby:' .. stream) == 1 then
   redis.call('PUBLISH', ARGV[4], ARGV[5])
 end

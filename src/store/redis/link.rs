@@ -51,7 +51,7 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// Shares commands among `clients`.
     pub(super) fn new(clients: Vec<(Client, Alive)>) -> Self {
-        // A command whose connection breaks is never sent a second time: whoever lost the answer must decide, because it
+        // A command whose connection breaks is never sent a second time: the caller must decide, because it
         // may have been carried out. Only a cluster needs more attempts, to follow `MOVED` and `ASK`.
         let clustered = clients.iter().any(|(client, _)| client.is_clustered());
         Self {

@@ -1,6 +1,6 @@
 //! Hearing messages of other nodes: one connection that subscribes, and subscribes again whenever it was lost.
 //!
-//! Pub/sub forgets what is published while nobody listens. So whoever listens hears [`Heard::Deaf`] when the
+//! Pub/sub forgets what is published while nobody listens. So a listener receives [`Heard::Deaf`] when the
 //! connection is lost, and again when it is back: what was read in between may have changed unheard.
 
 use std::collections::BTreeMap;
@@ -21,8 +21,8 @@ use super::keys::Keys;
 use super::link::{Alive, keep, on_slot_of};
 use crate::causes::causes;
 use crate::session::NodeId;
-use crate::store::Heard;
 use crate::store::Limits;
+use crate::store::Received;
 
 /// How long to wait before a failed subscription is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -32,8 +32,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 pub(super) struct MessageListener {
     client: SubscriberClient,
     keys: Keys,
-    listeners: Arc<Mutex<BTreeMap<String, broadcast::Sender<Heard>>>>,
-    hears: watch::Sender<bool>,
+    listeners: Arc<Mutex<BTreeMap<String, broadcast::Sender<Received>>>>,
+    subscribed: watch::Sender<bool>,
 }
 
 impl MessageListener {
@@ -42,17 +42,17 @@ impl MessageListener {
             client,
             keys,
             listeners: Arc::default(),
-            hears: watch::Sender::new(false),
+            subscribed: watch::Sender::new(false),
         }
     }
 
     /// Whether messages are heard just now, and how to learn that it changes.
-    pub(super) fn hears(&self) -> watch::Receiver<bool> {
-        self.hears.subscribe()
+    pub(super) fn subscribed(&self) -> watch::Receiver<bool> {
+        self.subscribed.subscribe()
     }
 
     /// Begins to hear messages to `node` and to all.
-    pub(super) async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, FredError> {
+    pub(super) async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, FredError> {
         let channel = self.keys.node(node);
         let receiver = {
             let mut listeners = self.lock();
@@ -83,7 +83,7 @@ impl MessageListener {
             let reason = "Redis refused the subscription: the user needs `&*`, or `&<prefix>node*`";
             return Err(FredError::new(ErrorKind::Auth, reason));
         }
-        self.hears.send_replace(true);
+        self.subscribed.send_replace(true);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl MessageListener {
                         true
                     }
                     Err(RecvError::Lagged(_)) => {
-                        self.deliver_to_all(&Heard::Gap);
+                        self.deliver_to_all(&Received::Gap);
                         true
                     }
                     Err(RecvError::Closed) => false,
@@ -146,12 +146,12 @@ impl MessageListener {
     }
 
     fn lost(&self, reason: &str) {
-        if self.hears.send_replace(false) {
+        if self.subscribed.send_replace(false) {
             warn!(
                 reason,
                 "messages of other nodes are not heard: the connection to Redis was lost"
             );
-            self.deliver_to_all(&Heard::Deaf);
+            self.deliver_to_all(&Received::Disconnected);
         }
     }
 
@@ -160,8 +160,8 @@ impl MessageListener {
             return;
         }
         // fred also tells of the first connection, when nothing was lost. That cannot be told from a loss that nobody
-        // noticed, so listeners hear of a gap all the same.
-        let noticed = !self.hears.send_replace(false);
+        // noticed, so listeners are told of a gap.
+        let noticed = !self.subscribed.send_replace(false);
         while let Err(error) = self.subscribe().await {
             warn!(error = %causes(&error), "could not subscribe to messages of other nodes again yet");
             sleep(RETRY_DELAY).await;
@@ -169,12 +169,12 @@ impl MessageListener {
         if noticed {
             info!("messages of other nodes are heard again");
         }
-        self.deliver_to_all(&Heard::Gap);
+        self.deliver_to_all(&Received::Gap);
     }
 
     pub(super) async fn quit(&self) {
         // From here on a lost connection is no news.
-        self.hears.send_replace(false);
+        self.subscribed.send_replace(false);
         // It can only fail because there is nothing left to close.
         drop(timeout(RETRY_DELAY, self.client.quit()).await);
     }
@@ -184,7 +184,7 @@ impl MessageListener {
         let Some(text) = message.value.as_str() else {
             return;
         };
-        let heard = Heard::Message((&*text).into());
+        let heard = Received::Message((&*text).into());
         if message.channel.as_bytes() == self.keys.nodes().as_bytes() {
             self.deliver_to_all(&heard);
         } else if let Some(listener) = self.lock().get(&*message.channel) {
@@ -192,13 +192,13 @@ impl MessageListener {
         }
     }
 
-    fn deliver_to_all(&self, heard: &Heard) {
+    fn deliver_to_all(&self, heard: &Received) {
         for listener in self.lock().values() {
             drop(listener.send(heard.clone()));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, broadcast::Sender<Heard>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, broadcast::Sender<Received>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

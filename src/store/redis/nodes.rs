@@ -13,7 +13,7 @@ use super::report::version;
 use super::{RedisStore, millis, on_slot_of};
 use crate::session::NodeId;
 use crate::store::{
-    Heard, KnownNode, Lease, NodeMessage, NodeStore, Recipients, Renewed, StoreError, StoreProfile,
+    KnownNode, Lease, NodeMessage, NodeStore, Received, Recipients, Renewed, StoreError, StoreProfile,
     StoreReport,
 };
 
@@ -82,7 +82,7 @@ impl NodeStore for RedisStore {
         self.measured("send", publish).await.map(drop)
     }
 
-    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Heard>, StoreError> {
+    async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, StoreError> {
         self.measured("listen", self.listener.listen(node)).await
     }
 

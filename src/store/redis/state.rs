@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use fred::types::Value;
 
-use super::crowd::most;
+use super::usage::most;
 use super::{RedisStore, keys, millis};
 use crate::session::Principal;
 use crate::session::State;

@@ -267,9 +267,13 @@ impl RedisStore {
     }
 }
 
-/// Whether a stream is made by whoever needs it first, as scripts call it.
+/// Whether the first script that needs a stream makes it, as scripts call it.
 fn kind(stream: &StreamId) -> &'static str {
-    if stream.stands() { "make" } else { "call" }
+    if stream.is_session_stream() {
+        "make"
+    } else {
+        "call"
+    }
 }
 
 /// The most streams of one session, and the most bytes in all of them.

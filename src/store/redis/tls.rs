@@ -1,4 +1,4 @@
-//! TLS to Redis: whom to trust, and how to prove who we are.
+//! TLS to Redis: the trusted certificates, and this node's own.
 
 use std::path::Path;
 use std::sync::Arc;

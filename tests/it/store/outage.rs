@@ -5,7 +5,7 @@ use std::time::Duration;
 use anynode::config::StoreSettings;
 use anynode::session::{NodeId, SessionId};
 use anynode::store::redis::RedisStore;
-use anynode::store::{Heard, NodeMessage, NodeStore, Recipients, SessionStore, StoreError};
+use anynode::store::{NodeMessage, NodeStore, Received, Recipients, SessionStore, StoreError};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,15 +20,15 @@ fn quick() -> StoreSettings {
     }
 }
 
-async fn hear(heard: &mut Receiver<Heard>) -> Heard {
+async fn hear(heard: &mut Receiver<Received>) -> Received {
     let next = timeout(Duration::from_secs(30), heard.recv()).await;
     next.expect("something must be heard")
         .expect("the ring stays open")
 }
 
-async fn hear_message(heard: &mut Receiver<Heard>) -> String {
+async fn hear_message(heard: &mut Receiver<Received>) -> String {
     loop {
-        if let Heard::Message(message) = hear(heard).await {
+        if let Received::Message(message) = hear(heard).await {
             return message.to_string();
         }
     }
@@ -71,7 +71,7 @@ async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap
     assert!(store.subscribed());
 
     redis.kill().await;
-    assert_eq!(hear(&mut heard).await, Heard::Deaf);
+    assert_eq!(hear(&mut heard).await, Received::Disconnected);
     assert!(!store.subscribed());
     assert_that_calls_fail_quickly(&store).await;
 
@@ -79,7 +79,7 @@ async fn after_a_crash_of_redis_everything_resumes_and_listeners_hear_of_the_gap
     // Its memory is empty, so this also shows that scripts are loaded again.
     until("the store works again", async || answers(&store).await).await;
     until("messages are heard again", async || store.subscribed()).await;
-    assert_eq!(hear(&mut heard).await, Heard::Gap);
+    assert_eq!(hear(&mut heard).await, Received::Gap);
     store
         .send(Recipients::One(&me), &again())
         .await
@@ -104,7 +104,11 @@ async fn a_redis_that_falls_silent_is_noticed_and_one_that_wakes_is_used_again()
         started.elapsed() < Duration::from_secs(3),
         "a command is bounded by its timeout"
     );
-    assert_eq!(hear(&mut heard).await, Heard::Deaf, "silence must be noticed");
+    assert_eq!(
+        hear(&mut heard).await,
+        Received::Disconnected,
+        "silence must be noticed"
+    );
     assert!(started.elapsed() < Duration::from_secs(10), "and soon");
     sleep(Duration::from_secs(2)).await;
     assert_that_calls_fail_quickly(&store).await;
@@ -129,10 +133,10 @@ async fn a_connection_that_is_cut_is_replaced() {
     let mut heard = store.listen(&me).await.expect("Redis answers");
     redis.cli(&["client", "kill", "type", "pubsub"]);
     redis.cli(&["client", "kill", "type", "normal"]);
-    assert_eq!(hear(&mut heard).await, Heard::Deaf);
+    assert_eq!(hear(&mut heard).await, Received::Disconnected);
     until("messages are heard again", async || store.subscribed()).await;
     until("the store works again", async || answers(&store).await).await;
-    assert_eq!(hear(&mut heard).await, Heard::Gap);
+    assert_eq!(hear(&mut heard).await, Received::Gap);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,12 +68,12 @@ pub(super) struct OfPeer {
 
 /// What all have, and each peer.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct Usage {
     sessions: Tally<Arc<str>>,
     peers: TtlMap<Arc<str>, OfPeer>,
 }
 
-impl Crowd {
+impl Usage {
     /// What a peer has, which lives `ttl` from now at least.
     pub(super) fn of(&mut self, peer: &str, ttl: Duration) -> Option<&mut OfPeer> {
         let peer: Arc<str> = peer.into();

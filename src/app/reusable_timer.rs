@@ -16,7 +16,7 @@ use tokio::time;
 /// connections share, so here one stays, and is set anew when it goes off too early: of waits of one length, once in that
 /// time, however many requests come.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Alarm(Arc<Mutex<Set>>);
+pub(super) struct ReusableTimer(Arc<Mutex<Set>>);
 
 #[derive(Debug, Default)]
 struct Set {
@@ -25,7 +25,7 @@ struct Set {
     first: Option<Duration>,
 }
 
-impl Alarm {
+impl ReusableTimer {
     /// A timer whose first wait, that for the first head, is no longer than that.
     pub(super) fn first(first: Duration) -> Self {
         Self(Arc::new(Mutex::new(Set {
@@ -41,11 +41,11 @@ impl Alarm {
 
 /// A wait.
 struct Wait {
-    alarm: Alarm,
+    timer: ReusableTimer,
     until: time::Instant,
 }
 
-impl rt::Timer for Alarm {
+impl rt::Timer for ReusableTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
         self.sleep_until(self.now() + duration)
     }
@@ -56,7 +56,7 @@ impl rt::Timer for Alarm {
             until = until.min(time::Instant::now() + first);
         }
         Box::pin(Wait {
-            alarm: self.clone(),
+            timer: self.clone(),
             until,
         })
     }
@@ -72,8 +72,8 @@ impl Future for Wait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut alarm = self.alarm.set();
-        let sleep = alarm
+        let mut set = self.timer.set();
+        let sleep = set
             .sleep
             .get_or_insert_with(|| Box::pin(time::sleep_until(self.until)));
         // A wait that is shorter than the one before.
@@ -100,37 +100,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_wait_may_be_shorter() {
-        let (alarm, began) = (Alarm::first(LONG / 5), time::Instant::now());
-        alarm.sleep(LONG).await;
+        let (timer, began) = (ReusableTimer::first(LONG / 5), time::Instant::now());
+        timer.sleep(LONG).await;
         assert_eq!(began.elapsed().as_secs(), (LONG / 5).as_secs());
-        alarm.sleep(LONG).await;
+        timer.sleep(LONG).await;
         assert_eq!(began.elapsed().as_secs(), (LONG / 5 + LONG).as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_ends_in_its_own_time() {
-        let (alarm, began) = (Alarm::default(), time::Instant::now());
+        let (timer, began) = (ReusableTimer::default(), time::Instant::now());
         // The first is given up, as that for a head that comes.
-        let mut first = alarm.sleep(LONG);
+        let mut first = timer.sleep(LONG);
         assert!(futures::poll!(first.as_mut()).is_pending());
         drop(first);
         time::advance(LONG / 3).await;
-        alarm.sleep(LONG).await;
+        timer.sleep(LONG).await;
         assert_eq!(began.elapsed().as_secs(), (LONG + LONG / 3).as_secs());
         // It goes off for nobody while a long call is answered.
-        let mut given_up = alarm.sleep(LONG);
+        let mut given_up = timer.sleep(LONG);
         assert!(futures::poll!(given_up.as_mut()).is_pending());
         drop(given_up);
         time::advance(LONG * 2).await;
         for wait in [LONG, LONG / 5] {
             let again = time::Instant::now();
-            alarm.sleep(wait).await;
+            timer.sleep(wait).await;
             assert_eq!(again.elapsed().as_secs(), wait.as_secs());
         }
-        let mut given_up = alarm.sleep(LONG);
+        let mut given_up = timer.sleep(LONG);
         assert!(futures::poll!(given_up.as_mut()).is_pending());
         let again = time::Instant::now();
-        alarm.sleep(LONG / 5).await;
+        timer.sleep(LONG / 5).await;
         assert_eq!(again.elapsed().as_secs(), (LONG / 5).as_secs());
     }
 }

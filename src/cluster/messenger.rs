@@ -1,4 +1,4 @@
-//! How nodes tell each other to look again. A ring says only which session to look at; the truth is in the store.
+//! How nodes tell each other to look again. A message says only which session to look at; the truth is in the store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::store::nodes::living;
 use crate::store::{NodeMessage, Recipients, SessionNews, Store};
 use crate::telemetry::seldom;
 
-/// How long whoever changed a session waits for the nodes that keep copies, before it answers all the same.
+/// How long the node that changed a session waits for the nodes that keep copies. Then it answers without them.
 pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 
 /// How often it is tried to send a message to a node, and how soon again.
@@ -32,7 +32,7 @@ struct AwaitedAcknowledgements {
 /// Who gets the messages of other nodes, but those about copies of sessions.
 pub(crate) trait MessageHandler: std::fmt::Debug + Send + Sync + 'static {
     /// A message has come.
-    fn hear(self: Arc<Self>, message: NodeMessage);
+    fn handle(self: Arc<Self>, message: NodeMessage);
 
     /// Messages may have come that were not heard.
     fn catch_up(&self);
@@ -40,13 +40,13 @@ pub(crate) trait MessageHandler: std::fmt::Debug + Send + Sync + 'static {
 
 /// Nobody, for a process that only sends.
 impl MessageHandler for () {
-    fn hear(self: Arc<Self>, _message: NodeMessage) {}
+    fn handle(self: Arc<Self>, _message: NodeMessage) {}
 
     fn catch_up(&self) {}
 }
 
-/// Rings other nodes, and collects their acknowledgements.
-pub(crate) struct Ring {
+/// Sends messages to other nodes, and collects their acknowledgements.
+pub(crate) struct Messenger {
     store: Arc<dyn Store>,
     membership: Arc<Membership>,
     node: NodeId,
@@ -54,16 +54,16 @@ pub(crate) struct Ring {
     waiting: Mutex<HashMap<u64, AwaitedAcknowledgements>>,
 }
 
-impl std::fmt::Debug for Ring {
+impl std::fmt::Debug for Messenger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring")
+        f.debug_struct("Messenger")
             .field("node", &self.node)
             .finish_non_exhaustive()
     }
 }
 
-impl Ring {
-    /// The ring of a member.
+impl Messenger {
+    /// The messenger of a member.
     #[must_use]
     pub(crate) fn new(store: Arc<dyn Store>, membership: Arc<Membership>) -> Self {
         Self {
@@ -77,9 +77,9 @@ impl Ring {
 
     /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has stopped trusting its
     /// copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off the session.
-    pub(crate) async fn tell(&self, holders: &[NodeId], session: &SessionId, news: SessionNews) {
+    pub(crate) async fn tell_holders(&self, holders: &[NodeId], session: &SessionId, news: SessionNews) {
         let others = holders.iter().filter(|holder| **holder != self.node).cloned();
-        let (mut rung, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
+        let (mut told, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
         if !unknown.is_empty() {
             // They have come just now, or are gone. While it cannot be told who is dead, all may live.
@@ -89,7 +89,7 @@ impl Ring {
             };
             let lives = |node: &NodeId| living.as_ref().is_none_or(|living| living.contains(node));
             let (living, gone): (Vec<_>, Vec<_>) = unknown.into_iter().partition(lives);
-            rung.extend(living);
+            told.extend(living);
             dead = gone;
         }
         // With a session that has ended, its holders are forgotten too.
@@ -98,16 +98,16 @@ impl Ring {
                 self.release(session, &dead).await;
             }
         };
-        tokio::join!(self.ring_and_wait(&rung, session, news), released);
+        tokio::join!(self.send_and_wait(&told, session, news), released);
     }
 
-    async fn ring_and_wait(&self, rung: &[NodeId], session: &SessionId, news: SessionNews) {
-        if rung.is_empty() {
+    async fn send_and_wait(&self, told: &[NodeId], session: &SessionId, news: SessionNews) {
+        if told.is_empty() {
             return;
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (done, heard) = oneshot::channel();
-        let missing = rung.iter().map(|node| node.as_str().to_owned()).collect();
+        let missing = told.iter().map(|node| node.as_str().to_owned()).collect();
         self.lock().insert(
             number,
             AwaitedAcknowledgements {
@@ -122,7 +122,7 @@ impl Ring {
             number,
         };
         let all_heard = async {
-            join_all(rung.iter().map(|node| self.send(node, &message))).await;
+            join_all(told.iter().map(|node| self.send(node, &message))).await;
             heard.await
         };
         let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all_heard).await.is_ok();
@@ -132,7 +132,7 @@ impl Ring {
         }
     }
 
-    /// Acknowledges a ring.
+    /// Acknowledges a message.
     pub(crate) async fn acknowledge(&self, to: &str, number: u64) {
         let Some(to) = NodeId::parse(to) else { return };
         self.send(
@@ -226,10 +226,10 @@ impl Ring {
         };
         match back {
             Ok(back) => {
-                let rings = back
+                let sent = back
                     .iter()
                     .map(|node| async move { self.send(node, &message(node)).await });
-                join_all(rings).await;
+                join_all(sent).await;
             }
             Err(error) => debug!(error = %causes(&error), "could not take nodes off that are gone"),
         }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::exchange::{PROBE, PROBE_AGAIN_AFTER, PROBE_EVERY};
-use crate::http::Lasting;
+use crate::http::RawStream;
 
 /// How many events are given to the system at once, at most.
 const FRAMES_AT_ONCE: usize = 16;
@@ -39,7 +39,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (parts, mut body) = response.into_parts();
-    let lasting = parts.extensions.get::<Lasting>().copied();
+    let raw = parts.extensions.get::<RawStream>().copied();
     let mut waiting = VecDeque::from([head(parts)]);
     // Made when the client closes its half.
     let mut probe_at: Option<Pin<Box<Sleep>>> = None;
@@ -49,7 +49,7 @@ where
             ended = poll_fn(|cx| poll_frames(&mut body, &mut waiting, cx)) => ended,
             closed = poll_fn(|cx| poll_half_closed(&mut connection, cx)), if probe_at.is_none() => {
                 closed?;
-                if lasting == Some(Lasting::Standing) || is_gone(&mut connection).await {
+                if raw == Some(RawStream::Standing) || is_gone(&mut connection).await {
                     return Ok(());
                 }
                 probe_at = Some(Box::pin(sleep(PROBE_EVERY)));

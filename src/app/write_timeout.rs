@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to write, it may be
 /// idle for as long as it likes.
 #[derive(Debug)]
-pub(super) struct Unstalled<S> {
+pub(super) struct WriteTimeout<S> {
     inner: S,
     limit: Duration,
     // Made when a write first waits: most connections never need one.
@@ -32,7 +32,7 @@ pub(super) struct Unstalled<S> {
     state: Arc<ExchangeState>,
 }
 
-impl<S: Socket> Unstalled<S> {
+impl<S: Socket> WriteTimeout<S> {
     pub(super) fn new(inner: S, limit: Duration) -> Self {
         Self {
             inner,
@@ -94,7 +94,7 @@ impl<S: Socket> Unstalled<S> {
     }
 }
 
-impl<S: AsyncRead + Socket + Unpin> AsyncRead for Unstalled<S> {
+impl<S: AsyncRead + Socket + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (this, before) = (self.get_mut(), buf.remaining());
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
@@ -105,7 +105,7 @@ impl<S: AsyncRead + Socket + Unpin> AsyncRead for Unstalled<S> {
     }
 }
 
-impl<S: AsyncWrite + Socket + Unpin> AsyncWrite for Unstalled<S> {
+impl<S: AsyncWrite + Socket + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let write = Pin::new(&mut this.inner).poll_write(cx, buf);
@@ -149,7 +149,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_makes_no_headway_ends_and_silence_does_not() {
         let (ours, mut theirs) = duplex(8);
-        let mut connection = Unstalled::new(ours, LIMIT);
+        let mut connection = WriteTimeout::new(ours, LIMIT);
         connection.write_all(b"12345678").await.unwrap();
         // Idle for long, with nothing to write.
         sleep(LIMIT * 100).await;
