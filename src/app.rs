@@ -110,16 +110,16 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Uses these settings instead of the defaults. A peer's share of something that is larger than all there is of it, because
-    /// only that was made smaller, is taken as four fifths of it.
+    /// Uses these settings instead of the defaults. A peer's share of something that is larger than all there
+    /// is of it, because only that was made smaller, is taken as four fifths of it.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Serves this rmcp `ServerHandler`. One serves all requests of the node, so it keeps nothing of a client in itself: that
-    /// belongs in the [`Session`](crate::session::Session).
+    /// Serves this rmcp `ServerHandler`. One serves all requests of the node, so it keeps nothing of a client
+    /// in itself: that belongs in the [`Session`](crate::session::Session).
     #[must_use]
     pub fn handler<H: Handler>(mut self, make: impl FnOnce() -> H) -> Self {
         self.handler = Some(Arc::new(make()));
@@ -133,8 +133,8 @@ impl Builder {
         self
     }
 
-    /// Runs the node until the process is told to stop: by SIGTERM, then calls in flight may finish, or by Ctrl-C, then
-    /// only those that take but a moment. So when it is told once more.
+    /// Runs the node until the process is told to stop: by SIGTERM, then calls in flight may finish, or by
+    /// Ctrl-C, then only those that take but a moment. So when it is told once more.
     ///
     /// # Errors
     /// [`AppError`].
@@ -218,7 +218,8 @@ async fn upkeep() {
     }
 }
 
-/// A store that evicts keys when it is full ends sessions that are in use. Nodes of another prefix may be meant to be of this one.
+/// A store that evicts keys when it is full ends sessions that are in use. Nodes of another prefix may be
+/// meant to be of this one.
 async fn warn_of_surroundings(store: &dyn Store) {
     let Ok(report) = store.report().await else { return };
     if !report.other_prefixes.is_empty() {
@@ -238,7 +239,8 @@ async fn warn_of_surroundings(store: &dyn Store) {
     }
 }
 
-/// A node that listens. Dropping it is like killing it: other nodes take its calls over. [`stop`](Self::stop) lets them finish.
+/// A node that listens. Dropping it is like killing it: other nodes take its calls over. [`stop`](Self::stop)
+/// lets them finish.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Running {
@@ -281,7 +283,8 @@ impl Running {
         self.run_until(told_to_stop(), told_to_stop).await
     }
 
-    /// The same for a process that is told by `told`, which listens already, and once more by what `again` makes then.
+    /// The same for a process that is told by `told`, which listens already, and once more by what `again`
+    /// makes then.
     ///
     /// # Errors
     /// [`AppError::Broken`], [`AppError::Name`].

@@ -38,8 +38,8 @@ settings.default.toml documents all of them.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
 75 another process has this NODE_ID, 78 wrong settings.";
 
-/// An MCP server that any node can serve: sessions live in Redis, so run as many nodes as you like behind any load
-/// balancer.
+/// An MCP server that any node can serve: sessions live in Redis, so run as many nodes as you like behind any
+/// load balancer.
 #[derive(Debug, Parser)]
 #[command(name = "mcp-server", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -51,8 +51,8 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-/// Flags that every command takes. Their values are read with all other settings, so that all mistakes are reported
-/// together.
+/// Flags that every command takes. Their values are read with all other settings, so that all mistakes are
+/// reported together.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArgs {
@@ -92,7 +92,7 @@ pub(crate) struct SettingsArgs {
         long,
         global = true,
         value_name = "NAME",
-        help = "Call this node so [env: NODE_ID] [default: made at each start]"
+        help = "This node's name [env: NODE_ID] [default: made at each start]"
     )]
     pub(crate) node_id: Option<String>,
     /// Set any setting; may be repeated, such as --set session.ttl=10m

@@ -1,4 +1,5 @@
-//! This node among others: the sessions it keeps restored, how nodes tell each other of changes, its membership.
+//! This node among others: the sessions it keeps restored, how nodes tell each other of changes, its
+//! membership.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Settings: every one of them, where they come from, and what they may be.
 //!
-//! Defaults come first, then a TOML file, then the environment, then flags. All that is wrong in any of them is
-//! reported in one run. To add a setting: a field here with its default, a row in `config/table.rs`, and a line in
-//! `settings.default.toml`; tests hold the three together.
+//! Defaults come first, then a TOML file, then the environment, then flags. All that is wrong in any of them
+//! is reported in one run. To add a setting: a field here with its default, a row in `config/table.rs`, and a
+//! line in `settings.default.toml`; tests hold the three together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,7 +123,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Hosts that requests may name besides loopback ones. `*` allows all.
     pub allowed_hosts: Vec<String>,
-    /// Addresses and networks of proxies whose `X-Forwarded-For` is believed; `unix`: those that use the Unix socket.
+    /// Addresses and networks of proxies whose `X-Forwarded-For` is believed; `unix`: those that use the Unix
+    /// socket.
     pub trusted_proxies: Vec<String>,
     /// How many connections this node keeps open at once.
     pub connections_max: usize,

@@ -1,8 +1,9 @@
-//! Everything that a node does with a JSON-RPC message. HTTP parses and prints; nothing here names one of its types.
+//! Everything that a node does with a JSON-RPC message. HTTP parses and prints; nothing here names one of its
+//! types.
 //!
-//! A message comes in through [`dispatch`] (revisions with sessions), [`modern`] (2026-07-28) or [`legacy_sse`] (2024-11-05).
-//! [`call`] runs it, [`reply`] decides what its client gets, [`durable_call`] registers and logs what must outlive this node,
-//! [`stream_writer`] writes a log to a client.
+//! A message comes in through [`dispatch`] (revisions with sessions), [`modern`] (2026-07-28) or
+//! [`legacy_sse`] (2024-11-05). [`call`] runs it, [`reply`] decides what its client gets, [`durable_call`]
+//! registers and logs what must outlive this node, [`stream_writer`] writes a log to a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,8 @@ pub(crate) struct Stopping {
     pub draining: CancellationToken,
     /// Balancers have had time to notice: streams are sent elsewhere.
     pub leaving: CancellationToken,
-    /// Calls have had the time that they may take: those that are left are handed over, if there is anyone to hand them to.
+    /// Calls have had the time that they may take: those that are left are handed over, if there is anyone to
+    /// hand them to.
     pub deadline: CancellationToken,
 }
 
@@ -169,8 +171,8 @@ impl Engine {
         })
     }
 
-    /// Begins to take part: receives messages of other nodes, takes over what a former life of this node has left, and looks after what has to be
-    /// looked after.
+    /// Begins to take part: receives messages of other nodes, takes over what a former life of this node has
+    /// left, and looks after what has to be looked after.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -224,8 +226,8 @@ impl Engine {
         self.settings.store.outage_grace
     }
 
-    /// Registers a call, which began at `began`, as this node's. Not while this node's lease may have ended: others may have
-    /// forgotten it, and nobody would look after its calls if it died now.
+    /// Registers a call, which began at `began`, as this node's. Not while this node's lease may have ended:
+    /// others may have forgotten it, and nobody would look after its calls if it died now.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -163,7 +163,8 @@ impl HttpService {
         &self.service
     }
 
-    /// Answers one request that comes on that connection. Not layers of the router: each is a box and a copy of the request.
+    /// Answers one request that comes on that connection. Not layers of the router: each is a box and a copy
+    /// of the request.
     ///
     /// # Errors
     /// Never; hyper wants to be told so.
@@ -178,9 +179,9 @@ impl HttpService {
             .catch_unwind()
             .await;
         let mut response = answered.unwrap_or_else(response::panicked);
-        // While the node drains, each answer asks for the end of its connection: its client goes elsewhere with its next
-        // request, before the node closes the connection under one. A place that is kept back for health checks is needed for
-        // the next.
+        // While the node drains, each answer asks for the end of its connection: its client goes elsewhere
+        // with its next request, before the node closes the connection under one. A place that is kept back
+        // for health checks is needed for the next.
         if once || self.service.engine.is_draining() {
             let close = HeaderValue::from_static("close");
             drop(response.headers_mut().insert(CONNECTION, close));

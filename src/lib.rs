@@ -1,7 +1,8 @@
 //! anynode: an MCP server that any node can serve.
 //!
-//! Run N nodes behind any load balancer, with no affinity. Every MCP client of every protocol revision keeps working
-//! while nodes come, go and crash, because session state and the event log are in Redis, and any node restores them on demand.
+//! Run N nodes behind any load balancer, with no affinity. Every MCP client of every protocol revision keeps
+//! working while nodes come, go and crash, because session state and the event log are in Redis, and any node
+//! restores them on demand.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -31,8 +32,8 @@
 //!
 //! # Start here
 //!
-//! - **A server of your own:** write an rmcp `ServerHandler` and give it to [`cli::main`], as above. Its requests carry a
-//!   [`session::Caller`], and a [`session::Session`] when the client has one.
+//! - **A server of your own:** write an rmcp `ServerHandler` and give it to [`cli::main`], as above. Its
+//!   requests carry a [`session::Caller`], and a [`session::Session`] when the client has one.
 //! - **In a program of your own:** [`App::builder`] takes [`Settings`] and a handler, and runs a node.
 //! - **Faster quick calls:** [`NoPeer`] names the tools that say nothing before their result.
 //! - **Another database:** implement the five traits of [`store`].
@@ -50,7 +51,8 @@
 //! - [`session`]: what a handler holds, and what is kept of a session.
 //! - `protocol`: the wire rules, pure.
 //!
-//! [`tools`] (the built-in server, a notebook), [`config`] (settings) and `telemetry` (logs and metrics) stand beside.
+//! [`tools`] (the built-in server, a notebook), [`config`] (settings) and `telemetry` (logs and metrics)
+//! stand beside.
 
 pub mod app;
 mod causes;

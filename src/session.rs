@@ -1,7 +1,8 @@
 //! What a handler holds: the session, the caller, their state. And what of it is kept.
 //!
-//! A handler finds two values in its request's extensions: a [`Caller`] always, and a [`Session`] when the client
-//! has one (revisions to 2025-11-25). Both work the same on every node: what they read and write is in the store.
+//! A handler finds two values in its request's extensions: a [`Caller`] always, and a [`Session`] when the
+//! client has one (revisions to 2025-11-25). Both work the same on every node: what they read and write is in
+//! the store.
 
 pub mod announce;
 pub mod caller;

@@ -77,8 +77,9 @@ impl Supervisor {
         drop(self.inner.tasks.spawn(task.instrument(debug_span!("task", name))));
     }
 
-    /// Runs work that must not stop half way in a task of its own: the caller may be dropped while it waits. `None` when the node stops
-    /// before it is done. The work is begun at once, so that the caller keeps no room for it.
+    /// Runs work that must not stop half way in a task of its own: the caller may be dropped while it waits.
+    /// `None` when the node stops before it is done. The work is begun at once, so that the caller keeps no
+    /// room for it.
     pub(crate) fn spawn_and_wait<T, F>(
         &self,
         name: &'static str,

@@ -40,9 +40,9 @@ pub(crate) enum TelemetryError {
     Taken(#[from] TryInitError),
 }
 
-/// Sends this process's logs to standard error, as text on a terminal and as JSON otherwise, or as set. A thread of its
-/// own writes them: lines that cannot be written, or that come faster than they are, are dropped and counted. A process
-/// that ends calls [`flush`], or holds [`AtEnd`] until then.
+/// Sends this process's logs to standard error, as text on a terminal and as JSON otherwise, or as set. A
+/// thread of its own writes them: lines that cannot be written, or that come faster than they are, are
+/// dropped and counted. A process that ends calls [`flush`], or holds [`AtEnd`] until then.
 ///
 /// # Errors
 /// As [`TelemetryError`] says.
@@ -83,7 +83,9 @@ pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     panic::set_hook(Box::new(|panic| {
         // Where, not what: the words of a panic may hold what a client sent.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        seldom(&place, |left_out| tracing::error!(place, left_out, "a panic"));
+        seldom(&place, |left_out| {
+            tracing::error!(place, left_out, "a task panicked")
+        });
     }));
     Ok(())
 }
@@ -111,8 +113,9 @@ impl Drop for AtEnd {
     }
 }
 
-/// Crates that are held at a level of their own. rmcp logs every serve loop at `info`, with the client's details, and
-/// this server runs one for each request. fred warns of what the store tells better, once and with the cure.
+/// Crates that are held at a level of their own. rmcp logs every serve loop at `info`, with the client's
+/// details, and this server runs one for each request. fred warns of what the store tells better, once and
+/// with the cure.
 const HELD: [(&str, LevelFilter); 2] = [("rmcp", LevelFilter::WARN), ("fred", LevelFilter::ERROR)];
 
 /// The filter with some crates [`HELD`], unless it speaks of them itself.

@@ -1,7 +1,7 @@
 //! The built-in server: a notebook, in which agents keep notes across calls, nodes and hand-overs.
 //!
-//! A session (revisions to 2025-11-25) has a notebook of its own. Any client can also open one that is named by a
-//! handle, and pass the handle on. Each tool is in its own file; what they share is in:
+//! A session (revisions to 2025-11-25) has a notebook of its own. Any client can also open one that is named
+//! by a handle, and pass the handle on. Each tool is in its own file; what they share is in:
 //!
 //! - `notes`: the notes of one notebook, and the one way to change them.
 //! - `uri` and `resources`: notes as resources, `note://{notebook}/{key}`.
@@ -72,7 +72,8 @@ pub struct Notebook {
     prompts: PromptRouter<Tools>,
 }
 
-/// What the tools and the prompt are methods of. They keep nothing here: all they need comes with the request.
+/// What the tools and the prompt are methods of. They keep nothing here: all they need comes with the
+/// request.
 ///
 /// Not [`Notebook`], because rmcp's macros add a public function for each.
 #[derive(Debug)]
@@ -180,7 +181,8 @@ impl ServerHandler for Notebook {
             let text = format!("unknown tool {:?}: tools/list names them all", request.name);
             return Err(ErrorData::invalid_params(text, None));
         };
-        // Not `ToolRouter::call`, which turns arguments that do not fit the schema into a result: here they are -32602.
+        // Not `ToolRouter::call`, which turns arguments that do not fit the schema into a result: here they
+        // are -32602.
         (route.call)(ToolCallContext::new(&Tools, request, context)).await
     }
 
@@ -235,7 +237,8 @@ impl ServerHandler for Notebook {
         Ok(read.into())
     }
 
-    // The pipeline outside keeps subscriptions and the log level: here they are only checked, those of listeners too.
+    // The pipeline outside keeps subscriptions and the log level: here they are only checked, those of
+    // listeners too.
 
     async fn subscribe(
         &self,

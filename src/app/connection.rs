@@ -29,24 +29,28 @@ use super::write_timeout::WriteTimeout;
 use crate::causes::causes;
 use crate::http::RawStream;
 
-/// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s that
-/// balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a request.
+/// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s
+/// that balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a
+/// request.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
-/// How long a connection may take to send its first request's head. Only a connection that has asked may be idle for long.
+/// How long a connection may take to send its first request's head. Only a connection that has asked may be
+/// idle for long.
 const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// The same on a connection that is there for questions after the node's health only, and how long is read on there of a request
-/// that was refused.
+/// The same on a connection that is there for questions after the node's health only, and how long is read on
+/// there of a request that was refused.
 const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
-/// How long, and how much, is read on of a request that was refused before all of it had come. Closing at once would reset the
-/// connection, and clients that write all of their request before they read would not see the answer (RFC 9112, section 9.6).
+/// How long, and how much, is read on of a request that was refused before all of it had come. Closing at
+/// once would reset the connection, and clients that write all of their request before they read would not
+/// see the answer (RFC 9112, section 9.6).
 const LINGER_FOR: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 64 << 20; // 16 of the largest bodies by default
 const LINGER_AT_ONCE_BYTES: usize = 16 << 10;
-/// How long a node that stops waits for the first request of a connection that it has accepted, and for the end of one whose
-/// request it has refused.
+/// How long a node that stops waits for the first request of a connection that it has accepted, and for the
+/// end of one whose request it has refused.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
-/// How long a write may make no headway because the client does not read: as long as a stream waits for its client. Then
-/// the connection is closed, and with it goes what waits to be written; the log keeps what the client missed.
+/// How long a write may make no headway because the client does not read: as long as a stream waits for its
+/// client. Then the connection is closed, and with it goes what waits to be written; the log keeps what the
+/// client missed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A request as it comes.
@@ -82,7 +86,8 @@ where
     let answers = Arc::clone(&exchange);
     // hyper keeps room for a request's future as long as the connection lasts: in a box it is a pointer.
     let service = service_fn(move |request: Request<Incoming>| {
-        // At once, and not when the answer is first polled: hyper may read the end of the client's half before.
+        // At once, and not when the answer is first polled: hyper may read the end of the client's half
+        // before.
         let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&answers.state))));
         Box::pin(Arc::clone(&answers).answer(request))
     });
@@ -96,7 +101,8 @@ where
         let served = tokio::select! {
             served = exchange.serve(connection.as_mut()) => served,
             () = stop.cancelled() => {
-                // hyper closes a connection on which nothing has come yet, and what its client sends may be on its way.
+                // hyper closes a connection on which nothing has come yet, and what its client sends may be
+                // on its way.
                 if !exchange.asked.load(Ordering::Relaxed)
                     && let Ok(served) = timeout(FIRST_WITHIN, exchange.serve(connection.as_mut())).await
                 {
@@ -139,7 +145,8 @@ where
     }
 }
 
-/// Reads on what the client of an answered request still sends, and throws it away, until the client has seen the answer.
+/// Reads on what the client of an answered request still sends, and throws it away, until the client has seen
+/// the answer.
 async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) {
     let read_on = async {
         let (mut ignored, mut left) = (vec![0; LINGER_AT_ONCE_BYTES], LINGER_BYTES_MAX);
@@ -208,7 +215,8 @@ impl<A> Exchange<A> {
         .await
     }
 
-    /// Answers a request. A response that lasts is put aside, while the connection is polled, and hyper gets none.
+    /// Answers a request. A response that lasts is put aside, while the connection is polled, and hyper gets
+    /// none.
     async fn answer<F>(self: Arc<Self>, request: Arrived) -> Result<Response, Infallible>
     where
         A: Fn(Arrived) -> F,
@@ -220,7 +228,8 @@ impl<A> Exchange<A> {
         if !chunked || response.extensions().get::<RawStream>().is_none() {
             return Ok(answered(&self.state, response));
         }
-        // hyper is done with it: what writes it finds out whether a client that has closed its half is still there.
+        // hyper is done with it: what writes it finds out whether a client that has closed its half is still
+        // there.
         self.state.end();
         *self.raw() = Some(response);
         std::future::pending().await

@@ -1,4 +1,5 @@
-//! How a node stops: balancers notice, clients go elsewhere, calls finish, and nothing names the node any longer.
+//! How a node stops: balancers notice, clients go elsewhere, calls finish, and nothing names the node any
+//! longer.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,17 +13,19 @@ use super::signal::{AT_ONCE, Stop};
 use crate::engine::Engine;
 use crate::http::Service;
 
-/// How long no request must have come before the listener closes: longer than a balancer that still sends some pauses.
+/// How long no request must have come before the listener closes: longer than a balancer that still sends
+/// some pauses.
 const QUIET: Duration = Duration::from_millis(250);
 /// How long a balancer may go on after `drain.delay`. It is part of the deadline.
 const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
-/// From when on a node that stops hears that it is told once more. What comes together was meant once: `timeout` signals a process
-/// and then its group.
+/// From when on a node that stops hears that it is told once more. What comes together was meant once:
+/// `timeout` signals a process and then its group.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
 
-/// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again` makes.
+/// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again`
+/// makes.
 pub(super) async fn drain<A: Future<Output = Stop>>(
     service: &Service,
     engine: &Engine,
@@ -115,8 +118,8 @@ impl GiveUp {
     }
 }
 
-/// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what it sends to
-/// a listener that is closed is lost.
+/// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what
+/// it sends to a listener that is closed is lost.
 async fn until_quiet(service: &Service, most: Duration) {
     let until = Instant::now() + most;
     loop {

@@ -1,5 +1,5 @@
-//! What is known of the request that a connection is at: whether all of it has come, whether it is answered, and whether its
-//! client has closed its half meanwhile.
+//! What is known of the request that a connection is at: whether all of it has come, whether it is answered,
+//! and whether its client has closed its half meanwhile.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use futures::task::AtomicWaker;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What a stream says whose client has closed its half, to learn whether it is still there. No client sees a comment.
+/// What a stream says whose client has closed its half, to learn whether it is still there. No client sees a
+/// comment.
 pub(super) const PROBE: Bytes = Bytes::from_static(b":\n\n");
-/// When it says so again: the system of a client that has gone answers the first with a reset, which the second meets.
+/// When it says so again: the system of a client that has gone answers the first with a reset, which the
+/// second meets.
 pub(super) const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -39,7 +41,8 @@ enum ExchangePhase {
 pub(super) enum InputEnd {
     /// There is nothing to wait for.
     Counts,
-    /// It may be that all of a request is there and that its service has not taken it yet: to be looked at again at once.
+    /// It may be that all of a request is there and that its service has not taken it yet: to be looked at
+    /// again at once.
     MayCount,
     /// The client has asked, and may only have closed its half. It is not known whether it is still there.
     WaitsForAnswer,
@@ -196,8 +199,8 @@ pub(super) fn answered(state: &Arc<ExchangeState>, response: Response) -> Respon
     })
 }
 
-/// The stream that answers a request. While nothing else is written it finds out whether a client that has closed its half is
-/// still there.
+/// The stream that answers a request. While nothing else is written it finds out whether a client that has
+/// closed its half is still there.
 struct Streaming {
     body: Body,
     state: Arc<ExchangeState>,

@@ -3,11 +3,12 @@
 use crate::config::Settings;
 use crate::engine::shares::PROBES_MAX;
 
-/// How many files a node has open besides its clients' connections: the store's connections, logs, the listener.
+/// How many files a node has open besides its clients' connections: the store's connections, logs, the
+/// listener.
 const OTHER_FILES: u64 = 64;
 
-/// Raises the soft limit to the hard one, which the system only holds back for old programs. Says how many files may be open then,
-/// if the system says so.
+/// Raises the soft limit to the hard one, which the system only holds back for old programs. Says how many
+/// files may be open then, if the system says so.
 pub(crate) fn raise_limit() -> Option<u64> {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     raised

@@ -1,5 +1,5 @@
-//! Streams that may be open, and silent, for hours: they are written without hyper, which keeps two buffers of 8 KiB for each
-//! connection as long as it lasts.
+//! Streams that may be open, and silent, for hours: they are written without hyper, which keeps two buffers
+//! of 8 KiB for each connection as long as it lasts.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,9 +28,10 @@ const LINE_END: Bytes = Bytes::from_static(b"\r\n");
 /// The end of a chunked body (RFC 9112, section 7.1).
 const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
 
-/// Writes a response to a request of HTTP/1.1, with its body in chunks as they come, until the body ends or the client goes
-/// away. The connection ends with it, and says so: what else the client sends is not listened to (RFC 9112, section 9.6).
-/// A client that has closed its half may wait for a reply: it is probed to learn whether it is there.
+/// Writes a response to a request of HTTP/1.1, with its body in chunks as they come, until the body ends or
+/// the client goes away. The connection ends with it, and says so: what else the client sends is not listened
+/// to (RFC 9112, section 9.6). A client that has closed its half may wait for a reply: it is probed to learn
+/// whether it is there.
 ///
 /// # Errors
 /// The connection's, or the body's, whose last chunk is then missing.
@@ -96,7 +97,8 @@ fn head(mut parts: Parts) -> Bytes {
     head.freeze()
 }
 
-/// Takes what the body has ready, as chunks. Ready when there is something to write; true when it is the last.
+/// Takes what the body has ready, as chunks. Ready when there is something to write; true when it is the
+/// last.
 fn poll_frames(
     body: &mut Body,
     waiting: &mut VecDeque<Bytes>,
@@ -127,8 +129,9 @@ fn chunk(data: Bytes) -> [Bytes; 3] {
     [format!("{:x}\r\n", data.len()).into(), data, LINE_END]
 }
 
-/// Whether a client that has closed one half of its connection has closed the other too: the system then answers the first
-/// probe by a reset, which the second meets. What the stream has to say waits meanwhile: it would be lost.
+/// Whether a client that has closed one half of its connection has closed the other too: the system then
+/// answers the first probe by a reset, which the second meets. What the stream has to say waits meanwhile: it
+/// would be lost.
 async fn is_gone(connection: &mut (impl AsyncWrite + Unpin)) -> bool {
     if write_all(connection, &mut chunk(PROBE).into()).await.is_err() {
         return true;

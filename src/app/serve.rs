@@ -53,7 +53,8 @@ impl BoundListener {
         }
     }
 
-    /// The first socket of a socket unit. It stays open while the node is started again: connections wait meanwhile.
+    /// The first socket of a socket unit. It stays open while the node is started again: connections wait
+    /// meanwhile.
     fn passed() -> Result<Option<Self>, AppError> {
         let failed = |source| AppError::Listen {
             address: "the socket that was passed (LISTEN_FDS)".to_owned(),
@@ -137,8 +138,8 @@ pub(super) struct RunningListener {
 }
 
 impl RunningListener {
-    /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only questions after the node's
-    /// health are answered. Yet more wait in the system's backlog.
+    /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only
+    /// questions after the node's health are answered. Yet more wait in the system's backlog.
     pub(super) fn start(listener: BoundListener, http: HttpService, connections_max: usize) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -151,7 +152,8 @@ impl RunningListener {
         };
         let socket = match listener.kind {
             ListenerKind::Tcp(tcp) => {
-                // Without it the small writes of a stream wait for the client's delayed acknowledgements, 40 ms each.
+                // Without it the small writes of a stream wait for the client's delayed acknowledgements, 40
+                // ms each.
                 let tcp = tcp.tap_io(|stream| {
                     if let Err(error) = stream.set_nodelay(true) {
                         debug!(error = %causes(&error), "could not set TCP_NODELAY");
@@ -178,9 +180,11 @@ impl RunningListener {
         &self.address
     }
 
-    /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time to give up.
+    /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time
+    /// to give up.
     pub(super) async fn stop(self, give_up: &GiveUp) -> ListenerStopped {
-        // First of all: the next node may listen there while this one waits for its calls, and that file is not ours.
+        // First of all: the next node may listen there while this one waits for its calls, and that file is
+        // not ours.
         if let Some(path) = self.socket
             && let Err(error) = std::fs::remove_file(&path)
         {
@@ -271,8 +275,8 @@ impl Accept {
         }
     }
 
-    /// What a connection from there gets: a place of its own if there is one and its peer has not too many, else one of those
-    /// that are kept back, of which no peer gets more than half. `None` if it gets none.
+    /// What a connection from there gets: a place of its own if there is one and its peer has not too many,
+    /// else one of those that are kept back, of which no peer gets more than half. `None` if it gets none.
     fn seat(&self, place: Option<OwnedSemaphorePermit>, source: Source) -> Option<(Seat, Connected)> {
         drop(place);
         let trusted = self.http.service().trusts(source);

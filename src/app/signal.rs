@@ -31,8 +31,8 @@ impl Stop {
     }
 }
 
-/// Waits until the process is told to stop. It listens from the call on, not only from the first poll: what is told
-/// while the node starts is heard.
+/// Waits until the process is told to stop. It listens from the call on, not only from the first poll: what
+/// is told while the node starts is heard.
 pub(crate) fn told_to_stop() -> impl Future<Output = Stop> {
     let (terminated, interrupted) = (heard(SignalKind::terminate()), heard(SignalKind::interrupt()));
     async move {

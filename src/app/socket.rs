@@ -1,4 +1,5 @@
-//! What a connection's socket knows of its other end, once that has closed its half: whether it waits, or has gone.
+//! What a connection's socket knows of its other end, once that has closed its half: whether it waits, or has
+//! gone.
 
 use std::io;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-/// After how long, and then how often, the system asks whether a silent client is still there. Two questions without an answer
-/// are the end. The system of a client that has gone answers by a reset, once it has
+/// After how long, and then how often, the system asks whether a silent client is still there. Two questions
+/// without an answer are the end. The system of a client that has gone answers by a reset, once it has
 /// forgotten the connection: Linux does after 60 s.
 const ASKED_AFTER: Duration = Duration::from_secs(10);
 const ASKS_UNANSWERED_MAX: u32 = 2;
@@ -19,7 +20,8 @@ pub(super) trait Socket {
     /// Lets the system ask from now on whether the other end is there.
     fn ask_after(&self) -> io::Result<()>;
 
-    /// Whether the other end has gone, as far as the system knows. That it has closed its half does not count.
+    /// Whether the other end has gone, as far as the system knows. That it has closed its half does not
+    /// count.
     fn is_gone(&self) -> bool;
 }
 

@@ -1,5 +1,6 @@
-//! A connection as hyper sees it. One whose client does not read is closed: hyper itself would keep it, with what waits to be
-//! written, for ever. One whose client has closed its half after its request is not: hyper would take that for its going away.
+//! A connection as hyper sees it. One whose client does not read is closed: hyper itself would keep it, with
+//! what waits to be written, for ever. One whose client has closed its half after its request is not: hyper
+//! would take that for its going away.
 
 use std::io;
 use std::pin::Pin;
@@ -15,12 +16,12 @@ use super::exchange::{ExchangeState, InputEnd};
 use super::socket::Socket;
 use crate::causes::causes;
 
-/// How often it is looked whether a client that has closed its half, and waits for an answer of which nothing can be written
-/// before, is still there.
+/// How often it is looked whether a client that has closed its half, and waits for an answer of which nothing
+/// can be written before, is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to write, it may be
-/// idle for as long as it likes.
+/// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to
+/// write, it may be idle for as long as it likes.
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     inner: S,

@@ -14,7 +14,8 @@ use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::{Created, Ended, SessionRoom, Store, StoreReport};
 
-/// How long the session of the round trip lives at most: long enough for a slow store, short enough to be no litter.
+/// How long the session of the round trip lives at most: long enough for a slow store, short enough to be no
+/// litter.
 const PROBE_TTL: Duration = Duration::from_secs(10);
 /// How far the store's clock may be from ours before it is worth a warning.
 const CLOCK_DIFFERENCE_MS_MAX: u64 = 5000;

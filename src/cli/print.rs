@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::causes::causes;
 
-/// How long who greets, says why a command failed, or what the exit code tells already, waits for a reader who may be stuck.
+/// How long who greets, says why a command failed, or what the exit code tells already, waits for a reader
+/// who may be stuck.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// Writes an answer, for as long as its reader takes. A reader that has seen enough (`| head`) is no failure.
@@ -23,8 +24,8 @@ pub(crate) fn answer(text: &str) -> io::Result<()> {
     }
 }
 
-/// Writes an answer that the exit code tells already: that it cannot be written changes nothing, and who does not read it is
-/// waited for a moment.
+/// Writes an answer that the exit code tells already: that it cannot be written changes nothing, and who does
+/// not read it is waited for a moment.
 pub(crate) fn remark(text: String) {
     apart(move || {
         if let Err(error) = answer(&text) {

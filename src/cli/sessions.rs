@@ -26,7 +26,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) enum SessionsCommand {
     /// List sessions, the last used first. An id is a credential: with it, anybody can use the session
     List {
-        /// At most so many
+        /// The most sessions to list
         #[arg(long, value_name = "N", default_value_t = 100,
               value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=Limits::SESSION_LIST_MAX as u64))]
         limit: usize,
@@ -103,8 +103,8 @@ async fn answer(
     }
 }
 
-/// Ends a session everywhere. For a moment this process is a node among the others: it sends messages to those that keep a copy,
-/// and hears them acknowledge.
+/// Ends a session everywhere. For a moment this process is a node among the others: it sends messages to
+/// those that keep a copy, and hears them acknowledge.
 async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Result<(), CliError> {
     let (node, supervisor) = (NodeId::generate(unix_ms()), Supervisor::new());
     let membership = Arc::new(Membership::outside(node.clone()));

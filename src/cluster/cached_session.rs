@@ -21,8 +21,8 @@ pub(crate) struct CachedSession {
     pub id: SessionId,
     /// The id's tag, for logs.
     pub tag: String,
-    /// The session as it was when it was restored; what changes later is in the methods. So is what its client says of itself,
-    /// which is kept once.
+    /// The session as it was when it was restored; what changes later is in the methods. So is what its
+    /// client says of itself, which is kept once.
     pub record: SessionRecord,
     /// Whether this node did not make the session but restored it from the store.
     pub restored: bool,
@@ -126,8 +126,8 @@ impl CachedSession {
         *subscriptions = Arc::new(record.subscriptions);
     }
 
-    /// Whether the session proved to have subscribed to more than this node had known of, since this was last asked: what has
-    /// changed meanwhile it may not have been told.
+    /// Whether the session proved to have subscribed to more than this node had known of, since this was last
+    /// asked: what has changed meanwhile it may not have been told.
     #[must_use]
     pub(crate) fn take_has_subscribed(&self) -> bool {
         self.has_subscribed.swap(false, Ordering::AcqRel)

@@ -1,10 +1,10 @@
 //! Whether this node is a member of the cluster, and who else is: the one truth about leases.
 //!
-//! A node renews its lease each second. That write also tells the health of the store, because everything else depends on it:
-//! a store that can be read and not written is as good as away. How long its own lease lasts, a node knows by the monotonic
-//! clock. One whose lease may have ended is thought dead by others, who take it off what it keeps and take over its calls. So
-//! until it is renewed it trusts no copy, and because a store that took no writes has let all leases end, it thinks nobody
-//! dead for a while after.
+//! A node renews its lease each second. That write also tells the health of the store, because everything
+//! else depends on it: a store that can be read and not written is as good as away. How long its own lease
+//! lasts, a node knows by the monotonic clock. One whose lease may have ended is thought dead by others, who
+//! take it off what it keeps and take over its calls. So until it is renewed it trusts no copy, and because a
+//! store that took no writes has let all leases end, it thinks nobody dead for a while after.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,11 +23,11 @@ use crate::store::{Lease, Renewed, Store, StoreError};
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
 /// How often it is renewed: two renewals may be lost before it ends.
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_secs(1);
-/// How long renewals must have worked before anybody is thought dead: leases live in the store, so an outage ends all of them,
-/// and the living need a moment to renew theirs.
+/// How long renewals must have worked before anybody is thought dead: leases live in the store, so an outage
+/// ends all of them, and the living need a moment to renew theirs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for a node that has just joined. It knows of no outage, and one may have ended just before: each living node renews its
-/// lease within two renewals, one of which may be given up.
+/// The same for a node that has just joined. It knows of no outage, and one may have ended just before: each
+/// living node renews its lease within two renewals, one of which may be given up.
 const PATIENCE_OF_NEW: Duration = Duration::from_secs(3);
 /// Renewals that are further apart than this were held up, whether or not one failed.
 const RENEWALS_APART_MAX: Duration = Duration::from_secs(2);
@@ -35,7 +35,8 @@ const RENEWALS_APART_MAX: Duration = Duration::from_secs(2);
 const TAKEN_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a node looks whether it was held up: paused, or without a processor.
 const STALL_LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long it may be held up and still trust its copies. The node that changes a session waits 250 ms for it to acknowledge.
+/// How long it may be held up and still trust its copies. The node that changes a session waits 250 ms for it
+/// to acknowledge.
 const STALL_MS_MAX: u64 = 200; // 250 ms, less one look
 
 /// Why a node does not join the others.
@@ -83,8 +84,8 @@ pub(crate) struct Membership {
     lease: Lease,
     clock: Clock,
     known: Mutex<ClusterView>,
-    // What each request asks, by the monotonic clock: until when the lease is valid; when this node last looked whether it was
-    // held up; and since when what was read can be trusted.
+    // What each request asks, by the monotonic clock: until when the lease is valid; when this node last
+    // looked whether it was held up; and since when what was read can be trusted.
     valid_until_ms: AtomicU64,
     looked_ms: AtomicU64,
     trusted_since_ms: AtomicU64,
@@ -150,8 +151,8 @@ impl Membership {
         &self.clock
     }
 
-    /// Takes the lease of this node's name. That of a process that was killed ends within [`LEASE_TTL`], and is waited for; one
-    /// that is renewed meanwhile is somebody else's.
+    /// Takes the lease of this node's name. That of a process that was killed ends within [`LEASE_TTL`], and
+    /// is waited for; one that is renewed meanwhile is somebody else's.
     ///
     /// # Errors
     /// [`JoinError`].
@@ -177,8 +178,8 @@ impl Membership {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // An attempt that takes longer than a renewal is given up, or it would cost the next one its turn. The lease is on
-            // one server of a cluster; the sign of life is asked of each.
+            // An attempt that takes longer than a renewal is given up, or it would cost the next one its
+            // turn. The lease is on one server of a cluster; the sign of life is asked of each.
             let renewal = timeout(LEASE_RENEWAL, self.renew(store.as_ref()));
             let sign = timeout(LEASE_RENEWAL, store.ping());
             let (renewal, sign) = tokio::join!(renewal, sign);
@@ -200,8 +201,8 @@ impl Membership {
         }
     }
 
-    /// Looks for as long as the node runs whether it was held up: messages of that time may be unread, and their
-    /// senders do not wait for long.
+    /// Looks for as long as the node runs whether it was held up: messages of that time may be unread, and
+    /// their senders do not wait for long.
     pub(crate) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(STALL_LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,8 +216,8 @@ impl Membership {
         }
     }
 
-    /// Since when what was read of a session can be trusted, in milliseconds by the monotonic clock. `None` while nothing can:
-    /// this node's lease may have ended, or it was held up just now.
+    /// Since when what was read of a session can be trusted, in milliseconds by the monotonic clock. `None`
+    /// while nothing can: this node's lease may have ended, or it was held up just now.
     #[must_use]
     pub(crate) fn trusts_since_ms(&self, now_ms: u64) -> Option<u64> {
         let valid = now_ms < self.valid_until_ms.load(Ordering::Acquire);
@@ -224,8 +225,8 @@ impl Membership {
         (valid && held_up_ms <= STALL_MS_MAX).then(|| self.trusted_since_ms.load(Ordering::Acquire))
     }
 
-    /// Whether this node can tell who is dead: its own renewals have worked for [`PATIENCE`], or, when it has just joined, since
-    /// long enough.
+    /// Whether this node can tell who is dead: its own renewals have worked for [`PATIENCE`], or, when it has
+    /// just joined, since long enough.
     #[must_use]
     pub(crate) fn can_judge(&self) -> bool {
         let known = self.known();
@@ -347,7 +348,8 @@ impl Membership {
         assert!(matches!(self.renew(store).await, Ok(None)));
     }
 
-    /// Whether this node's lease lasts, by the monotonic clock: while it does, nobody has taken over what the node has registered.
+    /// Whether this node's lease lasts, by the monotonic clock: while it does, nobody has taken over what the
+    /// node has registered.
     #[must_use]
     pub(crate) fn is_valid(&self) -> bool {
         monotonic_ms() < self.valid_until_ms.load(Ordering::Acquire)

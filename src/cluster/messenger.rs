@@ -1,4 +1,5 @@
-//! How nodes tell each other to look again. A message says only which session to look at; the truth is in the store.
+//! How nodes tell each other to look again. A message says only which session to look at; the truth is in the
+//! store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,8 @@ use crate::store::nodes::living;
 use crate::store::{NodeMessage, Recipients, SessionNews, Store};
 use crate::telemetry::seldom;
 
-/// How long the node that changed a session waits for the nodes that keep copies. Then it answers without them.
+/// How long the node that changed a session waits for the nodes that keep copies. Then it answers without
+/// them.
 pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 
 /// How often it is tried to send a message to a node, and how soon again.
@@ -75,8 +77,9 @@ impl Messenger {
         }
     }
 
-    /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has stopped trusting its
-    /// copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off the session.
+    /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has
+    /// stopped trusting its copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off
+    /// the session.
     pub(crate) async fn tell_holders(&self, holders: &[NodeId], session: &SessionId, news: SessionNews) {
         let others = holders.iter().filter(|holder| **holder != self.node).cloned();
         let (mut told, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
@@ -202,8 +205,8 @@ impl Messenger {
         }
     }
 
-    /// Takes nodes off a session that are dead. One that has come back meanwhile, and reads the session again just now, looks
-    /// once more: it may have been taken off after that.
+    /// Takes nodes off a session that are dead. One that has come back meanwhile, and reads the session again
+    /// just now, looks once more: it may have been taken off after that.
     async fn release(&self, session: &SessionId, dead: &[NodeId]) {
         if dead.is_empty() {
             return;

@@ -1,8 +1,10 @@
-//! The sessions that this node keeps restored, each loaded once however many requests want it at the same time.
+//! The sessions that this node keeps restored, each loaded once however many requests want it at the same
+//! time.
 //!
-//! A copy is trusted for a while, by the monotonic clock, and only as long as its slot's `epoch` is the one it was read at. A message
-//! that the session has changed moves the epoch on; the next request then reads the session again before it is served.
-//! A message that comes while a load is under way moves the epoch too, so that what was read before the change is never kept as if it came after.
+//! A copy is trusted for a while, by the monotonic clock, and only as long as its slot's `epoch` is the one
+//! it was read at. A message that the session has changed moves the epoch on; the next request then reads the
+//! session again before it is served. A message that comes while a load is under way moves the epoch too, so
+//! that what was read before the change is never kept as if it came after.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -21,7 +23,8 @@ use crate::telemetry::metrics::{self, GaugeGuard};
 const SHARDS: usize = 64;
 /// How many entries are looked at to find one that was not used for long.
 const EVICTION_SAMPLE: usize = 8;
-/// How long a copy is trusted before it is read again without a message: a lost message delays, and never loses.
+/// How long a copy is trusted before it is read again without a message: a lost message delays, and never
+/// loses.
 pub(crate) const VERIFY_EVERY_MS: u64 = 30_000;
 /// How soon a copy is read again that the store could not be asked for.
 const ASK_AGAIN_MS: u64 = 1000;
@@ -76,8 +79,8 @@ impl SessionSlot {
         Some(cached)
     }
 
-    /// The session as last read, though it could not be read again, and since when that is so: it has been in doubt since
-    /// a change was heard of, or else since now.
+    /// The session as last read, though it could not be read again, and since when that is so: it has been in
+    /// doubt since a change was heard of, or else since now.
     #[must_use]
     pub(crate) fn last_known(&self, now_ms: u64) -> Option<(&Arc<CachedSession>, u64)> {
         let cached = self.cached.get()?;
@@ -90,8 +93,8 @@ impl SessionSlot {
         self.failed_ms.store(now_ms, Ordering::Release);
     }
 
-    /// Whether the store could not be asked just now, and nothing was heard since: asking again would only make
-    /// requests queue for its silence.
+    /// Whether the store could not be asked just now, and nothing was heard since: asking again would only
+    /// make requests queue for its silence.
     #[must_use]
     pub(crate) fn failed_just_now(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.failed_ms.load(Ordering::Acquire)) < ASK_AGAIN_MS
@@ -136,7 +139,8 @@ impl SessionSlot {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Whether it keeps a session that no request holds just now: what is evicted hears of no change any longer.
+    /// Whether it keeps a session that no request holds just now: what is evicted hears of no change any
+    /// longer.
     #[must_use]
     pub(crate) fn is_idle(&self) -> bool {
         self.cached
@@ -177,8 +181,8 @@ pub(crate) enum Kept {
     Outdated,
 }
 
-// Not SipHash, though clients may choose their sessions' keys: made to collide, they are at most a shard's part of
-// `session.kept_max`.
+// Not SipHash, though clients may choose their sessions' keys: made to collide, they are at most a shard's
+// part of `session.kept_max`.
 type Shard = HashMap<SessionId, Arc<SessionSlot>, HashState>;
 
 /// All sessions that this node keeps.
@@ -240,8 +244,8 @@ impl Registry {
         self.disconnected.load(Ordering::Acquire)
     }
 
-    /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a session, so
-    /// that made-up ids push nobody out.
+    /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a
+    /// session, so that made-up ids push nobody out.
     #[must_use]
     pub(crate) fn surplus(&self, id: &SessionId) -> Option<(SessionId, Arc<SessionSlot>)> {
         let shard = self.shard(id);
@@ -325,7 +329,8 @@ impl Registry {
         self.unused_since(u64::MAX)
     }
 
-    /// The sessions that no request has used on this node since `before_ms`. Calls and streams may hold them yet.
+    /// The sessions that no request has used on this node since `before_ms`. Calls and streams may hold them
+    /// yet.
     #[must_use]
     pub(crate) fn unused_since(&self, before_ms: u64) -> Vec<(SessionId, Arc<SessionSlot>)> {
         let idle = |slot: &SessionSlot| slot.used_ms.load(Ordering::Relaxed) < before_ms;

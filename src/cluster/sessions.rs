@@ -35,7 +35,8 @@ mod upkeep;
 const OPEN_ATTEMPTS_MAX: usize = 3;
 /// A session is touched in the store once for each such fraction of its life.
 const TOUCHES_A_LIFE: u32 = 20;
-/// For how long the store is not asked again when it has as many sessions as it may: what clients are told to wait.
+/// For how long the store is not asked again when it has as many sessions as it may: what clients are told to
+/// wait.
 const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
 
 /// Why a session could not be had.
@@ -75,7 +76,8 @@ struct SessionsInner {
     supervisor: Supervisor,
     restorations: AtomicU64,
     started: Instant,
-    // Until when no session is opened, because there were as many as there may be, in milliseconds after that.
+    // Until when no session is opened, because there were as many as there may be, in milliseconds after
+    // that.
     full_until: AtomicU64,
 }
 
@@ -136,7 +138,8 @@ impl Sessions {
         self.inner.restorations.load(Ordering::Relaxed)
     }
 
-    /// Writes a new session, which counts for that peer. It lives shortly, until the client says that it is initialized.
+    /// Writes a new session, which counts for that peer. It lives shortly, until the client says that it is
+    /// initialized.
     ///
     /// # Errors
     /// [`SessionError::TooMany`], [`SessionError::Store`].
@@ -202,8 +205,8 @@ impl Sessions {
         Ok(created)
     }
 
-    /// The session of that id, for work that was admitted before: its principal is not checked again, and its life is not
-    /// renewed. `None` when it is gone.
+    /// The session of that id, for work that was admitted before: its principal is not checked again, and its
+    /// life is not renewed. `None` when it is gone.
     ///
     /// # Errors
     /// [`SessionError::Store`].
@@ -269,8 +272,8 @@ impl Sessions {
         }
     }
 
-    /// Changes a session, and returns when every node that keeps a copy knows. Once begun it is carried through, whether
-    /// or not the caller still waits.
+    /// Changes a session, and returns when every node that keeps a copy knows. Once begun it is carried
+    /// through, whether or not the caller still waits.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -287,8 +290,8 @@ impl Sessions {
         .await
     }
 
-    /// Ends a session, and returns when every node that keeps a copy knows. Once begun it is carried through, whether or
-    /// not the caller still waits.
+    /// Ends a session, and returns when every node that keeps a copy knows. Once begun it is carried through,
+    /// whether or not the caller still waits.
     ///
     /// # Errors
     /// [`SessionError::NotFound`] when there is none, [`SessionError::Store`].

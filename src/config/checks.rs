@@ -7,7 +7,8 @@ use super::load::Assigned;
 use super::problem::Problem;
 use super::sources::DEFAULT;
 
-/// Lets defaults follow what was set: who shortens `session.ttl` need not know of those that may not be longer.
+/// Lets defaults follow what was set: who shortens `session.ttl` need not know of those that may not be
+/// longer.
 pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     let is_default = |name: &str| seen.iter().any(|a| a.name == name && a.source == DEFAULT);
     let session = &mut settings.session;
@@ -25,8 +26,9 @@ pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     }
 }
 
-/// Lets shares follow what they are parts of, where settings were made in code: who makes a whole smaller need not know of
-/// those that may not be larger. (What was read from a file or the environment is refused then.)
+/// Lets shares follow what they are parts of, where settings were made in code: who makes a whole smaller
+/// need not know of those that may not be larger. (What was read from a file or the environment is refused
+/// then.)
 pub(crate) fn fit_shares(mut settings: Settings) -> Settings {
     for Divided { node_max, peer, .. } in divided(&mut settings) {
         let (_, peer_max) = peer;

@@ -1,5 +1,5 @@
-//! Loads settings: goes through the table row by row, so that every wrong value is reported, then through what no
-//! row has taken.
+//! Loads settings: goes through the table row by row, so that every wrong value is reported, then through
+//! what no row has taken.
 
 use ::config::{Map, Value, ValueKind};
 

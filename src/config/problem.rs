@@ -9,8 +9,8 @@ pub struct Problem {
     pub setting: String,
     /// Where its value comes from: `default`, a file's path, an environment variable, or a flag.
     pub source: String,
-    /// The value, masked when it is secret; `None` when the setting is unknown, because a misspelt name may well
-    /// carry a secret.
+    /// The value, masked when it is secret; `None` when the setting is unknown, because a misspelt name may
+    /// well carry a secret.
     pub value: Option<String>,
     /// What would be right.
     pub expected: String,
@@ -29,7 +29,8 @@ impl fmt::Display for Problem {
 /// Everything that is wrong with the settings, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
-    /// The problems: with files and variables first, then in the order of the settings table, then unknown names.
+    /// The problems: with files and variables first, then in the order of the settings table, then unknown
+    /// names.
     pub problems: Vec<Problem>,
 }
 

@@ -1,4 +1,5 @@
-//! Reads one value of each kind: text, numbers, sizes, durations, lists. What is refused is told what is allowed.
+//! Reads one value of each kind: text, numbers, sizes, durations, lists. What is refused is told what is
+//! allowed.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -190,8 +191,8 @@ pub(super) fn node_id(value: &ValueKind) -> Result<String, ExpectedWords> {
     })
 }
 
-/// The prefix goes before `{session:…}`: a lone brace in it would scatter a session over a cluster. A complete tag puts
-/// all keys into one slot.
+/// The prefix goes before `{session:…}`: a lone brace in it would scatter a session over a cluster. A
+/// complete tag puts all keys into one slot.
 pub(super) fn prefix(value: &ValueKind) -> Result<String, ExpectedWords> {
     let expected = format!(
         "at most {PREFIX_BYTES_MAX} visible ASCII characters without * ? [ ] \\, its braces none or one complete {{tag}}"

@@ -1,5 +1,5 @@
-//! Where settings come from: the defaults, a file, the environment, flags. Each becomes a tree whose values know
-//! where they came from.
+//! Where settings come from: the defaults, a file, the environment, flags. Each becomes a tree whose values
+//! know where they came from.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The table of settings: one row each, with what it may be. Loading, checking and documentation all go by it.
+//! The table of settings: one row each, with what it may be. Loading, checking and documentation all go by
+//! it.
 
 use std::time::Duration;
 

@@ -18,8 +18,8 @@ pub(crate) enum Resumable {
 }
 
 impl Engine {
-    /// Makes a new connection carry the stream, for it is the newest. The one that carried it before waits from now on: its node
-    /// has been told. Returns the connection, and the last event that was delivered.
+    /// Makes a new connection carry the stream, for it is the newest. The one that carried it before waits
+    /// from now on: its node has been told. Returns the connection, and the last event that was delivered.
     pub(super) async fn attach(
         &self,
         cached: &Arc<CachedSession>,

@@ -72,7 +72,8 @@ async fn carry_out(
 /// A request ready to be run.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Its name: unique among all calls of all nodes. Its stream has the same, and the ids of its requests begin so.
+    /// Its name: unique among all calls of all nodes. Its stream has the same, and the ids of its requests
+    /// begin so.
     pub name: StreamId,
     /// When it began.
     pub began: Instant,
@@ -142,9 +143,9 @@ impl RunningCall {
     }
 }
 
-/// Makes a call ready to run: it has its peer, and can be cancelled and answered, until what is returned is dropped. The
-/// handler is asked when [`RunningCall::call`] is first polled. What it says before it ends goes `out`, if that is given; a call
-/// that says nothing drops it. Needs a runtime.
+/// Makes a call ready to run: it has its peer, and can be cancelled and answered, until what is returned is
+/// dropped. The handler is asked when [`RunningCall::call`] is first polled. What it says before it ends goes
+/// `out`, if that is given; a call that says nothing drops it. Needs a runtime.
 pub(crate) fn run(engine: Arc<Engine>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> RunningCall {
     let name: Arc<str> = call.name.as_str().into();
     let CallPeer {
@@ -189,7 +190,8 @@ pub(crate) fn run(engine: Arc<Engine>, call: Call, out: Option<mpsc::Sender<Byte
             let request = async {
                 let result = result.await?;
                 if let (Some(cached), Some(change)) = (&session, &on_success) {
-                    // Few calls have any, and unboxed its room would be kept, and moved, in the future of each.
+                    // Few calls have any, and unboxed its room would be kept, and moved, in the future of
+                    // each.
                     Box::pin(carry_out(&engine, cached, change))
                         .await
                         .map_err(|error| not_changed(&error.into()))?;
@@ -270,7 +272,8 @@ fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> CallTransportSettings {
 
 /// Asks the handler. What panics when it is asked panics when it is awaited, where that is caught.
 ///
-/// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the handler's own.
+/// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the
+/// handler's own.
 fn ask<'a>(
     handler: &'a dyn Handler,
     request: ClientRequest,
@@ -334,8 +337,8 @@ pub(crate) async fn initialize(
     caller: &Caller,
     engine: &Engine,
 ) -> Result<InitializeResult, ErrorData> {
-    // Nobody reads before there is a session: what the handler sends is dropped, and what it asks is never answered.
-    // Both ends stay alive, for a peer without them is closed.
+    // Nobody reads before there is a session: what the handler sends is dropped, and what it asks is never
+    // answered. Both ends stay alive, for a peer without them is closed.
     let (outbound, mut unheard) = mpsc::channel(peer::OUTBOUND_MESSAGES_MAX);
     let (_no_answers, answers) = mpsc::channel(1);
     let wire = CallTransportSettings {
@@ -376,8 +379,8 @@ pub(crate) async fn initialize(
     }
 }
 
-/// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be sent
-/// requests, and results carry the members of the client's revision only.
+/// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be
+/// sent requests, and results carry the members of the client's revision only.
 pub(crate) fn peer_info(caller: &Caller) -> InitializeRequestParams {
     let client = caller
         .client

@@ -35,8 +35,9 @@ pub(crate) struct Answer {
 /// A result's JSON text, or an error's.
 pub(crate) type ResponseOutcome = Result<Box<RawValue>, Box<RawValue>>;
 
-/// The numbers of the requests that one run of a call has open at its client: an answer to any other is not its own. The run
-/// of a call that another node has claimed since goes on for a moment, and has other numbers.
+/// The numbers of the requests that one run of a call has open at its client: an answer to any other is not
+/// its own. The run of a call that another node has claimed since goes on for a moment, and has other
+/// numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OpenRequests(Arc<Mutex<BTreeSet<u64>>>);
 
@@ -97,7 +98,8 @@ struct Asker {
     answers: Option<Answers>,
     cancel: CancellationToken,
 }
-// Not SipHash, though clients choose the ids of their requests: made to collide, they are at most `call.node_max`.
+// Not SipHash, though clients choose the ids of their requests: made to collide, they are at most
+// `call.node_max`.
 type CallShard<K, V> = HashMap<K, V, HashState>;
 type CallShards<K, V> = Vec<Mutex<CallShard<K, V>>>;
 
@@ -188,7 +190,8 @@ impl Drop for InFlight {
 impl RunningCalls {
     /// Counts a call of a session in, unless `max` are in flight on this node.
     ///
-    /// It is counted by the session's id: the session may be dropped from memory and restored while its calls run.
+    /// It is counted by the session's id: the session may be dropped from memory and restored while its calls
+    /// run.
     #[must_use]
     pub(crate) fn begin(self: &Arc<Self>, session: &SessionId, max: usize) -> Option<InFlight> {
         let mut shard = self.shard(&self.in_flight, session);
@@ -204,8 +207,8 @@ impl RunningCalls {
         })
     }
 
-    /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of its own
-    /// requests begin with, `answers` where what answers them goes, if it has any.
+    /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of
+    /// its own requests begin with, `answers` where what answers them goes, if it has any.
     #[must_use]
     pub(crate) fn register(
         self: &Arc<Self>,
@@ -314,7 +317,8 @@ impl RunningCalls {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a client's answer to the call of this session that asked, if that is one of this node, and this run of it.
+    /// Hands a client's answer to the call of this session that asked, if that is one of this node, and this
+    /// run of it.
     pub(crate) fn answer(&self, session: &SessionId, id: &RequestId, outcome: ResponseOutcome) -> Handed {
         let RequestId::String(id) = id else {
             return Handed::NotOpen;

@@ -1,5 +1,5 @@
-//! What changed for a session since it was last told: compared by versions, so that nothing is missed while it had no
-//! stream, and nothing is told again that has not changed again.
+//! What changed for a session since it was last told: compared by versions, so that nothing is missed while
+//! it had no stream, and nothing is told again that has not changed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,7 +100,7 @@ impl Listeners {
     }
 
     /// Every listener that wants to know is to be told that the topic has this version, unless it knows:
-    /// [`settle`](Self::settle) tells it.
+    /// [`flush`](Self::flush) tells it.
     pub(crate) fn queue(&self, topic: &Topic, version: u64) {
         let mut open = self.lock();
         for listener in open
@@ -209,8 +209,8 @@ pub(crate) enum Tell {
 }
 
 impl Engine {
-    /// Compares what a session was told with what has changed, tells it of the difference on its standing stream, and
-    /// notes what it has been told now.
+    /// Compares what a session was told with what has changed, tells it of the difference on its standing
+    /// stream, and notes what it has been told now.
     ///
     /// # Errors
     /// [`StoreError`]: the session is told next time.
@@ -291,7 +291,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells a session of its own resources that have changed: the node on which one did may not have come to it.
+    /// Tells a session of its own resources that have changed: the node on which one did may not have come to
+    /// it.
     pub(super) async fn sync_own(&self, cached: &CachedSession) -> Result<(), StoreError> {
         let own: Vec<String> = cached.subscriptions().iter().cloned().collect();
         self.sync_these(cached, Tell::Changes, &[], &own).await

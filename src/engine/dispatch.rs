@@ -39,8 +39,8 @@ use crate::telemetry::metrics::{self, method_label};
 mod batch;
 
 impl Engine {
-    /// The session of that id, if it is this principal's and was opened over that transport: its streams and endpoints are that
-    /// one's.
+    /// The session of that id, if it is this principal's and was opened over that transport: its streams and
+    /// endpoints are that one's.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -241,8 +241,8 @@ impl Engine {
         self.answer(cached, &id, response.outcome).await
     }
 
-    /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the capability need
-    /// not implement the method.
+    /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the
+    /// capability need not implement the method.
     #[expect(
         deprecated,
         reason = "SEP-2577 deprecates logging; legacy clients still use it"
@@ -331,8 +331,8 @@ impl Run {
         }
     }
 
-    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers to those of
-    /// the first may be there already.
+    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers
+    /// to those of the first may be there already.
     pub(super) fn again(
         name: StreamId,
         peer: Arc<PeerUse>,
@@ -358,7 +358,8 @@ pub(super) fn permit(peer: &Arc<PeerUse>, resource: Resource) -> Result<Share, R
     peer.take(resource, 1).map_err(Refusal::TooMany)
 }
 
-/// What a request takes a permit of. A node that has no more for calls still says that it lives, and makes sessions.
+/// What a request takes a permit of. A node that has no more for calls still says that it lives, and makes
+/// sessions.
 pub(super) fn resource(method: &str) -> Resource {
     match method {
         "ping" | "initialize" | "server/discover" => Resource::Light,

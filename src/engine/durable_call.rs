@@ -1,5 +1,5 @@
-//! A reply that any node can carry on: the call is registered, and what it sends goes into a log before it goes to the
-//! client.
+//! A reply that any node can carry on: the call is registered, and what it sends goes into a log before it
+//! goes to the client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +127,8 @@ impl DurableCall {
             Ok(Begun::Gone) => {
                 cancel.cancel();
                 match self.engine.sessions.confirm(&self.cached.id).await {
-                    // Another node has claimed it since a first try, whose answer was lost: that one tells the rest.
+                    // Another node has claimed it since a first try, whose answer was lost: that one tells
+                    // the rest.
                     Ok(()) => {
                         self.carry(carried, client, cancel.clone(), over);
                         Start::Stream
@@ -135,7 +136,8 @@ impl DurableCall {
                     Err(error) => Start::Refused(error.into()),
                 }
             }
-            // The store is away: the client is served as long as its connection lasts, which cannot be taken up again.
+            // The store is away: the client is served as long as its connection lasts, which cannot be taken
+            // up again.
             Err(Lost(why)) => {
                 begun.send(Start::Stream).ok();
                 return self.without_log(call, outbound, first, cancel, client, why).await;
@@ -146,8 +148,8 @@ impl DurableCall {
         self.drive(call, outbound, first, writing).await;
     }
 
-    /// Carries the call's stream to its client, in a task of its own. When the client has gone and cannot come back, the call is
-    /// `abandoned`, unless it is `over`.
+    /// Carries the call's stream to its client, in a task of its own. When the client has gone and cannot
+    /// come back, the call is `abandoned`, unless it is `over`.
     fn carry(
         &self,
         carried: ConnectionGuard,
@@ -179,7 +181,8 @@ impl DurableCall {
         });
     }
 
-    /// Runs a call whose stream could not be registered, for as long as its client stays: it has no event id to come back with.
+    /// Runs a call whose stream could not be registered, for as long as its client stays: it has no event id
+    /// to come back with.
     async fn without_log(
         self,
         call: BoxFuture<'static, Finished>,
@@ -236,15 +239,16 @@ impl DurableCall {
         self.drive(running.call, messages, Vec::new(), writing).await;
     }
 
-    /// Runs a call that was claimed from a node that died: its stream is there, and the node that carries it is told.
+    /// Runs a call that was claimed from a node that died: its stream is there, and the node that carries it
+    /// is told.
     pub(crate) async fn resume(self, running: RunningCall, cancel: CancellationToken) {
         let writing = Writing::new(Progress::told(&self).await, self.engine.patience(), &cancel);
         let messages = running.messages.unwrap_or_else(silence);
         self.drive(running.call, messages, Vec::new(), writing).await;
     }
 
-    /// Runs the call and writes what it sends, side by side: the call goes on, and with it its bounds, while an event waits
-    /// to be written.
+    /// Runs the call and writes what it sends, side by side: the call goes on, and with it its bounds, while
+    /// an event waits to be written.
     async fn drive(
         self,
         call: BoxFuture<'static, Finished>,
@@ -275,7 +279,8 @@ impl DurableCall {
         self.end(body.as_deref()).await;
     }
 
-    /// Writes what a call sends until it is done, and looks what came for it. Returns how many messages are lost.
+    /// Writes what a call sends until it is done, and looks what came for it. Returns how many messages are
+    /// lost.
     async fn write(
         &self,
         mut outbound: mpsc::Receiver<Bytes>,
@@ -366,8 +371,8 @@ impl DurableCall {
         }
     }
 
-    /// Registers the call once more: a Redis that takes over may not have heard of it. False when it is another node's, or
-    /// the session is gone.
+    /// Registers the call once more: a Redis that takes over may not have heard of it. False when it is
+    /// another node's, or the session is gone.
     async fn begin_again(&self) -> bool {
         let line = self.engine.streams.line(&self.cached.id, &self.record.stream);
         let holder = line

@@ -82,9 +82,9 @@ impl<H: ServerHandler> Handler for H {
     }
 }
 
-/// A listener may want to know of those resources only to which a session of the same principal may subscribe. The filter that
-/// rmcp has a handler accept knows no caller, so `subscribe` is asked, which does. One that a handler does not have
-/// (-32601) says nothing.
+/// A listener may want to know of those resources only to which a session of the same principal may
+/// subscribe. The filter that rmcp has a handler accept knows no caller, so `subscribe` is asked, which does.
+/// One that a handler does not have (-32601) says nothing.
 async fn admitted<H: ServerHandler>(
     handler: &H,
     mut listen: SubscriptionsListenRequest,

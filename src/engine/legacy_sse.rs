@@ -1,5 +1,5 @@
-//! What a node does for a client of 2024-11-05 (HTTP with SSE). A session has one stream, on which everything comes that the
-//! server sends. Any node carries it, and any node takes what the client posts.
+//! What a node does for a client of 2024-11-05 (HTTP with SSE). A session has one stream, on which everything
+//! comes that the server sends. Any node carries it, and any node takes what the client posts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,8 +58,8 @@ enum SessionOrigin {
 }
 
 impl Engine {
-    /// Opens a session with its stream, or takes up that of the session that is `named`, after `last_event_id` if the client
-    /// says one.
+    /// Opens a session with its stream, or takes up that of the session that is `named`, after
+    /// `last_event_id` if the client says one.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -91,7 +91,8 @@ impl Engine {
             let _more = self.check_resumable(&cached, &stream, after).await?;
         }
         let (carried, delivered) = self.attach(&cached, &stream).await?;
-        // What changed while nobody carried the stream was told to nobody; a new session wants to know from here on.
+        // What changed while nobody carried the stream was told to nobody; a new session wants to know from
+        // here on.
         let tell = match opened {
             SessionOrigin::Found => Tell::Changes,
             SessionOrigin::Made => Tell::Nothing,
@@ -177,7 +178,8 @@ impl Engine {
         let mut asked = false;
         while let Some(reason) = self.why_lost(cached).await? {
             if !std::mem::replace(&mut asked, true) {
-                // A connection that carries the stream may have been forgotten, or one may wait to carry it: they are told to look.
+                // A connection that carries the stream may have been forgotten, or one may wait to carry it:
+                // they are told to look.
                 let message = NodeMessage::stream(&cached.id, &StreamId::sse());
                 self.store.send(Recipients::All, &message).await?;
             }
@@ -281,8 +283,8 @@ impl Engine {
         self.begin(cached, request, meta?, run).await
     }
 
-    /// `initialize`: the session is there already, and learns who its client is. A client that was started again, and names
-    /// its session by a key of its own, may introduce itself once more.
+    /// `initialize`: the session is there already, and learns who its client is. A client that was started
+    /// again, and names its session by a key of its own, may introduce itself once more.
     async fn introduce(
         self: &Arc<Self>,
         incoming: &Incoming,

@@ -1,4 +1,5 @@
-//! The streams that connections of this node carry: where a message, or an event just appended here, finds them.
+//! The streams that connections of this node carry: where a message, or an event just appended here, finds
+//! them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -119,7 +120,8 @@ pub(crate) struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// The store names this connection now: the others of this node are told to look. When too many wait, the oldest is dismissed.
+    /// The store names this connection now: the others of this node are told to look. When too many wait, the
+    /// oldest is dismissed.
     pub(crate) fn took_over(&self) {
         let mut all = self.streams.lock();
         let Some(lines) = all.get_mut(&self.key) else {
@@ -156,7 +158,8 @@ impl LocalStreams {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Puts the connection of that number in the table, before the store names it: one that is named and is not here counts as gone.
+    /// Puts the connection of that number in the table, before the store names it: one that is named and is
+    /// not here counts as gone.
     #[must_use]
     pub(crate) fn carry(
         self: &Arc<Self>,
@@ -182,7 +185,8 @@ impl LocalStreams {
         }
     }
 
-    /// Hands an event that was appended on this node to the connection of that number, if it carries the stream here.
+    /// Hands an event that was appended on this node to the connection of that number, if it carries the
+    /// stream here.
     pub(crate) fn offer(
         &self,
         session: &SessionId,
@@ -210,8 +214,8 @@ impl LocalStreams {
         });
     }
 
-    /// Tells the connection that carries the stream here to read the log; or else the newest that waits, for nobody may carry it
-    /// now. False when there is none.
+    /// Tells the connection that carries the stream here to read the log; or else the newest that waits, for
+    /// nobody may carry it now. False when there is none.
     pub(crate) fn wake(&self, session: &SessionId, stream: &StreamId) -> bool {
         let lines = self.lock();
         let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 
-/// Says on a stream that so many of its messages are lost, as a log message, which every client understands or passes over.
+/// Says on a stream that so many of its messages are lost, as a log message, which every client understands
+/// or passes over.
 #[must_use]
 pub(crate) fn notice(lost: u64, why: &str) -> String {
     told(&json!({"message": format!("{lost} messages of this stream are lost: {why}"), "lostMessages": lost}))
@@ -36,8 +37,8 @@ pub(crate) fn outage(grace: Duration) -> String {
 /// Why messages are lost of which a client reads fewer than come.
 pub(crate) const OVERFLOW: &str = "its log could not hold as many as were not read";
 
-/// What answers a call of which so many messages are lost, in place of its response, which would look as if nothing were missing.
-/// The response is in `data`.
+/// What answers a call of which so many messages are lost, in place of its response, which would look as if
+/// nothing were missing. The response is in `data`.
 #[must_use]
 pub(crate) fn instead_of(response: &str, lost: u64, why: &str) -> Vec<u8> {
     let words = format!("{lost} messages of this call are lost: {why}. The call's own response is in `data`");

@@ -1,5 +1,5 @@
-//! Finds, on this node or any other, what a client's message is for: the call that it cancels or answers, the streams
-//! that want to know of a change.
+//! Finds, on this node or any other, what a client's message is for: the call that it cancels or answers, the
+//! streams that want to know of a change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::store::calls::{Answered, Cancelled, Inbox};
 use crate::store::streams::{Appended, Event, StreamId, holder_of};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
-/// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the reply grace.
+/// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the
+/// reply grace.
 const CANCELLED_FOR: Duration = Duration::from_secs(60);
 
 /// Whether a call is this node's, as far as it can be told.
@@ -29,12 +30,14 @@ const CANCELLED_FOR: Duration = Duration::from_secs(60);
 pub(crate) enum Found {
     /// It is.
     Here,
-    /// It is not registered as such: another node has claimed it, the session is gone, or the store has lost it.
+    /// It is not registered as such: another node has claimed it, the session is gone, or the store has lost
+    /// it.
     Gone,
 }
 
 impl Engine {
-    /// Cancels the calls of this session that had begun under that id when the client said so, wherever they run.
+    /// Cancels the calls of this session that had begun under that id when the client said so, wherever they
+    /// run.
     ///
     /// # Errors
     /// [`Refusal`]: the session is gone, or no call of that id runs here and no other node could be told.
@@ -64,8 +67,8 @@ impl Engine {
         Ok(self.store.send(Recipients::All, &message).await?)
     }
 
-    /// Cancels the calls of that id that run here, and began before the client has cancelled it: the message about that may be read
-    /// when the client has used the id again already.
+    /// Cancels the calls of that id that run here, and began before the client has cancelled it: the message
+    /// about that may be read when the client has used the id again already.
     async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[CallEntry]) {
         // Before it is asked: a call must not seem older than it is.
         let asked = Instant::now();
@@ -81,11 +84,12 @@ impl Engine {
         }
     }
 
-    /// Hands a client's answer to the run of the call that asked, wherever that is. One that nobody waits for is of no
-    /// use: it came twice, too late, or was made up.
+    /// Hands a client's answer to the run of the call that asked, wherever that is. One that nobody waits for
+    /// is of no use: it came twice, too late, or was made up.
     ///
     /// # Errors
-    /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as many as it may.
+    /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as
+    /// many as it may.
     pub(crate) async fn answer(
         &self,
         cached: &CachedSession,
@@ -119,7 +123,7 @@ impl Engine {
                 Ok(())
             }
             Answered::Unwanted => {
-                debug!(session = cached.tag, "an answer that no call waits for");
+                debug!(session = cached.tag, "an answer came for which no call waits");
                 Ok(())
             }
             Answered::Full => Err(Refusal::TooMany("the call has as many answers waiting as it may")),
@@ -127,8 +131,8 @@ impl Engine {
         }
     }
 
-    /// What is told to a client whose session was found to be gone. From now on every request of it is, whatever this node
-    /// keeps of it.
+    /// What is told to a client whose session was found to be gone. From now on every request of it is,
+    /// whatever this node keeps of it.
     pub(crate) async fn gone(&self, cached: &CachedSession) -> Refusal {
         match self.sessions.confirm(&cached.id).await {
             Ok(()) => Refusal::SessionNotFound,
@@ -136,7 +140,8 @@ impl Engine {
         }
     }
 
-    /// Appends a message that belongs to no call to the session's standing stream, and tells the node that carries it.
+    /// Appends a message that belongs to no call to the session's standing stream, and tells the node that
+    /// carries it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -168,8 +173,8 @@ impl Engine {
         Ok(appended)
     }
 
-    /// A stream is said to be carried here, and no connection of this node is of it: one of a former life may have been. It is
-    /// taken off, so that connections of other nodes that wait take over.
+    /// A stream is said to be carried here, and no connection of this node is of it: one of a former life may
+    /// have been. It is taken off, so that connections of other nodes that wait take over.
     async fn let_go(&self, session: &SessionId, stream: &StreamId) {
         let let_go = async {
             match holder_of(&*self.store, session, stream).await? {
@@ -201,7 +206,8 @@ impl Engine {
                     if cancelled {
                         self.calls.stop(session, call);
                     }
-                    // They are taken off the next time only: one that is lost on the way here must be there then.
+                    // They are taken off the next time only: one that is lost on the way here must be there
+                    // then.
                     taken = self.hand_over(session, call, answers);
                     if taken.is_empty() {
                         return Found::Here;
@@ -224,7 +230,8 @@ impl Engine {
         for (number, response) in answers {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
             let handed = outcome_of(&response).map(|outcome| self.calls.answer(session, &id, outcome));
-            // One that this run has not asked for is a former run's: nobody waits for it. One that found no room comes again.
+            // One that this run has not asked for is a former run's: nobody waits for it. One that found no
+            // room comes again.
             if handed != Some(Handed::Full) {
                 numbers.push(number);
             }

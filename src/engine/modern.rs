@@ -64,7 +64,8 @@ impl ModernRequest {
         &self.request
     }
 
-    /// Whether it opens a subscription. Its reply is a stream that lasts, also when other replies are single bodies.
+    /// Whether it opens a subscription. Its reply is a stream that lasts, also when other replies are single
+    /// bodies.
     #[must_use]
     pub(crate) const fn listens(&self) -> bool {
         matches!(self.request, ClientRequest::SubscriptionsListenRequest(_))
@@ -85,7 +86,8 @@ impl Engine {
         meta: RequestMeta,
     ) -> Result<Reply, Refusal> {
         let node = permit(&incoming.peer, resource(request.method))?;
-        // A subscription ends when the node leaves, and its client opens another elsewhere; a call may finish.
+        // A subscription ends when the node leaves, and its client opens another elsewhere; a call may
+        // finish.
         let mut times = self.reply_times();
         let (cancel, kind) = match request.listens() {
             true => {

@@ -18,10 +18,11 @@ use crate::telemetry::seldom;
 
 /// A handler of whose tools some say nothing before their result.
 ///
-/// A call needs a peer of its own only to talk meanwhile: to ask its client something, to tell progress, to log, or to announce
-/// a change. rmcp gives each peer a task, and without it a quick call costs an eighth less. The tools that are named here are
-/// given a peer that all their calls share: what they send through it goes nowhere, and is an error. It knows no client
-/// either. The client of a call is in its [`Caller`](crate::session::Caller), whose `announcer` can announce changes too.
+/// A call needs a peer of its own only to talk meanwhile: to ask its client something, to tell progress, to
+/// log, or to announce a change. rmcp gives each peer a task, and without it a quick call costs an eighth
+/// less. The tools that are named here are given a peer that all their calls share: what they send through it
+/// goes nowhere, and is an error. It knows no client either. The client of a call is in its
+/// [`Caller`](crate::session::Caller), whose `announcer` can announce changes too.
 ///
 /// ```no_run
 /// # use std::process::ExitCode;
@@ -77,7 +78,8 @@ impl<H: Handler> Handler for NoPeer<H> {
     }
 }
 
-/// The peers that calls of silent tools share: one for each revision, which decides what rmcp lets a result have.
+/// The peers that calls of silent tools share: one for each revision, which decides what rmcp lets a result
+/// have.
 #[derive(Debug)]
 pub(crate) struct SharedPeers {
     open: [(Revision, Open); Revision::ALL.len()],

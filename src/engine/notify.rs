@@ -1,6 +1,7 @@
 //! Hands a client's notification to the handler.
 //!
-//! rmcp builds a notification's context only inside its serve loop, so each notification gets a short-lived one.
+//! rmcp builds a notification's context only inside its serve loop, so each notification gets a short-lived
+//! one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ pub(crate) async fn deliver(
     }
 }
 
-/// A transport that brings one notification, then answers to what its handler asks, and closes when it is done with.
+/// A transport that brings one notification, then answers to what its handler asks, and closes when it is
+/// done with.
 struct OneNotification {
     notification: Option<ClientNotification>,
     done: CancellationToken,
@@ -113,8 +115,8 @@ impl Service<RoleServer> for Forward {
     ) -> Result<(), ErrorData> {
         let _done = self.done.clone().drop_guard();
         let handled = self.handler.notification(notification, context);
-        // The limit is here, around the handler itself: rmcp runs this in a task of its own, which goes on when its
-        // serve loop has been given up.
+        // The limit is here, around the handler itself: rmcp runs this in a task of its own, which goes on
+        // when its serve loop has been given up.
         if tokio::time::timeout(self.limit, handled).await.is_err() {
             let words = "a handler did not finish with a notification in time and was stopped";
             seldom(words, |left_out| tracing::warn!(left_out, "{words}"));

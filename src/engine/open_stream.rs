@@ -23,7 +23,8 @@ use crate::telemetry::metrics::StreamKind;
 pub(crate) struct OpenStream {
     /// Server-sent events, as they go to the client.
     pub events: mpsc::Receiver<Bytes>,
-    /// Whether it is the session's own and lasts as long as its client listens; else it ends with the answer to a call.
+    /// Whether it is the session's own and lasts as long as its client listens; else it ends with the answer
+    /// to a call.
     pub stands: bool,
 }
 
@@ -36,8 +37,9 @@ impl Engine {
         permit(&incoming.peer, Resource::Streams)
     }
 
-    /// Opens the session's standalone stream or, after `last_event_id`, the stream that this names. `None` when nothing follows
-    /// it: clients take a stream without events for one that broke, and come back at once.
+    /// Opens the session's standalone stream or, after `last_event_id`, the stream that this names. `None`
+    /// when nothing follows it: clients take a stream without events for one that broke, and come back at
+    /// once.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -77,7 +79,8 @@ impl Engine {
             // Also one that is taken up: some clients know only what this connection has given them.
             prime: cached.revision().primes(),
             note_delivered: standalone,
-            // Another node can carry on a reply only if the store is shared; the standalone stream is opened anew on any.
+            // Another node can carry on a reply only if the store is shared; the standalone stream is opened
+            // anew on any.
             draining: if standalone {
                 self.stopping.leaving.clone()
             } else {

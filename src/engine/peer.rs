@@ -1,8 +1,9 @@
 //! The peer of one request: what a handler sends through it belongs to that request, and to no other.
 //!
-//! rmcp makes a `Peer` only together with a serve loop, so each request that may talk gets a loop whose transport is
-//! [`CallTransport`]: it numbers the server's requests so that their ids are unique in the session across nodes, keeps log
-//! messages to the level the client asked for, and ends the wait for an answer that does not come.
+//! rmcp makes a `Peer` only together with a serve loop, so each request that may talk gets a loop whose
+//! transport is [`CallTransport`]: it numbers the server's requests so that their ids are unique in the
+//! session across nodes, keeps log messages to the level the client asked for, and ends the wait for an
+//! answer that does not come.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -102,8 +103,8 @@ enum RequestKind {
 #[error("the call has ended")]
 pub(crate) struct Closed;
 
-/// A handler for the serve loop of a request, which never dispatches anything: the request goes to the real one
-/// directly.
+/// A handler for the serve loop of a request, which never dispatches anything: the request goes to the real
+/// one directly.
 #[derive(Debug)]
 pub(crate) struct Idle;
 
@@ -187,7 +188,8 @@ impl CallTransport {
                     .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
                 self.settings.open.open(number);
                 request.id = self.full_id(number);
-                // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session apart.
+                // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session
+                // apart.
                 let token = ProgressToken(self.full_id(number));
                 request.request.get_meta_mut().set_progress_token(token);
                 JsonRpcMessage::Request(request)

@@ -34,7 +34,8 @@ pub(crate) struct PendingCall {
 }
 
 impl PendingCall {
-    /// A request that began at `began`: of that body, if that is known, and which calls that tool, if it does.
+    /// A request that began at `began`: of that body, if that is known, and which calls that tool, if it
+    /// does.
     pub(crate) fn new(began: Instant, request: &Request<'_>) -> Self {
         let label = method_label(&request.method);
         Self {
@@ -94,8 +95,8 @@ impl PendingCall {
         }
     }
 
-    /// The request for a node that may have to run it again, if that is safe: it has no side effects, or says that repeating
-    /// them is the same as doing it once.
+    /// The request for a node that may have to run it again, if that is safe: it has no side effects, or says
+    /// that repeating them is the same as doing it once.
     fn stored_request(&self, engine: &Engine) -> Option<String> {
         let safe = match &*self.method {
             "tools/call" => self

@@ -1,4 +1,5 @@
-//! What a client is told when its session or the store fails it: the one place where that is decided and logged.
+//! What a client is told when its session or the store fails it: the one place where that is decided and
+//! logged.
 
 use crate::causes::causes;
 use crate::cluster::SessionError;

@@ -26,15 +26,15 @@ mod client;
 
 use client::{ReplyReceiver, Turn};
 
-/// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it bounds
-/// the number of messages and not their size, which is the handler's own choice.
+/// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it
+/// bounds the number of messages and not their size, which is the handler's own choice.
 const STREAM_QUEUE_EVENTS_MAX: usize = 64;
-/// How long one event may wait for a place in the queue of a client that does not read. Then the client counts as
-/// gone: a call must not hold its place, and its messages, for somebody who takes none of them.
+/// How long one event may wait for a place in the queue of a client that does not read. Then the client
+/// counts as gone: a call must not hold its place, and its messages, for somebody who takes none of them.
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// How long a call may go on whose client has gone, and can never come for the answer. A lost connection is no cancellation
-/// (2025-11-25, Transports, "Sending Messages to the Server"), so that the call may finish what it is at; but it must not hold
-/// its place until its time is up.
+/// How long a call may go on whose client has gone, and can never come for the answer. A lost connection is
+/// no cancellation (2025-11-25, Transports, "Sending Messages to the Server"), so that the call may finish
+/// what it is at; but it must not hold its place until its time is up.
 const ABANDONED_FOR: Duration = Duration::from_secs(5);
 /// What keeps a silent stream open: a comment, which no client sees as an event.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
@@ -118,8 +118,9 @@ pub(crate) struct ReplyTimes {
 }
 
 impl Flight {
-    /// The reply to that call. When its client goes away the call goes on for a while if it `survives` (legacy: a lost connection
-    /// is no cancellation), and to its end if the client can come back for the answer; else `cancel` fires (2026-07-28).
+    /// The reply to that call. When its client goes away the call goes on for a while if it `survives`
+    /// (legacy: a lost connection is no cancellation), and to its end if the client can come back for the
+    /// answer; else `cancel` fires (2026-07-28).
     #[must_use]
     pub(crate) fn new(
         running: RunningCall,
@@ -145,8 +146,8 @@ impl Flight {
         self
     }
 
-    /// The same, but a reply that becomes a stream is registered and logged as that call of the session, so that any node can
-    /// carry it on.
+    /// The same, but a reply that becomes a stream is registered and logged as that call of the session, so
+    /// that any node can carry it on.
     #[must_use]
     pub(crate) fn durable(
         mut self,
@@ -199,8 +200,8 @@ impl Flight {
         }
     }
 
-    /// Runs the call to its end, for a client that gets nothing before. What it sends is for nobody, unless its messages go
-    /// elsewhere.
+    /// Runs the call to its end, for a client that gets nothing before. What it sends is for nobody, unless
+    /// its messages go elsewhere.
     async fn whole(&mut self) -> Finished {
         let Some(call) = self.call.as_mut() else {
             return Finished::nothing();
@@ -236,8 +237,8 @@ impl Flight {
         Reply::Stream(stream)
     }
 
-    /// Tells the client at the other end of `events` what came `first` and what the call sends, as far as it `passes`, and how it
-    /// ends: has `finished` already, or else runs to its end.
+    /// Tells the client at the other end of `events` what came `first` and what the call sends, as far as it
+    /// `passes`, and how it ends: has `finished` already, or else runs to its end.
     pub(super) fn tell(
         mut self,
         events: mpsc::Sender<Bytes>,
@@ -278,8 +279,8 @@ impl Flight {
         }
     }
 
-    /// Runs the call to its end. The call goes on, and with it its bounds, while an event waits to be written; only
-    /// what it sends waits behind that event.
+    /// Runs the call to its end. The call goes on, and with it its bounds, while an event waits to be
+    /// written; only what it sends waits behind that event.
     async fn run(
         &mut self,
         client: &mut ReplyReceiver,
@@ -398,7 +399,8 @@ pub(super) async fn give_up(cancel: &CancellationToken) {
     cancel.cancel();
 }
 
-/// Waits that long, from when it is first polled: a timer is made, and the clock read, only by a call that has to wait.
+/// Waits that long, from when it is first polled: a timer is made, and the clock read, only by a call that
+/// has to wait.
 pub(crate) async fn later(wait: Duration) {
     sleep(wait).await;
 }

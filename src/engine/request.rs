@@ -1,4 +1,5 @@
-//! From a method and its parameters' text to rmcp's typed request: parsed once, as what the method says it is.
+//! From a method and its parameters' text to rmcp's typed request: parsed once, as what the method says it
+//! is.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -91,8 +92,9 @@ pub(crate) fn typed_notification(
     })
 }
 
-/// What the pipeline itself reads of a request's parameters, whatever its method. The names are `None` when they are no
-/// strings: a method of a handler's own may mean something else by them, and the typed parse refuses the others.
+/// What the pipeline itself reads of a request's parameters, whatever its method. The names are `None` when
+/// they are no strings: a method of a handler's own may mean something else by them, and the typed parse
+/// refuses the others.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct RequestMeta {
     /// The request's metadata.
@@ -148,7 +150,8 @@ impl<M: Default, P> WithOptional<P> for RequestOptionalParam<M, P> {
     }
 }
 
-/// Reads an object as a `T`, but for its `_meta`, which [`RequestMeta`] has read: rmcp keeps it beside typed parameters too.
+/// Reads an object as a `T`, but for its `_meta`, which [`RequestMeta`] has read: rmcp keeps it beside typed
+/// parameters too.
 struct Object<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {

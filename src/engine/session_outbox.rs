@@ -1,5 +1,5 @@
-//! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers come back from
-//! any node.
+//! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers
+//! come back from any node.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -45,8 +45,8 @@ const STREAM_LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) enum Unheard {
     /// It is kept for the client's next stream.
     Kept,
-    /// Notifications are dropped, and questions answered by an error: a client that wants single bodies may never open a
-    /// stream.
+    /// Notifications are dropped, and questions answered by an error: a client that wants single bodies may
+    /// never open a stream.
     Refused,
 }
 
@@ -164,8 +164,8 @@ impl SessionOutbox {
         self.engine.register(session, record, self.began, None).await
     }
 
-    /// Looks what came for the call. A store that took over may not have heard of it, then it is registered once more. False
-    /// when it is this node's no longer.
+    /// Looks what came for the call. A store that took over may not have heard of it, then it is registered
+    /// once more. False when it is this node's no longer.
     async fn look_after(&self) -> bool {
         let look = || self.engine.look_after(&self.cached.id, &self.record.name);
         if look().await == Found::Here {
@@ -179,7 +179,8 @@ impl SessionOutbox {
         }
     }
 
-    /// Another node has taken this call for lost, so answers do not find it: what it has asked is not answered any longer.
+    /// Another node has taken this call for lost, so answers do not find it: what it has asked is not
+    /// answered any longer.
     fn refuse_open(&self) {
         let call = &self.record.name;
         for number in self.engine.calls.open_requests(&self.cached.id, call) {
@@ -274,7 +275,7 @@ pub(super) fn refuse(
     let why = error.message.clone();
     let answered =
         serde_json::value::to_raw_value(&error).map(|error| engine.calls.answer(&cached.id, id, Err(error)));
-    debug!(session = cached.tag, ?answered, %why, "a question was not put");
+    debug!(session = cached.tag, ?answered, %why, "a request was not sent to its client");
 }
 
 /// What became of a message.

@@ -12,11 +12,12 @@ use crate::session::Peer;
 
 /// How many locks the table of peers is spread over.
 const SHARDS: usize = 64;
-/// How many pings and handshakes a node answers at once, and how many notifications its handler is at work on. They have places of their own, because a node that runs
-/// as many calls as it may must still be able to say that it lives.
+/// How many pings and handshakes a node answers at once, and how many notifications its handler is at work
+/// on. They have places of their own, because a node that runs as many calls as it may must still be able to
+/// say that it lives.
 const LIGHT_MAX: usize = 1000;
-/// How many bytes of bodies a node holds at once: 64 of the largest that `http.body_bytes_max` takes by default. Without
-/// it, `http.connections_max` of them would be 20 000 x 4 MiB = 78 GiB.
+/// How many bytes of bodies a node holds at once: 64 of the largest that `http.body_bytes_max` takes by
+/// default. Without it, `http.connections_max` of them would be 20 000 x 4 MiB = 78 GiB.
 pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
 /// How many bytes are kept back for small bodies, for when large ones take up the rest.
 const SMALL_BODIES_BYTES_MAX: usize = 32 << 20; // 512 x 64 KiB

@@ -1,13 +1,14 @@
 //! Engines on one store in memory, a paused clock, and everything that may go wrong, driven by a seed.
 //!
-//! Each seed is one run: two or three nodes, a handful of clients of each kind, and for a while a storm, in which commands are
-//! late, fail, or take effect without an answer; messages between nodes are lost, doubled and overtake each other; nodes are
-//! held up, cut off, killed at any point where they wait, stopped and started; the store is away, or full, or its clock steps. Then
-//! it is calm, everything must come to its end, and what must always hold is checked: `client.rs`, `world.rs` and
-//! [`check_empty`] say what.
+//! Each seed is one run: two or three nodes, a handful of clients of each kind, and for a while a storm, in
+//! which commands are late, fail, or take effect without an answer; messages between nodes are lost, doubled
+//! and overtake each other; nodes are held up, cut off, killed at any point where they wait, stopped and
+//! started; the store is away, or full, or its clock steps. Then it is calm, everything must come to its end,
+//! and what must always hold is checked: `client.rs`, `world.rs` and [`check_empty`] say what.
 //!
-//! `make simulate` runs many seeds, `SEEDS=` says how many or which. A run that fails prints its steps, and its seed plays it
-//! again: the runtime's choices are seeded too, for which tokio must be built with `--cfg tokio_unstable`.
+//! `make simulate` runs many seeds, `SEEDS=` says how many or which. A run that fails prints its steps, and
+//! its seed plays it again: the runtime's choices are seeded too, for which tokio must be built with `--cfg
+//! tokio_unstable`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

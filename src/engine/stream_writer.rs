@@ -1,5 +1,5 @@
-//! Carries one stream to one client: what is in its log, then what comes, until it ends. While another connection carries the
-//! stream this one waits, and takes over when that is gone.
+//! Carries one stream to one client: what is in its log, then what comes, until it ends. While another
+//! connection carries the stream this one waits, and takes over when that is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +26,15 @@ use crate::telemetry::seldom;
 pub(crate) const SOCKET_EVENTS_MAX: usize = 16;
 /// How many bytes wait there, and at the socket itself. One event that is larger waits alone.
 const SOCKET_BYTES_MAX: u32 = 1 << 20; // 1 MiB a client
-/// How long a client may take to make room for one more event, before its connection is closed. The log keeps what it
-/// missed.
+/// How long a client may take to make room for one more event, before its connection is closed. The log keeps
+/// what it missed.
 const SLOW_CLIENT: Duration = Duration::from_secs(10);
-/// How often the log is read without a message: a lost message delays, and never loses. A node whose connection for messages
-/// was cut wakes all its streams, so it need not be often: 10,000 idle streams read 667 times a second.
+/// How often the log is read without a message: a lost message delays, and never loses. A node whose
+/// connection for messages was cut wakes all its streams, so it need not be often: 10,000 idle streams read
+/// 667 times a second.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// How much later than the life of a session ends whose client is not initialized, and is not renewed by anything, its stream
-/// looks for it: Redis and this node need not count the same milliseconds.
+/// How much later than the life of a session ends whose client is not initialized, and is not renewed by
+/// anything, its stream looks for it: Redis and this node need not count the same milliseconds.
 const END_MARGIN: Duration = Duration::from_millis(100);
 /// A session is looked after at least once for each such fraction of its life.
 const LOOKS_A_LIFE: u32 = 4;
@@ -215,7 +216,8 @@ impl StreamWriter {
             tokio::select! {
                 () = line.told() => {
                     if Box::pin(self.take_pending()).await? {
-                        // Of one that is not initialized no copy is kept that others send messages about: it may be by now.
+                        // Of one that is not initialized no copy is kept that others send messages about: it
+                        // may be by now.
                         if !self.cached.record.initialized {
                             Box::pin(self.refresh_session()).await?;
                         }
@@ -229,7 +231,8 @@ impl StreamWriter {
                     if Box::pin(self.take_pending()).await? {
                         Box::pin(self.read_log()).await?;
                     }
-                    // Clients of HTTP+SSE take an event without data for a message. They were told at the start.
+                    // Clients of HTTP+SSE take an event without data for a message. They were told at the
+                    // start.
                     if self.options.kind != StreamKind::Sse {
                         Box::pin(self.write(format!("retry: {RETRY_MS}\n\n").into())).await?;
                     }
@@ -245,8 +248,8 @@ impl StreamWriter {
         }
     }
 
-    /// Looks after the session: it lives on while its client listens. What this node keeps of it may be another copy by now,
-    /// and the client of one that was not initialized may have introduced itself.
+    /// Looks after the session: it lives on while its client listens. What this node keeps of it may be
+    /// another copy by now, and the client of one that was not initialized may have introduced itself.
     async fn refresh_session(&mut self) -> Result<(), WriterStop> {
         match self.engine.sessions.recall(&self.cached.id).await {
             Ok(Some(cached)) => {
@@ -294,8 +297,8 @@ impl StreamWriter {
         Ok(look)
     }
 
-    /// Looks who carries the stream, and when it is this connection, reads the log from where the client is. Returns when to look
-    /// again without a message.
+    /// Looks who carries the stream, and when it is this connection, reads the log from where the client is.
+    /// Returns when to look again without a message.
     async fn read_log(&mut self) -> Result<Instant, WriterStop> {
         loop {
             let cached = Arc::clone(&self.cached);
@@ -335,7 +338,8 @@ impl StreamWriter {
                 }
             }
             if head < self.written {
-                // Redis has lost what was written last, as one that takes over may. New events bear these numbers again.
+                // Redis has lost what was written last, as one that takes over may. New events bear these
+                // numbers again.
                 let words = "a stream goes on from an earlier event: the store lost some";
                 seldom(words, |left_out| {
                     tracing::warn!(session = cached.tag, left_out, "{words}")
@@ -373,7 +377,8 @@ impl StreamWriter {
         }
         let life = sessions.uninitialized_ttl();
         let ends = (self.began + life + END_MARGIN).saturating_duration_since(Instant::now());
-        // The node that initializes it sends a message. Right after its end it is gone, or that message was lost: then this is not asked again.
+        // The node that initializes it sends a message. Right after its end it is gone, or that message was
+        // lost: then this is not asked again.
         if ends.is_zero() { life } else { ends }
     }
 
@@ -387,8 +392,9 @@ impl StreamWriter {
         self.options.has_id || self.options.note_delivered || self.written > 0
     }
 
-    /// Gives the client of a silent call an event id, so that it can come back elsewhere for the answer: with a request
-    /// that each client answers, since before 2025-11-25 an event must have a message. Nobody waits for what it says.
+    /// Gives the client of a silent call an event id, so that it can come back elsewhere for the answer: with
+    /// a request that each client answers, since before 2025-11-25 an event must have a message. Nobody waits
+    /// for what it says.
     async fn ping(&self) {
         let stream = self.stream.as_str();
         let ping = format!(r#"{{"jsonrpc":"2.0","id":"{stream}-ping","method":"ping"}}"#);

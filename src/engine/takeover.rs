@@ -1,5 +1,5 @@
-//! Looks after the calls of nodes that died: each is claimed by one survivor, and run again if that is safe, or else
-//! answered by an error that says what is known.
+//! Looks after the calls of nodes that died: each is claimed by one survivor, and run again if that is safe,
+//! or else answered by an error that says what is known.
 
 use std::collections::HashSet;
 use std::slice;
@@ -89,8 +89,8 @@ pub(crate) async fn reclaim_own(engine: &Arc<Engine>) -> Result<(), StoreError> 
 async fn look_after(engine: &Arc<Engine>, dead: Vec<NodeId>) -> Result<(), StoreError> {
     for node in dead.into_iter().filter(|node| *node != engine.node) {
         let calls = engine.store.calls_of(&node).await?;
-        // It may be back under its name by now: then calls of its new life may be among these, and it looks after those
-        // of its former one itself.
+        // It may be back under its name by now: then calls of its new life may be among these, and it looks
+        // after those of its former one itself.
         if !living(&*engine.store, slice::from_ref(&node)).await?.is_empty() {
             continue;
         }
@@ -135,8 +135,8 @@ type NamedCall = (SessionId, StreamId);
 /// Calls that are registered as this node's, and that it does not run.
 type Orphans = HashSet<NamedCall, HashState>;
 
-/// Looks after calls that are registered as this node's, and that it does not run: it has claimed or registered them without
-/// hearing of it. Those that were `orphans` at the last look too are taken over.
+/// Looks after calls that are registered as this node's, and that it does not run: it has claimed or
+/// registered them without hearing of it. Those that were `orphans` at the last look too are taken over.
 async fn take_over_orphans(engine: &Arc<Engine>, orphans: &mut Orphans) -> Result<(), StoreError> {
     let registered = engine.store.calls_of(&engine.node).await?.into_iter();
     let now: Orphans = registered.filter(|(_, call)| !engine.calls.keeps(call)).collect();
@@ -204,8 +204,8 @@ async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) 
         metrics::call_taken_over(Takeover::Unawaited);
         return Ok(());
     };
-    // Of one that is not awaited only its questions were in the session's stream, and its client, if there was one, has lost
-    // its connection.
+    // Of one that is not awaited only its questions were in the session's stream, and its client, if there
+    // was one, has lost its connection.
     if record.cancelled || !record.is_awaited() {
         end_unanswered(engine, &cached, record).await?;
         metrics::call_taken_over(Takeover::Unawaited);
@@ -237,8 +237,8 @@ async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) 
     Ok(())
 }
 
-/// Whether the call's client can have an event id to come back with: it was given one at once, or with the first event. One that
-/// cannot may still be connected to a node that only was slow.
+/// Whether the call's client can have an event id to come back with: it was given one at once, or with the
+/// first event. One that cannot may still be connected to a node that only was slow.
 async fn can_come_back(
     engine: &Engine,
     cached: &CachedSession,
@@ -322,7 +322,8 @@ async fn run_again(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: Ca
     engine.streams.wake(&cached.id, &record.stream);
 }
 
-/// Gets another run of a call ready, from what was kept of its request. `None` when it is not this node's any longer.
+/// Gets another run of a call ready, from what was kept of its request. `None` when it is not this node's any
+/// longer.
 async fn begin_again(
     engine: &Arc<Engine>,
     cached: &Arc<CachedSession>,
@@ -335,7 +336,8 @@ async fn begin_again(
     let Body::One(Message::Request(request)) = Body::parse(stored.request().as_bytes())? else {
         return Err(UNREADABLE);
     };
-    // This node may have been held up since it has claimed the call, and another may have claimed it in its turn.
+    // This node may have been held up since it has claimed the call, and another may have claimed it in its
+    // turn.
     if engine.look_after(&cached.id, &record.name).await == Found::Gone {
         return Ok(None);
     }

@@ -49,8 +49,8 @@ impl Drop for Entered {
 }
 
 impl Engine {
-    /// A message came for a task: what runs it looks at its record. One that this node does not run was that of a process of the
-    /// same name, before.
+    /// A message came for a task: what runs it looks at its record. One that this node does not run was that
+    /// of a process of the same name, before.
     pub(super) fn task_changed(&self, id: &str) {
         if let Some(changed) = self.tasks.lock().get(id) {
             return changed.notify_one();

@@ -18,13 +18,14 @@ use crate::store::calls::REPLAY_BYTES_MAX;
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
-/// How long it is not looked how fast a body comes, and how fast it must come after that, on average: 16 KiB a second.
+/// How long it is not looked how fast a body comes, and how fast it must come after that, on average: 16 KiB
+/// a second.
 const BODY_BEGINS_WITHIN: Duration = Duration::from_secs(5);
 const BODY_BYTES_PER_MS_MIN: usize = 16;
 /// Bodies up to this find room even when large ones take up the rest.
 const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
-/// Bodies up to this are not counted if they come whole at once: they are a part of what hyper has read of their connection, as
-/// the head is, and stay with that (`http.connections_max` bounds it).
+/// Bodies up to this are not counted if they come whole at once: they are a part of what hyper has read of
+/// their connection, as the head is, and stay with that (`http.connections_max` bounds it).
 const UNCOUNTED_BYTES_MAX: usize = 8 << 10;
 /// How long the next bytes of a body may wait for room.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
@@ -42,8 +43,8 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Checks that a call's answer may be either of what it can be. No `Accept` at all accepts anything (RFC 9110,
-/// section 12.5.1).
+/// Checks that a call's answer may be either of what it can be. No `Accept` at all accepts anything (RFC
+/// 9110, section 12.5.1).
 ///
 /// # Errors
 /// [`Refusal::NotAcceptable`].
@@ -104,8 +105,9 @@ fn range(text: &str) -> Option<(&str, &str)> {
 
 /// A body, and the room that it takes until it is dropped.
 ///
-/// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes nothing from
-/// others. A body that is being read may have up to twice its bytes allocated, and what it is parsed into comes on top.
+/// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes
+/// nothing from others. A body that is being read may have up to twice its bytes allocated, and what it is
+/// parsed into comes on top.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Bytes,
@@ -182,8 +184,8 @@ pub(super) async fn read(
 }
 
 impl Held {
-    /// Takes room for `more` beside what it has. Of what is kept back for small bodies only when there is no other, and only for
-    /// the beginning of a body.
+    /// Takes room for `more` beside what it has. Of what is kept back for small bodies only when there is no
+    /// other, and only for the beginning of a body.
     fn make_room(&mut self, peer: &Arc<PeerUse>, has: usize, more: usize) -> Result<(), &'static str> {
         let taken = take(&mut self.room, peer, Resource::Bodies, more);
         if taken.is_ok() || has + more > SMALL_BODY_BYTES_MAX {

@@ -43,9 +43,9 @@ impl fmt::Debug for Guard {
 impl Guard {
     /// The checks that the settings ask for.
     ///
-    /// `Host` is checked when the server listens on loopback, where a web page could reach it by a name of its own
-    /// (2025-11-25, Transports, "Security Warning"), and wherever `http.allowed_hosts` says. A server on any other
-    /// address is called by names that only its operator knows.
+    /// `Host` is checked when the server listens on loopback, where a web page could reach it by a name of
+    /// its own (2025-11-25, Transports, "Security Warning"), and wherever `http.allowed_hosts` says. A server
+    /// on any other address is called by names that only its operator knows.
     #[must_use]
     pub(super) fn new(settings: &Settings) -> Self {
         let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect();
@@ -77,7 +77,8 @@ impl Guard {
         self.authenticate(headers)
     }
 
-    /// The peer a request counts for that was let in and comes on that connection: the principal, where there are any.
+    /// The peer a request counts for that was let in and comes on that connection: the principal, where there
+    /// are any.
     #[must_use]
     pub(super) fn peer(
         &self,
@@ -132,7 +133,8 @@ impl Guard {
         };
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         let listed = self.origins.iter().any(|entry| *entry == origin || entry == ANY);
-        // What has more than a host and a port is no origin (RFC 6454, section 7), and not for this machine to read.
+        // What has more than a host and a port is no origin (RFC 6454, section 7), and not for this machine
+        // to read.
         let host = origin
             .split_once("://")
             .map(|(_, authority)| without_port(authority));
@@ -143,7 +145,8 @@ impl Guard {
         }
     }
 
-    /// Tokens are looked up by their digest, so that the time it takes tells nothing of how much of one was right.
+    /// Tokens are looked up by their digest, so that the time it takes tells nothing of how much of one was
+    /// right.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         if self.tokens.is_empty() {
             return Ok(self.anonymous.clone());
@@ -164,8 +167,8 @@ fn is_loopback(host: &str) -> bool {
 
 fn without_port(authority: &str) -> &str {
     match authority.rfind(':') {
-        // The last colon of an IPv6 address without a port is inside its brackets. And what is no number is no port:
-        // `localhost:3000@evil.example` is evil.example.
+        // The last colon of an IPv6 address without a port is inside its brackets. And what is no number is
+        // no port: `localhost:3000@evil.example` is evil.example.
         Some(at) if is_port(authority.get(at + 1..)) => authority.get(..at).unwrap_or(authority),
         _ => authority,
     }

@@ -1,4 +1,5 @@
-//! For operators and balancers: is the node alive, is it ready, how is it doing. Nothing here waits for the store.
+//! For operators and balancers: is the node alive, is it ready, how is it doing. Nothing here waits for the
+//! store.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,9 +41,9 @@ struct StoreStatus {
     latency_ms: f64,
 }
 
-/// How the node is: `ok`; `degraded` while the store is away or takes no writes, and known sessions are served without it, or
-/// while part of a cluster is away; `unavailable` (503) when it has taken none for too long; `draining` (503) while the node
-/// shuts down.
+/// How the node is: `ok`; `degraded` while the store is away or takes no writes, and known sessions are
+/// served without it, or while part of a cluster is away; `unavailable` (503) when it has taken none for too
+/// long; `draining` (503) while the node shuts down.
 fn status(service: &Service, store: StoreHealth) -> (&'static str, StatusCode) {
     if service.engine.is_draining() {
         ("draining", StatusCode::SERVICE_UNAVAILABLE)

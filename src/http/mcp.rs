@@ -1,4 +1,5 @@
-//! `/mcp`: one pipeline for both eras. Admit, read, parse, classify; the engine does the rest, and its outcome is printed.
+//! `/mcp`: one pipeline for both eras. Admit, read, parse, classify; the engine does the rest, and its
+//! outcome is printed.
 
 use std::sync::Arc;
 
@@ -101,8 +102,8 @@ pub(super) async fn get(State(service): State<Service>, request: HttpRequest<Htt
     answer_get(service, request, open).await
 }
 
-/// The answer to a `GET` that opens a stream. It is carried through: a client that hangs up must not leave a stream that seems to
-/// have a connection.
+/// The answer to a `GET` that opens a stream. It is carried through: a client that hangs up must not leave a
+/// stream that seems to have a connection.
 pub(super) async fn answer_get<F>(
     service: Service,
     request: HttpRequest<HttpBody>,
@@ -290,7 +291,8 @@ async fn initialize(
     Ok(response)
 }
 
-/// A request that brings its own context. Its headers must say what its body says (SEP-2243), before anything else.
+/// A request that brings its own context. Its headers must say what its body says (SEP-2243), before anything
+/// else.
 async fn modern(
     service: &Service,
     admitted: AdmittedRequest,

@@ -24,7 +24,8 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"anynode\"")
 /// A refusal as a response, to the request of that id if it is known.
 #[must_use]
 pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
-    // Parameters that do not fit are told in a 200 that answers their request. A notification has no such answer.
+    // Parameters that do not fit are told in a 200 that answers their request. A notification has no such
+    // answer.
     let status = match refusal.status() {
         status if status.is_success() && id.is_none() => StatusCode::BAD_REQUEST,
         status => status,

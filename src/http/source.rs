@@ -106,8 +106,8 @@ impl Proxies {
 
     /// The peer a request counts for that comes from there.
     ///
-    /// Of what `X-Forwarded-For` names the rightmost counts that is not trusted: what is left of it is only what that
-    /// one says. An entry that is no address ends the search at the one to its right.
+    /// Of what `X-Forwarded-For` names the rightmost counts that is not trusted: what is left of it is only
+    /// what that one says. An entry that is no address ends the search at the one to its right.
     #[must_use]
     pub(crate) fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
         let mut client = match source {

@@ -15,12 +15,13 @@ const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 
-/// How many bytes of JSON a client's description of itself and its capabilities may have together in a request.
+/// How many bytes of JSON a client's description of itself and its capabilities may have together in a
+/// request.
 pub(crate) const CLIENT_BYTES_MAX: usize = 64 << 10;
-/// How many of them a session keeps, in the store and on each node that restored it. What clients really send is about
-/// 1 KiB, but for icons, which may be whole pictures: they go first, then the description. 100 000 sessions
-/// (`session.kept_max`) x 4 KiB = 400 MiB of text at worst. It takes more room when it is read: 10 times as much where
-/// it is nothing but short names, 4 GiB in all.
+/// How many of them a session keeps, in the store and on each node that restored it. What clients really send
+/// is about 1 KiB, but for icons, which may be whole pictures: they go first, then the description. 100 000
+/// sessions (`session.kept_max`) x 4 KiB = 400 MiB of text at worst. It takes more room when it is read: 10
+/// times as much where it is nothing but short names, 4 GiB in all.
 pub(crate) const CLIENT_KEPT_BYTES_MAX: usize = 4 << 10;
 
 /// How a request finds its context.
@@ -45,8 +46,8 @@ pub(crate) struct EraHints<'a> {
     pub session: bool,
 }
 
-/// Says how a request finds its context. `initialize` opens a session whatever else the request carries, except with
-/// a modern header and modern `_meta`: there it is a method like any other, and unknown.
+/// Says how a request finds its context. `initialize` opens a session whatever else the request carries,
+/// except with a modern header and modern `_meta`: there it is a method like any other, and unknown.
 ///
 /// # Errors
 /// [`Refusal::UnknownVersionHeader`].
@@ -76,8 +77,8 @@ fn is_newer(version: &str) -> bool {
     version > newest
 }
 
-/// Checks a request that brings its own context, in the order that 2026-07-28 gives: is there a version, do headers
-/// and body agree, is the version supported, is `_meta` complete.
+/// Checks a request that brings its own context, in the order that 2026-07-28 gives: is there a version, do
+/// headers and body agree, is the version supported, is `_meta` complete.
 ///
 /// # Errors
 /// [`Refusal::HeaderMismatch`], [`Refusal::MetaIncomplete`], [`Refusal::UnsupportedVersion`], and
@@ -127,8 +128,8 @@ pub(crate) fn check_client_size(
     check_size(client, capabilities, CLIENT_BYTES_MAX, "")
 }
 
-/// Makes what a client says of itself fit what a session keeps, [`CLIENT_KEPT_BYTES_MAX`]: without its icons if need be, or
-/// its description, which nothing goes by.
+/// Makes what a client says of itself fit what a session keeps, [`CLIENT_KEPT_BYTES_MAX`]: without its icons
+/// if need be, or its description, which nothing goes by.
 ///
 /// # Errors
 /// [`Refusal::InvalidParams`], when it does not fit without them.
@@ -231,7 +232,8 @@ mod tests {
         );
     }
 
-    /// M12: what a session keeps of its client is bounded, and what clients send beyond that is cut where it does no harm.
+    /// M12: what a session keeps of its client is bounded, and what clients send beyond that is cut where it
+    /// does no harm.
     #[test]
     fn icons_and_description_go_before_a_client_is_refused() {
         let capabilities = ClientCapabilities::default();

@@ -89,8 +89,8 @@ impl Revision {
         }
     }
 
-    /// The answer to an `initialize` that asks for `requested`: the same when this server speaks it and it has
-    /// the handshake, else the newest that has (2025-11-25, Lifecycle, "Version Negotiation").
+    /// The answer to an `initialize` that asks for `requested`: the same when this server speaks it and it
+    /// has the handshake, else the newest that has (2025-11-25, Lifecycle, "Version Negotiation").
     #[must_use]
     pub fn negotiate(requested: &str) -> Self {
         Self::parse(requested)
@@ -104,8 +104,8 @@ impl Revision {
         matches!(self, Self::V2025_03_26)
     }
 
-    /// Whether a stream begins with an event that has an id and no data, so that its client can come back from the start
-    /// (SEP-1699).
+    /// Whether a stream begins with an event that has an id and no data, so that its client can come back
+    /// from the start (SEP-1699).
     #[must_use]
     pub fn primes(self) -> bool {
         self >= Self::V2025_11_25

@@ -325,8 +325,8 @@ fn shortened(error: &ErrorData) -> Cow<'_, ErrorData> {
     Cow::Owned(error)
 }
 
-/// A JSON-RPC error message, which repeats little of what the client sent. The id is left out when it is not known, as MCP's
-/// schema has it.
+/// A JSON-RPC error message, which repeats little of what the client sent. The id is left out when it is not
+/// known, as MCP's schema has it.
 #[must_use]
 pub(crate) fn error_body(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
     let error = &*shortened(error);

@@ -5,8 +5,9 @@ use std::fmt;
 /// The largest number: what Redis' scripts can count exactly.
 const NUMBER_MAX: u64 = 1 << 53;
 
-/// An event's id as clients repeat it in `Last-Event-ID` (2025-11-25, Transports, "Resumability and Redelivery"):
-/// `<stream>-<number>`. It is good only within its session, because a stream is looked up there.
+/// An event's id as clients repeat it in `Last-Event-ID` (2025-11-25, Transports, "Resumability and
+/// Redelivery"): `<stream>-<number>`. It is good only within its session, because a stream is looked up
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventId<'a> {
     /// The stream's name: letters and digits.

@@ -104,7 +104,8 @@ fn single<'a>(
     Ok(Some(text.trim_matches([' ', '\t'])))
 }
 
-/// A header's value with the `=?base64?…?=` wrapping undone; `None` when what is wrapped is not base64 of UTF-8.
+/// A header's value with the `=?base64?…?=` wrapping undone; `None` when what is wrapped is not base64 of
+/// UTF-8.
 fn decode(value: &str) -> Option<String> {
     let wrapped = value
         .strip_prefix(BASE64_HEADER_PREFIX)

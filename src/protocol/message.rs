@@ -112,7 +112,8 @@ impl<'a> Body<'a> {
 }
 
 fn parse_message(text: &str) -> Result<Message<'_>, Refusal> {
-    // An array would be read as the members in their order, which no other reader of JSON-RPC does (SEP-2243).
+    // An array would be read as the members in their order, which no other reader of JSON-RPC does
+    // (SEP-2243).
     if !begins_object(text) {
         let json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         return Err(if json { SHAPE } else { Refusal::NotJson });

@@ -25,7 +25,8 @@ pub enum Topic {
 /// Tells clients of changes, wherever they are connected.
 #[async_trait]
 pub(crate) trait Announce: fmt::Debug + Send + Sync + 'static {
-    /// Announces a change. That clients cannot be told just now is logged, not returned: the change has happened.
+    /// Announces a change. That clients cannot be told just now is logged, not returned: the change has
+    /// happened.
     async fn announce(self: Arc<Self>, topic: Topic);
 
     /// Announces that a resource of the session's own has changed, to that session alone.
@@ -70,7 +71,8 @@ impl Announcer {
             .await;
     }
 
-    /// A resource of this session's own changed, for the session alone: in others the URI means something else.
+    /// A resource of this session's own changed, for the session alone: in others the URI means something
+    /// else.
     pub async fn own_resource_updated(&self, session: &SessionId, uri: &str) {
         Arc::clone(&self.0).announce_own(session, uri).await;
     }

@@ -24,8 +24,8 @@ use crate::protocol::era::{Era, Revision};
 
 /// The session of a request, for handlers: find it in the request's extensions.
 ///
-/// It dereferences to the session's [`State`], so `session.get("key")` and its siblings read and write JSON that
-/// every node sees.
+/// It dereferences to the session's [`State`], so `session.get("key")` and its siblings read and write JSON
+/// that every node sees.
 ///
 /// ```
 /// # use rmcp::{RoleServer, service::RequestContext};
@@ -72,8 +72,8 @@ impl Session {
         &self.client
     }
 
-    /// Opens a peer that outlasts the request: for tasks that go on when their call has ended. It must be dropped when it is
-    /// no longer used.
+    /// Opens a peer that outlasts the request: for tasks that go on when their call has ended. It must be
+    /// dropped when it is no longer used.
     #[must_use]
     pub fn peer(&self) -> SessionPeer {
         self.reach.peer()
@@ -107,8 +107,8 @@ impl<C: AsRequestContext> FromContextPart<C> for Session {
     }
 }
 
-/// Seals what a modern client carries from one round of a call to the next (MRTR, SEP-2322): signed, not encrypted, with
-/// keys that all nodes share.
+/// Seals what a modern client carries from one round of a call to the next (MRTR, SEP-2322): signed, not
+/// encrypted, with keys that all nodes share.
 #[derive(Debug, Clone)]
 pub struct RequestState {
     codec: Arc<RequestStateCodec>,
@@ -116,12 +116,13 @@ pub struct RequestState {
     ttl: Duration,
 }
 
-/// What a payload starts with that says when it ends: the time follows, in unix milliseconds, big-endian. Not the codec's own
-/// way, which goes by the clocks of the machines that seal and open.
+/// What a payload starts with that says when it ends: the time follows, in unix milliseconds, big-endian. Not
+/// the codec's own way, which goes by the clocks of the machines that seal and open.
 const ENDS: &[u8; 8] = b"\0ends-at";
 
 impl RequestState {
-    /// Seals with `codec`; what is sealed can be opened for `ttl` by this clock, which is the same on all nodes.
+    /// Seals with `codec`; what is sealed can be opened for `ttl` by this clock, which is the same on all
+    /// nodes.
     #[must_use]
     pub fn new(codec: Arc<RequestStateCodec>, clock: Clock, ttl: Duration) -> Self {
         Self { codec, clock, ttl }
@@ -168,8 +169,9 @@ impl Connection {
         Self(Some(let_go))
     }
 
-    /// Closes it while the call goes on, so that the client need not hold it open all the time: it comes back for the
-    /// rest, on any node (2025-11-25, SEP-1699). Nothing happens for clients that were given no event id to come back with.
+    /// Closes it while the call goes on, so that the client need not hold it open all the time: it comes back
+    /// for the rest, on any node (2025-11-25, SEP-1699). Nothing happens for clients that were given no event
+    /// id to come back with.
     pub fn let_go(&self) {
         if let Some(let_go) = &self.0 {
             // The notice is kept for a carrier that waits for it later.

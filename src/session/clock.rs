@@ -1,4 +1,5 @@
-//! The store's clock, as a node reckons it: what ends for all nodes ends by this one, and by no machine's own.
+//! The store's clock, as a node reckons it: what ends for all nodes ends by this one, and by no machine's
+//! own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// The store's clock. It was read now and then, and goes on by the monotonic clock in between, so that a step of the
-/// machine's own clock does not move it. Clones are the same clock.
+/// The store's clock. It was read now and then, and goes on by the monotonic clock in between, so that a step
+/// of the machine's own clock does not move it. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct Clock {
     origin: Instant,

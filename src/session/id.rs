@@ -1,4 +1,5 @@
-//! Names of sessions, of nodes and of their starts. A session id is a credential: it is never logged, only its tag is.
+//! Names of sessions, of nodes and of their starts. A session id is a credential: it is never logged, only
+//! its tag is.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Notebooks: state that outlives a session and is named by a handle, so that one agent can hand it to another.
+//! Notebooks: state that outlives a session and is named by a handle, so that one agent can hand it to
+//! another.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ impl Notebooks {
         self.ttl
     }
 
-    /// Makes an empty notebook. The handle it returns is unguessable (UUID v4): who has it can use the notebook.
+    /// Makes an empty notebook. The handle it returns is unguessable (UUID v4): who has it can use the
+    /// notebook.
     ///
     /// # Errors
     /// [`StateError::TooManyNotebooks`], [`StateError::Unreachable`].

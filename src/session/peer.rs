@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::Principal;
 
-/// How much of an IPv6 address tells one peer from another: a single host chooses the rest as it likes (RFC 4291, section 2.5.4).
+/// How much of an IPv6 address tells one peer from another: a single host chooses the rest as it likes (RFC
+/// 4291, section 2.5.4).
 const IPV6_PREFIX_BITS: u32 = 64;
 
 /// The peer a request counts for: the principal that its credentials name, or else where it comes from.
@@ -24,8 +25,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// A short text that stands for this peer where a store counts what it has: 16 hex digits of a hash, because the name of a
-    /// principal may be long.
+    /// A short text that stands for this peer where a store counts what it has: 16 hex digits of a hash,
+    /// because the name of a principal may be long.
     #[must_use]
     pub fn key(&self) -> String {
         let digest = Sha256::digest(self.to_string().as_bytes());

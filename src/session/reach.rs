@@ -13,11 +13,12 @@ pub(crate) trait SessionPeers: fmt::Debug + Send + Sync + 'static {
     fn peer(&self) -> SessionPeer;
 }
 
-/// Reaches a session's client outside any call: it dereferences to an rmcp [`Peer`], and works until its last clone is
-/// dropped, or the session ends or this node stops. A clone of the inner `Peer` works no longer than that.
+/// Reaches a session's client outside any call: it dereferences to an rmcp [`Peer`], and works until its last
+/// clone is dropped, or the session ends or this node stops. A clone of the inner `Peer` works no longer than
+/// that.
 ///
-/// What is sent goes to the session's standalone stream (`GET /mcp`), on the node where its client has it, or to the stream
-/// of HTTP+SSE; it is kept while the client has none. Answers come back from any node.
+/// What is sent goes to the session's standalone stream (`GET /mcp`), on the node where its client has it, or
+/// to the stream of HTTP+SSE; it is kept while the client has none. Answers come back from any node.
 #[derive(Clone)]
 pub struct SessionPeer {
     peer: Peer<RoleServer>,

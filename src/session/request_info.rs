@@ -1,5 +1,5 @@
-//! What a handler may want to know of the HTTP request that brought a call. It can be stored, so that a call that another node
-//! runs again sees what the first run saw.
+//! What a handler may want to know of the HTTP request that brought a call. It can be stored, so that a call
+//! that another node runs again sees what the first run saw.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +17,8 @@ const SECRET: [&str; 5] = [
     "last-event-id",
 ];
 
-/// A request's headers, as they came. They are copied only when somebody wants to know them: most calls never ask.
+/// A request's headers, as they came. They are copied only when somebody wants to know them: most calls never
+/// ask.
 pub(crate) trait Headers: Send + Sync + 'static {
     /// Gives name and value of each.
     fn each(&self, give: &mut dyn FnMut(&str, &str));
@@ -42,7 +43,8 @@ struct SharedHeaders<H: ?Sized> {
 }
 
 impl RequestInfo {
-    /// The most bytes of headers that are kept, name and value of each. A header that does not fit is left out.
+    /// The most bytes of headers that are kept, name and value of each. A header that does not fit is left
+    /// out.
     pub const BYTES_MAX: usize = 8 << 10;
 
     /// That of a request with these headers, but for credentials and what has line breaks. At most

@@ -125,20 +125,22 @@ pub struct StateRoom<'a> {
     pub peer_max: usize,
 }
 
-/// The part of a store that keeps handlers' state, in sessions, notebooks and tasks, and the secrets that nodes share.
+/// The part of a store that keeps handlers' state, in sessions, notebooks and tasks, and the secrets that
+/// nodes share.
 ///
-/// Values are JSON texts. [`State`] checks keys before they come here. The store keeps the bounds on keys and bytes,
-/// [`State::KEYS_MAX`] and [`State::BYTES_MAX`], in the same step as the write. Names of notebooks and of tasks are apart: one text
-/// may name one of each.
+/// Values are JSON texts. [`State`] checks keys before they come here. The store keeps the bounds on keys and
+/// bytes, [`State::KEYS_MAX`] and [`State::BYTES_MAX`], in the same step as the write. Names of notebooks and
+/// of tasks are apart: one text may name one of each.
 ///
-/// A store of one's own needs a table of scopes (kind and name, owner, peer, when it ends) and one of values (scope, key, text). The
-/// state of a session belongs to the session's own record and ends with it.
+/// A store of one's own needs a table of scopes (kind and name, owner, peer, when it ends) and one of values
+/// (scope, key, text). The state of a session belongs to the session's own record and ends with it.
 #[async_trait]
 pub trait StateStore: fmt::Debug + Send + Sync + 'static {
     /// The value under `key`.
     ///
     /// - Absence: `None` without such a key; [`StateError::Gone`] without the scope.
-    /// - Expiry: a notebook lives on from now for as long as its owner said last; a session and a task live no longer by this.
+    /// - Expiry: a notebook lives on from now for as long as its owner said last; a session and a task live
+    ///   no longer by this.
     async fn state_get(&self, scope: &StateScope, key: &str) -> Result<Option<String>, StateError>;
 
     /// All keys and values, sorted by key.
@@ -146,10 +148,11 @@ pub trait StateStore: fmt::Debug + Send + Sync + 'static {
     /// - Absence and expiry: as with [`state_get`](Self::state_get).
     async fn state_entries(&self, scope: &StateScope) -> Result<Vec<(String, String)>, StateError>;
 
-    /// Writes `value` under `key`, or removes the key when it is `None`; in one step, and only if `expected` holds.
+    /// Writes `value` under `key`, or removes the key when it is `None`; in one step, and only if `expected`
+    /// holds.
     ///
-    /// - Collision: when something else is there, [`Swapped::Conflict`] with what it is. When it does not fit,
-    ///   [`StateError::TooManyKeys`] or [`StateError::TooLarge`]. Nothing is written then.
+    /// - Collision: when something else is there, [`Swapped::Conflict`] with what it is. When it does not
+    ///   fit, [`StateError::TooManyKeys`] or [`StateError::TooLarge`]. Nothing is written then.
     /// - Absence: [`StateError::Gone`] without the scope. A late write never brings a scope back.
     /// - Expiry: as with [`state_get`](Self::state_get).
     async fn state_swap(
@@ -162,10 +165,11 @@ pub trait StateStore: fmt::Debug + Send + Sync + 'static {
 
     /// Makes an empty notebook, or an empty task, that is `owner`'s and counts for the peer of `room`.
     ///
-    /// - Collision: [`StateError::Contended`] when there is one of that name, which stays as it is. Always so for a session,
-    ///   whose state begins with it.
+    /// - Collision: [`StateError::Contended`] when there is one of that name, which stays as it is. Always so
+    ///   for a session, whose state begins with it.
     /// - No room: [`StateError::TooManyNotebooks`], [`StateError::TooManyTasks`]. Nothing is left of it then.
-    /// - Expiry: a notebook lives `ttl` after its last use; a task `ttl` from now, however much it is used. What ends makes room.
+    /// - Expiry: a notebook lives `ttl` after its last use; a task `ttl` from now, however much it is used.
+    ///   What ends makes room.
     async fn state_open(
         &self,
         scope: &StateScope,
@@ -177,8 +181,8 @@ pub trait StateStore: fmt::Debug + Send + Sync + 'static {
     /// Whose scope this is.
     ///
     /// - Absence: `None` without the scope.
-    /// - Expiry: a notebook of `asker`'s lives `ttl` after each use from now on. Another's does not live on by this, and no session
-    ///   or task does.
+    /// - Expiry: a notebook of `asker`'s lives `ttl` after each use from now on. Another's does not live on
+    ///   by this, and no session or task does.
     async fn state_owner(
         &self,
         scope: &StateScope,
@@ -247,8 +251,8 @@ impl State {
     }
 
     /// Changes the value under `key` atomically: `change` gets what is there and says what shall be (`None`
-    /// removes the key). It may run several times, when other writers are first, so it must have no effects of its
-    /// own. Returns what was written.
+    /// removes the key). It may run several times, when other writers are first, so it must have no effects
+    /// of its own. Returns what was written.
     ///
     /// # Errors
     /// [`StateError::Contended`] when other writers were always first; else as [`StateError`] says.

@@ -1,8 +1,9 @@
-//! Tasks (SEP-2663): work that outlasts the call that began it, and that its client asks after by an id, on any node.
+//! Tasks (SEP-2663): work that outlasts the call that began it, and that its client asks after by an id, on
+//! any node.
 //!
-//! What is known of a task is in the store, so any node can tell, answer and cancel it; only the work itself is on one
-//! node. When that node dies, the task fails with words that say so, as soon as somebody asks. It ends with its life,
-//! which is counted from its beginning.
+//! What is known of a task is in the store, so any node can tell, answer and cancel it; only the work itself
+//! is on one node. When that node dies, the task fails with words that say so, as soon as somebody asks. It
+//! ends with its life, which is counted from its beginning.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -31,8 +32,8 @@ pub use working::{Stopped, Working};
 
 /// The key under which a task's state keeps its record.
 const RECORD: &str = "record";
-/// How long nothing may be heard of a task on a node that lives, before that node is asked whether it runs it: it may be
-/// another process of the same name.
+/// How long nothing may be heard of a task on a node that lives, before that node is asked whether it runs
+/// it: it may be another process of the same name.
 const QUIET_MS_MAX: u64 = 3000; // as long as a node's lease
 /// When a client may try again after a refusal that passes.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -122,12 +123,13 @@ impl Tasks {
         }
     }
 
-    /// Begins a task: `work` goes on on this node when the call has returned. What a tool returns is the handle that this
-    /// gives, which any node knows by then; its id is unguessable, and only this principal can use it.
+    /// Begins a task: `work` goes on on this node when the call has returned. What a tool returns is the
+    /// handle that this gives, which any node knows by then; its id is unguessable, and only this principal
+    /// can use it.
     ///
     /// # Errors
-    /// As a client should see them: the node, or the client, runs as many tasks as it may, as many are kept of the client as may
-    /// be, or the store is out of reach.
+    /// As a client should see them: the node, or the client, runs as many tasks as it may, as many are kept
+    /// of the client as may be, or the store is out of reach.
     pub async fn start<F, Fut>(&self, work: F) -> Result<CreateTaskResult, ErrorData>
     where
         F: FnOnce(Working) -> Fut + Send + 'static,
@@ -192,7 +194,8 @@ impl Tasks {
         Ok(())
     }
 
-    /// The task of that id, and the id as the server wrote it: a UUID can be written in other ways, and nodes compare texts.
+    /// The task of that id, and the id as the server wrote it: a UUID can be written in other ways, and nodes
+    /// compare texts.
     async fn find(&self, id: &str) -> Result<(String, State, TaskRecord), ErrorData> {
         // An id that no server minted never reaches the store, where it would become part of a key.
         let id = uuid::Uuid::try_parse(id)
@@ -234,7 +237,8 @@ impl Tasks {
     }
 }
 
-/// Looks at a task of which a message to `node` told, and that it does not run: it did before it was started anew.
+/// Looks at a task of which a message to `node` told, and that it does not run: it did before it was started
+/// anew.
 ///
 /// # Errors
 /// [`StateError`].

@@ -1,4 +1,5 @@
-//! What a store keeps of calls in flight, so that answers and cancellations find them, and other nodes carry on what a node leaves.
+//! What a store keeps of calls in flight, so that answers and cancellations find them, and other nodes carry
+//! on what a node leaves.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,8 +35,9 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
-    /// Whether its answer goes into its stream. That of a call that only asks beside its reply, or answers nothing, does not:
-    /// the standalone stream of a session carries no responses (2025-11-25, Transports, "Listening for Messages").
+    /// Whether its answer goes into its stream. That of a call that only asks beside its reply, or answers
+    /// nothing, does not: the standalone stream of a session carries no responses (2025-11-25, Transports,
+    /// "Listening for Messages").
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         !self.request.is_empty() && self.stream.as_str() != StreamId::STANDALONE
@@ -75,8 +77,8 @@ pub enum CallEnded {
 pub enum Inbox {
     /// What came for the call.
     Mail {
-        /// The answers that were not taken off yet, in the order in which they came, each with the number of the request that it
-        /// answers.
+        /// The answers that were not taken off yet, in the order in which they came, each with the number of
+        /// the request that it answers.
         answers: Vec<(u64, String)>,
         /// Whether the client has cancelled the call.
         cancelled: bool,
@@ -103,12 +105,14 @@ pub enum Begun {
 pub enum Answered {
     /// It is kept for the call, and the node that runs it was told.
     Kept(NodeId),
-    /// The call is not registered, or not any longer. It is kept for [`EARLY_ANSWERS_FOR`](super::Limits::EARLY_ANSWERS_FOR), should the call be registered again.
+    /// The call is not registered, or not any longer. It is kept for
+    /// [`EARLY_ANSWERS_FOR`](super::Limits::EARLY_ANSWERS_FOR), should the call be registered again.
     Early,
     /// Its request was answered before, or the call is known to have ended.
     Unwanted,
     /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`](super::Limits::ANSWERS_WAITING_MAX),
-    /// [`ANSWERS_WAITING_BYTES_MAX`](super::Limits::ANSWERS_WAITING_BYTES_MAX), [`ANSWERS_MAX`](super::Limits::ANSWERS_MAX).
+    /// [`ANSWERS_WAITING_BYTES_MAX`](super::Limits::ANSWERS_WAITING_BYTES_MAX),
+    /// [`ANSWERS_MAX`](super::Limits::ANSWERS_MAX).
     Full,
     /// The session is gone.
     Gone,
@@ -126,20 +130,22 @@ pub enum Cancelled {
 
 /// Keeps calls in flight. Everything of one session ends with it.
 ///
-/// A store of one's own needs a table of calls (session, name, stream, node and its life, request id, body, when it began, whether it was
-/// cancelled, the last step), one of answers (session, call, number, text, taken or not), and one of cancellations (session, request id,
-/// when, until when).
+/// A store of one's own needs a table of calls (session, name, stream, node and its life, request id, body,
+/// when it began, whether it was cancelled, the last step), one of answers (session, call, number, text,
+/// taken or not), and one of cancellations (session, request id, when, until when).
 ///
-/// A call is a node's in one life of it. While a store acts for a node, what another life of the node runs counts as another node's.
+/// A call is a node's in one life of it. While a store acts for a node, what another life of the node runs
+/// counts as another node's.
 #[async_trait]
 pub trait CallStore: fmt::Debug + Send + Sync + 'static {
-    /// Registers a call, and makes its stream if it has one of its own, carried by `holder` from now on. Without a holder, the carrier
-    /// of the stream stays the same. A standing stream to which the call writes is left as it is. The call has run for `age`, as measured
-    /// just before this is asked: clients use ids again, so a cancellation is meant for the call only if it was noted after it began.
-    /// Who begins a call ends it, even when the session is gone by then.
+    /// Registers a call, and makes its stream if it has one of its own, carried by `holder` from now on.
+    /// Without a holder, the carrier of the stream stays the same. A standing stream to which the call writes
+    /// is left as it is. The call has run for `age`, as measured just before this is asked: clients use ids
+    /// again, so a cancellation is meant for the call only if it was noted after it began. Who begins a call
+    /// ends it, even when the session is gone by then.
     ///
-    /// - Collision: a call that is this node's already stays as it is: [`Begun::Begun`], or [`Begun::Cancelled`]. One that another node
-    ///   has claimed, or that has ended, is [`Begun::Gone`].
+    /// - Collision: a call that is this node's already stays as it is: [`Begun::Begun`], or
+    ///   [`Begun::Cancelled`]. One that another node has claimed, or that has ended, is [`Begun::Gone`].
     /// - Absence: [`Begun::Gone`] without the session.
     /// - Expiry: the call and its stream live `ttl` after their last change.
     async fn call_begin(
@@ -151,13 +157,16 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Begun, StoreError>;
 
-    /// Takes a call off; appends its response to `stream`, the one of its record, if there is a response and the call was not
-    /// cancelled; and ends the stream if it is the call's own. Nobody carries that any longer: its last carrier reads it to its end.
-    /// That carrier's node gets [`Stream`](super::NodeMessage::Stream), unless it is `by`.
+    /// Takes a call off; appends its response to `stream`, the one of its record, if there is a response and
+    /// the call was not cancelled; and ends the stream if it is the call's own. Nobody carries that any
+    /// longer: its last carrier reads it to its end. That carrier's node gets
+    /// [`Stream`](super::NodeMessage::Stream), unless it is `by`.
     ///
-    /// - Absence: [`CallEnded::Gone`] without the session, and when the call has ended, is not `by`'s, or writes to another stream.
+    /// - Absence: [`CallEnded::Gone`] without the session, and when the call has ended, is not `by`'s, or
+    ///   writes to another stream.
     /// - Expiry: the log of a stream of its own lives `ttl` from now; a standing one lives on as with
-    ///   [`append`](super::StreamStore::append). For [`ENDED_CALL_STAY`](super::Limits::ENDED_CALL_STAY) it is noted that a claimed call has ended.
+    ///   [`append`](super::StreamStore::append). For [`ENDED_CALL_STAY`](super::Limits::ENDED_CALL_STAY) it
+    ///   is noted that a claimed call has ended.
     async fn call_end(
         &self,
         session: &SessionId,
@@ -171,10 +180,11 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
     /// Keeps a client's answer (a JSON-RPC response, as JSON text) to request `number` of a call, and sends
     /// [`Answer`](super::NodeMessage::Answer) to the node that runs it.
     ///
-    /// - Collision: the first answer wins, even when it was taken off already: [`Answered::Unwanted`]. So a node that claims a call and
-    ///   runs it again must use other numbers. [`Answered::Full`] when the call has as many as it may.
-    /// - Absence: [`Answered::Early`] when the call is not there; the answer waits until it is [registered](Self::call_begin).
-    ///   [`Answered::Gone`] without the session.
+    /// - Collision: the first answer wins, even when it was taken off already: [`Answered::Unwanted`]. So a
+    ///   node that claims a call and runs it again must use other numbers. [`Answered::Full`] when the call
+    ///   has as many as it may.
+    /// - Absence: [`Answered::Early`] when the call is not there; the answer waits until it is
+    ///   [registered](Self::call_begin). [`Answered::Gone`] without the session.
     /// - Expiry: an early answer lives [`EARLY_ANSWERS_FOR`](super::Limits::EARLY_ANSWERS_FOR).
     async fn answer(
         &self,
@@ -184,12 +194,13 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         response: &str,
     ) -> Result<Answered, StoreError>;
 
-    /// Takes off the answers of these numbers, which were handed to a call of `by`; then says what else is there for it. All in one
-    /// step.
+    /// Takes off the answers of these numbers, which were handed to a call of `by`; then says what else is
+    /// there for it. All in one step.
     ///
     /// - Collision: answers that were taken off before stay off.
     /// - Absence: [`Inbox::Gone`] when there is no such call of that node. Nothing is taken off then.
-    /// - Expiry: the log of the call's own stream lives `ttl` at least: a call may be silent for longer than its log lives.
+    /// - Expiry: the log of the call's own stream lives `ttl` at least: a call may be silent for longer than
+    ///   its log lives.
     async fn inbox(
         &self,
         session: &SessionId,
@@ -199,13 +210,15 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Inbox, StoreError>;
 
-    /// Notes that the client has cancelled a request (its id as JSON text) so long ago: for every call of that id that had begun by then
-    /// and is registered, which finds it in its [inbox](Self::inbox), as does who claims it; and for those that had begun and are not
-    /// registered yet. What has begun since is another request, whose id was used again.
+    /// Notes that the client has cancelled a request (its id as JSON text) so long ago: for every call of
+    /// that id that had begun by then and is registered, which finds it in its [inbox](Self::inbox), as does
+    /// who claims it; and for those that had begun and are not registered yet. What has begun since is
+    /// another request, whose id was used again.
     ///
     /// - Collision: of several cancellations of one id the latest counts.
     /// - Absence: [`Cancelled::Gone`] without the session. That no call has that id is no error.
-    /// - Expiry: the note lives `ttl`, and of one session there are [`CANCELS_NOTED_MAX`](super::Limits::CANCELS_NOTED_MAX) at most.
+    /// - Expiry: the note lives `ttl`, and of one session there are
+    ///   [`CANCELS_NOTED_MAX`](super::Limits::CANCELS_NOTED_MAX) at most.
     async fn cancel(
         &self,
         session: &SessionId,
@@ -221,13 +234,16 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
 
     /// The calls that a node has in flight, in any of its lives.
     ///
-    /// - Absence: some that are named may not be there, or no longer; [`claim`](Self::claim) says so. None that is there is left out.
+    /// - Absence: some that are named may not be there, or no longer; [`claim`](Self::claim) says so. None
+    ///   that is there is left out.
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError>;
 
-    /// Makes a call of `from` one of `to`, and returns it. A node may claim from itself: from its former life under the same name.
+    /// Makes a call of `from` one of `to`, and returns it. A node may claim from itself: from its former life
+    /// under the same name.
     ///
     /// - Collision: of those that claim at the same time, one gets it.
-    /// - Absence: `None` when it is not `from`'s (any longer). [`StoreError::Newer`] leaves it to nodes of a newer version.
+    /// - Absence: `None` when it is not `from`'s (any longer). [`StoreError::Newer`] leaves it to nodes of a
+    ///   newer version.
     async fn claim(
         &self,
         session: &SessionId,
@@ -236,10 +252,12 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         to: &NodeId,
     ) -> Result<Option<CallRecord>, StoreError>;
 
-    /// Forgets a dead node whose calls have all been claimed: it is not among the [nodes](super::NodeStore::nodes) any longer.
+    /// Forgets a dead node whose calls have all been claimed: it is not among the
+    /// [nodes](super::NodeStore::nodes) any longer.
     ///
     /// - Collision: nothing happens when its lease is alive again.
     /// - Absence: that nobody knows the node is no error.
-    /// - Expiry: what is still named among its calls, and a node that nobody forgets, is forgotten by itself, after a day.
+    /// - Expiry: what is still named among its calls, and a node that nobody forgets, is forgotten by itself,
+    ///   after a day.
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError>;
 }

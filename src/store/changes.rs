@@ -1,5 +1,5 @@
-//! Changes to lists and resources, as a store keeps them: a version of each, and what each session was told. A session that had no
-//! stream is told of what changed meanwhile.
+//! Changes to lists and resources, as a store keeps them: a version of each, and what each session was told.
+//! A session that had no stream is told of what changed meanwhile.
 
 use super::streams::{Event, Holder};
 use crate::session::SessionId;
@@ -21,8 +21,8 @@ pub enum Subject<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Noted {
-    /// It has a version now, and a connection carries the standing stream of the session whose own it is: the session can be told
-    /// there.
+    /// It has a version now, and a connection carries the standing stream of the session whose own it is: the
+    /// session can be told there.
     Carried,
     /// It has a version now: who wants to know of it compares.
     Noted,
@@ -35,12 +35,13 @@ pub enum Noted {
 pub struct KnownVersions {
     /// Of each topic the version that it knows; `None` of one that it has just begun to want to know of.
     pub topics: Vec<Option<u64>>,
-    /// Of each resource of its own the version now, 0 when it has not changed since it was subscribed to, and the one that the
-    /// session knows.
+    /// Of each resource of its own the version now, 0 when it has not changed since it was subscribed to, and
+    /// the one that the session knows.
     pub own: Vec<(u64, u64)>,
 }
 
-/// What a session is told of one topic or resource, with the message that tells it (a JSON-RPC notification, as JSON text).
+/// What a session is told of one topic or resource, with the message that tells it (a JSON-RPC notification,
+/// as JSON text).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicNews<'a> {
     /// Nothing: it begins to want to know of the topic, which has this version; unless it knew one before.

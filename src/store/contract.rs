@@ -1,7 +1,7 @@
 //! The suite that every store must pass.
 //!
-//! [`run`] runs all of it. A case panics with a sentence that says what the store
-//! did wrong. Lives are real and short, because a store may have a clock of its own: the suite takes up to half a minute.
+//! [`run`] runs all of it. A case panics with a sentence that says what the store did wrong. Lives are real
+//! and short, because a store may have a clock of its own: the suite takes up to half a minute.
 //!
 //! ```no_run
 //! use anynode::store::{contract, memory::MemoryStore};

@@ -80,8 +80,8 @@ impl WhyRefused {
         }
     }
 
-    /// Whether the same request may be served later: the store's state is in the way, and operators change that while
-    /// nodes run. What it says of a request itself it will say again.
+    /// Whether the same request may be served later: the store's state is in the way, and operators change
+    /// that while nodes run. What it says of a request itself it will say again.
     #[must_use]
     pub const fn may_pass(self) -> bool {
         !matches!(self, Self::Other)
@@ -111,7 +111,8 @@ impl StoreError {
         }
     }
 
-    /// Whether it is worth waiting, and meanwhile making do with what is known: an outage passes, and so may a refusal.
+    /// Whether it is worth waiting, and meanwhile making do with what is known: an outage passes, and so may
+    /// a refusal.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         match self {

@@ -1,6 +1,7 @@
 //! Keeps everything in this process: the embedded store, for one node.
 //!
-//! What has expired is invisible at once, and is swept away a little at every write. Nothing is kept across a restart.
+//! What has expired is invisible at once, and is swept away a little at every write. Nothing is kept across a
+//! restart.
 
 mod calls;
 mod changes;
@@ -28,8 +29,8 @@ use super::{NodeMessage, Received, Recipients};
 use crate::session::state::StateScope;
 use crate::session::{Clock, Life, NodeId, SessionId};
 
-/// How many entries of each kind are looked at for what has expired as often as a node renews its lease, each second: all
-/// of 100 000 sessions within 25 s.
+/// How many entries of each kind are looked at for what has expired as often as a node renews its lease, each
+/// second: all of 100 000 sessions within 25 s.
 const TIDIED_MAX: usize = 4096; // 4096 x 100 ns = 0.4 ms
 
 /// The store of a node that runs alone. Clones share what they keep.

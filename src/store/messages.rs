@@ -1,4 +1,5 @@
-//! The messages that nodes send each other through the store. A message only says where to look: the truth is in the store.
+//! The messages that nodes send each other through the store. A message only says where to look: the truth is
+//! in the store.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +42,8 @@ pub enum NodeMessage {
         /// The session.
         session: String,
     },
-    /// An event was appended to a stream that this node carries, or another connection carries it now: read its log. Sent by
-    /// the store.
+    /// An event was appended to a stream that this node carries, or another connection carries it now: read
+    /// its log. Sent by the store.
     Stream {
         /// The session.
         session: String,
@@ -130,7 +131,8 @@ impl NodeMessage {
     /// The message as the text that goes between nodes: JSON, on one line.
     #[must_use]
     pub fn encode(&self) -> String {
-        // It cannot fail: a message has texts and numbers only. An empty text would be a message that no version knows.
+        // It cannot fail: a message has texts and numbers only. An empty text would be a message that no
+        // version knows.
         serde_json::to_string(self).unwrap_or_default()
     }
 

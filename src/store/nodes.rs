@@ -70,7 +70,8 @@ pub enum Received {
     Message(Arc<str>),
     /// From now on messages are lost: nothing that is kept may be trusted without reading it again.
     Disconnected,
-    /// Messages are heard again, or some were lost: what was kept until now must be read again before it is trusted.
+    /// Messages are heard again, or some were lost: what was kept until now must be read again before it is
+    /// trusted.
     Gap,
 }
 
@@ -92,8 +93,8 @@ pub struct StoreReport {
     pub eviction_policy: Option<String>,
     /// Its clock, in unix milliseconds.
     pub clock_ms: Option<u64>,
-    /// What other nodes on the same store put before their keys, as `store.prefix` says: nodes do not know each other's sessions
-    /// then.
+    /// What other nodes on the same store put before their keys, as `store.prefix` says: nodes do not know
+    /// each other's sessions then.
     pub other_prefixes: Vec<String>,
     /// How it is set up: `memory`, `centralized`, `cluster`, `sentinel`.
     pub topology: &'static str,
@@ -101,28 +102,32 @@ pub struct StoreReport {
 
 /// Lets nodes know of each other and send each other messages, and says what the store is.
 ///
-/// A store of one's own needs a table of leases (node, life, address, when it ends), a clock that all nodes share, and something that
-/// carries short texts between nodes, such as `LISTEN` and `NOTIFY` of Postgres. Messages may overtake each other, and may be lost
-/// when the store then reports it with [`Heard::Deaf`] or [`Heard::Gap`].
+/// A store of one's own needs a table of leases (node, life, address, when it ends), a clock that all nodes
+/// share, and something that carries short texts between nodes, such as `LISTEN` and `NOTIFY` of Postgres.
+/// Messages may overtake each other, and may be lost when the store then reports it with [`Received::Disconnected`]
+/// or [`Received::Gap`].
 #[async_trait]
 pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
-    /// Writes or renews a node's lease, which ends `ttl` from now. From then on this store acts for the node in that life: what it
-    /// registers as the node's is that life's, and what is another life's it treats as another node's.
+    /// Writes or renews a node's lease, which ends `ttl` from now. From then on this store acts for the node
+    /// in that life: what it registers as the node's is that life's, and what is another life's it treats as
+    /// another node's.
     ///
     /// - Collision: [`Renewed::Taken`] while the lease of another life of the node lasts.
     /// - Absence, expiry: a node without a lease, or whose lease has ended, gets one.
     async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError>;
 
-    /// Ends a node's lease at once, and sends [`Left`](NodeMessage::Left) to all nodes in the same step. The calls that the node
-    /// leaves are found as those of one that died.
+    /// Ends a node's lease at once, and sends [`Left`](NodeMessage::Left) to all nodes in the same step. The
+    /// calls that the node leaves are found as those of one that died.
     ///
-    /// - Collision: nothing happens when the lease is that of another life than the one for which this store acts.
+    /// - Collision: nothing happens when the lease is that of another life than the one for which this store
+    ///   acts.
     /// - Absence, expiry: that there is no lease is no error.
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
 
     /// All nodes that ever had a lease, and whether it lasts, by the store's clock.
     ///
-    /// - Expiry: a node whose lease has ended stays until it is [forgotten](super::CallStore::forget), or for a day.
+    /// - Expiry: a node whose lease has ended stays until it is [forgotten](super::CallStore::forget), or for
+    ///   a day.
     async fn nodes(&self) -> Result<Vec<KnownNode>, StoreError>;
 
     /// Sends a message.
@@ -130,7 +135,8 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// - Absence: that nobody listens is no error.
     async fn send(&self, to: Recipients<'_>, message: &NodeMessage) -> Result<(), StoreError>;
 
-    /// Begins to listen for messages to `node` and to all, which may come in another order than they were sent in.
+    /// Begins to listen for messages to `node` and to all, which may come in another order than they were
+    /// sent in.
     ///
     /// - Collision: who listens already goes on receiving.
     async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, StoreError>;

@@ -1,7 +1,8 @@
 //! Keeps sessions in Redis so that any node can serve any client.
 //!
-//! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of keys and
-//! fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and `listener`.
+//! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of
+//! keys and fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and
+//! `listener`.
 
 mod call_record;
 mod calls;
@@ -50,7 +51,8 @@ use crate::session::once::Once;
 use crate::session::{Life, NodeId};
 use crate::telemetry::{metrics, seldom};
 
-/// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or dropped.
+/// A store in Redis, alone, as a cluster, or behind sentinels. It stays connected until it is closed or
+/// dropped.
 #[derive(Debug)]
 pub struct RedisStore {
     keys: Keys,
@@ -69,8 +71,9 @@ pub struct RedisStore {
 impl RedisStore {
     /// Connects to the Redis of `url`. While it is out of reach, tries again for `settings.wait`.
     ///
-    /// The URL starts with `redis://`, `redis-cluster://` or `redis-sentinel://`, with `rediss` for TLS, or it is
-    /// `redis+unix:///path`; `user:password@` and `/database` are where a URL has them (`?db=` for a socket).
+    /// The URL starts with `redis://`, `redis-cluster://` or `redis-sentinel://`, with `rediss` for TLS, or
+    /// it is `redis+unix:///path`; `user:password@` and `/database` are where a URL has them (`?db=` for a
+    /// socket).
     ///
     /// # Errors
     /// [`ConnectError`] says whether the settings are wrong, or Redis is out of reach.
@@ -113,7 +116,8 @@ impl RedisStore {
         })
     }
 
-    /// Whether messages are heard just now: `false` until the first `listen`, and while the connection is lost.
+    /// Whether messages are heard just now: `false` until the first `listen`, and while the connection is
+    /// lost.
     #[must_use]
     pub fn subscribed(&self) -> bool {
         *self.listener.subscribed().borrow()

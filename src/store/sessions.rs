@@ -36,7 +36,8 @@ pub enum Full {
 pub struct SessionRoom<'a> {
     /// In the whole store, of all nodes.
     pub sessions_max: usize,
-    /// The peer the new one counts for: a short text that is not empty, [`Peer::key`](crate::session::Peer::key).
+    /// The peer the new one counts for: a short text that is not empty,
+    /// [`Peer::key`](crate::session::Peer::key).
     pub peer: &'a str,
     /// Of this peer.
     pub peer_max: usize,
@@ -88,7 +89,8 @@ pub enum Change {
 pub enum Changed {
     /// It was written. These nodes keep a copy of the session.
     Changed(Vec<NodeId>),
-    /// The session has [`SessionRecord::SUBSCRIPTIONS_MAX`](SessionRecord::SUBSCRIPTIONS_MAX) subscriptions already.
+    /// The session has [`SessionRecord::SUBSCRIPTIONS_MAX`](SessionRecord::SUBSCRIPTIONS_MAX) subscriptions
+    /// already.
     Full,
     /// There is no such session.
     Gone,
@@ -106,15 +108,15 @@ pub enum Ended {
 
 /// Keeps session records.
 ///
-/// A store of one's own needs a table of records by id (with the peer, when each ends, and the nodes that keep copies), and a way to
-/// count them by peer.
+/// A store of one's own needs a table of records by id (with the peer, when each ends, and the nodes that
+/// keep copies), and a way to count them by peer.
 #[async_trait]
 pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Writes a new session that lives `ttl`.
     ///
     /// - Collision: [`Created::Collision`] when one of that id exists.
-    /// - No room: [`Created::Full`]. What is counted is a bound and no truth: a store that has lost count counts again as sessions
-    ///   are touched.
+    /// - No room: [`Created::Full`]. What is counted is a bound and no truth: a store that has lost count
+    ///   counts again as sessions are touched.
     /// - Expiry: an expired session of that id does not collide, and leaves nothing to the new one.
     async fn create(
         &self,
@@ -124,10 +126,11 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
         room: &SessionRoom<'_>,
     ) -> Result<Created, StoreError>;
 
-    /// Reads a session; never handlers' state. In the same step, when the session is initialized, names `holder` as a node that
-    /// keeps a copy.
+    /// Reads a session; never handlers' state. In the same step, when the session is initialized, names
+    /// `holder` as a node that keeps a copy.
     ///
-    /// - Absence: `None`; also when no version could read the record. [`StoreError::Newer`] when a newer version wrote it.
+    /// - Absence: `None`; also when no version could read the record. [`StoreError::Newer`] when a newer
+    ///   version wrote it.
     /// - Collision: a node that is named already stays named, in its present life.
     /// - Expiry: reading renews nothing.
     async fn load(
@@ -142,10 +145,11 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     async fn touch(&self, id: &SessionId, now_ms: u64, ttl: Duration) -> Result<Touched, StoreError>;
 
     /// Changes the record, and says who keeps copies. [`Change::Initialized`] sends
-    /// [`SessionStreams`](crate::store::NodeMessage::SessionStreams) once to each node that carries a stream of the session: no copy
-    /// was kept until then. [`Change::Introduced`] of a client that had introduced itself before ends what was meant for its former
-    /// life: its calls count as cancelled, each node that runs one gets
-    /// [`SessionCalls`](crate::store::NodeMessage::SessionCalls), and the events of its stream go.
+    /// [`SessionStreams`](crate::store::NodeMessage::SessionStreams) once to each node that carries a stream
+    /// of the session: no copy was kept until then. [`Change::Introduced`] of a client that had introduced
+    /// itself before ends what was meant for its former life: its calls count as cancelled, each node that
+    /// runs one gets [`SessionCalls`](crate::store::NodeMessage::SessionCalls), and the events of its stream
+    /// go.
     ///
     /// - Collision: a change that was made before is made again, and changes nothing.
     /// - Absence: [`Changed::Gone`].
@@ -153,8 +157,9 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     async fn change(&self, id: &SessionId, change: &Change, ttl: Duration) -> Result<Changed, StoreError>;
 
     /// Ends the session with everything that belongs to it, for good, and sends
-    /// [`SessionStreams`](crate::store::NodeMessage::SessionStreams) once to each node that carries a stream of it. With an `owner`,
-    /// only if the session is that principal's. The version of its record does not matter.
+    /// [`SessionStreams`](crate::store::NodeMessage::SessionStreams) once to each node that carries a stream
+    /// of it. With an `owner`, only if the session is that principal's. The version of its record does not
+    /// matter.
     ///
     /// - Absence: [`Ended::Gone`]; also when it is not the `owner`'s, and nothing is changed then.
     async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError>;
@@ -162,10 +167,12 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Notes that `holder` keeps no copy any longer.
     ///
     /// - Absence: nothing happens when the session is gone, or the node is not named.
-    /// - Collision: while this store acts for that node, nothing happens when the copy is that of another of its lives.
+    /// - Collision: while this store acts for that node, nothing happens when the copy is that of another of
+    ///   its lives.
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError>;
 
-    /// Sessions in no particular order, at most `limit` and at most [`SESSION_LIST_MAX`](super::Limits::SESSION_LIST_MAX), for operators.
+    /// Sessions in no particular order, at most `limit` and at most
+    /// [`SESSION_LIST_MAX`](super::Limits::SESSION_LIST_MAX), for operators.
     ///
     /// - Absence: those that end meanwhile, or cannot be read, are left out.
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError>;

@@ -1,8 +1,9 @@
-//! What a store keeps of a session over time: event logs that any node can carry on, and what the session was told of changes.
+//! What a store keeps of a session over time: event logs that any node can carry on, and what the session was
+//! told of changes.
 //!
-//! A stream is a log of events, numbered from 1 by the store, that at most one connection on one node carries to the
-//! client. The call `<name>` has the stream `<name>`; a session also has [`StreamId::STANDALONE`] or, over HTTP+SSE,
-//! [`StreamId::SSE`], to which all its calls write.
+//! A stream is a log of events, numbered from 1 by the store, that at most one connection on one node carries
+//! to the client. The call `<name>` has the stream `<name>`; a session also has [`StreamId::STANDALONE`] or,
+//! over HTTP+SSE, [`StreamId::SSE`], to which all its calls write.
 
 use std::fmt;
 use std::sync::Arc;
@@ -102,8 +103,8 @@ pub struct Event {
     pub data: String,
 }
 
-/// Which event of which call is appended, so that doing it again, because the answer to the first try was lost, changes
-/// nothing.
+/// Which event of which call is appended, so that doing it again, because the answer to the first try was
+/// lost, changes nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
     /// The call.
@@ -161,7 +162,8 @@ pub enum Attached {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Read {
-    /// What follows, oldest first, at most [`READ_EVENTS_MAX`](super::Limits::READ_EVENTS_MAX) and [`READ_BYTES_MAX`](super::Limits::READ_BYTES_MAX).
+    /// What follows, oldest first, at most [`READ_EVENTS_MAX`](super::Limits::READ_EVENTS_MAX) and
+    /// [`READ_BYTES_MAX`](super::Limits::READ_BYTES_MAX).
     Events {
         /// The events.
         events: Vec<Event>,
@@ -180,25 +182,30 @@ pub enum Read {
     Gone,
 }
 
-/// Keeps event logs, and what a session is told of changes on its stream. Everything of one session ends with it.
+/// Keeps event logs, and what a session is told of changes on its stream. Everything of one session ends with
+/// it.
 ///
-/// A store of one's own needs a table of streams (session, name, first and newest number, delivered, done, who carries it, when its
-/// events end), one of events (session, stream, number, text), one of versions by topic, and one of what each session was told.
-/// Bounds are kept in the step that would break them: [`STREAM_EVENTS_MAX`](super::Limits::STREAM_EVENTS_MAX), [`STREAM_BYTES_MAX`](super::Limits::STREAM_BYTES_MAX), [`SESSION_STREAMS_MAX`](super::Limits::SESSION_STREAMS_MAX),
+/// A store of one's own needs a table of streams (session, name, first and newest number, delivered, done,
+/// who carries it, when its events end), one of events (session, stream, number, text), one of versions by
+/// topic, and one of what each session was told. Bounds are kept in the step that would break them:
+/// [`STREAM_EVENTS_MAX`](super::Limits::STREAM_EVENTS_MAX),
+/// [`STREAM_BYTES_MAX`](super::Limits::STREAM_BYTES_MAX),
+/// [`SESSION_STREAMS_MAX`](super::Limits::SESSION_STREAMS_MAX),
 /// [`SESSION_BYTES_MAX`](super::Limits::SESSION_BYTES_MAX).
 ///
-/// Standing streams, [`StreamId::STANDALONE`] and [`StreamId::SSE`], are made by the first event or the first connection. While the
-/// session lives they are never numbered afresh, also when their events have ended. Those live as long as the session while somebody
-/// carries the stream, and else `ttl` from the last step that has a `ttl`.
+/// Standing streams, [`StreamId::STANDALONE`] and [`StreamId::SSE`], are made by the first event or the first
+/// connection. While the session lives they are never numbered afresh, also when their events have ended.
+/// Those live as long as the session while somebody carries the stream, and else `ttl` from the last step
+/// that has a `ttl`.
 #[async_trait]
 pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
-    /// Appends an event, and sends [`Stream`](super::NodeMessage::Stream) to the node that carries the stream, unless that is `by`.
-    /// What a call sends has a step: only the node whose call it is may append it. What belongs to no call has none, and goes to a
-    /// standing stream.
+    /// Appends an event, and sends [`Stream`](super::NodeMessage::Stream) to the node that carries the
+    /// stream, unless that is `by`. What a call sends has a step: only the node whose call it is may append
+    /// it. What belongs to no call has none, and goes to a standing stream.
     ///
     /// - Collision: a step that was appended before is not appended again; [`Appended::At`] says where it is.
-    /// - Absence: [`Appended::Gone`] without the session, the stream or the call; when the stream has ended; and when the call was
-    ///   cancelled, for nobody wants what it sends.
+    /// - Absence: [`Appended::Gone`] without the session, the stream or the call; when the stream has ended;
+    ///   and when the call was cancelled, for nobody wants what it sends.
     /// - Expiry: the log of a call's own stream lives `ttl` from now.
     async fn append(
         &self,
@@ -210,13 +217,16 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes `holder` carry the stream from now on, if it may be taken from the one that does. The node of that one gets
-    /// [`Stream`](super::NodeMessage::Stream), unless it is the same node; and it is noted that a connection waits to carry the
-    /// stream again.
+    /// Makes `holder` carry the stream from now on, if it may be taken from the one that does. The node of
+    /// that one gets [`Stream`](super::NodeMessage::Stream), unless it is the same node; and it is noted that
+    /// a connection waits to carry the stream again.
     ///
-    /// - Collision: with [`Over::Any`] the newest wins; with [`Over::Only`], [`Attached::Held`] says who carries it.
-    /// - Absence: a standing stream is made. Else [`Attached::NoStream`]; [`Attached::Gone`] without the session.
-    /// - Expiry: the log lives `ttl` at least. One that is done is only read: nobody carries it, and it lives no longer by that.
+    /// - Collision: with [`Over::Any`] the newest wins; with [`Over::Only`], [`Attached::Held`] says who
+    ///   carries it.
+    /// - Absence: a standing stream is made. Else [`Attached::NoStream`]; [`Attached::Gone`] without the
+    ///   session.
+    /// - Expiry: the log lives `ttl` at least. One that is done is only read: nobody carries it, and it lives
+    ///   no longer by that.
     async fn attach(
         &self,
         session: &SessionId,
@@ -240,9 +250,11 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<(), StoreError>;
 
-    /// What follows event `after`, at most [`READ_EVENTS_MAX`](super::Limits::READ_EVENTS_MAX) and [`READ_BYTES_MAX`](super::Limits::READ_BYTES_MAX).
+    /// What follows event `after`, at most [`READ_EVENTS_MAX`](super::Limits::READ_EVENTS_MAX) and
+    /// [`READ_BYTES_MAX`](super::Limits::READ_BYTES_MAX).
     ///
-    /// - Absence: [`Read::Gone`] without the session or the stream. Of events that went to make room, `first` tells.
+    /// - Absence: [`Read::Gone`] without the session or the stream. Of events that went to make room, `first`
+    ///   tells.
     /// - Expiry: reading renews nothing. A stream whose events have ended is gone.
     async fn read(&self, session: &SessionId, stream: &StreamId, after: u64) -> Result<Read, StoreError>;
 
@@ -258,8 +270,9 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// - Absence: [`Noted::Unwanted`] when a session is gone, or not subscribed to that resource of its own.
     /// - Expiry: versions of topics live `ttl` from the last change of any. When there are more than
     ///   [`TOPICS_MAX`](super::Limits::TOPICS_MAX), the quarter makes room that changed longest ago, but for
-    ///   the lists (tools, prompts, resources): from then on these topics, and those that have never changed, have the version of the last
-    ///   of them. The version of a session's own resource ends with the subscription, and `ttl` says nothing of it.
+    ///   the lists (tools, prompts, resources): from then on these topics, and those that have never changed,
+    ///   have the version of the last of them. The version of a session's own resource ends with the
+    ///   subscription, and `ttl` says nothing of it.
     async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError>;
 
     /// The versions of these topics, in the order asked.
@@ -277,12 +290,14 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         own: &[String],
     ) -> Result<KnownVersions, StoreError>;
 
-    /// Tells the session, on its standing stream, what is new, each topic or resource for itself: in one step the message is
-    /// appended as [`append`](Self::append) does, and it is noted that the session knows this version.
+    /// Tells the session, on its standing stream, what is new, each topic or resource for itself: in one step
+    /// the message is appended as [`append`](Self::append) does, and it is noted that the session knows this
+    /// version.
     ///
-    /// - Collision: what is known already, or a later version of it, is not told again. So nodes may tell at once, and a node may
-    ///   tell again whose answer was lost.
-    /// - Absence: nothing happens when the session is gone, and nothing is told of what it is not subscribed to (any longer).
+    /// - Collision: what is known already, or a later version of it, is not told again. So nodes may tell at
+    ///   once, and a node may tell again whose answer was lost.
+    /// - Absence: nothing happens when the session is gone, and nothing is told of what it is not subscribed
+    ///   to (any longer).
     async fn tell(
         &self,
         session: &SessionId,

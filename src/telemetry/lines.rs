@@ -1,8 +1,9 @@
-//! Writes log lines from a thread of its own: a reader of logs that is slow, stuck or gone neither holds up a node nor
-//! ends it.
+//! Writes log lines from a thread of its own: a reader of logs that is slow, stuck or gone neither holds up a
+//! node nor ends it.
 //!
-//! Not `tracing-appender`: its queue is bounded in lines and not in bytes, it does not count what could not be written,
-//! and where its queue is full at the end it prints to standard output, which waits or panics when that is broken too.
+//! Not `tracing-appender`: its queue is bounded in lines and not in bytes, it does not count what could not
+//! be written, and where its queue is full at the end it prints to standard output, which waits or panics
+//! when that is broken too.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +55,8 @@ struct Batch {
 }
 
 impl Lines {
-    /// Starts a thread that writes to `out`. `tell` says how many lines were dropped, once writing works again.
+    /// Starts a thread that writes to `out`. `tell` says how many lines were dropped, once writing works
+    /// again.
     pub(super) fn start(
         out: impl Write + Send + 'static,
         tell: impl Fn(u64) + Send + 'static,

@@ -37,9 +37,9 @@ const STORE_BUCKETS_SECONDS: [f64; 13] = [
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a recorder
-/// of its own, that one gets the metrics, and [`render`] has none; it must keep series that are idle, because they are
-/// looked up once.
+/// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a
+/// recorder of its own, that one gets the metrics, and [`render`] has none; it must keep series that are
+/// idle, because they are looked up once.
 pub(crate) fn install() {
     RECORDER.get_or_init(|| {
         let installed = builder().and_then(PrometheusBuilder::install_recorder);
@@ -58,8 +58,8 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &STORE_BUCKETS_SECONDS)
 }
 
-/// Describes all metrics, and shows at once those without labels: a metric that is absent until it first moves cannot
-/// be told from one that is broken.
+/// Describes all metrics, and shows at once those without labels: a metric that is absent until it first
+/// moves cannot be told from one that is broken.
 fn begin() {
     names::describe();
     let (version, os, arch) = (
@@ -82,7 +82,8 @@ pub(crate) fn render() -> String {
     handle().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Folds what was recorded into histograms, and counts the lines of logs that were dropped. Call it each [`UPKEEP_EVERY`], whether or not anyone scrapes.
+/// Folds what was recorded into histograms, and counts the lines of logs that were dropped. Call it each
+/// [`UPKEEP_EVERY`], whether or not anyone scrapes.
 pub(crate) fn upkeep() {
     counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
     if let Some(handle) = handle() {
@@ -204,8 +205,8 @@ pub(crate) fn call_taken_over(outcome: Takeover) {
     counter!(CALL_TAKEOVERS, "outcome" => label).increment(1);
 }
 
-/// Notes that the store was asked, and with `error` ([`StoreError::label`](crate::store::StoreError::label)) that it
-/// failed.
+/// Notes that the store was asked, and with `error` ([`StoreError::label`](crate::store::StoreError::label))
+/// that it failed.
 pub(crate) fn store_operation(operation: &'static str, took: Duration, error: Option<&'static str>) {
     histogram!(STORE_SECONDS, "operation" => operation).record(took);
     if let Some(error) = error {
@@ -238,7 +239,8 @@ impl Outcome {
     const ABANDONED: usize = Self::LABELS.len() - 1;
 }
 
-/// Measures the requests of a node. What is recorded is looked up by its labels once, which takes longer than recording.
+/// Measures the requests of a node. What is recorded is looked up by its labels once, which takes longer than
+/// recording.
 #[derive(Debug)]
 pub(crate) struct Requests {
     in_flight: Gauge,

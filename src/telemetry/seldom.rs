@@ -13,8 +13,8 @@ const KINDS_MAX: usize = 64; // 64 x 64 B = 4 KiB
 
 static SELDOM: Seldom = Seldom::new();
 
-/// Has `tell` say one kind of thing, unless that was said within the last second. It is told how often this kind was left
-/// out since.
+/// Has `tell` say one kind of thing, unless that was said within the last second. It is told how often this
+/// kind was left out since.
 pub(crate) fn seldom(kind: &str, tell: impl FnOnce(u64)) {
     // Said outside the lock: a panic that logs comes here again.
     if let Some(left_out) = SELDOM.turn(kind) {

@@ -1,5 +1,6 @@
-//! The fields of a span as JSON, written once. tracing-subscriber's own form sorts them through a map, and reads and writes
-//! them all anew whenever one is added, which costs a quick call more than reading its request.
+//! The fields of a span as JSON, written once. tracing-subscriber's own form sorts them through a map, and
+//! reads and writes them all anew whenever one is added, which costs a quick call more than reading its
+//! request.
 
 use std::fmt::{self, Write as _};
 
@@ -9,8 +10,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FormatFields, FormattedFields};
 
-/// Writes a span's fields as the members of one JSON object. A field that is recorded again comes again; a reader of the
-/// object takes the last.
+/// Writes a span's fields as the members of one JSON object. A field that is recorded again comes again; a
+/// reader of the object takes the last.
 #[derive(Debug)]
 pub(super) struct SpanFields;
 

@@ -71,8 +71,8 @@ impl Tools {
     }
 }
 
-/// Checks that the client shows forms. An `elicitation` capability that names no mode means forms (2025-11-25,
-/// Elicitation, "Capabilities").
+/// Checks that the client shows forms. An `elicitation` capability that names no mode means forms
+/// (2025-11-25, Elicitation, "Capabilities").
 fn require_elicitation(caller: &Caller) -> Result<(), Failure> {
     let declared = caller.capabilities.elicitation.as_ref();
     if declared.is_some_and(|modes| modes.form.is_some() || modes.url.is_none()) {

@@ -99,8 +99,8 @@ async fn pause(interval_ms: u64) {
     }
 }
 
-/// Says that `step` of `from` is done. A client that cannot be told may come back for the result, so failing to
-/// tell it does not end the countdown.
+/// Says that `step` of `from` is done. A client that cannot be told may come back for the result, so failing
+/// to tell it does not end the countdown.
 async fn report(peer: &Peer<RoleServer>, token: Option<&ProgressToken>, step: u32, from: u32) {
     let left = from - step;
     if let Some(token) = token {

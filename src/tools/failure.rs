@@ -41,7 +41,8 @@ impl Failure {
         }
     }
 
-    /// The failure to reach the resource `uri`: -32002, which rmcp turns into -32602 for modern callers (SEP-2164).
+    /// The failure to reach the resource `uri`: -32002, which rmcp turns into -32602 for modern callers
+    /// (SEP-2164).
     pub(super) fn into_resource_error(self, uri: &str) -> ErrorData {
         match self {
             Self::Tell(text) => ErrorData::resource_not_found(text, Some(json!({ "uri": uri }))),

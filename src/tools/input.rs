@@ -1,4 +1,5 @@
-//! Input from the client in the middle of a call: by a request to it (legacy), or by a second round (modern, MRTR).
+//! Input from the client in the middle of a call: by a request to it (legacy), or by a second round (modern,
+//! MRTR).
 
 use rmcp::ErrorData;
 use rmcp::model::{InputRequest, InputRequiredResult, InputResponses};
@@ -15,7 +16,8 @@ const PAYLOAD: &[u8] = b"1";
 /// The one answer to every `requestState` that does not open, whatever the reason (SEP-2322, "Security").
 const BAD_STATE: &str = "`requestState` is not valid for this call: make the call again without it";
 
-/// The rounds of one call by a modern caller (SEP-2322): the first ends by asking for one input, the second has it.
+/// The rounds of one call by a modern caller (SEP-2322): the first ends by asking for one input, the second
+/// has it.
 pub(super) struct Rounds<'a> {
     state: &'a RequestState,
     bound: Vec<u8>,
@@ -23,8 +25,8 @@ pub(super) struct Rounds<'a> {
 }
 
 impl<'a> Rounds<'a> {
-    /// The rounds of a call to `tool` with `arguments`, which needs the input `key`. The state is good only for this
-    /// principal, tool and arguments.
+    /// The rounds of a call to `tool` with `arguments`, which needs the input `key`. The state is good only
+    /// for this principal, tool and arguments.
     pub(super) fn new<T: Serialize>(
         caller: &'a Caller,
         tool: &str,
@@ -74,8 +76,8 @@ impl<'a> Rounds<'a> {
     }
 }
 
-/// Waits for a legacy client's answer to a request, or for the end of the call. How long a client may take is the
-/// transport's to say.
+/// Waits for a legacy client's answer to a request, or for the end of the call. How long a client may take is
+/// the transport's to say.
 pub(super) async fn answer<T>(
     cancelled: &CancellationToken,
     asked: impl Future<Output = Result<T, ServiceError>>,

@@ -62,8 +62,8 @@ impl Notes {
     }
 
     async fn shared(caller: &Caller, handle: &str) -> Result<Self, Failure> {
-        // The same UUID can be written in other ways, of other lengths. A handle is written in one, so that a note
-        // has one URI.
+        // The same UUID can be written in other ways, of other lengths. A handle is written in one, so that a
+        // note has one URI.
         let handle = handle.to_ascii_lowercase();
         let found = match handle.len() {
             HANDLE_BYTES => caller.notebooks.find(&handle).await?,
@@ -112,8 +112,8 @@ impl Notes {
         Ok(notes.collect())
     }
 
-    /// Changes the note `key`, and tells those who subscribed to it. Every write to a notebook goes through here. Returns
-    /// the sum after [`NoteChange::Add`], else what was there before [`NoteChange::Remove`].
+    /// Changes the note `key`, and tells those who subscribed to it. Every write to a notebook goes through
+    /// here. Returns the sum after [`NoteChange::Add`], else what was there before [`NoteChange::Remove`].
     pub(super) async fn change(&self, key: &str, change: NoteChange) -> Result<Option<Value>, Failure> {
         let changed = self.write(key, change).await?;
         let uri = self.uri(key);
@@ -179,8 +179,8 @@ pub(super) fn shown(value: &Value) -> (&'static str, String) {
     }
 }
 
-/// Writes notes up for a model to read: a line for each, key and value as JSON, up to `bytes_max` bytes. Says how
-/// many did not fit.
+/// Writes notes up for a model to read: a line for each, key and value as JSON, up to `bytes_max` bytes. Says
+/// how many did not fit.
 pub(super) fn write_up(notes: &[(String, Value)], bytes_max: usize) -> String {
     let mut text = String::new();
     let mut left_out = 0_usize;

@@ -17,8 +17,8 @@ const PAGE_NOTES_MAX: usize = 50; // 50 x 1 KiB = 50 KiB a page at most
 /// How a cursor begins. What follows is the last key of the page before, percent-encoded.
 const CURSOR: &str = "after:";
 
-/// One page of the notes of the session's own notebook. A caller without a session has none to list: it reads the
-/// notes of its notebooks by URI.
+/// One page of the notes of the session's own notebook. A caller without a session has none to list: it reads
+/// the notes of its notebooks by URI.
 pub(super) async fn list(caller: &Caller, cursor: Option<&str>) -> Result<ListResourcesResult, ErrorData> {
     if caller.session.is_none() {
         return Ok(ListResourcesResult::default());
@@ -49,8 +49,8 @@ struct Page<T> {
     next_cursor: Option<String>,
 }
 
-/// The notes that follow `cursor`, and the cursor of the page after them, if any. `notes` are sorted by key, so notes
-/// that come and go between two pages make no other note appear twice or not at all.
+/// The notes that follow `cursor`, and the cursor of the page after them, if any. `notes` are sorted by key,
+/// so notes that come and go between two pages make no other note appear twice or not at all.
 fn page<T>(mut notes: Vec<(String, T)>, cursor: Option<&str>) -> Result<Page<T>, ErrorData> {
     if let Some(cursor) = cursor {
         let last = cursor.strip_prefix(CURSOR).and_then(decode).ok_or_else(|| {
@@ -112,8 +112,8 @@ pub(super) fn check_subscription(uri: &str) -> Result<(), ErrorData> {
     }
 }
 
-/// Checks that the caller may know of changes of this note: only a reader of the notebook is told of it. One that is
-/// another principal's is answered as one that never was.
+/// Checks that the caller may know of changes of this note: only a reader of the notebook is told of it. One
+/// that is another principal's is answered as one that never was.
 pub(super) async fn check_subscriber(caller: &Caller, uri: &str) -> Result<(), ErrorData> {
     check_subscription(uri)?;
     let shared = NoteUri::parse(uri).filter(|named| named.notebook != OWN);

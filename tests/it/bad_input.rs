@@ -1,5 +1,5 @@
-//! Every row of the status table that belongs to `/mcp`: the bad input goes over a socket, and status, code and words
-//! come back.
+//! Every row of the status table that belongs to `/mcp`: the bad input goes over a socket, and status, code
+//! and words come back.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,8 @@ async fn node_with(env: &[(&str, &str)]) -> Node {
     Node::start(&options).await
 }
 
-/// Holds an answer against its row: a JSON-RPC error as JSON, with this status and code, whose message has the words.
+/// Holds an answer against its row: a JSON-RPC error as JSON, with this status and code, whose message has
+/// the words.
 #[track_caller]
 fn refused(answer: &Answer, status: u16, code: i64, words: &str) {
     assert_eq!(answer.status, status, "{}", answer.body);

@@ -57,8 +57,8 @@ async fn told(stream: &mut EventStream) -> bool {
     }
 }
 
-/// How long it takes from a change, made at a node, until it is told of through the balancer: the shortest first. Ends with the
-/// first that is kept back.
+/// How long it takes from a change, made at a node, until it is told of through the balancer: the shortest
+/// first. Ends with the first that is kept back.
 #[expect(clippy::print_stdout, reason = "deploy/README.md names the figures")]
 async fn delays(cluster: &Cluster, front: &Front) -> Vec<Duration> {
     let client = Client::legacy(&front.url());
@@ -121,7 +121,8 @@ async fn tells_at_once(kind: Kind) {
     assert!(at_once(&delays), "{kind:?} keeps events back: {delays:?}");
 }
 
-/// nginx as it is when nobody configures it: it asks by HTTP/1.0, and fills its buffers before it hands anything on.
+/// nginx as it is when nobody configures it: it asks by HTTP/1.0, and fills its buffers before it hands
+/// anything on.
 const BUFFERING: [(&str, &str); 2] = [
     ("proxy_http_version 1.1;", "proxy_http_version 1.0;"),
     ("proxy_buffering off;", "proxy_buffering on;"),
@@ -170,7 +171,8 @@ async fn clients_count_by_themselves(kind: Kind) {
 
 through_each!(clients_are_told_apart, clients_count_by_themselves);
 
-/// A stream through this balancer says nothing but comments for a minute and a half, and then tells of a change.
+/// A stream through this balancer says nothing but comments for a minute and a half, and then tells of a
+/// change.
 #[expect(clippy::print_stdout, reason = "how long it was is worth knowing")]
 async fn stays_open(front: &Front) {
     let kind = front.kind;
@@ -218,7 +220,8 @@ fn all_the_same(nodes: &[String]) -> bool {
     nodes.iter().all(|node| *node == nodes[0])
 }
 
-/// Each of some sessions has a node of its own while that is there, not all the same, and goes on elsewhere after it.
+/// Each of some sessions has a node of its own while that is there, not all the same, and goes on elsewhere
+/// after it.
 async fn sessions_keep_to_their_node_while_it_is_there(kind: Kind) {
     let cluster = Cluster::of(NODES).await;
     let front = Front::start(kind, Spread::SessionHash, &cluster).await;

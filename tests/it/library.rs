@@ -1,4 +1,5 @@
-//! The library serves any rmcp handler: state in the session, panics that stay with their call, peers that do not mix.
+//! The library serves any rmcp handler: state in the session, panics that stay with their call, peers that do
+//! not mix.
 #![expect(
     deprecated,
     reason = "SEP-2577 deprecates logging; legacy clients still use it"

@@ -1,4 +1,5 @@
-//! Notebooks belong to a principal. To any other they do not exist, and nothing that another does keeps them alive.
+//! Notebooks belong to a principal. To any other they do not exist, and nothing that another does keeps them
+//! alive.
 
 use serde_json::{Value, json};
 
@@ -25,7 +26,8 @@ async fn acknowledged(client: &Client, uris: &[&String]) -> Vec<Value> {
     resources.as_array().cloned().unwrap_or_default()
 }
 
-/// F14 and finding 19: nobody hears of changes in a notebook of another principal, or learns that there is one.
+/// F14 and finding 19: nobody hears of changes in a notebook of another principal, or learns that there is
+/// one.
 #[tokio::test]
 async fn whoever_may_not_read_a_notebook_hears_nothing_of_it() {
     for cluster in [Cluster::with(2, &TOKENS).await, Cluster::alone(&TOKENS).await] {

@@ -1,4 +1,5 @@
-//! The official clients and other popular ones, unchanged, against three nodes behind a balancer without affinity.
+//! The official clients and other popular ones, unchanged, against three nodes behind a balancer without
+//! affinity.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Redis goes away and comes back, in every way that it can, under nodes and clients that are at work.
 //!
-//! What each test asserts of every single answer is in `watch`; who asks, and what must go on, in `cast`; that health tells
-//! the truth in `vitals`; that nothing stays behind in `rest`.
+//! What each test asserts of every single answer is in `watch`; who asks, and what must go on, in `cast`;
+//! that health tells the truth in `vitals`; that nothing stays behind in `rest`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,8 @@ impl Work {
 }
 
 impl Outage {
-    /// Waits until the outage was as long as it should be. What each node says, and each answer, is as promised.
+    /// Waits until the outage was as long as it should be. What each node says, and each answer, is as
+    /// promised.
     async fn lasts(&self, time: Duration) {
         for node in 0..2 {
             self.vitals.says(node, "degraded", AT_ONCE).await;
@@ -111,8 +112,8 @@ impl Outage {
         assert_eq!(self.vitals.said(2), ["ok", "degraded", "unavailable"]);
     }
 
-    /// Waits until the outage has been noticed, which others are about to end: without them, all the nodes say, and answer,
-    /// is as promised.
+    /// Waits until the outage has been noticed, which others are about to end: without them, all the nodes
+    /// say, and answer, is as promised.
     async fn ends_by_itself(&self) {
         self.vitals.says(0, "degraded", AT_ONCE).await;
         self.vitals.says(0, "ok", FAILED_OVER_WITHIN).await;
@@ -149,7 +150,8 @@ impl Outage {
             let course = cast.watch.course(name, None, None);
             match holds {
                 Holds::All => assert_eq!(course, [200], "{name}"),
-                // One node learns of it before the other. That nothing was unknown too early, the watch has seen to.
+                // One node learns of it before the other. That nothing was unknown too early, the watch has
+                // seen to.
                 Holds::Nothing => assert!(!course.contains(&503), "{name}: {course:?}"),
             }
         }

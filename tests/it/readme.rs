@@ -1,4 +1,5 @@
-//! README.md and deploy/ agree with the program: settings, errors, metrics, tools, exit codes, and the example.
+//! README.md and deploy/ agree with the program: settings, errors, metrics, tools, exit codes, and the
+//! example.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Nodes come and go under load, behind a real balancer without affinity, and no client loses a call or an event.
+//! Nodes come and go under load, behind a real balancer without affinity, and no client loses a call or an
+//! event.
 
 use std::path::Path;
 

@@ -409,7 +409,8 @@ async fn a_key_of_the_clients_own_opens_one_session_on_any_node() {
     assert_eq!(sessions, [format!("session:{key}")]);
 }
 
-/// Whoever has the key of a session that has expired may open another under it, and the first has no part in that.
+/// Whoever has the key of a session that has expired may open another under it, and the first has no part in
+/// that.
 #[tokio::test]
 async fn a_key_that_is_used_again_by_another_opens_another_session() {
     let env = [

@@ -201,7 +201,8 @@ async fn an_answer_waits_for_a_client_that_was_away() {
     }
 }
 
-/// The official clients of TypeScript come back with what the last connection has given them, and no older id.
+/// The official clients of TypeScript come back with what the last connection has given them, and no older
+/// id.
 #[tokio::test]
 async fn a_stream_that_is_taken_up_gives_an_id_at_once() {
     for cluster in Cluster::stages().await {

@@ -1,4 +1,5 @@
-//! Tasks (SEP-2663) begun on one node are told, answered and cancelled on any, and outlive their node by what is known.
+//! Tasks (SEP-2663) begun on one node are told, answered and cancelled on any, and outlive their node by what
+//! is known.
 
 use std::time::Duration;
 

@@ -1,13 +1,14 @@
 //! The rules that the source keeps: which way modules look, who may name what, and how long files are.
 //!
-//! `tidy/rust.rs` reads just enough Rust for that. The rules here are pure, so that the tests below can show each of
-//! them fail.
+//! `tidy/rust.rs` reads just enough Rust for that. The rules here are pure, so that the tests below can show
+//! each of them fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anynode::tools::Notebook;
 
+mod names;
 mod rust;
 mod store;
 
@@ -104,6 +105,7 @@ fn problems(files: &Files) -> Vec<String> {
         lengths(path, text, &mut problems);
     }
     usual_length(files, &mut problems);
+    names::twice(files, &mut problems);
 
     let of_tests = test_files(files);
     for (path, text) in files {

@@ -40,8 +40,8 @@ fn trusts(member: &Membership, read_ms: u64) -> bool {
         .is_some_and(|since| read_ms >= since)
 }
 
-/// F5: A Redis that can be read and not written lets all leases end. Nobody is thought dead for it, neither then nor as soon
-/// as it can be written again.
+/// F5: A Redis that can be read and not written lets all leases end. Nobody is thought dead for it, neither
+/// then nor as soon as it can be written again.
 #[tokio::test(start_paused = true)]
 async fn nobody_is_thought_dead_while_leases_cannot_be_renewed_nor_for_five_seconds_after() {
     let (store, a, b) = (MemoryStore::new(), member("a"), member("b"));
@@ -115,8 +115,8 @@ async fn copies_are_trusted_only_while_the_lease_they_were_read_under_lasts() {
     assert!(trusts(&a, monotonic_ms()));
 }
 
-/// Finding 15: a node that was paused trusts nothing that it read before: it may not have received yet what was sent meanwhile,
-/// and the sender has not waited.
+/// Finding 15: a node that was paused trusts nothing that it read before: it may not have received yet what
+/// was sent meanwhile, and the sender has not waited.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_held_up_reads_its_copies_again() {
     let (store, a) = (MemoryStore::new(), Arc::new(member("a")));

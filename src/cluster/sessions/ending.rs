@@ -10,12 +10,14 @@ use crate::causes::causes;
 use crate::session::{Principal, SessionId};
 use crate::store::Ended;
 
-/// For how long it is tried again to end a session, and how soon. A store that is silent is asked once: its client waits.
+/// For how long it is tried again to end a session, and how soon. A store that is silent is asked once: its
+/// client waits.
 const END_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 const END_AGAIN: Duration = Duration::from_millis(50);
 
 impl SessionsInner {
-    /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then all nodes may.
+    /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then
+    /// all nodes may.
     pub(super) async fn end_in_store(
         &self,
         id: &SessionId,

@@ -1,4 +1,5 @@
-//! Looking a session up: from the registry if its copy can be trusted, else from the store, once for all who wait.
+//! Looking a session up: from the registry if its copy can be trusted, else from the store, once for all who
+//! wait.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,8 +35,8 @@ impl SessionsInner {
             let loading = slot.loading.lock().await;
             match slot.retired() {
                 Some(Retired::Gone) => return Ok(None),
-                // Not kept, or not yet: those that waited for it read for themselves, side by side. One after the other they
-                // would wait for a silent store as often as there are of them.
+                // Not kept, or not yet: those that waited for it read for themselves, side by side. One after
+                // the other they would wait for a silent store as often as there are of them.
                 Some(Retired::NotKept) => {
                     drop(loading);
                     match self.store.load(id, None).await? {
@@ -111,7 +112,8 @@ impl SessionsInner {
         };
         match loaded {
             Ok(Some(record)) if slot.keeps_another(&record) => {
-                // A client's own key has opened another session since: what is open belongs to the one that has expired.
+                // A client's own key has opened another session since: what is open belongs to the one that
+                // has expired.
                 if let Some(former) = self.registry.retire(id, slot, Retired::NotKept) {
                     former.ended.cancel();
                 }
@@ -154,8 +156,8 @@ impl SessionsInner {
         }
     }
 
-    /// While the store is away, a session this node knows is served as last read, for a while. One that is known to be
-    /// gone is not.
+    /// While the store is away, a session this node knows is served as last read, for a while. One that is
+    /// known to be gone is not.
     fn serve_last_known(
         &self,
         id: &SessionId,
@@ -188,7 +190,8 @@ impl SessionsInner {
         CachedSession::new(id.clone(), record, restored, now_ms.saturating_sub(idle_ms))
     }
 
-    /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this node.
+    /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this
+    /// node.
     pub(super) async fn evict(&self, id: &SessionId, slot: &Arc<SessionSlot>) {
         let _loading = slot.loading.lock().await;
         if slot.retired().is_some() {

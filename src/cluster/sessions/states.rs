@@ -1,4 +1,5 @@
-//! Handlers' state of sessions, as a node reads and writes it: who finds there that a session is gone drops this node's copy of it.
+//! Handlers' state of sessions, as a node reads and writes it: who finds there that a session is gone drops
+//! this node's copy of it.
 
 use std::sync::Arc;
 use std::time::Duration;

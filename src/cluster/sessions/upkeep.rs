@@ -15,8 +15,8 @@ const RELEASES_AT_ONCE: usize = 64;
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(60);
 
 impl Sessions {
-    /// Drops copies that are not used any longer, for as long as the node runs. Never ends a session: another node
-    /// may be serving it right now.
+    /// Drops copies that are not used any longer, for as long as the node runs. Never ends a session: another
+    /// node may be serving it right now.
     pub(crate) async fn sweep(self) {
         let every = (self.inner.settings.ttl / 4).clamp(Duration::from_millis(100), SWEEP_EVERY_MAX);
         let mut ticks = interval(every);
@@ -36,8 +36,8 @@ impl Sessions {
         }
     }
 
-    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it leaves, and a
-    /// later change of one need not wait to find out that it is gone.
+    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it
+    /// leaves, and a later change of one need not wait to find out that it is gone.
     pub(crate) async fn release_all(&self, within: Duration) {
         let kept = self.inner.registry.all().into_iter();
         let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });

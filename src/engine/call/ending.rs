@@ -16,7 +16,8 @@ use crate::telemetry::seldom;
 
 /// How many bytes most results have.
 const USUAL_BODY_BYTES: usize = 256;
-/// The member of an error's `data` that says when to try again: the call could not be run for want of the store.
+/// The member of an error's `data` that says when to try again: the call could not be run for want of the
+/// store.
 const RETRY_AFTER_MEMBER: &str = "retryAfterSeconds";
 /// The member that says why, and what it says when a client has as many of something as it may.
 const REASON_MEMBER: &str = "reason";
@@ -100,8 +101,8 @@ fn failure(id: &RequestId, error: &ErrorData, era: Era) -> Finished {
     }
 }
 
-/// What kind of answer a JSON-RPC error is. In a session it is an answer like any other; 2026-07-28 tells some errors apart
-/// (Transports, "Status Codes").
+/// What kind of answer a JSON-RPC error is. In a session it is an answer like any other; 2026-07-28 tells
+/// some errors apart (Transports, "Status Codes").
 fn verdict_on(error: &ErrorData, era: Era) -> Verdict {
     if error.code.0 == CODE_TRANSPORT
         && let Some(data) = error

@@ -1,4 +1,5 @@
-//! Makes changes known to all nodes. One that cannot be made known, because the store is away, is made known later.
+//! Makes changes known to all nodes. One that cannot be made known, because the store is away, is made known
+//! later.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,8 +85,8 @@ impl Engine {
         }
     }
 
-    /// The same in a task of its own: the call that has made the change may be cancelled. When the store is away, it is
-    /// tried again while the store may come back, and nobody waits for that.
+    /// The same in a task of its own: the call that has made the change may be cancelled. When the store is
+    /// away, it is tried again while the store may come back, and nobody waits for that.
     async fn announce_change(self: Arc<Self>, change: Announcement) {
         let (engine, work) = (Arc::clone(&self), self.work.clone());
         let first = async move {

@@ -1,4 +1,5 @@
-//! Tells the sessions and listeners of this node what has changed. One task does, so that a burst of changes is one look.
+//! Tells the sessions and listeners of this node what has changed. One task does, so that a burst of changes
+//! is one look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -216,8 +217,9 @@ impl Engine {
             return vec![];
         }
         let tell = |carried: Arc<CachedSession>| async move {
-            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later. Until then the session is
-            // not kept, and reading it would ask the store for each that never says anything.
+            // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later.
+            // Until then the session is not kept, and reading it would ask the store for each that never says
+            // anything.
             if !carried.record.initialized && !self.sessions.keeps(&carried.id) {
                 return Ok(());
             }
@@ -240,8 +242,8 @@ impl Engine {
         .await
     }
 
-    /// Tells sessions of changes to their own resources that the node on which they were made has not told of. Returns those that
-    /// could not be told.
+    /// Tells sessions of changes to their own resources that the node on which they were made has not told
+    /// of. Returns those that could not be told.
     async fn tell_own(&self) -> Vec<SessionId> {
         let subscribed = self.listening().into_iter();
         let subscribed = subscribed.filter(|cached| !cached.subscriptions().is_empty());

@@ -9,7 +9,8 @@ use crate::store::calls::CallEnded;
 use crate::telemetry::seldom;
 
 impl DurableCall {
-    /// Takes a call off that could not be [announced](Self::announce), and was refused. The announcement may have taken effect.
+    /// Takes a call off that could not be [announced](Self::announce), and was refused. The announcement may
+    /// have taken effect.
     pub(crate) async fn take_off(self) {
         let (session, name, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
         let end = || {

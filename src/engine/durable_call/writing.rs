@@ -41,8 +41,8 @@ impl Writing {
     }
 }
 
-/// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a call that is
-/// run again is silent until it is further than the first run was.
+/// How far calls have told their progress, by its token. Progress must increase (2025-11-25, Progress), so a
+/// call that is run again is silent until it is further than the first run was.
 #[derive(Debug, Default)]
 pub(super) struct Progress(HashMap<String, f64>);
 

@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::WRITE_WITHIN;
 
-/// The receiving end of a stream, for as long as it is there, and the event that waits for a place in its queue.
+/// The receiving end of a stream, for as long as it is there, and the event that waits for a place in its
+/// queue.
 pub(super) struct ReplyReceiver {
     events: Option<mpsc::Sender<Bytes>>,
     waiting: Option<(Bytes, Instant)>,
@@ -35,7 +36,8 @@ impl ReplyReceiver {
         self.waiting.is_none()
     }
 
-    /// Gives the client an event, which waits if the queue is full. One for a client that has gone is dropped.
+    /// Gives the client an event, which waits if the queue is full. One for a client that has gone is
+    /// dropped.
     pub(super) fn put(&mut self, event: Bytes) {
         let Some(events) = &self.events else { return };
         if let Err(TrySendError::Full(event)) = events.try_send(event) {
@@ -43,8 +45,8 @@ impl ReplyReceiver {
         }
     }
 
-    /// Waits until the event that waits is written or, when none does, until the client goes away; for ever once that
-    /// is known. Nothing is lost when the wait is given up and begun anew.
+    /// Waits until the event that waits is written or, when none does, until the client goes away; for ever
+    /// once that is known. Nothing is lost when the wait is given up and begun anew.
     pub(super) async fn turn(&mut self) -> Turn {
         let Some(events) = &self.events else {
             return std::future::pending().await;

@@ -1,4 +1,5 @@
-//! The ways to a session's outbox: from a call whose reply is a single body, from a call of a batch, and from outside any call.
+//! The ways to a session's outbox: from a call whose reply is a single body, from a call of a batch, and from
+//! outside any call.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub(crate) fn beside_reply(
     out
 }
 
-/// Takes what a call of a batch sends to the stream of the batch's reply, which is not logged: its questions are made known, so that
-/// their answers find it from any node.
+/// Takes what a call of a batch sends to the stream of the batch's reply, which is not logged: its questions
+/// are made known, so that their answers find it from any node.
 #[derive(Debug)]
 pub(crate) struct WithinReply {
     over: CancellationToken,

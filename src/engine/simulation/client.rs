@@ -22,8 +22,8 @@ pub(super) const OWN: &str = "own:note";
 /// The resources that are the same for all.
 pub(super) const SHARED: [&str; 2] = ["all:a", "all:b"];
 
-/// How much later than it was announced a change may get its version, while the store is away, or be found by a node that got no
-/// message of it.
+/// How much later than it was announced a change may get its version, while the store is away, or be found by
+/// a node that got no message of it.
 const LATE_BY_MOST: Duration = Duration::from_secs(35);
 
 /// The nodes, as the balancer in front of them knows them. Clones are the same.
@@ -64,8 +64,8 @@ pub(super) struct AskedRequest {
     steps: u32,
     pub(super) answered: bool,
     pub(super) cancelled: bool,
-    /// Whether a node has refused it and asked the client to try again: what was refused may have been taken, and be
-    /// answered too.
+    /// Whether a node has refused it and asked the client to try again: what was refused may have been taken,
+    /// and be answered too.
     pub(super) tried_again: bool,
 }
 

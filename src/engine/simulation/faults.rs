@@ -166,6 +166,7 @@ pub(super) enum CommandKind {
     Renewal,
     /// That of a message to other nodes. A node that changes a session waits for them 250 ms at most.
     Message,
-    /// That of a change's version. When its answer is lost it is asked for again, so the change has two, and may be told twice.
+    /// That of a change's version. When its answer is lost it is asked for again, so the change has two, and
+    /// may be told twice.
     Version,
 }

@@ -47,8 +47,8 @@ impl SimulatedClient {
         }
     }
 
-    /// Keeps a subscription open, on one node after another, until the client leaves. What changed before it was
-    /// acknowledged is not told.
+    /// Keeps a subscription open, on one node after another, until the client leaves. What changed before it
+    /// was acknowledged is not told.
     pub(super) async fn subscription(self: Arc<Self>) {
         let meta = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",

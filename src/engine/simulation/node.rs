@@ -281,7 +281,8 @@ impl Node {
         Ok(reply(replied))
     }
 
-    /// Opens the standalone stream of a session, or the one that an event id names. `Ok(None)`: nothing follows.
+    /// Opens the standalone stream of a session, or the one that an event id names. `Ok(None)`: nothing
+    /// follows.
     pub(super) async fn open_stream(
         &self,
         principal: &Principal,

@@ -70,7 +70,8 @@ impl WaitingRequests {
 }
 
 impl SimulatedClient {
-    /// Keeps the session's stream open, on one node after another, until the client leaves. Makes the session at first.
+    /// Keeps the session's stream open, on one node after another, until the client leaves. Makes the session
+    /// at first.
     pub(super) async fn stream(self: Arc<Self>, waiting: Arc<WaitingRequests>) {
         let mut last: Option<String> = None;
         let mut highest = 0;

@@ -1,4 +1,5 @@
-//! The store as a simulated node has it: one store in memory for all, which delays, fails, loses answers and messages.
+//! The store as a simulated node has it: one store in memory for all, which delays, fails, loses answers and
+//! messages.
 
 use std::sync::Arc;
 use std::time::Duration;

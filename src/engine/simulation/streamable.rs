@@ -126,7 +126,8 @@ impl SimulatedClient {
             biased;
             posted = self.post(&text) => posted,
             () = at(plan.cancel_at) => {
-                // It is not known yet what the answer will be: the request is dropped, and the cancellation follows.
+                // It is not known yet what the answer will be: the request is dropped, and the cancellation
+                // follows.
                 self.cancel(&mut asked).await;
                 return;
             }

@@ -141,7 +141,8 @@ impl World {
         };
     }
 
-    /// A node begins to run a call; `once` if it must not be run twice. It runs until what is returned is dropped.
+    /// A node begins to run a call; `once` if it must not be run twice. It runs until what is returned is
+    /// dropped.
     pub(crate) fn run(&self, key: &str, node: &str, once: bool) -> RunGuard {
         let mut wrong = Vec::new();
         let mut inner = self.lock();
@@ -206,8 +207,8 @@ impl World {
         }
     }
 
-    /// The changes of a resource until now. One was not announced that was made on a node which was lost, perhaps while the
-    /// store was away.
+    /// The changes of a resource until now. One was not announced that was made on a node which was lost,
+    /// perhaps while the store was away.
     pub(crate) fn changes(&self, uri: &str) -> Vec<PlayedChange> {
         let inner = self.lock();
         let mut changes = inner.changes.get(uri).cloned().unwrap_or_default();

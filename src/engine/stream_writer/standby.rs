@@ -1,4 +1,5 @@
-//! Which of several connections carries a stream: the newest, and when that is gone the newest of those that wait.
+//! Which of several connections carries a stream: the newest, and when that is gone the newest of those that
+//! wait.
 
 use std::slice;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use crate::engine::changes::Tell;
 use crate::store::nodes::living;
 use crate::store::streams::{Attached, Holder, Over};
 
-/// How soon a connection looks again for a node whose lease has ended, before it takes that for dead: in an outage of the store
-/// all leases end, and the living renew theirs soon after.
+/// How soon a connection looks again for a node whose lease has ended, before it takes that for dead: in an
+/// outage of the store all leases end, and the living renew theirs soon after.
 const DEAD_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether a connection carries its stream.
@@ -59,7 +60,8 @@ impl StreamWriter {
         Ok(WriterRole::Carries)
     }
 
-    /// Takes the stream from a connection that has gone, or from nobody. Returns how soon to look again when another was first.
+    /// Takes the stream from a connection that has gone, or from nobody. Returns how soon to look again when
+    /// another was first.
     async fn attach(&mut self, from: Option<&Holder>) -> Result<Option<Duration>, WriterStop> {
         let (store, ttl) = (&self.engine.store, self.engine.sessions.ttl());
         let own = self.holder();

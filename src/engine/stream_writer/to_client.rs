@@ -30,9 +30,9 @@ impl AsRef<[u8]> for OnTheWay {
 }
 
 impl StreamWriter {
-    /// Goes on after event `last`: the log has dropped those before. What other connections of a standing stream were given, or was a
-    /// former client's, is not missing. Of what is, the client is told; it must not believe that it has seen all. A call whose
-    /// messages are lost ends with an error.
+    /// Goes on after event `last`: the log has dropped those before. What other connections of a standing
+    /// stream were given, or was a former client's, is not missing. Of what is, the client is told; it must
+    /// not believe that it has seen all. A call whose messages are lost ends with an error.
     pub(super) async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), WriterStop> {
         let seen = if self.options.note_delivered {
             self.written.max(delivered)
@@ -75,8 +75,8 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Notes how far the stream was written, for a client that comes back without an event id: once all is with the system, for
-    /// what waits here may never be sent.
+    /// Notes how far the stream was written, for a client that comes back without an event id: once all is
+    /// with the system, for what waits here may never be sent.
     pub(super) async fn note_delivered(&mut self) {
         if !self.options.note_delivered || self.noted == self.written {
             return;

@@ -56,8 +56,8 @@ impl Working {
         }
     }
 
-    /// Asks the client, and waits until it has answered all of `requests`, through any node. The keys are those of the
-    /// task, so each asks for something else.
+    /// Asks the client, and waits until it has answered all of `requests`, through any node. The keys are
+    /// those of the task, so each asks for something else.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -94,7 +94,8 @@ impl Working {
         }
     }
 
-    /// Follows the record until the task has ended or is gone, tells the work to stop, and gives it a moment for that.
+    /// Follows the record until the task has ended or is gone, tells the work to stop, and gives it a moment
+    /// for that.
     async fn follow(&self, changed: &Notify) {
         loop {
             tokio::select! {

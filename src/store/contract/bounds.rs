@@ -27,7 +27,8 @@ pub(super) async fn bounds_streams(store: Arc<dyn Store>) {
     let (id, me) = (session(&store).await, node("me"));
     let open = begin(&store, &id, "open", &me).await;
     let mut done = Vec::new();
-    // One place is the open one's. With one more than there is room for a quarter goes, and then there is room for long.
+    // One place is the open one's. With one more than there is room for a quarter goes, and then there is
+    // room for long.
     for n in 0..Limits::SESSION_STREAMS_MAX + 2 {
         let name = begin(&store, &id, &format!("done{n}"), &me).await;
         let ended = store
@@ -55,8 +56,8 @@ pub(super) async fn bounds_streams(store: Arc<dyn Store>) {
     }
 }
 
-/// F8: what all streams of a session hold together is bounded. The oldest that are done go first, then the oldest events of the
-/// one that grows, but never the newest.
+/// F8: what all streams of a session hold together is bounded. The oldest that are done go first, then the
+/// oldest events of the one that grows, but never the newest.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -230,7 +230,8 @@ pub(super) async fn ends_calls(store: Arc<dyn Store>) {
     .await;
 }
 
-/// Calls may write to a standing stream in place of one of their own: it goes on after each, with the same carrier.
+/// Calls may write to a standing stream in place of one of their own: it goes on after each, with the same
+/// carrier.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -301,7 +302,8 @@ pub(super) async fn lets_calls_share_a_standing_stream(store: Arc<dyn Store>) {
     }
 }
 
-/// The first answer to a request wins, even once it was taken; nobody gets one twice, and there are only so many.
+/// The first answer to a request wins, even once it was taken; nobody gets one twice, and there are only so
+/// many.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -367,7 +369,8 @@ pub(super) async fn keeps_first_answers(store: Arc<dyn Store>) {
     assert_eq!(waiting().await, None, "call_end takes the answers with it");
 }
 
-/// What answers a call that is not registered is kept, for when it is registered again: so many of them, the newest.
+/// What answers a call that is not registered is kept, for when it is registered again: so many of them, the
+/// newest.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -1,5 +1,5 @@
-//! What a store must do with cancellations, and with what is over. Clients use ids again: what is meant for a call must reach no
-//! other.
+//! What a store must do with cancellations, and with what is over. Clients use ids again: what is meant for a
+//! call must reach no other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,8 @@ fn named(name: &str, request: &str, runner: &NodeId) -> CallRecord {
     }
 }
 
-/// A cancellation is found by calls that began before it and are registered after it, and by no other; and only while it lives.
+/// A cancellation is found by calls that began before it and are registered after it, and by no other; and
+/// only while it lives.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -118,7 +119,8 @@ pub(super) async fn keeps_the_latest_cancellation(store: Arc<dyn Store>) {
     assert!(ago().await < OLD, "cancel: the latest counts");
 }
 
-/// All calls of an id that are registered are cancelled, also the elder of two of which the younger has ended.
+/// All calls of an id that are registered are cancelled, also the elder of two of which the younger has
+/// ended.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -242,7 +244,8 @@ pub(super) async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
     );
 }
 
-/// A client of HTTP+SSE that introduces itself once more was started again: nothing of its former life reaches it.
+/// A client of HTTP+SSE that introduces itself once more was started again: nothing of its former life
+/// reaches it.
 ///
 /// # Panics
 /// When the store breaks the contract.

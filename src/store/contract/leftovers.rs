@@ -18,7 +18,8 @@ async fn told_of_tools(store: &Arc<dyn Store>, id: &SessionId) -> Option<u64> {
     told.topics.into_iter().next().flatten()
 }
 
-/// A session ends with its streams and calls; nothing late brings any of it back, and its next life begins empty.
+/// A session ends with its streams and calls; nothing late brings any of it back, and its next life begins
+/// empty.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -117,7 +117,8 @@ pub(super) async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
     );
 }
 
-/// Of two lives of a node, neither takes the other off a session that both keep: it would be told of no change.
+/// Of two lives of a node, neither takes the other off a session that both keep: it would be told of no
+/// change.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -24,7 +24,8 @@ async fn assert_told<const N: usize>(heard: &mut Receiver<Received>, messages: [
     assert_eq!(told, expected, "{why}");
 }
 
-/// Who appends tells the node that carries the stream, if it is another one; an answer tells the node of the call.
+/// Who appends tells the node that carries the stream, if it is another one; an answer tells the node of the
+/// call.
 ///
 /// # Panics
 /// When the store breaks the contract.

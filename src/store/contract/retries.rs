@@ -8,8 +8,8 @@ use crate::store::Store;
 use crate::store::calls::{Answered, Begun, CallRecord, Cancelled, Inbox};
 use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
 
-/// Each event of a run is appended once, to a stream of the call's own and to one that others write to. A run that comes
-/// after it begins anew.
+/// Each event of a run is appended once, to a stream of the call's own and to one that others write to. A run
+/// that comes after it begins anew.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -136,8 +136,8 @@ pub(super) async fn begins_no_call_that_was_claimed(store: Arc<dyn Store>) {
     );
 }
 
-/// Answers stay until they are taken off, and so does the note that the client has cancelled the call; the claiming node
-/// learns of both.
+/// Answers stay until they are taken off, and so does the note that the client has cancelled the call; the
+/// claiming node learns of both.
 ///
 /// # Panics
 /// When the store breaks the contract.

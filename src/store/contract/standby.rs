@@ -1,4 +1,5 @@
-//! What a store must do so that of several connections of a stream one carries it, and another does when that is gone.
+//! What a store must do so that of several connections of a stream one carries it, and another does when that
+//! is gone.
 
 use std::sync::Arc;
 

@@ -209,7 +209,8 @@ pub(super) async fn lets_the_newest_carry(store: Arc<dyn Store>) {
     assert_eq!(gone, Attached::Gone, "attach: there is no such session");
 }
 
-/// A log ends when its life does, and with its session. The numbers of the standing ones go on as long as that lives.
+/// A log ends when its life does, and with its session. The numbers of the standing ones go on as long as
+/// that lives.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -233,8 +234,8 @@ pub(super) async fn keeps_standing_streams(store: Arc<dyn Store>) {
     );
 }
 
-/// F8: the events of a standing stream that nobody carries do not live as long as its session. Their numbers do, and what was
-/// delivered is known.
+/// F8: the events of a standing stream that nobody carries do not live as long as its session. Their numbers
+/// do, and what was delivered is known.
 ///
 /// # Panics
 /// When the store breaks the contract.

@@ -49,7 +49,8 @@ pub(super) struct MemoryCalls {
     running: HashMap<StreamId, MemoryCall>,
     // Since when each cancellation is noted, and until when.
     cancelled: HashMap<String, (Instant, Instant)>,
-    // Calls that were claimed and have ended, and until when that is noted: their former node may not know yet.
+    // Calls that were claimed and have ended, and until when that is noted: their former node may not know
+    // yet.
     ended: HashMap<StreamId, Instant>,
     // The oldest first.
     early: Vec<Early>,
@@ -69,7 +70,8 @@ impl MemoryCalls {
         self.running.get_mut(call).filter(|call| call.is_of(node, life))
     }
 
-    /// Whether `node` may append what this call sends: the call is its own in that life, and was not cancelled.
+    /// Whether `node` may append what this call sends: the call is its own in that life, and was not
+    /// cancelled.
     pub(super) fn may_append(&mut self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> bool {
         self.of(node, life, call)
             .is_some_and(|call| !call.record.cancelled)
@@ -87,7 +89,8 @@ impl MemoryCalls {
         }
     }
 
-    /// The client was started again: the calls of its former life are over. Returns the nodes that run them, each once.
+    /// The client was started again: the calls of its former life are over. Returns the nodes that run them,
+    /// each once.
     pub(super) fn begin_anew(&mut self) -> BTreeSet<NodeId> {
         self.cancelled.clear();
         let stopped = self.running.values_mut().map(|call| {

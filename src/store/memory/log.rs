@@ -49,7 +49,8 @@ impl Log {
         self.ends = after(ttl);
     }
 
-    /// Lives as long as its session, which lives as long as is `left`, while it is carried, and else `ttl` from now.
+    /// Lives as long as its session, which lives as long as is `left`, while it is carried, and else `ttl`
+    /// from now.
     pub(super) fn renew_as_carried(&mut self, ttl: Duration, left: Duration) {
         self.renew(if self.holder.is_some() {
             left

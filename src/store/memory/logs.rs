@@ -96,7 +96,8 @@ impl Logs {
         self.of.values().map(Log::bytes).sum()
     }
 
-    /// Lets the oldest logs go that are done, but not `new`, until a quarter is free of what there is too much of.
+    /// Lets the oldest logs go that are done, but not `new`, until a quarter is free of what there is too
+    /// much of.
     fn make_room(&mut self, new: &StreamId) {
         self.sweep();
         let (mut count, mut bytes) = (self.of.len(), self.bytes());

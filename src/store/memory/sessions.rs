@@ -115,7 +115,8 @@ impl SessionStore for MemoryStore {
         match change {
             Change::Initialized => {
                 session.record.initialized = true;
-                // No copy was kept before, so nobody is named who would read it again: but a stream may be carried.
+                // No copy was kept before, so nobody is named who would read it again: but a stream may be
+                // carried.
                 carriers = session.logs.carriers();
             }
             Change::Introduced(introduction) => {

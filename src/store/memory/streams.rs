@@ -111,7 +111,8 @@ impl StreamStore for MemoryStore {
                 log.holder.replace(holder.clone())
             }
         };
-        // Others may wait to carry it: the connection that did until now, and those that were not first just now.
+        // Others may wait to carry it: the connection that did until now, and those that were not first just
+        // now.
         log.standby |= over != Over::Any || previous.as_ref().is_some_and(|before| before != holder);
         let delivered = log.delivered();
         inner.tell_holder(previous.as_ref(), &holder.node, session, stream);

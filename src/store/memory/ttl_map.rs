@@ -104,8 +104,8 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         self.tidy(SWEPT_PER_WRITE, |_| {});
     }
 
-    /// Looks at the next `count` entries, one round after the other: throws out those that have ended, and calls `visit` with
-    /// each other.
+    /// Looks at the next `count` entries, one round after the other: throws out those that have ended, and
+    /// calls `visit` with each other.
     pub(super) fn tidy(&mut self, count: usize, mut visit: impl FnMut(&mut V)) {
         let now = Instant::now();
         for _ in 0..count.min(self.round.len()) {

@@ -1,4 +1,5 @@
-//! How many there are of what ends by itself, in memory: sessions, notebooks and tasks, in all and of one peer.
+//! How many there are of what ends by itself, in memory: sessions, notebooks and tasks, in all and of one
+//! peer.
 
 use std::collections::BTreeSet;
 use std::hash::Hash;

@@ -10,7 +10,8 @@ use crate::store::streams::StreamId;
 /// The version of a call's record. A node that finds a higher one leaves the call to nodes that know it.
 const VERSION: u32 = 1;
 
-/// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every event.
+/// A call's record as JSON. The request's text is in a field of its own, because scripts read this at every
+/// event.
 #[derive(Serialize, Deserialize)]
 struct StoredCall {
     #[serde(default = "unnumbered")]

@@ -1,7 +1,9 @@
-//! Calls in flight in Redis: fields of a hash beside the session, and of one for each node, which names its calls.
+//! Calls in flight in Redis: fields of a hash beside the session, and of one for each node, which names its
+//! calls.
 //!
-//! The two hashes may be on different nodes of a cluster, so they cannot be written at once. A call is named among its
-//! node's before it is registered, and until after it was taken off: survivors may look for a call in vain, but miss none.
+//! The two hashes may be on different nodes of a cluster, so they cannot be written at once. A call is named
+//! among its node's before it is registered, and until after it was taken off: survivors may look for a call
+//! in vain, but miss none.
 
 use std::time::Duration;
 
@@ -315,14 +317,16 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let key = self.keys.node_calls(node);
-        // A call may last longer than what was said when it began; only a node that died leaves such names behind.
+        // A call may last longer than what was said when it began; only a node that died leaves such names
+        // behind.
         let life = millis(ttl.max(ENDED_LEASE_STAY));
         let args = vec![keys::call_of(session, call).into(), life.into()];
         let enrolled: Result<u64, _> = self.script(&self.scripts.enroll, &[&key], args).await;
         enrolled.map(drop)
     }
 
-    /// Takes a call's name off a node. When that fails, the name stays: a node that looks for the call finds that it is gone.
+    /// Takes a call's name off a node. When that fails, the name stays: a node that looks for the call finds
+    /// that it is gone.
     async fn strike(&self, node: &NodeId, session: &SessionId, call: &StreamId) {
         let key = self.keys.node_calls(node);
         let args = vec![key.as_str().into(), keys::call_of(session, call).into()];

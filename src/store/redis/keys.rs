@@ -1,11 +1,12 @@
 //! The names of keys, fields and channels in Redis. Nothing else formats one.
 //!
-//! Everything of one session lives in one cluster slot, so that one script may touch all of it. Redis hashes what
-//! stands in the first `{…}` of a key, or the whole key when there is none. The session's own key has no braces (that is
-//! the documented name, and with a prefix it is `<prefix>session:<id>`), and what belongs to it carries that
-//! *whole key*, prefix included, in braces: `<prefix>events:{<prefix>session:<id>}:<stream>`. The same text is
-//! hashed in both cases. When the prefix itself holds a complete `{…}`, that is what counts in every key. Only a brace
-//! that is not part of one would break the rule, so [`Keys::new`] refuses such a prefix.
+//! Everything of one session lives in one cluster slot, so that one script may touch all of it. Redis hashes
+//! what stands in the first `{…}` of a key, or the whole key when there is none. The session's own key has no
+//! braces (that is the documented name, and with a prefix it is `<prefix>session:<id>`), and what belongs to
+//! it carries that *whole key*, prefix included, in braces: `<prefix>events:{<prefix>session:<id>}:<stream>`.
+//! The same text is hashed in both cases. When the prefix itself holds a complete `{…}`, that is what counts
+//! in every key. Only a brace that is not part of one would break the rule, so [`Keys::new`] refuses such a
+//! prefix.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Connections to Redis that mend themselves, and commands that fail quickly while they are broken.
 //!
-//! fred reconnects by itself, for ever. Three things are added here. Commands are refused at once while there is
-//! no connection, instead of waiting for one. A connection that is open but silent (a stopped Redis, a cut wire) is
-//! found by a heartbeat and replaced: fred's own check for that is put off by every further write. And fred's task, which a
-//! few errors end for good, is started again.
+//! fred reconnects by itself, for ever. Three things are added here. Commands are refused at once while there
+//! is no connection, instead of waiting for one. A connection that is open but silent (a stopped Redis, a cut
+//! wire) is found by a heartbeat and replaced: fred's own check for that is put off by every further write.
+//! And fred's task, which a few errors end for good, is started again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -149,7 +149,8 @@ pub(super) async fn keep<C, F>(
         if ended || silent {
             debug!(ended, silent, "replacing a connection");
             alive.store(false, Ordering::Relaxed);
-            // Not fred's own way to reconnect: its task may be stuck in a write, and would send commands a second time.
+            // Not fred's own way to reconnect: its task may be stuck in a write, and would send commands a
+            // second time.
             handle.abort();
             handle = restart(&client).await;
             alive.store(true, Ordering::Relaxed);

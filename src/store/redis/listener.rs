@@ -1,6 +1,7 @@
-//! Hearing messages of other nodes: one connection that subscribes, and subscribes again whenever it was lost.
+//! Hearing messages of other nodes: one connection that subscribes, and subscribes again whenever it was
+//! lost.
 //!
-//! Pub/sub forgets what is published while nobody listens. So a listener receives [`Heard::Deaf`] when the
+//! Pub/sub forgets what is published while nobody listens. So a listener receives [`Received::Disconnected`] when the
 //! connection is lost, and again when it is back: what was read in between may have changed unheard.
 
 use std::collections::BTreeMap;
@@ -74,7 +75,8 @@ impl MessageListener {
             nodes.chain([self.keys.nodes()]).collect()
         };
         self.client.subscribe(channels.clone()).await?;
-        // fred says that it has subscribed before Redis has answered, or refused. This asks, on the same connection.
+        // fred says that it has subscribed before Redis has answered, or refused. This asks, on the same
+        // connection.
         let mut asked: Vec<String> = vec!["NUMSUB".into()];
         asked.extend(channels);
         let counts = CustomCommand::new_static("PUBSUB", on_slot_of(self.client.id()), false);
@@ -159,8 +161,8 @@ impl MessageListener {
         if self.lock().is_empty() {
             return;
         }
-        // fred also tells of the first connection, when nothing was lost. That cannot be told from a loss that nobody
-        // noticed, so listeners are told of a gap.
+        // fred also tells of the first connection, when nothing was lost. That cannot be told from a loss
+        // that nobody noticed, so listeners are told of a gap.
         let noticed = !self.subscribed.send_replace(false);
         while let Err(error) = self.subscribe().await {
             warn!(error = %causes(&error), "could not subscribe to messages of other nodes again yet");

@@ -23,8 +23,9 @@ pub(super) const ENDED_LEASE_STAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[async_trait]
 impl NodeStore for RedisStore {
     async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError> {
-        // Two scripts, because a cluster may keep the two keys on different nodes. A node that has had a lease before, in this
-        // life, has it still, so there is no need to wait for the first before the second.
+        // Two scripts, because a cluster may keep the two keys on different nodes. A node that has had a
+        // lease before, in this life, has it still, so there is no need to wait for the first before the
+        // second.
         let known = self.life_of(&lease.node) == lease.life.as_str();
         let renew = async {
             if known {

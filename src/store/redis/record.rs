@@ -8,7 +8,8 @@ use crate::protocol::era::Revision;
 use crate::session::{Introduction, LogLevel, NodeId, Principal, SessionRecord, TransportKind};
 use crate::store::StoreError;
 
-/// The version of the record's shape. A node that finds a higher one leaves the session to nodes that know it.
+/// The version of the record's shape. A node that finds a higher one leaves the session to nodes that know
+/// it.
 const VERSION: u32 = 2;
 /// The former, of which `subscriptions` is a JSON list: who loads it makes it one of this version.
 const VERSION_OF_LISTS: u32 = 1;
@@ -110,8 +111,8 @@ pub(super) fn decode(values: Vec<Option<String>>) -> Result<Option<SessionRecord
     }))
 }
 
-/// How one of the subscriptions stands among them: each as JSON, in which no line ends, on a line of its own. So scripts find one,
-/// and take it off, without reading the others.
+/// How one of the subscriptions stands among them: each as JSON, in which no line ends, on a line of its own.
+/// So scripts find one, and take it off, without reading the others.
 pub(super) fn encode_subscription(uri: &str) -> Result<String, StoreError> {
     let quoted = serde_json::to_string(uri).map_err(|error| corrupt("subscriptions", &error.to_string()))?;
     Ok(format!("\n{quoted}\n"))

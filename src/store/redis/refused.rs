@@ -4,7 +4,8 @@ use fred::error::{Error as FredError, ErrorKind};
 
 use crate::store::{StoreError, WhyRefused};
 
-/// The first word of what Redis answers, and why it then refuses. Scripts pass on what their commands are answered.
+/// The first word of what Redis answers, and why it then refuses. Scripts pass on what their commands are
+/// answered.
 const REFUSALS: [(&str, WhyRefused); 14] = [
     ("OOM", WhyRefused::Full),
     ("READONLY", WhyRefused::ReadOnly),
@@ -49,8 +50,9 @@ fn refused(why: WhyRefused, error: FredError) -> StoreError {
     }
 }
 
-/// What kind of error it is, as Redis says. Redis 6 puts a script's place before what its command was answered:
-/// `ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command not allowed`.
+/// What kind of error it is, as Redis says. Redis 6 puts a script's place before what its command was
+/// answered: `ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command not
+/// allowed`.
 fn first_word(details: &str) -> &str {
     let answer = if details.starts_with("ERR Error running script") {
         details.split(": -").nth(1).unwrap_or_default()

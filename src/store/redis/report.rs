@@ -11,7 +11,8 @@ use super::{RedisStore, keys};
 const OTHER_PREFIXES_MAX: usize = 16;
 
 impl RedisStore {
-    /// The prefixes under which others listen on this Redis. In a cluster each server knows its own listeners only.
+    /// The prefixes under which others listen on this Redis. In a cluster each server knows its own listeners
+    /// only.
     pub(super) async fn other_prefixes(&self) -> Result<Vec<String>, FredError> {
         let servers = self.link.masters().into_iter();
         let glob = keys::any_nodes_glob();

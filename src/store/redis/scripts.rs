@@ -1,12 +1,13 @@
-//! The Lua scripts: one file each, sent by their hash, and whole when Redis does not know the hash (any longer).
+//! The Lua scripts: one file each, sent by their hash, and whole when Redis does not know the hash (any
+//! longer).
 
 use fred::error::Error as FredError;
 use fred::types::Value;
 
 use super::link::{Link, on_slot_of};
 
-/// Lists the scripts. From each word come the field, the file, the hash, and the name of the operation in metrics. What stands behind
-/// a colon is a file that goes in front of the script: what such scripts share.
+/// Lists the scripts. From each word come the field, the file, the hash, and the name of the operation in
+/// metrics. What stands behind a colon is a file that goes in front of the script: what such scripts share.
 macro_rules! scripts {
     ($($name:ident $(: $shared:ident)?),* $(,)?) => {
         /// All scripts.

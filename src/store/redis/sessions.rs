@@ -38,7 +38,8 @@ impl SessionStore for RedisStore {
         args.extend([keys::PEER.into(), room.peer.into()]);
         let keys = self.whole(id);
         let keys = keys.each();
-        // At the same time, so that a session takes no longer to open: one for which there was no room is ended again.
+        // At the same time, so that a session takes no longer to open: one for which there was no room is
+        // ended again.
         let (made, entered) = tokio::join!(
             self.script::<u64>(&self.scripts.create, &keys, args),
             self.enter_session(id, ttl, record.initialized, room),
@@ -187,7 +188,8 @@ impl SessionStore for RedisStore {
     async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
         let (key, held, life) = (self.keys.session(id), keys::held(holder), self.life_of(holder));
         if life.is_empty() {
-            // Another node's, which is dead: any life of it counts. Taking a field away cannot bring a hash back.
+            // Another node's, which is dead: any life of it counts. Taking a field away cannot bring a hash
+            // back.
             let args = vec![key.as_str().into(), held.into()];
             let take = self.link.send("HDEL", on_slot_of(&key), args);
             return self.measured("release", take).await.map(drop);
@@ -280,7 +282,8 @@ impl RedisStore {
         KeySet([keys.session(id), keys.calls(id), keys.events_start(id)])
     }
 
-    /// The session, its calls, and the logs of its standing streams, which live as long while they are carried.
+    /// The session, its calls, and the logs of its standing streams, which live as long while they are
+    /// carried.
     fn living_with(&self, id: &SessionId) -> KeySet<4> {
         let (keys, log) = (&self.keys, |stream| self.keys.events(id, stream));
         let standing = (log(StreamId::STANDALONE), log(StreamId::SSE));

@@ -1,4 +1,5 @@
-//! Handlers' state in Redis: fields of a session's hash, or of a notebook's or a task's own. And the secrets that nodes share.
+//! Handlers' state in Redis: fields of a session's hash, or of a notebook's or a task's own. And the secrets
+//! that nodes share.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

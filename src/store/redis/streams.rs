@@ -1,5 +1,5 @@
-//! Event logs in Redis: a hash for each stream, beside its session. And changes: a sorted set of the topics' versions, and fields of the
-//! sessions.
+//! Event logs in Redis: a hash for each stream, beside its session. And changes: a sorted set of the topics'
+//! versions, and fields of the sessions.
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use rustls::{ClientConfig, RootCertStore};
 use super::connect::ConnectError;
 use crate::config::StoreSettings;
 
-/// A connector that trusts `store.ca_file`, or else the system's authorities, and shows the client certificate if
-/// one is set.
+/// A connector that trusts `store.ca_file`, or else the system's authorities, and shows the client
+/// certificate if one is set.
 pub(super) fn connector(settings: &StoreSettings) -> Result<TlsConnector, ConnectError> {
     let roots = roots(settings.ca_file.as_deref())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

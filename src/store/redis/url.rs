@@ -40,7 +40,8 @@ pub(super) fn parse(text: &str) -> Result<RedisTarget, String> {
         return Err(format!("it must start with {SCHEMES}"));
     }
 
-    // fred would read the system's certificates for a TLS scheme, and fail on any odd one: the connector is ours.
+    // fred would read the system's certificates for a TLS scheme, and fail on any odd one: the connector is
+    // ours.
     let rest = match rest.split_once("@/") {
         // A path to a socket with credentials before it: the URL syntax wants a host between them.
         Some((credentials, path)) if kind == "+unix" => format!("{credentials}@localhost/{path}"),
@@ -71,7 +72,8 @@ fn finish(config: &mut Config, url: &Url, kind: &str) -> Result<(), String> {
         ServerConfig::Centralized { server } => unbracket(server),
         ServerConfig::Clustered { hosts, policy } => {
             hosts.iter_mut().for_each(unbracket);
-            // Else the way to the cluster is lost with the servers that the URL names, however many others there are.
+            // Else the way to the cluster is lost with the servers that the URL names, however many others
+            // there are.
             *policy = ClusterDiscoveryPolicy::UseCache;
             if !matches!(url.path(), "" | "/" | "/0") {
                 return Err("a cluster has no databases: remove the path".into());

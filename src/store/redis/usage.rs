@@ -1,7 +1,8 @@
-//! How many sessions, notebooks and tasks there are, in all and of one peer: sets beside them, in slots of their own.
+//! How many sessions, notebooks and tasks there are, in all and of one peer: sets beside them, in slots of
+//! their own.
 //!
-//! They are bounds and no truth: a session that is not in its sets, because Redis has lost them, lives on, and is entered again
-//! when it is touched. What the sets say too much ends by itself.
+//! They are bounds and no truth: a session that is not in its sets, because Redis has lost them, lives on,
+//! and is entered again when it is touched. What the sets say too much ends by itself.
 
 use std::time::Duration;
 

@@ -82,7 +82,8 @@ fn lines_are_written_whole_and_in_order() {
     assert_eq!(scene.lines.waiting().dropped(), 0);
 }
 
-/// F2: nobody waits for a reader that does not read; what finds no room is counted, and told when there is some again.
+/// F2: nobody waits for a reader that does not read; what finds no room is counted, and told when there is
+/// some again.
 #[test]
 fn a_reader_that_is_stuck_stops_nobody() {
     let scene = scene(0);

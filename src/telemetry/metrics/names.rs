@@ -107,8 +107,8 @@ pub(super) fn describe() {
     );
 }
 
-/// The methods that get a label of their own. Clients choose methods freely, so any other is `other`: a label set
-/// that clients can grow would fill the memory of every scraper.
+/// The methods that get a label of their own. Clients choose methods freely, so any other is `other`: a label
+/// set that clients can grow would fill the memory of every scraper.
 const METHODS: [&str; 26] = [
     // First, because it is looked for most.
     "tools/call",

@@ -1,4 +1,5 @@
-//! What a client is told of its own mistakes repeats little of them, and what can be read two ways is refused.
+//! What a client is told of its own mistakes repeats little of them, and what can be read two ways is
+//! refused.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,4 +1,5 @@
-//! Balancers other than the tests' own, with their configurations from `deploy/` as they are: only addresses are put in.
+//! Balancers other than the tests' own, with their configurations from `deploy/` as they are: only addresses
+//! are put in.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -156,7 +157,8 @@ impl Front {
                 if front.process.lock().expect("no panic so far").ended().is_some() {
                     return Some(false);
                 }
-                // A request without a session: any node answers it with 400, and the balancer itself with 503.
+                // A request without a session: any node answers it with 400, and the balancer itself with
+                // 503.
                 let sent = reqwest::Client::new().post(format!("{}/mcp", front.url()));
                 let answer = sent
                     .header("content-type", "application/json")
@@ -177,8 +179,8 @@ impl Front {
         panic!("no port could be had for {kind:?}");
     }
 
-    /// Waits until each node has answered through it. A balancer that finds one more node well moves sessions to it, and tests
-    /// watch where sessions go.
+    /// Waits until each node has answered through it. A balancer that finds one more node well moves sessions
+    /// to it, and tests watch where sessions go.
     async fn knows_all(&self, cluster: &Cluster) {
         // It goes to any node: it has no session.
         let client = Client::modern(&self.url());

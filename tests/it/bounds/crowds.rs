@@ -34,7 +34,8 @@ async fn opened(client: &Client) -> Option<String> {
     answer.header("mcp-session-id").map(str::to_owned)
 }
 
-/// F8 and finding 25: the sessions of all nodes together are bounded, and one that ends makes room for another.
+/// F8 and finding 25: the sessions of all nodes together are bounded, and one that ends makes room for
+/// another.
 #[tokio::test]
 async fn there_are_so_many_sessions_and_no_more() {
     for cluster in stages(&[("MCP_SESSION__MAX", "4")]).await {

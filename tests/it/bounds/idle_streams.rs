@@ -10,7 +10,8 @@ use crate::support::process::eventually;
 use crate::support::redis::Redis;
 
 const STREAMS: usize = 10_000;
-/// The bound on what a client takes that listens and does nothing else: its session, its stream, its connection.
+/// The bound on what a client takes that listens and does nothing else: its session, its stream, its
+/// connection.
 const BYTES_MAX: u64 = 12 * 1024;
 /// One for each stream, and some for everything else. The node inherits the limit.
 const FILES: u64 = STREAMS as u64 + 1000;

@@ -1,4 +1,5 @@
-//! Nothing is left of sessions that have ended, however they did and whatever they were at: on no node, nor in Redis.
+//! Nothing is left of sessions that have ended, however they did and whatever they were at: on no node, nor
+//! in Redis.
 
 use std::time::Duration;
 
@@ -66,7 +67,8 @@ impl Busy {
             }
             3 => self.streams.push(here.listen(None).await),
             4 => drop(here.listen(None).await),
-            // A call whose client listens, one whose client broke off, and one that waits for an answer in silence.
+            // A call whose client listens, one whose client broke off, and one that waits for an answer in
+            // silence.
             5 | 6 => {
                 let (_, mut stream) = here.stream("tools/call", countdown()).await;
                 stream.method("notifications/progress").await;

@@ -52,7 +52,8 @@ async fn echoes(client: &Client) -> Answer {
     client.call("echo", json!({"text": "x"})).await
 }
 
-/// F7: one client cannot take all the places for calls, and a node that has none left still says that it lives.
+/// F7: one client cannot take all the places for calls, and a node that has none left still says that it
+/// lives.
 #[tokio::test]
 async fn one_client_gets_its_share_of_calls_and_others_go_on() {
     let node = node(&[("MCP_CALL__NODE_MAX", "5")]).await;
@@ -156,7 +157,8 @@ async fn one_client_gets_its_share_of_streams() {
     open.clear();
 }
 
-/// F7: a call whose client has gone, and was given no event id to come back with, does not run to `call.timeout`.
+/// F7: a call whose client has gone, and was given no event id to come back with, does not run to
+/// `call.timeout`.
 #[tokio::test]
 async fn a_call_is_given_up_whose_client_has_gone_for_good() {
     for (env, revision) in [
@@ -186,7 +188,8 @@ async fn a_call_is_given_up_whose_client_has_gone_for_good() {
     }
 }
 
-/// F7, and what a full or absent store does to it: the call has no log from which its client could have an id.
+/// F7, and what a full or absent store does to it: the call has no log from which its client could have an
+/// id.
 #[tokio::test]
 async fn a_call_without_a_log_is_given_up_whose_client_has_gone() {
     let cluster = Cluster::of(1).await;

@@ -11,8 +11,8 @@ use crate::support::redis::Redis;
 const SESSIONS: usize = 1000;
 /// How many clients come at once.
 const AT_ONCE: usize = 16;
-/// The bounds on what a session takes, on what is more when its client listens, and on what a finished call's stream of
-/// twenty events leaves while it can be taken up.
+/// The bounds on what a session takes, on what is more when its client listens, and on what a finished call's
+/// stream of twenty events leaves while it can be taken up.
 const SESSION_BYTES_MAX: u64 = 2048;
 const STREAM_BYTES_MAX: u64 = 1024;
 const LOG_BYTES_MAX: u64 = 16 * 1024;

@@ -127,7 +127,8 @@ async fn what_is_noted_of_logs_that_have_expired_is_swept() {
     assert_eq!(counted, [logs.len().to_string(), bytes.to_string()]);
 }
 
-/// F8: however many calls a session makes, and however much they say, its streams hold so many bytes together.
+/// F8: however many calls a session makes, and however much they say, its streams hold so many bytes
+/// together.
 #[tokio::test]
 async fn the_streams_of_a_session_hold_so_many_bytes_together() {
     let cluster = Cluster::of(2).await;

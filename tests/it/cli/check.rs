@@ -156,7 +156,8 @@ fn an_hour_less(answer: &[u8]) -> Vec<u8> {
     [HEAD, (seconds - 3600).to_string().as_bytes(), rest].concat()
 }
 
-/// M14: nodes under another prefix on the same Redis are warned of: they answer 404 for each other's sessions.
+/// M14: nodes under another prefix on the same Redis are warned of: they answer 404 for each other's
+/// sessions.
 #[tokio::test]
 async fn nodes_of_another_prefix_are_warned_of() {
     let redis = Redis::start().await;

@@ -1,5 +1,5 @@
-//! `mcp-server sessions`: what operators see of sessions, and that a session they end is gone with the very next
-//! request.
+//! `mcp-server sessions`: what operators see of sessions, and that a session they end is gone with the very
+//! next request.
 
 use serde_json::{Value, json};
 

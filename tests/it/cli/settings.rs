@@ -1,4 +1,5 @@
-//! Settings from defaults, file, environment and flags: the last one wins, and whatever is wrong is told in one run.
+//! Settings from defaults, file, environment and flags: the last one wins, and whatever is wrong is told in
+//! one run.
 
 use std::path::PathBuf;
 

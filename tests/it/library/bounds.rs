@@ -1,4 +1,5 @@
-//! Bounds hold whatever a handler does: on the time of calls and of notifications, and on the wait for slow clients.
+//! Bounds hold whatever a handler does: on the time of calls and of notifications, and on the wait for slow
+//! clients.
 
 use std::sync::Arc;
 use std::time::Duration;

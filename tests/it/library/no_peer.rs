@@ -1,4 +1,5 @@
-//! Tools that were said to be silent: their calls share a peer, which reaches nobody, and are calls like any other.
+//! Tools that were said to be silent: their calls share a peer, which reaches nobody, and are calls like any
+//! other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,8 +166,8 @@ async fn a_silent_call_is_answered_in_every_form() {
 
 #[tokio::test]
 async fn a_silent_call_whose_client_hangs_up_goes_on_or_ends_as_its_era_has_it() {
-    // A client of a session does not know yet what kind of answer it gets. One of 2026-07-28 may only have closed its half, until
-    // its reply is a stream.
+    // A client of a session does not know yet what kind of answer it gets. One of 2026-07-28 may only have
+    // closed its half, until its reply is a stream.
     for (tool, grace) in [("nap", NAP * 100), ("wait", NAP)] {
         let handler = Talker::default();
         let (cancelled, rested) = (Arc::clone(&handler.cancelled), Arc::clone(&handler.rested));

@@ -11,7 +11,8 @@ use crate::support::node::{Node, NodeOptions};
 use crate::support::process::until;
 use crate::support::redis::Redis;
 
-/// How fast a change must be that waits for nobody who is gone. Whoever rings waits 250 ms for those that do not answer.
+/// How fast a change must be that waits for nobody who is gone. Whoever rings waits 250 ms for those that do
+/// not answer.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
 fn named(redis: &Redis, name: &str) -> NodeOptions {
@@ -112,7 +113,8 @@ async fn nobody_waits_for_a_node_that_has_stopped() {
     .await;
 }
 
-/// F16: a session of a newer version is another node's to serve; one that cannot be read counts as ended. Both can be ended.
+/// F16: a session of a newer version is another node's to serve; one that cannot be read counts as ended.
+/// Both can be ended.
 #[tokio::test]
 async fn a_session_of_another_version_is_refused_in_words_and_can_be_ended() {
     let cluster = Cluster::of(1).await;

@@ -150,7 +150,8 @@ impl Cast {
         });
     }
 
-    /// Calls on the first node that take longer than the outage: of one the client stays, of the other it goes away.
+    /// Calls on the first node that take longer than the outage: of one the client stays, of the other it
+    /// goes away.
     async fn begin_calls(&mut self) {
         let client = self.known_to(&[1, 2, 0]).await;
         let first = client.at(&self.scene.nodes[0].url());
@@ -303,7 +304,8 @@ async fn listener(scene: &Scene) -> (Client, Follower) {
     (client, follower)
 }
 
-/// A client of 2024-11-05 whose session is one that the test wants. Notes all that were made: they must be ended.
+/// A client of 2024-11-05 whose session is one that the test wants. Notes all that were made: they must be
+/// ended.
 async fn sse_client(scene: &Scene, made: &mut Vec<String>) -> SseClient {
     loop {
         let client = SseClient::start(&scene.urls(), &scene.emptied).await;

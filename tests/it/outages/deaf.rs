@@ -1,4 +1,5 @@
-//! Redis answers, but the connection on which a node hears rings is lost: what was rung meanwhile is only late.
+//! Redis answers, but the connection on which a node hears rings is lost: what was rung meanwhile is only
+//! late.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Clients that do as the protocol says when a stream breaks off: they come back for it, wherever they are served.
+//! Clients that do as the protocol says when a stream breaks off: they come back for it, wherever they are
+//! served.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -22,7 +22,8 @@ async fn give_room(cluster: &Cluster, bytes: &str) {
     redis.command(&["CONFIG", "SET", "maxmemory", bytes]).await;
 }
 
-/// New sessions and new state are refused, what is there goes on, and nothing has to be restarted once there is room.
+/// New sessions and new state are refused, what is there goes on, and nothing has to be restarted once there
+/// is room.
 #[tokio::test]
 async fn a_redis_that_is_full_refuses_what_is_new_and_serves_what_is_there() {
     let cluster = Cluster::of(2).await;
@@ -56,7 +57,8 @@ async fn a_redis_that_is_full_refuses_what_is_new_and_serves_what_is_there() {
     assert_eq!(counted.structured()["value"], 1);
 }
 
-/// M8: what keeps Redis from writing is called by its name, to clients and in metrics; nobody is told of an outage.
+/// M8: what keeps Redis from writing is called by its name, to clients and in metrics; nobody is told of an
+/// outage.
 #[tokio::test]
 async fn what_redis_refuses_is_called_by_its_name() {
     let cluster = Cluster::of(1).await;
@@ -119,8 +121,8 @@ async fn steps(id: Value, mut stream: EventStream) -> Vec<u64> {
     panic!("the stream ended without an answer after {steps:?}");
 }
 
-/// F5, findings 1: Redis can be read and not written until all leases have ended. No node takes a call from another, neither
-/// then nor when it can be written again, and all of them say how they are.
+/// F5, findings 1: Redis can be read and not written until all leases have ended. No node takes a call from
+/// another, neither then nor when it can be written again, and all of them say how they are.
 #[tokio::test]
 async fn no_call_is_taken_from_a_living_node_though_no_lease_could_be_renewed() {
     for (setting, on, off) in [("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")] {

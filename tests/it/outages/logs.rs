@@ -36,7 +36,8 @@ async fn sessions_that_clients_make_are_not_a_line_each() {
     assert!(told.len() <= before + 2, "{told:#?}");
 }
 
-/// M8, and the cause that was not in the log: a Redis that is full is called so, once a second, with what it says.
+/// M8, and the cause that was not in the log: a Redis that is full is called so, once a second, with what it
+/// says.
 #[tokio::test]
 async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
     let cluster = Cluster::of(1).await;

@@ -89,8 +89,8 @@ impl Scene {
         Client::round_robin(&urls)
     }
 
-    /// Shows that nothing of the outage stays behind, in the nodes or in the servers that hold the keys now; all sessions
-    /// have ended.
+    /// Shows that nothing of the outage stays behind, in the nodes or in the servers that hold the keys now;
+    /// all sessions have ended.
     pub(super) async fn is_as_before(&self, servers: &[&Redis], sessions: &[String]) {
         for node in &self.nodes {
             nothing_is_left_on(node).await;

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::support::client::Answer;
 use crate::support::process::eventually;
 
-/// The longest that any answer may take: twice the store's timeout in these tests, since some requests ask twice, and some
-/// to spare on a busy machine. "A client never hangs."
+/// The longest that any answer may take: twice the store's timeout in these tests, since some requests ask
+/// twice, and some to spare on a busy machine. "A client never hangs."
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// When Redis was restarted empty, if it was: from then on, and not before, a session may be unknown.
@@ -61,7 +61,8 @@ impl Told {
     }
 }
 
-/// What is wrong with an answer of 200: a request that needs Redis may fail as a JSON-RPC error, but none of these does.
+/// What is wrong with an answer of 200: a request that needs Redis may fail as a JSON-RPC error, but none of
+/// these does.
 fn wrong_result(message: &Value) -> Option<String> {
     let failed = message.get("error").is_some() || message["result"]["isError"] == true;
     failed.then(|| format!("200 without a result: {message}"))
@@ -152,7 +153,8 @@ impl Watch {
         }
     }
 
-    /// The statuses of a series, without those that were answered before `from` or asked after `to`, repeats left out.
+    /// The statuses of a series, without those that were answered before `from` or asked after `to`, repeats
+    /// left out.
     pub(super) fn course(&self, name: &str, from: Option<Instant>, to: Option<Instant>) -> Vec<u16> {
         let series = self.series.iter().find(|series| series.name == name);
         let series = series.unwrap_or_else(|| panic!("nothing is called {name}"));

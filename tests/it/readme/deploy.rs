@@ -1,4 +1,5 @@
-//! What deploy/README.md and the files beside it name exists: settings, metrics, refusals, log lines, tests, targets.
+//! What deploy/README.md and the files beside it name exists: settings, metrics, refusals, log lines, tests,
+//! targets.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The table of bounds in docs/limits.md names settings, constants and tests that exist, and a test for each row.
+//! The table of bounds in docs/limits.md names settings, constants and tests that exist, and a test for each
+//! row.
 
 use std::collections::BTreeSet;
 

@@ -16,7 +16,8 @@ use super::wire::Wire;
 use super::{ENOUGH_TO_NOTICE, Fleet, Names, check_that_it_was_busy};
 use crate::support::client::LEGACY;
 
-/// Three times what the node has left when it is told to stop. Whoever runs a call again tells what was not told yet.
+/// Three times what the node has left when it is told to stop. Whoever runs a call again tells what was not
+/// told yet.
 const LONGER_THAN_THE_DEADLINE: Length = Length {
     steps: 30,
     interval_ms: 100,
@@ -40,7 +41,8 @@ async fn calls_that_outlive_the_drain_are_carried_through_by_other_nodes() {
     assert!(handed_over >= 9, "{handed_over} calls handed over");
 }
 
-/// `quote` may be run again and is always answered by a quote. `book` is answered by what is known, and never twice.
+/// `quote` may be run again and is always answered by a quote. `book` is answered by what is known, and never
+/// twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_must_not_be_run_twice_is_answered_by_what_is_known() {
     let hints = Path::new(env!("CARGO_BIN_EXE_mcp-server")).with_file_name("examples/hints");

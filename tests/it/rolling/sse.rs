@@ -52,8 +52,8 @@ struct Waiting {
 }
 
 impl Sse {
-    /// Opens a session with its stream, and introduces itself. The stream is read in a task of its own, which ends
-    /// with the test. What comes out of the second are notifications of changed resources.
+    /// Opens a session with its stream, and introduces itself. The stream is read in a task of its own, which
+    /// ends with the test. What comes out of the second are notifications of changed resources.
     pub(super) async fn open(
         wire: Wire,
         name: &str,
@@ -123,8 +123,8 @@ impl Sse {
         Ok(called)
     }
 
-    /// Posts a message; returns the node that took it. 410 says that it was not taken, because the stream is lost: it is
-    /// sent again when the stream is back.
+    /// Posts a message; returns the node that took it. 410 says that it was not taken, because the stream is
+    /// lost: it is sent again when the stream is back.
     async fn post(&self, message: &Value) -> Result<String, String> {
         let until = Instant::now() + STREAM_PATIENCE;
         loop {

@@ -1,4 +1,5 @@
-//! Clients that are told when a note changes: each change reaches each of them, wherever its stream is at that moment.
+//! Clients that are told when a note changes: each change reaches each of them, wherever its stream is at
+//! that moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,8 +172,8 @@ async fn read_standalone(
     Ok(())
 }
 
-/// Watches over `subscriptions/listen` (2026-07-28). Whoever opens it looks at the note first: what changed while there
-/// was no subscription is not told.
+/// Watches over `subscriptions/listen` (2026-07-28). Whoever opens it looks at the note first: what changed
+/// while there was no subscription is not told.
 pub(super) async fn modern(wire: Wire, name: &str, beat: &Beat) -> Result<Arc<Watcher>, String> {
     let client = Streamable::open(wire, MODERN).await?;
     let (watcher, beat) = (Watcher::new(name), beat.clone());

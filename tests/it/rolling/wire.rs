@@ -76,8 +76,9 @@ impl Wire {
         Err(format!("{node} refused to open a stream: {status} {body}"))
     }
 
-    /// Sends a request until a node takes it. Only what certainly nobody has looked at is sent again: a refused
-    /// connection, and 503 with `Retry-After`. A connection that breaks without an answer is a lost request.
+    /// Sends a request until a node takes it. Only what certainly nobody has looked at is sent again: a
+    /// refused connection, and 503 with `Retry-After`. A connection that breaks without an answer is a lost
+    /// request.
     async fn send(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<reqwest::Response, String> {
         let until = Instant::now() + RETRY_PATIENCE;
         loop {

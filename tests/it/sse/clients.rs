@@ -58,7 +58,8 @@ async fn holder(cluster: &Cluster) -> Option<usize> {
     })
 }
 
-/// Its stream is on a node that dies, and its very next call succeeds, in the same session: twice, until one node is left.
+/// Its stream is on a node that dies, and its very next call succeeds, in the same session: twice, until one
+/// node is left.
 #[tokio::test]
 async fn typescript_finds_its_session_again_with_a_key_of_its_own() {
     let path = format!("/sse?sessionId={KEY}");

@@ -1,4 +1,5 @@
-//! A client that was started again, under a key of its own: nothing of its former life reaches it. And connections that wait.
+//! A client that was started again, under a key of its own: nothing of its former life reaches it. And
+//! connections that wait.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ async fn start(cluster: &Cluster, node: usize) -> Client {
     client
 }
 
-/// Finding 5: ids begin anew with each life, so neither answers nor cancellations of the former may be taken for its own.
+/// Finding 5: ids begin anew with each life, so neither answers nor cancellations of the former may be taken
+/// for its own.
 #[tokio::test]
 async fn a_client_that_introduces_itself_again_hears_nothing_of_its_former_life() {
     let cluster = Cluster::with(3, &[("MCP_SSE__CLIENT_KEYS", "true")]).await;

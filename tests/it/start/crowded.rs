@@ -53,7 +53,8 @@ async fn says_how_it_is(node: &Node, last: u8) {
     }
 }
 
-/// F10: connections that never say anything take neither the health of a node away nor the places of others, and are closed.
+/// F10: connections that never say anything take neither the health of a node away nor the places of others,
+/// and are closed.
 #[tokio::test]
 async fn silent_connections_leave_room_for_health_and_for_other_addresses() {
     let node = node(&[]).await;
@@ -75,7 +76,8 @@ async fn silent_connections_leave_room_for_health_and_for_other_addresses() {
     );
     // The last fifth is for others.
     answers(&ask(&node, 2, "POST /mcp").await, 415, "");
-    // A connection that has just been closed may still be counted: a node is full when it says so again and again.
+    // A connection that has just been closed may still be counted: a node is full when it says so again and
+    // again.
     let mut refusals = 0;
     while refusals < 10 {
         let answer = ask(&node, 3, "POST /mcp").await;

@@ -1,4 +1,5 @@
-//! Connections of which one half is closed before the other: by a client that has asked, and by a node that has refused.
+//! Connections of which one half is closed before the other: by a client that has asked, and by a node that
+//! has refused.
 
 use std::time::Duration;
 
@@ -150,7 +151,8 @@ fn unchunked(mut body: &str) -> Vec<Value> {
     events.iter().filter_map(|event| event.message()).collect()
 }
 
-/// M6: a client that has closed both halves is not taken for one that waits: its call of 2026-07-28 is cancelled.
+/// M6: a client that has closed both halves is not taken for one that waits: its call of 2026-07-28 is
+/// cancelled.
 #[tokio::test]
 async fn a_client_that_has_gone_is_noticed() {
     let node = Node::start(&NodeOptions::default()).await;
@@ -182,7 +184,8 @@ fn asks_after(port: u16) -> bool {
     })
 }
 
-/// M6: the same when nothing can be written before the answer. The system asks after such a client, and tells of its end.
+/// M6: the same when nothing can be written before the answer. The system asks after such a client, and tells
+/// of its end.
 #[tokio::test]
 async fn a_client_that_waits_for_one_body_and_has_gone_is_noticed() {
     let node = Node::start(&NodeOptions::default().env("MCP_CALL__REPLY", "json")).await;

@@ -115,7 +115,8 @@ async fn who_says_so_twice_does_not_wait_either() {
     }
 }
 
-/// Longer than a node takes to accept a connection, or to notice a signal; shorter than it waits for the request.
+/// Longer than a node takes to accept a connection, or to notice a signal; shorter than it waits for the
+/// request.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 /// The client has connected, and what it asks is on its way.

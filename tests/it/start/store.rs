@@ -1,4 +1,5 @@
-//! A store that cannot be had: one line names the setting and the cure, and the exit code says what kind of trouble.
+//! A store that cannot be had: one line names the setting and the cure, and the exit code says what kind of
+//! trouble.
 
 use crate::support::process::{eventually, free_port};
 use crate::support::program::{Done, Program};

@@ -1,5 +1,5 @@
-//! Standard error and standard output that are full, broken, closed or never read: a node lives on, and commands end as
-//! they should.
+//! Standard error and standard output that are full, broken, closed or never read: a node lives on, and
+//! commands end as they should.
 
 use std::fs::File;
 use std::io::{PipeReader, Read as _, Write as _, pipe};
@@ -185,7 +185,8 @@ async fn a_node_lives_on_whatever_becomes_of_what_it_writes() {
     }
 }
 
-/// F2: a pipe that nobody reads fills up, and so does the queue; lines are dropped and counted, nothing waits.
+/// F2: a pipe that nobody reads fills up, and so does the queue; lines are dropped and counted, nothing
+/// waits.
 #[tokio::test]
 async fn a_node_outlives_a_log_that_nobody_reads() {
     let (run, url) = node(Fate::Unread, "trace").await;

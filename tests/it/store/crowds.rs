@@ -100,7 +100,8 @@ async fn what_could_be_counted_and_not_be_made_takes_no_place() {
     assert_that_refused_ones_take_no_place(&on, &off, WhyRefused::NotPermitted).await;
 }
 
-/// The sets of all sessions are in one slot of a cluster. While that is not served, sessions in others can be opened.
+/// The sets of all sessions are in one slot of a cluster. While that is not served, sessions in others can be
+/// opened.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_opened_while_the_slot_that_counts_them_is_not_served() {
     let cluster = RedisCluster::start(0).await;

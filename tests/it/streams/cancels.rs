@@ -1,4 +1,5 @@
-//! Cancellations and ids that are used again: clients use id 1 for everything, and share a session among workers.
+//! Cancellations and ids that are used again: clients use id 1 for everything, and share a session among
+//! workers.
 
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ async fn a_cancellation_that_comes_too_late_swallows_no_later_call() {
     }
 }
 
-/// Case `late_cancel`: of two calls of one id the younger has ended; the elder is still there to be cancelled.
+/// Case `late_cancel`: of two calls of one id the younger has ended; the elder is still there to be
+/// cancelled.
 #[tokio::test]
 async fn all_calls_that_run_under_an_id_are_cancelled() {
     for cluster in Cluster::stages().await {
@@ -81,7 +83,8 @@ async fn all_calls_that_run_under_an_id_are_cancelled() {
     }
 }
 
-/// Case `late_cancel`, F12: a call that no store knows of yet is cancelled through any node, and its reply is no empty stream.
+/// Case `late_cancel`, F12: a call that no store knows of yet is cancelled through any node, and its reply is
+/// no empty stream.
 #[tokio::test]
 async fn a_call_that_is_cancelled_before_its_reply_began_is_202() {
     for cluster in [

@@ -1,4 +1,5 @@
-//! What changes is told once, on whichever nodes those are who want to know, and on the next stream to those who had none.
+//! What changes is told once, on whichever nodes those are who want to know, and on the next stream to those
+//! who had none.
 
 use std::time::Duration;
 
@@ -196,7 +197,8 @@ async fn a_list_that_changed_is_told_once_on_every_node_and_on_the_next_stream()
     }
 }
 
-/// Subscriptions that are made at once on several nodes are all told of what changes: none takes another's place.
+/// Subscriptions that are made at once on several nodes are all told of what changes: none takes another's
+/// place.
 #[tokio::test]
 async fn subscriptions_that_are_made_at_once_on_several_nodes_are_all_told() {
     const AT_ONCE: usize = 6;
@@ -234,7 +236,8 @@ async fn subscriptions_that_are_made_at_once_on_several_nodes_are_all_told() {
     }
 }
 
-/// More topics than have versions of their own: those that changed longest ago make room, and no change goes untold.
+/// More topics than have versions of their own: those that changed longest ago make room, and no change goes
+/// untold.
 #[tokio::test]
 async fn a_change_is_told_however_many_others_there_are() {
     let cluster = Cluster::of(2).await;

@@ -48,7 +48,8 @@ async fn move_to(stream: EventStream, client: &Client) -> EventStream {
     client.listen(Some(&last)).await
 }
 
-/// A call on one node has asked its client, which has moved to another: the call's id, the question, the stream.
+/// A call on one node has asked its client, which has moved to another: the call's id, the question, the
+/// stream.
 async fn asked_elsewhere(calls: &Client, listens: &Client) -> (Value, Value, EventStream) {
     let (id, mut stream) = calls.stream("tools/call", call("ask", Kind::Elicitation)).await;
     let request = stream.method("elicitation/create").await;
@@ -246,7 +247,8 @@ async fn outside_a_call_questions_go_to_the_standalone_stream() {
             let client = client(&cluster).await;
             let at = |index: usize| client.at(cluster.url(index));
             let kind = Kind::ALL[round % 4];
-            // In every other round the client has its stream already, in the others the question waits for it.
+            // In every other round the client has its stream already, in the others the question waits for
+            // it.
             let early = if round % 8 < 4 {
                 Some(at(round + 2).listen(None).await)
             } else {

@@ -1,4 +1,5 @@
-//! A node dies in the middle of a call: one survivor runs it again if that is safe, or says that the outcome is unknown.
+//! A node dies in the middle of a call: one survivor runs it again if that is safe, or says that the outcome
+//! is unknown.
 
 use std::time::Duration;
 
@@ -114,7 +115,8 @@ async fn a_read_only_tool_is_run_again_by_one_survivor() {
     assert!(text.ends_with("says b") || text.ends_with("says c"), "{text}");
 }
 
-/// F7: the client of a call that was silent has no event id before 2025-11-25, and its connection was the node's.
+/// F7: the client of a call that was silent has no event id before 2025-11-25, and its connection was the
+/// node's.
 #[tokio::test]
 async fn a_call_is_not_run_again_whose_client_can_never_come_back() {
     let redis = Redis::start().await;

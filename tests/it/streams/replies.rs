@@ -136,7 +136,8 @@ async fn beside_json_replies_a_question_that_nobody_hears_is_an_error_at_once() 
     }
 }
 
-/// M9: what an outage has swallowed beside a reply is told of once Redis is back, though the call is long over.
+/// M9: what an outage has swallowed beside a reply is told of once Redis is back, though the call is long
+/// over.
 #[tokio::test]
 async fn beside_json_replies_what_is_lost_is_told_when_the_store_is_back() {
     let cluster = Cluster::with(1, &[JSON[0], ("MCP_STORE__TIMEOUT", "1s")]).await;

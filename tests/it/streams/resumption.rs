@@ -1,4 +1,5 @@
-//! A stream is taken up anywhere, at any moment, without gap or duplicate; and it keeps no more than its bounds allow.
+//! A stream is taken up anywhere, at any moment, without gap or duplicate; and it keeps no more than its
+//! bounds allow.
 use futures::StreamExt as _;
 use serde_json::Value;
 
@@ -28,8 +29,8 @@ fn number(event: &Event) -> u64 {
     number.parse().expect("a number")
 }
 
-/// One call whose client breaks off and comes back elsewhere, at places that `round` chooses, until it has the answer.
-/// Returns how often it came back while the call was still talking.
+/// One call whose client breaks off and comes back elsewhere, at places that `round` chooses, until it has
+/// the answer. Returns how often it came back while the call was still talking.
 async fn round(cluster: &Inside, client: &Client, round: usize) -> usize {
     let at = |index: usize| client.at(cluster.url(index));
     // From as fast as it can to longer than a client takes to come back.

@@ -1,4 +1,5 @@
-//! Several connections of one stream: one carries it, the others wait. And nobody comes back for ever for what has ended.
+//! Several connections of one stream: one carries it, the others wait. And nobody comes back for ever for
+//! what has ended.
 
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ async fn is_silent(stream: &mut EventStream) {
     }
 }
 
-/// Case `cancelled_call`: two connections of one client must not displace each other for ever, and each message goes to one.
+/// Case `cancelled_call`: two connections of one client must not displace each other for ever, and each
+/// message goes to one.
 #[tokio::test]
 async fn the_newest_standing_stream_carries_and_the_older_waits_until_it_goes() {
     for cluster in Cluster::stages().await {
@@ -147,7 +149,8 @@ async fn a_connection_that_is_forgotten_is_named_again() {
     is_told(&mut stream).await;
 }
 
-/// Case `cancelled_call`: who comes back for what has ended is told that there is nothing, in a way that ends it.
+/// Case `cancelled_call`: who comes back for what has ended is told that there is nothing, in a way that ends
+/// it.
 #[tokio::test]
 async fn a_stream_that_has_ended_is_resumed_with_204_when_nothing_follows() {
     for cluster in Cluster::stages().await {

@@ -159,8 +159,8 @@ async fn a_question_is_refused_at_once_while_the_store_is_away_or_full() {
     assert!(stream.answer_to(&id).await["result"].to_string().contains("yes"));
 }
 
-/// However many requests of a session come to a node that does not know it: a store that is silent is waited for once, and not
-/// by one after the other.
+/// However many requests of a session come to a node that does not know it: a store that is silent is waited
+/// for once, and not by one after the other.
 #[tokio::test]
 async fn requests_wait_for_a_silent_store_side_by_side() {
     let cluster = Cluster::with(2, &[("MCP_STORE__TIMEOUT", "1s")]).await;
@@ -205,7 +205,8 @@ async fn a_call_that_has_lost_messages_ends_with_an_error_that_says_so() {
     );
 }
 
-/// M2, M9: a call whose stream could not be registered, because the store is away, is not silent about its end.
+/// M2, M9: a call whose stream could not be registered, because the store is away, is not silent about its
+/// end.
 #[tokio::test]
 async fn a_call_without_a_log_that_is_cancelled_ends_its_stream_with_a_word() {
     let cluster = Cluster::of(1).await;
@@ -226,7 +227,8 @@ async fn a_call_without_a_log_that_is_cancelled_ends_its_stream_with_a_word() {
     cluster.redis().resume();
 }
 
-/// A Redis that takes over may lack what the former one had taken: what comes then has numbers that the client knows already.
+/// A Redis that takes over may lack what the former one had taken: what comes then has numbers that the
+/// client knows already.
 #[tokio::test]
 async fn what_is_told_after_the_store_has_lost_events_reaches_the_client() {
     let cluster = Cluster::of(1).await;
@@ -318,8 +320,8 @@ async fn ends_soon_and_leaves_nothing(cluster: &Cluster, client: &Client) {
     assert_eq!(redis.keys("calls:*").await, Vec::<String>::new());
 }
 
-/// F4: a Redis that takes over may lack the record of a call that has asked: an answer that comes before the call is registered
-/// again reaches it, through any node.
+/// F4: a Redis that takes over may lack the record of a call that has asked: an answer that comes before the
+/// call is registered again reaches it, through any node.
 #[tokio::test]
 async fn an_answer_that_comes_while_the_store_does_not_know_its_call_is_kept() {
     let ask = || json!({"name": "ask", "arguments": {"question": "Well?"}});

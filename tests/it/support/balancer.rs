@@ -79,7 +79,8 @@ impl Balancer {
         .await;
     }
 
-    /// How many requests each server answered with 2xx, in the order of the ports. Health checks do not count.
+    /// How many requests each server answered with 2xx, in the order of the ports. Health checks do not
+    /// count.
     pub(crate) async fn served(&self) -> Vec<u64> {
         let column = self
             .column("hrsp_2xx")

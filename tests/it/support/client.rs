@@ -17,8 +17,8 @@ pub(crate) const MODERN: &str = "2026-07-28";
 
 const BOTH: &str = "application/json, text/event-stream";
 
-/// A client of one or several URLs, which it uses strictly in turn. A legacy client opens its session before its
-/// first request. Clones share the session, the turn and the numbering of requests.
+/// A client of one or several URLs, which it uses strictly in turn. A legacy client opens its session before
+/// its first request. Clones share the session, the turn and the numbering of requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -198,7 +198,8 @@ impl Client {
         self.post(&self.session_headers().await, &body.to_string()).await
     }
 
-    /// Sends a request whose answer is a stream, and returns its id and the stream as soon as the headers came.
+    /// Sends a request whose answer is a stream, and returns its id and the stream as soon as the headers
+    /// came.
     pub(crate) async fn stream(&self, method: &str, params: Value) -> (Value, EventStream) {
         let id = json!(self.next_id());
         let (headers, body) = self.message(method, params, Some(id.clone())).await;

@@ -1,4 +1,5 @@
-//! Nodes in the test's own process, for handlers of its own. They share one Redis, or one has the store in memory.
+//! Nodes in the test's own process, for handlers of its own. They share one Redis, or one has the store in
+//! memory.
 
 use anynode::app::Running;
 use anynode::{App, Settings};
@@ -9,7 +10,8 @@ use super::calls::no_call_is_left;
 use super::client::Client;
 use super::redis::Redis;
 
-/// One Redis, and nodes `node-0`, `node-1`, … on it that serve the test's handler; or one node with the store in memory.
+/// One Redis, and nodes `node-0`, `node-1`, … on it that serve the test's handler; or one node with the store
+/// in memory.
 #[derive(Debug)]
 pub(crate) struct Inside {
     nodes: Vec<Running>,

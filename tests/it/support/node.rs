@@ -81,9 +81,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts one, on a free port unless the options name one, and waits until `GET /livez` answers 200. Fails the test with its log otherwise.
+    /// Starts one, on a free port unless the options name one, and waits until `GET /livez` answers 200.
+    /// Fails the test with its log otherwise.
     ///
-    /// It gets no environment but `MCP_HTTP__CONNECTIONS_MAX`, `PORT`, `HOST`, `NODE_ID` (`node-<port>`), `REDIS_URL` and `options.env`.
+    /// It gets no environment but `MCP_HTTP__CONNECTIONS_MAX`, `PORT`, `HOST`, `NODE_ID` (`node-<port>`),
+    /// `REDIS_URL` and `options.env`.
     pub(crate) async fn start(options: &NodeOptions) -> Self {
         Self::start_program(Path::new(env!("CARGO_BIN_EXE_mcp-server")), options).await
     }

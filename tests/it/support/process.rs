@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long a condition may take to come true before the test fails. Generous: it costs nothing when things work.
+/// How long a condition may take to come true before the test fails. Generous: it costs nothing when things
+/// work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// With the buses below Linux' range for outgoing connections (32768 and up), so that none of those takes a port meanwhile.
+/// With the buses below Linux' range for outgoing connections (32768 and up), so that none of those takes a
+/// port meanwhile.
 const PORTS: std::ops::Range<u16> = 11_000..21_000;
 /// Where a Redis cluster has its bus.
 const BUS_ABOVE: u16 = 10_000;
@@ -55,8 +57,9 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 
 /// A port of 127.0.0.1 for this process alone, with one for the bus of a Redis cluster 10,000 above.
 ///
-/// Tests run in processes of their own, at once. So a port is claimed by a lock on a file, which the system lets go of
-/// when the process ends. Other programs know of no claims: what listens there may still find it taken.
+/// Tests run in processes of their own, at once. So a port is claimed by a lock on a file, which the system
+/// lets go of when the process ends. Other programs know of no claims: what listens there may still find it
+/// taken.
 pub(crate) fn free_port() -> u16 {
     static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
     let dir = std::env::temp_dir().join("anynode-it-ports");

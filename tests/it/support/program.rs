@@ -42,8 +42,8 @@ impl Done {
         self.stdout
     }
 
-    /// Fails the test unless it ended with this exit code, nothing on stdout, and one clear line on stderr, which it
-    /// returns.
+    /// Fails the test unless it ended with this exit code, nothing on stdout, and one clear line on stderr,
+    /// which it returns.
     pub(crate) fn one_line(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stdout, "");
@@ -57,8 +57,8 @@ impl Done {
     }
 }
 
-/// A run of it, killed when dropped. It has no environment but what the test gives, HOST=127.0.0.1 and a bound on
-/// connections.
+/// A run of it, killed when dropped. It has no environment but what the test gives, HOST=127.0.0.1 and a
+/// bound on connections.
 #[derive(Debug)]
 pub(crate) struct Program {
     process: Mutex<Process>,

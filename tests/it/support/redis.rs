@@ -44,8 +44,8 @@ impl Redis {
         Self::start_with(&LASTING).await
     }
 
-    /// Starts one with more arguments for `redis-server`, such as `["--maxmemory", "10mb"]`; `{dir}` stands for its
-    /// directory, `{port}` for its port.
+    /// Starts one with more arguments for `redis-server`, such as `["--maxmemory", "10mb"]`; `{dir}` stands
+    /// for its directory, `{port}` for its port.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         for _ in 0..STARTS_MAX {
             let redis = Self::prepare(arguments);
@@ -156,7 +156,8 @@ impl Redis {
         );
     }
 
-    /// Starts it again on the same port, empty unless it keeps things on disk; kills it first when it is running.
+    /// Starts it again on the same port, empty unless it keeps things on disk; kills it first when it is
+    /// running.
     pub(crate) async fn restart(&self) {
         let process = self.lock().take();
         if let Some(mut process) = process {

@@ -7,10 +7,11 @@ use std::time::Duration;
 /// How long a Redis may take to answer while its test ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Fails the test when the Redis on this port holds a key that does not end by itself, unless the test fails already.
+/// Fails the test when the Redis on this port holds a key that does not end by itself, unless the test fails
+/// already.
 ///
-/// One that has gone, or lets in only those with credentials or certificates, is not walked: their tests are about
-/// connecting, and leave that to the others.
+/// One that has gone, or lets in only those with credentials or certificates, is not walked: their tests are
+/// about connecting, and leave that to the others.
 #[expect(
     clippy::print_stdout,
     reason = "a Redis that is not walked is not passed over in silence"
@@ -45,7 +46,8 @@ fn endless_keys(redis: &mut Asked) -> Result<Vec<String>, String> {
     }
 }
 
-/// A connection that is asked one thing after the other. Blocking, because it is used while things are dropped.
+/// A connection that is asked one thing after the other. Blocking, because it is used while things are
+/// dropped.
 struct Asked(BufReader<TcpStream>);
 
 impl Asked {
