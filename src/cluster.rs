@@ -11,10 +11,12 @@ pub(crate) mod messenger;
 pub(crate) mod registry;
 pub(crate) mod secrets;
 pub(crate) mod sessions;
+mod subscribers;
 
 pub(crate) use cached_session::CachedSession;
 pub(crate) use membership::Membership;
 pub(crate) use sessions::{SessionError, Sessions};
+pub(crate) use subscribers::Subscribers;
 
 /// What the monotonic clock begins with, so that 0 stands for "never" and was long ago.
 const BEGINNING_MS: u64 = 24 * 60 * 60 * 1000;

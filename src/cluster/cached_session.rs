@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rmcp::model::{ClientCapabilities, Implementation};
 use tokio_util::sync::CancellationToken;
 
+use super::subscribers::{Subscribers, Subscriptions};
 use crate::protocol::era::Revision;
 use crate::session::{Introduction, LogLevel, SessionId, SessionRecord};
 
@@ -32,7 +33,7 @@ pub(crate) struct CachedSession {
     pub telling: tokio::sync::Mutex<()>,
     who: RwLock<ClientIdentity>,
     level: AtomicU8,
-    subscriptions: RwLock<Arc<BTreeSet<String>>>,
+    subscriptions: RwLock<Subscriptions>,
     touched_ms: AtomicU64,
     /// Whether it has subscribed to more than this node had known of.
     has_subscribed: AtomicBool,
@@ -62,9 +63,17 @@ impl ClientIdentity {
 }
 
 impl CachedSession {
-    /// A session restored from `record`, which was touched then, by the monotonic clock.
+    /// A session restored from `record`, which was touched then, by the monotonic clock. Its subscriptions are in
+    /// `subscribers` as long as it lives.
     #[must_use]
-    pub(crate) fn new(id: SessionId, mut record: SessionRecord, restored: bool, touched_ms: u64) -> Self {
+    pub(crate) fn new(
+        id: SessionId,
+        mut record: SessionRecord,
+        restored: bool,
+        touched_ms: u64,
+        subscribers: Arc<Subscribers>,
+    ) -> Self {
+        let subscriptions = Subscriptions::new(id.clone(), record.subscriptions.clone(), subscribers);
         Self {
             tag: id.tag(),
             id,
@@ -73,7 +82,7 @@ impl CachedSession {
             ended: CancellationToken::new(),
             telling: tokio::sync::Mutex::default(),
             level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
-            subscriptions: RwLock::new(Arc::new(record.subscriptions.clone())),
+            subscriptions: RwLock::new(subscriptions),
             // The load itself does not touch: the first request does.
             touched_ms: AtomicU64::new(touched_ms),
             has_subscribed: AtomicBool::new(false),
@@ -109,7 +118,8 @@ impl CachedSession {
     /// What the session is subscribed to now.
     #[must_use]
     pub(crate) fn subscriptions(&self) -> Arc<BTreeSet<String>> {
-        Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner))
+        let subscriptions = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(subscriptions.now())
     }
 
     /// Takes over what has changed since.
@@ -120,10 +130,10 @@ impl CachedSession {
             Ordering::Release,
         );
         let mut subscriptions = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
-        if !record.subscriptions.is_subset(&subscriptions) {
+        if !record.subscriptions.is_subset(subscriptions.now()) {
             self.has_subscribed.store(true, Ordering::Release);
         }
-        *subscriptions = Arc::new(record.subscriptions);
+        subscriptions.set(record.subscriptions);
     }
 
     /// Whether the session proved to have subscribed to more than this node had known of, since this was last

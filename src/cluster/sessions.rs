@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::cached_session::CachedSession;
 use super::messenger::{MessageHandler, Messenger};
 use super::registry::Registry;
-use super::{Membership, millis, monotonic_ms};
+use super::{Membership, Subscribers, millis, monotonic_ms};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
@@ -67,6 +67,7 @@ pub(crate) struct Sessions {
 struct SessionsInner {
     store: Arc<dyn Store>,
     registry: Registry,
+    subscribers: Arc<Subscribers>,
     messenger: Messenger,
     membership: Arc<Membership>,
     node: NodeId,
@@ -94,6 +95,7 @@ impl Sessions {
             inner: Arc::new(SessionsInner {
                 messenger: Messenger::new(Arc::clone(&store), Arc::clone(&membership)),
                 registry: Registry::new(settings.session.kept_max),
+                subscribers: Arc::default(),
                 store,
                 node: membership.node().clone(),
                 started_ms: membership.clock().now_ms(),
@@ -112,6 +114,12 @@ impl Sessions {
     #[must_use]
     pub(crate) fn kept(&self) -> usize {
         self.inner.registry.len()
+    }
+
+    /// The sessions of which a copy on this node is subscribed to each resource.
+    #[must_use]
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.inner.subscribers
     }
 
     /// Whether this node keeps a copy of that session. Of one that is not initialized it never does.

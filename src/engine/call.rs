@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::calls::{Answers, InFlight, OpenRequests};
+use super::changes::ListenStart;
 use super::handler::Handler;
 use super::peer::{self, CallTransport, CallTransportSettings, LogGate, Open};
 use super::reply::{Finished, later, outbound};
@@ -91,6 +92,8 @@ pub(crate) struct Call {
     pub caller: Caller,
     /// Which log messages the client wants.
     pub logs: LogGate,
+    /// Where the listener begins that it opens, if it opens one.
+    pub listens: Option<Arc<ListenStart>>,
     /// Fires when the call is cancelled.
     pub cancel: CancellationToken,
     /// What to change in its session when the handler agrees.
@@ -265,7 +268,7 @@ fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> CallTransportSettings {
         capabilities: Arc::clone(&call.caller.capabilities),
         answer_timeout: engine.settings.call.answer_timeout,
         announcer: call.caller.announcer.clone(),
-        listeners: Arc::clone(&engine.listeners),
+        listens: call.listens.clone(),
         open: OpenRequests::default(),
     }
 }
@@ -349,7 +352,7 @@ pub(crate) async fn initialize(
         // A request that is not refused ends at once.
         answer_timeout: Duration::ZERO,
         announcer: caller.announcer.clone(),
-        listeners: Arc::default(),
+        listens: None,
         open: OpenRequests::default(),
     };
     let peer = peer::open(params.clone(), CallTransport::new(wire, outbound, answers));

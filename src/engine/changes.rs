@@ -1,16 +1,7 @@
 //! What changed for a session since it was last told: compared by versions, so that nothing is missed while
 //! it had no stream, and nothing is told again that has not changed again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use bytes::Bytes;
-use rmcp::model::{RequestId, SubscriptionFilter};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-
 use tracing::debug;
 
 use super::Engine;
@@ -22,168 +13,10 @@ use crate::store::changes::{LISTS, Told, TopicNews};
 use crate::store::streams::StreamId;
 
 mod announce;
+mod listeners;
 mod notifier;
 
-use announce::Unannounced;
-use notifier::Notifier;
-
-const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
-
-/// The open `subscriptions/listen` requests of this node (2026-07-28).
-#[derive(Debug, Default)]
-pub(crate) struct Listeners {
-    open: Mutex<BTreeMap<u64, Listener>>,
-    next: AtomicU64,
-    /// Who tells of changes.
-    pub notifier: Arc<Notifier>,
-    /// What is to be made known still.
-    unannounced: Unannounced,
-}
-
-#[derive(Debug)]
-struct Listener {
-    wanted: BTreeSet<Topic>,
-    /// What it is still to be told of: at most all that it wants.
-    queued: BTreeSet<Topic>,
-    /// The version of each that it was told of, or is owed.
-    known: BTreeMap<Topic, u64>,
-    id: RequestId,
-    out: mpsc::Sender<Bytes>,
-}
-
-/// Takes a listener off when dropped.
-#[derive(Debug)]
-pub(crate) struct Listening {
-    listeners: Arc<Listeners>,
-    number: u64,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.listeners.lock().remove(&self.number);
-    }
-}
-
-impl Listeners {
-    /// Tells `out` of what the filter wants, tagged with the id of the listen request.
-    #[must_use]
-    pub(crate) fn listen(
-        self: &Arc<Self>,
-        filter: SubscriptionFilter,
-        id: RequestId,
-        out: mpsc::Sender<Bytes>,
-    ) -> Listening {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let wanted: BTreeSet<Topic> = wanted(&filter).into_iter().collect();
-        self.notifier.wanted(wanted.iter().cloned());
-        let listener = Listener {
-            wanted,
-            queued: BTreeSet::new(),
-            known: BTreeMap::new(),
-            id,
-            out,
-        };
-        self.lock().insert(number, listener);
-        Listening {
-            listeners: Arc::clone(self),
-            number,
-        }
-    }
-
-    /// What listeners want to know of.
-    #[must_use]
-    pub(super) fn topics(&self) -> BTreeSet<Topic> {
-        let open = self.lock();
-        open.values()
-            .flat_map(|listener| listener.wanted.iter().cloned())
-            .collect()
-    }
-
-    /// Every listener that wants to know is to be told that the topic has this version, unless it knows:
-    /// [`flush`](Self::flush) tells it.
-    pub(crate) fn queue(&self, topic: &Topic, version: u64) {
-        let mut open = self.lock();
-        for listener in open
-            .values_mut()
-            .filter(|listener| listener.wanted.contains(topic))
-        {
-            let known = listener.known.entry(topic.clone()).or_default();
-            if *known < version {
-                *known = version;
-                listener.queued.insert(topic.clone());
-            }
-        }
-    }
-
-    /// Tells listeners what is owed to them, as far as their queues have room.
-    pub(crate) fn flush(&self) -> Flushed {
-        let mut open = self.lock();
-        let owing = open.values_mut().filter(|listener| !listener.queued.is_empty());
-        let left = owing.filter_map(|listener| (!listener.tell()).then_some(()));
-        match left.count() {
-            0 => Flushed::All,
-            _ => Flushed::Some,
-        }
-    }
-
-    /// How many there are.
-    #[cfg(test)]
-    pub(crate) fn left(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Listener>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether all who want to know were told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Flushed {
-    /// They were.
-    All,
-    /// Some are still to be told: they read slowly, or the store did not answer.
-    Some,
-}
-
-impl Listener {
-    /// Tells what is owed; false when not all of it found room. To one that has gone nothing is owed.
-    fn tell(&mut self) -> bool {
-        let owed: Vec<Topic> = self.queued.iter().cloned().collect();
-        for topic in owed {
-            match self.out.try_send(self.message(&topic)) {
-                Ok(()) => {
-                    self.queued.remove(&topic);
-                }
-                Err(TrySendError::Full(_)) => return false,
-                Err(TrySendError::Closed(_)) => self.queued.clear(),
-            }
-        }
-        true
-    }
-
-    fn message(&self, topic: &Topic) -> Bytes {
-        let mut message = notification(topic);
-        if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) {
-            let id = self.id.clone().into_json_value();
-            params.insert("_meta".into(), json!({ SUBSCRIPTION_ID: id }));
-        }
-        message.to_string().into()
-    }
-}
-
-fn wanted(filter: &SubscriptionFilter) -> Vec<Topic> {
-    let plain = [
-        (filter.tools_list_changed, Topic::Tools),
-        (filter.prompts_list_changed, Topic::Prompts),
-        (filter.resources_list_changed, Topic::Resources),
-    ];
-    let plain = plain.into_iter().filter(|(wanted, _)| *wanted == Some(true));
-    let resources = filter.resource_subscriptions.iter().flatten();
-    let resources = resources.map(|uri| Topic::Resource(uri.clone()));
-    plain.map(|(_, topic)| topic).chain(resources).collect()
-}
+pub(crate) use listeners::{ListenStart, Listeners, Listening};
 
 fn notification(topic: &Topic) -> Value {
     let plain = |method: &str| json!({"jsonrpc": "2.0", "method": method, "params": {}});

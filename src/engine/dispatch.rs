@@ -167,6 +167,7 @@ impl Engine {
             meta: meta.meta,
             caller: self.caller(cached, run.peer.peer(), run.connection, run.info),
             logs: LogGate::Session(Arc::clone(cached)),
+            listens: None,
             cancel: run.cancel,
             on_success,
             permits: Permits::new(node, session),

@@ -1,7 +1,7 @@
 //! The streams that connections of this node carry: where a message, or an event just appended here, finds
 //! them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -264,6 +264,21 @@ impl LocalStreams {
         carried.map(|line| Arc::clone(&line.cached)).collect()
     }
 
+    /// Those of these sessions whose stream outside calls is carried here.
+    #[must_use]
+    pub(crate) fn carrying_any(&self, sessions: BTreeSet<SessionId>) -> Vec<Arc<CachedSession>> {
+        let all = self.lock();
+        let streams = [StreamId::standalone(), StreamId::sse()];
+        let carried = |session: SessionId| {
+            let lines = streams.iter().find_map(|stream| {
+                let lines = all.get(&(session.clone(), stream.clone()))?;
+                lines.iter().rev().find(|line| !line.waits())
+            })?;
+            Some(Arc::clone(&lines.cached))
+        };
+        sessions.into_iter().filter_map(carried).collect()
+    }
+
     /// The connection that carries the stream here, if one does.
     #[must_use]
     pub(crate) fn line(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<StreamConnection>> {
@@ -316,6 +331,7 @@ mod tests {
             record,
             false,
             0,
+            Arc::default(),
         ))
     }
 

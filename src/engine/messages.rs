@@ -33,6 +33,8 @@ pub(crate) enum Found {
     /// It is not registered as such: another node has claimed it, the session is gone, or the store has lost
     /// it.
     Gone,
+    /// The store did not say.
+    Unknown,
 }
 
 impl Engine {
@@ -218,7 +220,7 @@ impl Engine {
                 Ok(Inbox::Gone) => return Found::Gone,
                 Err(error) => {
                     debug!(error = %causes(&error), "could not look what came for a call");
-                    return Found::Here;
+                    return Found::Unknown;
                 }
             }
         }

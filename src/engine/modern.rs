@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionsListenRequest};
+use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionFilter, SubscriptionsListenRequest};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::call::{self, Call, Permits};
+use super::changes::ListenStart;
 use super::dispatch::{permit, resource};
 use super::incoming::Incoming;
 use super::peer::LogGate;
@@ -68,7 +69,15 @@ impl ModernRequest {
     /// bodies.
     #[must_use]
     pub(crate) const fn listens(&self) -> bool {
-        matches!(self.request, ClientRequest::SubscriptionsListenRequest(_))
+        self.opens_listener().is_some()
+    }
+
+    /// What the subscription that it opens wants to know of.
+    const fn opens_listener(&self) -> Option<&SubscriptionFilter> {
+        match &self.request {
+            ClientRequest::SubscriptionsListenRequest(listen) => Some(&listen.params.notifications),
+            _ => None,
+        }
     }
 }
 
@@ -89,12 +98,14 @@ impl Engine {
         // A subscription ends when the node leaves, and its client opens another elsewhere; a call may
         // finish.
         let mut times = self.reply_times();
-        let (cancel, kind) = match request.listens() {
-            true => {
+        let (cancel, kind, listens) = match request.opens_listener() {
+            Some(filter) => {
                 times.form = ReplyForm::Auto;
-                (self.stopping.leaving.child_token(), StreamKind::Listen)
+                let start = Box::pin(ListenStart::read(self, filter)).await?;
+                let cancel = self.stopping.leaving.child_token();
+                (cancel, StreamKind::Listen, Some(Arc::new(start)))
             }
-            false => (CancellationToken::new(), StreamKind::Reply),
+            None => (CancellationToken::new(), StreamKind::Reply, None),
         };
         let call = Call {
             name: StreamId::generate(),
@@ -104,6 +115,7 @@ impl Engine {
             method: request.method,
             request: request.request,
             logs: LogGate::Request(meta.meta.log_level().map(Into::into)),
+            listens,
             caller: self.modern_caller(incoming, context, &meta),
             meta: meta.meta,
             cancel: cancel.clone(),

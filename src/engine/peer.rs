@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::calls::{Answer, OpenRequests};
-use super::changes::{Listeners, Listening};
+use super::changes::{ListenStart, Listening};
 use crate::cluster::CachedSession;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::announce::Topic;
@@ -71,8 +71,8 @@ pub(crate) struct CallTransportSettings {
     pub answer_timeout: Duration,
     /// What announces changes, and who listens for them.
     pub announcer: Announcer,
-    /// The open `subscriptions/listen` requests of this node.
-    pub listeners: Arc<Listeners>,
+    /// Where the listener begins, if the call opens one.
+    pub listens: Option<Arc<ListenStart>>,
     /// Which requests are open at the client: only answers to these are let in.
     pub open: OpenRequests,
 }
@@ -241,8 +241,9 @@ impl CallTransport {
                     .extensions
                     .get::<NotificationMetaObject>()?
                     .subscription_id()?;
-                let filter = acknowledged.params.notifications.clone();
-                self.listening = Some(self.settings.listeners.listen(filter, id, self.outbound.clone()));
+                let filter = &acknowledged.params.notifications;
+                let start = self.settings.listens.as_ref()?;
+                self.listening = Some(start.listen(filter, id, self.outbound.clone()));
                 Some(())
             }
             ServerNotification::CancelledNotification(cancelled) => {
@@ -407,7 +408,7 @@ mod tests {
             capabilities: Arc::default(),
             answer_timeout: Duration::from_secs(1),
             announcer: Announcer::new(Arc::new(AnnouncesNothing)),
-            listeners: Arc::default(),
+            listens: None,
             open: OpenRequests::default(),
         };
         let (outbound, _unread) = mpsc::channel(1);

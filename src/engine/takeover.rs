@@ -182,43 +182,75 @@ async fn claim(
     Ok(Taken::All)
 }
 
-/// Answers a call that was taken over. Nobody else will, so a store that is away is waited for.
+/// Whether a call that was taken over has been looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Done,
+    /// Not yet: there is no room for it, or it is not known whether it is this node's still.
+    Later,
+}
+
+/// Answers a call that was taken over. Nobody else will, so a store that is away is waited for, and so is room.
 async fn carry_through(engine: &Arc<Engine>, session: &SessionId, record: CallRecord) {
     for _ in 0..ANSWER_ATTEMPTS_MAX {
         match answer(engine, session, &record).await {
-            Ok(()) => return,
+            Ok(Attempt::Done) => return,
+            Ok(Attempt::Later) => {}
             Err(error) => {
                 debug!(session = session.tag(), error = %causes(&error), "a call of a lost node is not answered yet")
             }
         }
         sleep(LOOK_EVERY).await;
     }
-    let words = "a call of a lost node is left unanswered";
-    seldom(words, |left_out| {
-        warn!(session = session.tag(), left_out, "{words}")
-    });
+    if let Err(error) = give_up(engine, session, &record).await {
+        let words = "a call of a lost node is left unanswered";
+        seldom(words, |left_out| {
+            warn!(session = session.tag(), error = %causes(&error), left_out, "{words}");
+        });
+    }
 }
 
-async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
+async fn answer(
+    engine: &Arc<Engine>,
+    session: &SessionId,
+    record: &CallRecord,
+) -> Result<Attempt, SessionError> {
     let Some(cached) = engine.sessions.recall(session).await? else {
         metrics::call_taken_over(Takeover::Unawaited);
-        return Ok(());
+        return Ok(Attempt::Done);
     };
     // Of one that is not awaited only its questions were in the session's stream, and its client, if there
     // was one, has lost its connection.
     if record.cancelled || !record.is_awaited() {
         end_unanswered(engine, &cached, record).await?;
         metrics::call_taken_over(Takeover::Unawaited);
-        return Ok(());
+        return Ok(Attempt::Done);
     }
     if let Some(body) = record.body.clone()
         && can_come_back(engine, &cached, record).await?
     {
-        metrics::call_taken_over(Takeover::RunAgain);
-        run_again(engine, &cached, record.clone(), &body).await;
-        return Ok(());
+        return Ok(run_again(engine, &cached, record, &body).await?);
     }
-    let ended = end_as_lost(engine, &cached, record).await?;
+    end_as_lost(engine, &cached, record).await?;
+    Ok(Attempt::Done)
+}
+
+/// Ends a call that could not be run again in all that time.
+async fn give_up(engine: &Engine, session: &SessionId, record: &CallRecord) -> Result<(), SessionError> {
+    match engine.sessions.recall(session).await? {
+        Some(cached) => Ok(end_as_lost(engine, &cached, record).await?),
+        None => Ok(()),
+    }
+}
+
+/// Answers a call by an error: what came of it is not known.
+async fn end_as_lost(engine: &Engine, cached: &CachedSession, record: &CallRecord) -> Result<(), StoreError> {
+    let (error, ttl) = (lost(record), engine.stream_ttl());
+    let (session, name, stream) = (&cached.id, &record.name, &record.stream);
+    let end = engine
+        .store
+        .call_end(session, name, stream, Some(&error), &engine.node, ttl);
+    let ended = end.await?;
     metrics::call_taken_over(Takeover::Lost);
     if let CallEnded::Answered {
         number,
@@ -226,13 +258,11 @@ async fn answer(engine: &Arc<Engine>, session: &SessionId, record: &CallRecord) 
     } = ended
         && holder.node == engine.node
     {
-        let event = Event {
-            number,
-            data: lost(record),
-        };
-        let last = record.stream == record.name;
-        let (streams, connection) = (&engine.streams, holder.connection);
-        streams.offer(session, &record.stream, connection, event, last);
+        let event = Event { number, data: error };
+        let last = stream == name;
+        engine
+            .streams
+            .offer(session, stream, holder.connection, event, last);
     }
     Ok(())
 }
@@ -267,25 +297,6 @@ async fn end_unanswered(
     Ok(())
 }
 
-async fn end_as_lost(
-    engine: &Engine,
-    cached: &CachedSession,
-    record: &CallRecord,
-) -> Result<CallEnded, StoreError> {
-    let (error, ttl) = (lost(record), engine.stream_ttl());
-    engine
-        .store
-        .call_end(
-            &cached.id,
-            &record.name,
-            &record.stream,
-            Some(&error),
-            &engine.node,
-            ttl,
-        )
-        .await
-}
-
 /// The answer to a call that must not be run twice.
 fn lost(record: &CallRecord) -> String {
     let id: Option<RequestId> = serde_json::from_str(&record.request).ok();
@@ -296,54 +307,66 @@ fn lost(record: &CallRecord) -> String {
 }
 
 /// Runs a call again, with its answer on the same stream.
-async fn run_again(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: CallRecord, stored: &str) {
-    let cancel = CancellationToken::new();
-    let durable = DurableCall::of(engine, cached, record.clone());
-    let reason = match begin_again(engine, cached, &record, stored, &cancel).await {
-        Ok(Some(running)) => return durable.resume(running, cancel).await,
-        Ok(None) => {
-            return debug!(
+async fn run_again(
+    engine: &Arc<Engine>,
+    cached: &Arc<CachedSession>,
+    record: &CallRecord,
+    stored: &str,
+) -> Result<Attempt, StoreError> {
+    // This node may have been held up since it has claimed the call, or have lost the store, and another may have
+    // claimed the call in its turn.
+    match engine.look_after(&cached.id, &record.name).await {
+        Found::Here if engine.membership.is_valid() => {}
+        Found::Gone => {
+            debug!(
                 session = cached.tag,
                 "a call that was taken over is another node's by now"
             );
+            return Ok(Attempt::Done);
         }
-        Err(refusal) => refusal.label(),
-    };
-    let words = "a call of a lost node could not be run again";
-    seldom(words, |left_out| {
-        warn!(session = cached.tag, reason, left_out, "{words}")
-    });
-    if let Err(error) = end_as_lost(engine, cached, &record).await {
-        let words = "a call of a lost node is left unanswered";
-        seldom(words, |left_out| {
-            warn!(session = cached.tag, error = %causes(&error), left_out, "{words}");
-        });
+        Found::Here | Found::Unknown => return Ok(Attempt::Later),
     }
-    engine.streams.wake(&cached.id, &record.stream);
+    let cancel = CancellationToken::new();
+    match begin_again(engine, cached, record, stored, &cancel).await {
+        Ok(running) => {
+            metrics::call_taken_over(Takeover::RunAgain);
+            DurableCall::of(engine, cached, record.clone())
+                .resume(running, cancel)
+                .await;
+            Ok(Attempt::Done)
+        }
+        Err(Refusal::TooMany(why)) => {
+            debug!(session = cached.tag, why, "a call of a lost node waits for room");
+            Ok(Attempt::Later)
+        }
+        Err(refusal) => {
+            let (reason, words) = (refusal.label(), "a call of a lost node could not be run again");
+            seldom(words, |left_out| {
+                warn!(session = cached.tag, reason, left_out, "{words}")
+            });
+            end_as_lost(engine, cached, record).await?;
+            engine.streams.wake(&cached.id, &record.stream);
+            Ok(Attempt::Done)
+        }
+    }
 }
 
-/// Gets another run of a call ready, from what was kept of its request. `None` when it is not this node's any
-/// longer.
+/// Gets another run of a call ready, from what was kept of its request.
 async fn begin_again(
     engine: &Arc<Engine>,
     cached: &Arc<CachedSession>,
     record: &CallRecord,
     stored: &str,
     cancel: &CancellationToken,
-) -> Result<Option<RunningCall>, Refusal> {
+) -> Result<RunningCall, Refusal> {
     const UNREADABLE: Refusal = Refusal::NotAMessage("a kept request cannot be read");
     let stored = StoredRequest::decode(stored).ok_or(UNREADABLE)?;
     let Body::One(Message::Request(request)) = Body::parse(stored.request().as_bytes())? else {
         return Err(UNREADABLE);
     };
-    // This node may have been held up since it has claimed the call, and another may have claimed it in its
-    // turn.
-    if engine.look_after(&cached.id, &record.name).await == Found::Gone {
-        return Ok(None);
-    }
     let meta = RequestMeta::read(request.params)?;
     let peer = engine.shares.of(Peer::Unknown);
     let (name, now_ms) = (record.name.clone(), engine.now_ms());
     let run = Run::again(name, peer, stored.info(), cancel.clone(), now_ms);
-    engine.begin(cached, request, meta, run).await.map(Some)
+    engine.begin(cached, request, meta, run).await
 }

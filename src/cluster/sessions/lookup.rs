@@ -148,6 +148,8 @@ impl SessionsInner {
                 self.forget(id, slot);
                 Ok(LoadedSession::Gone)
             }
+            // A message has come since, or an outage has ended: what was read before is not good enough.
+            Err(error) if error.may_pass() && slot.epoch() != epoch => Ok(LoadedSession::Outdated),
             Err(error) => {
                 metrics::restoration(Restoration::Failed, began.elapsed());
                 slot.note_failure(monotonic_ms());
@@ -187,7 +189,8 @@ impl SessionsInner {
         // A node that was started again under its old name restores what its former self made.
         let restored = record.node_id != self.node || record.created_at_ms < self.started_ms;
         let idle_ms = self.clock().now_ms().saturating_sub(record.last_activity_ms);
-        CachedSession::new(id.clone(), record, restored, now_ms.saturating_sub(idle_ms))
+        let (touched_ms, subscribers) = (now_ms.saturating_sub(idle_ms), Arc::clone(&self.subscribers));
+        CachedSession::new(id.clone(), record, restored, touched_ms, subscribers)
     }
 
     /// Drops this node's copy. The order matters: nobody may use the copy once the store no longer names this

@@ -1,7 +1,8 @@
 //! Makes changes known to all nodes. One that cannot be made known, because the store is away, is made known
 //! later.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,10 +38,17 @@ enum Announcement {
 
 /// The changes that wait to be made known: one that changes again meanwhile is there once.
 #[derive(Debug, Default)]
-pub(super) struct Unannounced(Mutex<BTreeSet<Announcement>>);
+pub(super) struct Unannounced(Mutex<BTreeMap<Announcement, Again>>);
+
+/// Whether a change that waits to be announced has come again since: then the version that it may have by now is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    Yes,
+}
 
 impl Unannounced {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Announcement>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Announcement, Again>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,9 +109,11 @@ impl Engine {
                 return not_announced(&error);
             }
             // One that waits already is announced for both.
-            if !unannounced.insert(change.clone()) {
+            if let Some(waiting) = unannounced.get_mut(&change) {
+                *waiting = Again::Yes;
                 return;
             }
+            unannounced.insert(change.clone(), Again::No);
             drop(unannounced);
             let again = Arc::clone(&engine);
             let later = async move { again.announce_later(change, stage).await };
@@ -117,16 +127,20 @@ impl Engine {
         loop {
             sleep(ANNOUNCE_AGAIN).await;
             // A change from now on is announced by itself.
-            self.listeners.unannounced.lock().remove(&change);
+            if self.listeners.unannounced.lock().remove(&change) == Some(Again::Yes) {
+                stage = Stage::Begun;
+            }
             let Err(error) = self.make_known(&change, &mut stage).await else {
                 return;
             };
             if Instant::now() >= until {
                 return not_announced(&error);
             }
-            if !self.listeners.unannounced.lock().insert(change.clone()) {
-                return;
-            }
+            // One that has come since, and waits, is announced for both.
+            match self.listeners.unannounced.lock().entry(change.clone()) {
+                Entry::Vacant(vacant) => vacant.insert(Again::No),
+                Entry::Occupied(_) => return,
+            };
         }
     }
 }

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::debug;
 
-use super::{Flushed, Tell, topics_of};
+use super::listeners::Flushed;
+use super::{Tell, topics_of};
 use crate::causes::causes;
 use crate::cluster::{CachedSession, SessionError};
 use crate::engine::Engine;
@@ -160,9 +161,6 @@ impl Engine {
                 }
             };
             unread = false;
-            for (topic, version) in &changed {
-                self.listeners.queue(topic, *version);
-            }
             settled = self.listeners.flush();
             let mut untold = self.tell_sessions(&changed).await;
             if waiting.any {
@@ -188,7 +186,14 @@ impl Engine {
     /// The versions of the topics that have changed, as far as somebody here wants to know.
     async fn changed_versions(&self, waiting: &WaitingChanges) -> Result<ToldVersions, StoreError> {
         let notifier = &self.listeners.notifier;
-        let mut wanted: BTreeSet<Topic> = waiting.changed.union(&waiting.wanted).cloned().collect();
+        let mut wanted = waiting.wanted.clone();
+        for topic in &waiting.changed {
+            match self.is_wanted(topic) {
+                true => drop(wanted.insert(topic.clone())),
+                // Its version is of no use here, and will be another when somebody wants to know it.
+                false => drop(notifier.known().remove(topic)),
+            }
+        }
         if waiting.any {
             wanted.extend(self.listeners.topics());
             for cached in self.listening() {
@@ -200,6 +205,10 @@ impl Engine {
         for some in topics.chunks(VERSIONS_READ_MAX) {
             let versions = self.store.versions(some).await?;
             now.extend(some.iter().cloned().zip(versions));
+        }
+        // Each listener knows the versions that it was told of.
+        for (topic, version) in &now {
+            self.listeners.queue(topic, *version);
         }
         notifier.begin_with(now.iter().map(|(topic, version)| (topic, *version)));
         let mut known = notifier.known();
@@ -233,7 +242,7 @@ impl Engine {
                 false => Ok(self.sync_these(&cached, Tell::Changes, &topics, &[]).await?),
             }
         };
-        let listening = self.listening().into_iter();
+        let listening = self.listening_for(changed.keys()).into_iter();
         untold(
             listening
                 .map(|cached| (cached.id.clone(), tell(cached).boxed()))
@@ -268,6 +277,26 @@ impl Engine {
             .into_iter()
             .map(|session| (session.clone(), tell(session).boxed()));
         untold(telling.collect()).await
+    }
+
+    /// Whether a session or a listener of this node may want to know of a topic.
+    fn is_wanted(&self, topic: &Topic) -> bool {
+        match topic {
+            Topic::Tools | Topic::Prompts | Topic::Resources => true,
+            Topic::Resource(uri) => self.sessions.subscribers().has(uri) || self.listeners.want(topic),
+        }
+    }
+
+    /// The sessions that may want to know of one of these topics, and whose stream outside calls is carried here.
+    fn listening_for<'a>(&self, topics: impl Iterator<Item = &'a Topic>) -> Vec<Arc<CachedSession>> {
+        let mut sessions = BTreeSet::new();
+        for topic in topics {
+            match topic {
+                Topic::Tools | Topic::Prompts | Topic::Resources => return self.listening(),
+                Topic::Resource(uri) => sessions.extend(self.sessions.subscribers().of(uri)),
+            }
+        }
+        self.streams.carrying_any(sessions)
     }
 
     /// The sessions whose stream outside calls is carried here.

@@ -158,7 +158,7 @@ pub(crate) fn outside(engine: &Arc<Engine>, cached: &Arc<CachedSession>) -> Call
         capabilities: cached.who().capabilities,
         answer_timeout: engine.settings.call.answer_timeout,
         announcer: engine.announcer(),
-        listeners: Arc::clone(&engine.listeners),
+        listens: None,
         open,
     };
     CallTransport::new(settings, out, answers_in)

@@ -168,7 +168,7 @@ impl SseEvent {
 
 /// What a client knows of one resource.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Subscribed {
+pub(super) struct KnownUpdates {
     /// From when on it may have been told, and from when on it must have been.
     pub(super) asked: Duration,
     pub(super) since: Option<Duration>,
@@ -192,7 +192,7 @@ pub(super) struct SimulatedClient {
     pub(super) opened: AtomicU64,
     session: Mutex<Option<SessionId>>,
     next_id: Mutex<u64>,
-    subscribed: Mutex<BTreeMap<String, Subscribed>>,
+    subscribed: Mutex<BTreeMap<String, KnownUpdates>>,
     /// The events of its session's own stream that it was given, on any connection.
     seen: Mutex<BTreeSet<u64>>,
     /// Fires when it closes its streams.
@@ -271,7 +271,7 @@ impl SimulatedClient {
         *next
     }
 
-    pub(super) fn subscribed(&self) -> MutexGuard<'_, BTreeMap<String, Subscribed>> {
+    pub(super) fn subscribed(&self) -> MutexGuard<'_, BTreeMap<String, KnownUpdates>> {
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

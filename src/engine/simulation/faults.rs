@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::random::Random;
 use crate::store::{Received, StoreError, WhyRefused};
+
+/// How long a node serves a session as it knows it after a command for it has failed, before it asks again.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How the common store does, for all nodes.
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ pub(super) struct Faults {
     /// Whether messages between nodes are lost that nobody is told of.
     pub(super) loses: bool,
     cut: AtomicBool,
+    /// When a command failed last.
+    failed: Mutex<Option<Instant>>,
     dead: AtomicBool,
     listeners: Mutex<Vec<broadcast::Sender<Received>>>,
 }
@@ -61,6 +67,7 @@ impl Faults {
             calm: Arc::clone(calm),
             loses,
             cut: AtomicBool::new(false),
+            failed: Mutex::default(),
             dead: AtomicBool::new(false),
             listeners: Mutex::default(),
         })
@@ -114,7 +121,14 @@ impl Faults {
         self.cut.load(Ordering::Relaxed) || self.weather.is(Sky::Away)
     }
 
-    fn away() -> StoreError {
+    /// Whether the node may serve what it knows: it has lost the store, or a command has just failed.
+    pub(super) fn serves_last_known(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_away() || failed.is_some_and(|failed| failed.elapsed() < ASKED_AGAIN_AFTER)
+    }
+
+    fn away(&self) -> StoreError {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         StoreError::Unreachable("the simulated store is away".into())
     }
 
@@ -127,7 +141,7 @@ impl Faults {
         self.rest_if_dead().await;
         if self.is_away() {
             sleep(self.random.between(0, 300)).await;
-            return Err(Self::away());
+            return Err(self.away());
         }
         if !matches!(kind, CommandKind::Read | CommandKind::Message) && self.weather.is(Sky::Full) {
             return Err(StoreError::Refused {
@@ -136,7 +150,7 @@ impl Faults {
             });
         }
         match kind != CommandKind::Renewal && !calm && self.random.chance(5) {
-            true => Err(Self::away()),
+            true => Err(self.away()),
             false => Ok(()),
         }
     }
@@ -151,7 +165,7 @@ impl Faults {
         let whole = matches!(kind, CommandKind::Renewal | CommandKind::Version);
         let lost = !whole && !calm && self.random.chance(5);
         match self.is_away() && kind != CommandKind::Version || lost {
-            true => Err(Self::away()),
+            true => Err(self.away()),
             false => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::client::{AskedRequest, SHARED, SimulatedClient, SseEvent, Subscribed};
+use super::client::{AskedRequest, KnownUpdates, SHARED, SimulatedClient, SseEvent};
 use super::node::{ClientName, Posted};
 use super::streamable::at;
 
@@ -61,9 +61,9 @@ impl SimulatedClient {
             let request = json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "subscriptions/listen", "params": params});
             let node = self.node().await;
             for uri in SHARED {
-                let known = Subscribed {
+                let known = KnownUpdates {
                     asked: self.world.now(),
-                    ..Subscribed::default()
+                    ..KnownUpdates::default()
                 };
                 self.subscribed().insert(uri.to_owned(), known);
             }

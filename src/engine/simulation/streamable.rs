@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::{AskedRequest, OWN, SHARED, SimulatedClient, SseEvent, Subscribed};
+use super::client::{AskedRequest, KnownUpdates, OWN, SHARED, SimulatedClient, SseEvent};
 use super::handler::Work;
 use super::node::Posted;
 use super::store::spawn;
@@ -67,9 +67,9 @@ impl SimulatedClient {
     pub(super) async fn subscribe(&self, uri: &str) {
         let own = self.session().map(|id| format!("{}|{uri}", id.as_str()));
         let key = own.filter(|_| uri == OWN).unwrap_or_else(|| uri.to_owned());
-        let known = Subscribed {
+        let known = KnownUpdates {
             asked: self.world.now(),
-            ..Subscribed::default()
+            ..KnownUpdates::default()
         };
         self.subscribed().insert(key.clone(), known);
         let id = self.next_id();
@@ -360,19 +360,14 @@ impl SimulatedClient {
         if self.world.loses_messages() {
             return;
         }
-        // One that has lost the store serves what it knows.
-        let asked = self
-            .nodes
-            .serving()
-            .into_iter()
-            .filter(|node| !node.faults.is_away());
-        for node in asked {
+        for node in self.nodes.serving() {
             let cached = node.engine.session(
                 session,
                 &self.principal,
                 crate::session::TransportKind::Streamable,
             );
-            if let Some(Ok(_)) = node.within(cached).await {
+            let served = matches!(node.within(cached).await, Some(Ok(_)));
+            if served && !node.faults.serves_last_known() {
                 let (name, node) = (&self.name, &node.name);
                 self.world
                     .wrong(format!("{node} serves the session that {name} has ended"));
