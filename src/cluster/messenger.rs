@@ -15,7 +15,7 @@ use super::Membership;
 use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
 use crate::store::nodes::living;
-use crate::store::{NodeMessage, Recipients, SessionNews, Store};
+use crate::store::{NodeMessage, Recipients, SessionNews, Store, StoreError};
 use crate::telemetry::seldom;
 
 /// How long the node that changed a session waits for the nodes that keep copies. Then it answers without
@@ -79,8 +79,14 @@ impl Messenger {
 
     /// Tells the nodes that keep copies of a session what happened, and waits until each that lives has
     /// stopped trusting its copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off
-    /// the session.
-    pub(crate) async fn tell_holders(&self, holders: &[NodeId], session: &SessionId, news: SessionNews) {
+    /// the session. Returns those that could not be sent a message: they are to be told later.
+    #[must_use]
+    pub(crate) async fn tell_holders(
+        &self,
+        holders: &[NodeId],
+        session: &SessionId,
+        news: SessionNews,
+    ) -> Vec<NodeId> {
         let others = holders.iter().filter(|holder| **holder != self.node).cloned();
         let (mut told, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
@@ -101,12 +107,14 @@ impl Messenger {
                 self.release(session, &dead).await;
             }
         };
-        tokio::join!(self.send_and_wait(&told, session, news), released);
+        let (unsent, ()) = tokio::join!(self.send_and_wait(&told, session, news), released);
+        unsent
     }
 
-    async fn send_and_wait(&self, told: &[NodeId], session: &SessionId, news: SessionNews) {
+    /// Returns the nodes that could not be sent a message.
+    async fn send_and_wait(&self, told: &[NodeId], session: &SessionId, news: SessionNews) -> Vec<NodeId> {
         if told.is_empty() {
-            return;
+            return vec![];
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (done, heard) = oneshot::channel();
@@ -124,8 +132,18 @@ impl Messenger {
             from: self.node.as_str().to_owned(),
             number,
         };
+        let unsent = &Mutex::new(told.to_vec());
+        let send = |node: NodeId| {
+            let message = &message;
+            async move {
+                if self.send(&node, message).await.is_ok() {
+                    let mut unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+                    unsent.retain(|left| *left != node);
+                }
+            }
+        };
         let all_heard = async {
-            join_all(told.iter().map(|node| self.send(node, &message))).await;
+            join_all(told.iter().cloned().map(send)).await;
             heard.await
         };
         let in_time = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all_heard).await.is_ok();
@@ -133,19 +151,17 @@ impl Messenger {
         if let (false, Some(waiting)) = (in_time, left) {
             self.look_after_silent(session, &waiting.missing).await;
         }
+        std::mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Acknowledges a message.
     pub(crate) async fn acknowledge(&self, to: &str, number: u64) {
         let Some(to) = NodeId::parse(to) else { return };
-        self.send(
-            &to,
-            &NodeMessage::Acknowledged {
-                number,
-                by: self.node.as_str().to_owned(),
-            },
-        )
-        .await;
+        let by = self.node.as_str().to_owned();
+        // Without it the other node goes on after 250 ms.
+        self.send(&to, &NodeMessage::Acknowledged { number, by })
+            .await
+            .unwrap_or_default();
     }
 
     /// Notes that a node acknowledged.
@@ -164,17 +180,20 @@ impl Messenger {
     }
 
     /// Sends a message, again if need be. The node that changes a session waits 250 ms.
-    async fn send(&self, to: &NodeId, message: &NodeMessage) {
-        for left in (0..SEND_ATTEMPTS_MAX).rev() {
+    async fn send(&self, to: &NodeId, message: &NodeMessage) -> Result<(), StoreError> {
+        let mut left = SEND_ATTEMPTS_MAX;
+        loop {
+            left -= 1;
             match self.store.send(Recipients::One(to), message).await {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
                 Err(error) if left > 0 && error.may_pass() => sleep(SEND_AGAIN).await,
                 Err(error) => {
                     let words = "could not send a message to a node";
-                    return seldom(
+                    seldom(
                         words,
                         |left_out| warn!(%to, error = %causes(&error), left_out, "{words}"),
                     );
+                    return Err(error);
                 }
             }
         }
@@ -231,7 +250,7 @@ impl Messenger {
             Ok(back) => {
                 let sent = back
                     .iter()
-                    .map(|node| async move { self.send(node, &message(node)).await });
+                    .map(|node| async move { self.send(node, &message(node)).await.unwrap_or_default() });
                 join_all(sent).await;
             }
             Err(error) => debug!(error = %causes(&error), "could not take nodes off that are gone"),

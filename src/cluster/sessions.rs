@@ -24,11 +24,11 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
 use crate::telemetry::seldom;
 
-mod ending;
 mod lookup;
 #[cfg(test)]
 mod sessions_tests;
 mod states;
+mod telling;
 mod upkeep;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
@@ -415,7 +415,7 @@ impl Sessions {
 }
 
 impl SessionsInner {
-    async fn change(&self, cached: &CachedSession, change: &Change) -> Result<(), SessionError> {
+    async fn change(self: &Arc<Self>, cached: &CachedSession, change: &Change) -> Result<(), SessionError> {
         let left = self.life_left(&cached.record).ok_or(SessionError::NotFound)?;
         // Until its client says that it is initialized, a session's life is not renewed by anything.
         let renews = cached.record.initialized || *change == Change::Initialized;
@@ -427,8 +427,7 @@ impl SessionsInner {
                 }
                 // This node's own copy is read again for the sake of calls in flight here.
                 tokio::join!(
-                    self.messenger
-                        .tell_holders(&holders, &cached.id, SessionNews::Changed),
+                    self.tell(&holders, &cached.id, SessionNews::Changed),
                     self.refresh(&cached.id)
                 );
                 Ok(())
@@ -441,7 +440,7 @@ impl SessionsInner {
         }
     }
 
-    async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<(), SessionError> {
+    async fn end(self: &Arc<Self>, id: &SessionId, owner: Option<&Principal>) -> Result<(), SessionError> {
         match self.end_in_store(id, owner).await? {
             Ended::Ended(holders) => {
                 let slot = self.registry.existing(id);
@@ -454,10 +453,7 @@ impl SessionsInner {
                         self.retire_gone(id, slot).await;
                     }
                 };
-                tokio::join!(
-                    self.messenger.tell_holders(&holders, id, SessionNews::Ended),
-                    retired
-                );
+                tokio::join!(self.tell(&holders, id, SessionNews::Ended), retired);
                 metrics::session_ended();
                 debug!(session = id.tag(), "session ended");
                 Ok(())

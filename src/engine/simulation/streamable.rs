@@ -339,7 +339,11 @@ impl SimulatedClient {
         loop {
             let node = self.node().await;
             match node.end(&self.principal, &session).await {
-                Some(Ok(()) | Err(Refusal::SessionNotFound)) => break,
+                Some(Ok(()) | Err(Refusal::SessionNotFound)) => {
+                    // One that has just lost the store tells other nodes when it has it again.
+                    refused |= node.faults.serves_last_known();
+                    break;
+                }
                 Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
                     return self.world.wrong(format!("{} cannot end: {refusal}", self.name));
                 }

@@ -1,5 +1,6 @@
-//! Ends a session in the store, though answers may be lost.
+//! Ends a session in the store, and tells other nodes what has become of one, though answers and messages may be lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -7,15 +8,34 @@ use tracing::debug;
 
 use super::{SessionError, SessionsInner};
 use crate::causes::causes;
-use crate::session::{Principal, SessionId};
-use crate::store::Ended;
+use crate::session::{NodeId, Principal, SessionId};
+use crate::store::{Ended, SessionNews};
 
 /// For how long it is tried again to end a session, and how soon. A store that is silent is asked once: its
 /// client waits.
 const END_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 const END_AGAIN: Duration = Duration::from_millis(50);
+/// How soon a message about a session is sent again that could not be sent, for `store.outage_grace`.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 impl SessionsInner {
+    /// Tells the nodes that keep copies of a session what happened. Those that no message could be sent to, because this
+    /// node has just lost the store, are told when it is back; nobody waits for that.
+    pub(super) async fn tell(self: &Arc<Self>, holders: &[NodeId], id: &SessionId, news: SessionNews) {
+        let mut unsent = self.messenger.tell_holders(holders, id, news).await;
+        if unsent.is_empty() {
+            return;
+        }
+        let (inner, id) = (Arc::clone(self), id.clone());
+        self.supervisor.spawn("tell-later", async move {
+            let until = Instant::now() + inner.outage_grace;
+            while !unsent.is_empty() && Instant::now() < until {
+                sleep(TELL_AGAIN).await;
+                unsent = inner.messenger.tell_holders(&unsent, &id, news).await;
+            }
+        });
+    }
+
     /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then
     /// all nodes may.
     pub(super) async fn end_in_store(
