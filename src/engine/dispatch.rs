@@ -147,6 +147,9 @@ impl Engine {
         }
         let resource = resource(&request.method);
         let node = permit(&run.peer, resource)?;
+        if resource == Resource::Calls {
+            self.note_initialized(cached).await;
+        }
         let session = match resource {
             Resource::Calls => Some(self.count(&cached.id)?),
             _ => None,
@@ -201,15 +204,8 @@ impl Engine {
                 return self.cancel(cached, &request, incoming.began).await;
             }
             "notifications/initialized" if !cached.record.initialized => {
-                self.sessions.change(cached, &Change::Initialized).await?;
-                // Only from here on does this node keep it: what was found before would be told of no change.
-                kept = self
-                    .sessions
-                    .recall(&cached.id)
-                    .await?
-                    .ok_or(Refusal::SessionNotFound)?;
+                kept = self.initialized(cached).await?;
                 cached = &kept;
-                self.sync(cached, Tell::Nothing).await?;
             }
             _ => {}
         }
@@ -240,6 +236,32 @@ impl Engine {
             return Ok(());
         };
         self.answer(cached, &id, response.outcome).await
+    }
+
+    /// A client that calls has read the answer to its `initialize`. It counts as initialized from then on: clients written
+    /// by hand leave `notifications/initialized` out, and a session in use that ends after a minute is hard to understand.
+    async fn note_initialized(&self, cached: &Arc<CachedSession>) {
+        if cached.record.initialized || !cached.is_introduced() {
+            return;
+        }
+        if let Err(refusal) = Box::pin(self.initialized(cached)).await {
+            let reason = refusal.label();
+            tracing::debug!(
+                session = cached.tag,
+                reason,
+                "a session that calls is not initialized yet"
+            );
+        }
+    }
+
+    /// Notes that a session is initialized. Only from then on does this node keep it: a copy that was read before would be
+    /// told of no change.
+    async fn initialized(&self, cached: &Arc<CachedSession>) -> Result<Arc<CachedSession>, Refusal> {
+        self.sessions.change(cached, &Change::Initialized).await?;
+        let kept = self.sessions.recall(&cached.id).await?;
+        let kept = kept.ok_or(Refusal::SessionNotFound)?;
+        self.sync(&kept, Tell::Nothing).await?;
+        Ok(kept)
     }
 
     /// The level that `logging/setLevel` asks for. The session keeps it, so a server that declares the

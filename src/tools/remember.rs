@@ -17,7 +17,7 @@ struct RememberArguments {
     /// The note's name, 1 to 251 bytes.
     #[schemars(length(min = 1, max = 251))]
     key: String,
-    /// What to remember: any JSON value.
+    /// What to remember: any JSON value. Numbers are kept as integers of 64 bits, or as doubles.
     value: Value,
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
     notebook: Option<String>,
