@@ -135,8 +135,7 @@ impl SimulationRun {
                 self.start(&name).await;
             }
             8 => {
-                self.world.step("the store forgets who carries streams");
-                self.memory.forget_holders();
+                self.forget_carriers();
             }
             _ => {
                 let step = i64::try_from(self.random.below(7_200_000)).unwrap_or(0) - 3_600_000;
@@ -144,6 +143,12 @@ impl SimulationRun {
                 self.memory.step_clock(step);
             }
         }
+    }
+
+    /// As one does that takes over and has not heard of the last writes. Connections notice when they look.
+    fn forget_carriers(&self) {
+        self.world.step("the store forgets who carries streams");
+        self.memory.forget_holders();
     }
 
     async fn sky(&self, sky: Sky, most_ms: u64) {
@@ -340,6 +345,13 @@ async fn act(run: &Arc<SimulationRun>) {
     }
     let opened = |client: &Arc<SimulatedClient>| client.opened.load(Ordering::Relaxed);
     let before: Vec<_> = clients.iter().map(opened).collect();
+    // Before clients open their streams again.
+    if run.random.chance(300) {
+        run.forget_carriers();
+        for client in &clients {
+            client.check_reachable().await;
+        }
+    }
     sleep(TOLD_WITHIN).await;
     for (client, before) in clients.iter().zip(before) {
         client.check_told();

@@ -76,7 +76,7 @@ impl Node {
         let gate = Gate::default();
         let store: Arc<dyn Store> = Arc::new(FaultyStore::new(memory.clone(), Arc::clone(&faults)));
         let server = SimulatedServer { world: world.clone() };
-        let (supervisor, work) = (Supervisor::gated(gate.clone()), Supervisor::gated(gate.clone()));
+        let [supervisor, work] = [(); 2].map(|()| Supervisor::gated(name, gate.clone()));
         let owners = [supervisor.clone(), work.clone()];
         let node = NodeId::parse(name)?;
         let membership = Arc::new(Membership::new(node, name));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{AskedRequest, SHARED, SimulatedClient, SseEvent};
+use super::client::{AskedRequest, REACHABLE, SHARED, SimulatedClient, SseEvent};
 use super::node::{ClientName, Posted};
 use super::store::spawn;
 use super::streamable::at;
@@ -169,7 +169,7 @@ impl SimulatedClient {
         let Some(named @ ClientName::Session(_, TransportKind::Sse)) = self.named() else {
             return;
         };
-        let text = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}).to_string();
+        let text = json!({"jsonrpc": "2.0", "id": REACHABLE, "method": "ping"}).to_string();
         for node in self.nodes.serving() {
             if let Posted::Refused(refusal) = node.post(&self.principal, &named, &text).await {
                 let (name, node) = (&self.name, &node.name);
