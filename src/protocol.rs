@@ -8,3 +8,4 @@ pub(crate) mod error;
 pub(crate) mod event_id;
 pub(crate) mod headers;
 pub(crate) mod message;
+pub(crate) mod sse;

@@ -21,12 +21,13 @@ use super::pending_call::PendingCall;
 use super::reply::Finished;
 use super::request::RequestMeta;
 use super::shares::Share;
-use super::stream_writer::{RETRY_MS, SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
+use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
 use super::{Engine, handshake};
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Message, Request};
+use crate::protocol::sse;
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::calls::Begun;
 use crate::store::nodes::living;
@@ -36,7 +37,7 @@ use crate::telemetry::metrics::{self, StreamKind};
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
 const CLIENT_KEY_CHARS_MIN: usize = 32;
-/// How long a message waits for a stream that was lost just now: a client opens it again after [`RETRY_MS`].
+/// How long a message waits for a stream that was lost just now: a client opens it again after [`RETRY_MS`](sse::RETRY_MS).
 const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is back.
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -107,7 +108,7 @@ impl Engine {
             draining: self.stopping.leaving.clone(),
         };
         let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
-        if client.try_send(endpoint(&cached.id)).is_err() {
+        if client.try_send(sse::endpoint(cached.id.as_str())).is_err() {
             return Err(Refusal::Internal);
         }
         let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
@@ -316,12 +317,6 @@ impl Engine {
 /// A call that has ended with that error.
 fn ended(id: &RequestId, error: &ErrorData) -> RunningCall {
     RunningCall::ended(Finished::answered(error_body(Some(id), error).into()))
-}
-
-/// The first event: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.
-fn endpoint(id: &SessionId) -> Bytes {
-    let id = id.as_str();
-    format!("event: endpoint\ndata: /messages?sessionId={id}\nretry: {RETRY_MS}\n\n").into()
 }
 
 /// The number in a `Last-Event-ID` of the one stream there is.

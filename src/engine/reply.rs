@@ -19,6 +19,7 @@ use super::stream_writer::SOCKET_EVENTS_MAX;
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
 use crate::protocol::error::Refusal;
+use crate::protocol::sse;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::{self, StreamKind};
 
@@ -36,8 +37,6 @@ pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// no cancellation (2025-11-25, Transports, "Sending Messages to the Server"), so that the call may finish
 /// what it is at; but it must not hold its place until its time is up.
 const ABANDONED_FOR: Duration = Duration::from_secs(5);
-/// What keeps a silent stream open: a comment, which no client sees as an event.
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// What a stream says that ends without a response: of a call that was cancelled.
 pub(super) const NOTHING: Bytes = Bytes::from_static(b": nothing more will come\n\n");
@@ -253,7 +252,7 @@ impl Flight {
             let mut client = ReplyReceiver::new(events);
             for message in first {
                 if passes(&message) {
-                    client.write(event(&message)).await;
+                    client.write(sse::message(&message)).await;
                 }
             }
             let finished = match finished {
@@ -265,12 +264,12 @@ impl Flight {
                 messages.close();
                 while let Ok(message) = messages.try_recv() {
                     if passes(&message) {
-                        client.write(event(&message)).await;
+                        client.write(sse::message(&message)).await;
                     }
                 }
             }
             match finished.body {
-                Some(body) => client.write(event(&body)).await,
+                Some(body) => client.write(sse::message(&body)).await,
                 // A reply of no bytes is taken for one that broke.
                 None => client.write(NOTHING).await,
             }
@@ -305,10 +304,10 @@ impl Flight {
                 () = &mut given_up, if abandoned => abandoned = false,
                 Some(message) = next(&mut self.messages), if client.is_ready() => {
                     if passes(&message) {
-                        client.put(event(&message));
+                        client.put(sse::message(&message));
                     }
                 }
-                () = sleep(keep_alive), if client.is_ready() => client.put(KEEP_ALIVE),
+                () = sleep(keep_alive), if client.is_ready() => client.put(sse::KEEP_ALIVE),
             }
         }
     }
@@ -409,17 +408,6 @@ enum First {
     Message(Bytes),
     Finished(Finished),
     Silence,
-}
-
-/// A message as a server-sent event without an id. JSON text has no line breaks, so it is one `data:` line.
-pub(crate) fn event(message: &[u8]) -> Bytes {
-    const HEAD: &[u8] = b"event: message\ndata: ";
-    const TAIL: &[u8] = b"\n\n";
-    let mut bytes = BytesMut::with_capacity(HEAD.len() + message.len() + TAIL.len());
-    bytes.put_slice(HEAD);
-    bytes.put_slice(message);
-    bytes.put_slice(TAIL);
-    bytes.freeze()
 }
 
 /// The next thing that a call says, if it says anything.

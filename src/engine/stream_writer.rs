@@ -14,10 +14,11 @@ use super::Engine;
 use super::changes::Tell;
 use super::local_streams::ConnectionGuard;
 use super::loss;
-use super::reply::{NOTHING, event};
+use super::reply::NOTHING;
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::event_id::EventId;
+use crate::protocol::sse;
 use crate::store::streams::{BEYOND_ALL, Holder, Read, Step, StreamId};
 use crate::telemetry::metrics::{self, GaugeGuard, StreamKind};
 use crate::telemetry::seldom;
@@ -40,12 +41,8 @@ const END_MARGIN: Duration = Duration::from_millis(100);
 const LOOKS_A_LIFE: u32 = 4;
 /// How soon the log is read again when the store did not answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How soon a client should come back, in milliseconds (SSE, `retry`).
-pub(crate) const RETRY_MS: u64 = 500;
 /// The same for one of too many connections of a stream, in milliseconds: it would take the place of another.
 pub(crate) const DISMISSED_RETRY_MS: u64 = 60_000;
-/// What keeps a silent stream open: a comment, which no client sees as an event.
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 mod standby;
 mod to_client;
@@ -162,8 +159,8 @@ impl StreamWriter {
         }
         if stop == WriterStop::Dismissed && self.options.kind != StreamKind::Sse {
             // It would be the newest again at once, and dismiss another, which comes back in its turn.
-            let later = format!("retry: {DISMISSED_RETRY_MS}\n\n");
-            drop(self.write(later.into()).await);
+            let later = sse::retry(DISMISSED_RETRY_MS);
+            drop(self.write(later).await);
         }
         if stop != WriterStop::Client && !self.said && self.write(NOTHING).await.is_err() {
             debug!(
@@ -191,7 +188,7 @@ impl StreamWriter {
                 stream: self.stream.as_str(),
                 number: self.written,
             };
-            Box::pin(self.write(format!("id: {id}\nretry: {RETRY_MS}\ndata:\n\n").into())).await?;
+            Box::pin(self.write(sse::priming(id))).await?;
             self.options.has_id = true;
         }
         // What is in the log already comes first.
@@ -205,7 +202,7 @@ impl StreamWriter {
                 look_at = Box::pin(self.read_log()).await?;
             }
             if self.spoke.elapsed() >= keep_alive {
-                Box::pin(self.write(KEEP_ALIVE)).await?;
+                Box::pin(self.write(sse::KEEP_ALIVE)).await?;
             }
             let wake = look_at.min(self.spoke + keep_alive);
             let (line, ended) = (Arc::clone(&self.carried.line), self.cached.ended.clone());
@@ -234,7 +231,7 @@ impl StreamWriter {
                     // Clients of HTTP+SSE take an event without data for a message. They were told at the
                     // start.
                     if self.options.kind != StreamKind::Sse {
-                        Box::pin(self.write(format!("retry: {RETRY_MS}\n\n").into())).await?;
+                        Box::pin(self.write(sse::retry(sse::RETRY_MS))).await?;
                     }
                     return Err(WriterStop::Client);
                 }
@@ -345,7 +342,7 @@ impl StreamWriter {
                     tracing::warn!(session = cached.tag, left_out, "{words}")
                 });
                 let why = "the session store has lost some of what it had taken";
-                Box::pin(self.write(event(loss::doubt(why).as_bytes()))).await?;
+                Box::pin(self.write(sse::message(loss::doubt(why).as_bytes()))).await?;
                 // The end of a stream is told in any case: the client waits for it.
                 let last = if done { head.saturating_sub(1) } else { head };
                 (self.written, self.noted) = (last, last);

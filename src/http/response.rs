@@ -10,8 +10,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use rmcp::model::RequestId;
 use tokio::sync::mpsc;
 
-use crate::engine::reply::{Finished, Reply, Verdict, event as as_event};
+use crate::engine::reply::{Finished, Reply, Verdict};
 use crate::protocol::error::{RETRY_AFTER_SECONDS, Refusal, error_body};
+use crate::protocol::sse;
 use crate::telemetry::metrics;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -108,7 +109,7 @@ const fn status(verdict: Verdict) -> StatusCode {
 /// One message as a stream of its own, which ends after it.
 #[must_use]
 pub(super) fn event(message: &[u8]) -> Response {
-    streamed(Body::from(as_event(message)))
+    streamed(Body::from(sse::message(message)))
 }
 
 /// Server-sent events.

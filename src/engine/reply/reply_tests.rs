@@ -13,7 +13,7 @@ const TIMES: ReplyTimes = ReplyTimes {
 /// A call that sends without end, from a task of its own, and ends after `last` or when it is cancelled.
 fn flood(last: Duration, survives: bool) -> (Flight, CancellationToken, Supervisor) {
     let (out, messages) = outbound();
-    let (cancel, supervisor) = (CancellationToken::new(), Supervisor::new());
+    let (cancel, supervisor) = (CancellationToken::new(), Supervisor::new("a"));
     supervisor.spawn("flood", async move {
         while out.send(Bytes::from_static(b"{}")).await.is_ok() {}
     });
@@ -60,7 +60,7 @@ async fn a_client_that_does_not_read_counts_as_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_call_is_given_up_whose_client_can_never_come_back() {
     for streams in [false, true] {
-        let (cancel, supervisor) = (CancellationToken::new(), Supervisor::new());
+        let (cancel, supervisor) = (CancellationToken::new(), Supervisor::new("a"));
         let stopped = cancel.clone();
         let call = Box::pin(async move {
             stopped.cancelled().await;
@@ -93,6 +93,6 @@ async fn a_call_ends_in_time_while_its_client_is_slow() {
     while let Some(event) = slow.recv().await {
         last = event;
     }
-    assert_eq!(last, event(b"\"end\""));
+    assert_eq!(last, sse::message(b"\"end\""));
     supervisor.stop(Duration::from_secs(1)).await;
 }

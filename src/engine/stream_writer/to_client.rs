@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
@@ -12,8 +12,8 @@ use tracing::debug;
 use super::{SLOW_CLIENT, SOCKET_BYTES_MAX, StreamWriter, WriterStop};
 use crate::causes::causes;
 use crate::engine::loss;
-use crate::engine::reply::event;
 use crate::protocol::event_id::EventId;
+use crate::protocol::sse;
 use crate::store::streams::Event;
 use crate::telemetry::seldom;
 
@@ -48,7 +48,7 @@ impl StreamWriter {
             seldom(words, |left_out| {
                 tracing::warn!(session = self.cached.tag, lost, left_out, "{words}")
             });
-            self.write(event(notice.as_bytes())).await?;
+            self.write(sse::message(notice.as_bytes())).await?;
             self.lost += lost;
         }
         self.written = last;
@@ -64,11 +64,8 @@ impl StreamWriter {
             number: event.number,
         };
         let bytes = match self.lost > 0 && !self.stream.is_session_stream() && is_response(&event.data) {
-            true => encode(
-                id,
-                &String::from_utf8_lossy(&loss::instead_of(&event.data, self.lost, loss::OVERFLOW)),
-            ),
-            false => encode(id, &event.data),
+            true => sse::message_with_id(id, &loss::instead_of(&event.data, self.lost, loss::OVERFLOW)),
+            false => sse::message_with_id(id, event.data.as_bytes()),
         };
         self.write(bytes).await?;
         self.written = event.number;
@@ -120,14 +117,4 @@ fn is_response(message: &str) -> bool {
         method: Option<&'a RawValue>,
     }
     serde_json::from_str::<ResponseEnvelope<'_>>(message).is_ok_and(|envelope| envelope.method.is_none())
-}
-
-/// A message as a server-sent event. JSON text has no line breaks, so it is one `data:` line.
-fn encode(id: EventId<'_>, data: &str) -> Bytes {
-    let head = format!("id: {id}\nevent: message\ndata: ");
-    let mut bytes = BytesMut::with_capacity(head.len() + data.len() + 2);
-    bytes.put_slice(head.as_bytes());
-    bytes.put_slice(data.as_bytes());
-    bytes.put_slice(b"\n\n");
-    bytes.freeze()
 }
