@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::interval;
-use tracing::warn;
+use tracing::{Instrument as _, Span, info_span, warn};
 
 use crate::cluster::Membership;
 use crate::cluster::membership::JoinError;
@@ -152,6 +152,12 @@ impl Builder {
     /// # Errors
     /// [`AppError`].
     pub async fn spawn(self) -> Result<Running, AppError> {
+        let node = name(&self.settings);
+        let span = info_span!("node", node = node.as_str());
+        self.start(node).instrument(span).await
+    }
+
+    async fn start(self, node: NodeId) -> Result<Running, AppError> {
         metrics::install();
         let handler = self.handler.ok_or(AppError::NoHandler)?;
         let settings = fit_shares(self.settings);
@@ -160,9 +166,9 @@ impl Builder {
             None => open::store(&settings).await?,
         };
         let listener = BoundListener::bind(&settings).await?;
-        let membership = Arc::new(Membership::new(name(&settings), listener.address()));
+        let membership = Arc::new(Membership::new(node, listener.address()));
         membership.join(store.as_ref()).await?;
-        let supervisors = [Supervisor::new(), Supervisor::new()];
+        let supervisors = [(); 2].map(|()| Supervisor::new(membership.node().as_str()));
         // A node that does not come to be leaves no task behind.
         let owned = supervisors.each_ref().map(Supervisor::kill_on_drop);
         let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
@@ -187,6 +193,7 @@ impl Builder {
             service,
             server,
             owned,
+            span: Span::current(),
         })
     }
 }
@@ -248,6 +255,8 @@ pub struct Running {
     service: Service,
     server: RunningListener,
     owned: [KillOnDrop; 2],
+    /// Names the node in what is logged.
+    span: Span,
 }
 
 impl Running {
@@ -298,15 +307,16 @@ impl Running {
             service,
             server,
             owned,
+            span,
         } = self;
         let broken = engine.supervisor.stopping().clone();
         let ended = tokio::select! {
             stop = told => {
-                drain(&service, &engine, server, stop, again).await;
+                drain(&service, &engine, server, stop, again).instrument(span).await;
                 Ok(())
             }
             () = broken.cancelled() => {
-                drain(&service, &engine, server, Stop::WhenCallsFinish, pending).await;
+                drain(&service, &engine, server, Stop::WhenCallsFinish, pending).instrument(span).await;
                 Err(engine.membership.displaced().map_or(AppError::Broken, AppError::Name))
             }
         };
@@ -323,6 +333,7 @@ impl Running {
             Stop::WhenCallsFinish,
             pending,
         )
+        .instrument(self.span)
         .await;
     }
 }

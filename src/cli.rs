@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, LogSettings, Sources};
@@ -17,7 +18,6 @@ mod print;
 mod serve;
 mod sessions;
 
-use exit::CliError;
 pub use exit::Exit;
 
 /// What teaches by example, below the list of commands.
@@ -132,21 +132,21 @@ pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
         Cli::parse().start(make)
     };
     let exit = ended.unwrap_or_else(|error| {
-        print::failure(&error);
-        error.exit()
+        print::failure(error.as_ref());
+        exit::exit_of(&error)
     });
     exit.into()
 }
 
 impl Cli {
     /// Reads the settings, starts the logs and a runtime, and does what was asked for.
-    fn start<H: Handler>(self, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+    fn start<H: Handler>(self, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
         let loaded = config::load(self.sources())?;
         telemetry::init(&self.log(&loaded.settings.log))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .map_err(CliError::Runtime)?;
+            .context("the runtime could not be started")?;
         runtime.block_on(self.run(loaded, make))
     }
 
@@ -171,12 +171,12 @@ impl Cli {
     /// Does what was asked for. A node serves the handler that `make` makes.
     ///
     /// # Errors
-    /// As [`CliError`] says.
+    /// Why it could not be done; [`exit_of`](exit::exit_of) knows the exit code.
     pub(crate) async fn run<H: Handler>(
         self,
         loaded: Loaded,
         make: impl FnOnce() -> H,
-    ) -> Result<Exit, CliError> {
+    ) -> anyhow::Result<Exit> {
         match self.command {
             None | Some(Command::Serve) => serve::run(loaded.settings, make).await,
             Some(Command::Check(arguments)) => check::run(&arguments, &loaded).await,

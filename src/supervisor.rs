@@ -7,20 +7,22 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, debug, debug_span, error, warn};
+use tracing::{Instrument as _, Span, debug, error, info_span, warn};
 
 #[cfg(test)]
 pub(crate) mod gate;
 
 /// Starts tasks, and stops them together. Clones share the same tasks.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Supervisor {
     // Each call has a clone of it, and a clone of a token takes a lock.
     inner: Arc<OwnedTasks>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OwnedTasks {
+    /// The node whose tasks they are: each line that they log names it.
+    node: Box<str>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     kill: CancellationToken,
@@ -29,19 +31,31 @@ struct OwnedTasks {
 }
 
 impl Supervisor {
-    /// An owner without tasks.
+    /// An owner, without tasks, of those of this node.
     #[must_use]
-    pub(crate) fn new() -> Self {
-        Self::default()
+    pub(crate) fn new(node: &str) -> Self {
+        Self {
+            inner: Arc::new(OwnedTasks {
+                node: node.into(),
+                tasks: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+                kill: CancellationToken::new(),
+                #[cfg(test)]
+                gate: gate::Gate::default(),
+            }),
+        }
     }
 
     /// An owner whose tasks go on as that gate lets them.
     #[cfg(test)]
-    pub(crate) fn gated(gate: gate::Gate) -> Self {
+    pub(crate) fn gated(node: &str, gate: gate::Gate) -> Self {
         Self {
             inner: Arc::new(OwnedTasks {
+                node: node.into(),
+                tasks: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+                kill: CancellationToken::new(),
                 gate,
-                ..OwnedTasks::default()
             }),
         }
     }
@@ -74,7 +88,8 @@ impl Supervisor {
         };
         #[cfg(test)]
         let task = self.inner.gate.guard(task);
-        drop(self.inner.tasks.spawn(task.instrument(debug_span!("task", name))));
+        let span = info_span!("task", task = name, node = &*self.inner.node);
+        drop(self.inner.tasks.spawn(task.instrument(span)));
     }
 
     /// Runs work that must not stop half way in a task of its own: the caller may be dropped while it waits.

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use super::connection::Use;
 use super::drain::GiveUp;
@@ -159,11 +159,11 @@ impl RunningListener {
                         debug!(error = %causes(&error), "could not set TCP_NODELAY");
                     }
                 });
-                drop(tasks.spawn(accept.each(tcp)));
+                drop(tasks.spawn(accept.each(tcp).in_current_span()));
                 None
             }
             ListenerKind::Unix(unix, path) => {
-                drop(tasks.spawn(accept.each(unix)));
+                drop(tasks.spawn(accept.each(unix).in_current_span()));
                 Some(path)
             }
         };

@@ -1,5 +1,6 @@
 //! `mcp-server check`: are the settings right, and does the store do what a node needs?
 
+use anyhow::{Context as _, ensure};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rmcp::model::{ClientCapabilities, Implementation};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{CliError, Exit, print, unix_ms};
+use super::{Exit, print, unix_ms};
 use crate::app::{files, open};
 use crate::config::{Assigned, Loaded};
 use crate::protocol::era::Revision;
@@ -32,7 +33,7 @@ pub(crate) struct CheckArguments {
 ///
 /// # Errors
 /// When the store cannot be opened, does not answer, or does not keep what it is given.
-pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> Result<Exit, CliError> {
+pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::Result<Exit> {
     let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;
@@ -58,8 +59,10 @@ struct Findings {
     files: Option<String>,
 }
 
-async fn examine(store: &dyn Store) -> Result<Findings, CliError> {
-    let round_trip = round_trip(store).await?;
+async fn examine(store: &dyn Store) -> anyhow::Result<Findings> {
+    let round_trip = round_trip(store)
+        .await
+        .context("a session could not be kept in the store")?;
     let before_ms = unix_ms();
     let report = store.report().await?;
     let here_ms = u64::midpoint(before_ms, unix_ms());
@@ -77,24 +80,23 @@ fn difference(there: u64, here: u64) -> i64 {
 }
 
 /// Makes a session, reads it back and ends it, under an id that nobody else has.
-async fn round_trip(store: &dyn Store) -> Result<Duration, CliError> {
+async fn round_trip(store: &dyn Store) -> anyhow::Result<Duration> {
     let (id, record) = (SessionId::generate(), probe());
     let room = SessionRoom::boundless("check");
     let started = Instant::now();
-    if store.create(&id, &record, PROBE_TTL, &room).await? == Created::Collision {
-        return Err(CliError::Misbehaved("a fresh session id was taken already"));
-    }
+    let created = store.create(&id, &record, PROBE_TTL, &room).await?;
+    ensure!(
+        created != Created::Collision,
+        "a fresh session id was taken already"
+    );
     let loaded = store.load(&id, None).await?;
     let ended = store.end(&id, None).await?;
     let took = started.elapsed();
-    if loaded.as_ref() != Some(&record) {
-        return Err(CliError::Misbehaved(
-            "a session was not read back as it was written",
-        ));
-    }
-    if ended == Ended::Gone {
-        return Err(CliError::Misbehaved("a session was gone before it was ended"));
-    }
+    ensure!(
+        loaded.as_ref() == Some(&record),
+        "a session was not read back as it was written"
+    );
+    ensure!(ended != Ended::Gone, "a session was gone before it was ended");
     Ok(took)
 }
 

@@ -1,15 +1,13 @@
 //! How a command ends: its exit code, and what it says when it fails.
 
-use std::io;
+use std::error::Error;
 use std::process::ExitCode;
 
-use super::health::HealthError;
 use crate::app::AppError;
 use crate::cluster::membership::JoinError;
 use crate::config::SettingsError;
 use crate::store::redis::ConnectError;
 use crate::store::{StoreError, WhyRefused};
-use crate::telemetry::TelemetryError;
 
 /// A command's exit code. 64 and above are those of BSD's `sysexits.h`; clap uses 2 for wrong usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,76 +31,36 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command failed.
+/// The exit code of a command that failed: that of the first cause which has one of its own.
+pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(own_exit).unwrap_or(Exit::Failure)
+}
+
+fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
+    if cause.is::<SettingsError>() || cause.is::<NoSharedStore>() {
+        return Some(Exit::Settings);
+    }
+    if let Some(error) = cause.downcast_ref::<ConnectError>() {
+        return Some(of_connection(error));
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return Some(of_store(error));
+    }
+    // These stand for what they are made of, which is no cause of theirs.
+    match cause.downcast_ref::<AppError>()? {
+        AppError::Open(error) => Some(of_connection(error)),
+        AppError::Store(error) | AppError::Name(JoinError::Store(error)) => Some(of_store(error)),
+        AppError::Name(JoinError::Taken { .. }) => Some(Exit::NameTaken),
+        _ => None,
+    }
+}
+
+/// Sessions in memory are those of another process.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
-    /// Settings are wrong.
-    #[error("{}", wrong(.0))]
-    Settings(#[from] SettingsError),
-    /// Logs could not be set up.
-    #[error(transparent)]
-    Logs(#[from] TelemetryError),
-    /// The runtime could not be started.
-    #[error("the runtime could not be started")]
-    Runtime(#[source] io::Error),
-    /// The store could not be opened.
-    #[error(transparent)]
-    Open(#[from] ConnectError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store does not do as it should.
-    #[error("the store answered, but not as it should: {0}")]
-    Misbehaved(&'static str),
-    /// No node answered.
-    #[error(transparent)]
-    Health(#[from] HealthError),
-    /// Sessions in memory are those of another process.
-    #[error(
-        "REDIS_URL is not set: sessions in memory can be seen only by the node that has them; set it to the node's"
-    )]
-    NoSharedStore,
-    /// There is no session of that id.
-    #[error("there is no such session: it has ended or expired, or never was")]
-    NoSession,
-    /// The answer could not be written.
-    #[error("the answer could not be written")]
-    Output(#[from] io::Error),
-    /// The server failed.
-    #[error(transparent)]
-    Serve(#[from] AppError),
-}
-
-impl CliError {
-    /// The exit code that tells it.
-    #[must_use]
-    pub(crate) const fn exit(&self) -> Exit {
-        match self {
-            Self::Settings(_) | Self::NoSharedStore => Exit::Settings,
-            Self::Open(error) | Self::Serve(AppError::Open(error)) => of_connection(error),
-            Self::Store(error)
-            | Self::Serve(AppError::Store(error) | AppError::Name(JoinError::Store(error))) => {
-                of_store(error)
-            }
-            Self::Serve(AppError::Name(JoinError::Taken { .. })) => Exit::NameTaken,
-            Self::Logs(_)
-            | Self::Runtime(_)
-            | Self::Misbehaved(_)
-            | Self::Health(_)
-            | Self::NoSession
-            | Self::Output(_)
-            | Self::Serve(_) => Exit::Failure,
-        }
-    }
-}
-
-/// One problem is one line; several stand below a line that counts them.
-fn wrong(settings: &SettingsError) -> String {
-    match settings.problems.len() {
-        0 | 1 => settings.to_string(),
-        count => format!("{count} settings are wrong:\n{settings}"),
-    }
-}
+#[error(
+    "REDIS_URL is not set: sessions in memory can be seen only by the node that has them; set it to the node's"
+)]
+pub(super) struct NoSharedStore;
 
 const fn of_connection(error: &ConnectError) -> Exit {
     if error.is_settings() {
@@ -130,6 +88,10 @@ const fn of_refusal(why: WhyRefused) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use anyhow::anyhow;
+
     use super::*;
     use crate::session::NodeId;
 
@@ -144,23 +106,20 @@ mod tests {
             url: url(),
             why: "no port".into(),
         };
-        assert_eq!(CliError::from(unreachable()).exit() as u8, 69);
-        assert_eq!(CliError::from(AppError::from(unreachable())).exit() as u8, 69);
-        assert_eq!(
-            CliError::from(StoreError::Unreachable(Box::new(io::Error::other("refused")))).exit() as u8,
-            69
-        );
-        assert_eq!(CliError::from(wrong()).exit() as u8, 78);
-        assert_eq!(CliError::from(AppError::from(wrong())).exit() as u8, 78);
-        assert_eq!(
-            CliError::from(SettingsError { problems: vec![] }).exit() as u8,
-            78
-        );
+        let exit = |error: anyhow::Error| exit_of(&error.context("it could not be done")) as u8;
+        assert_eq!(exit(unreachable().into()), 69);
+        assert_eq!(exit(AppError::from(unreachable()).into()), 69);
+        let away = StoreError::Unreachable(Box::new(io::Error::other("refused")));
+        assert_eq!(exit(away.into()), 69);
+        assert_eq!(exit(wrong().into()), 78);
+        assert_eq!(exit(AppError::from(wrong()).into()), 78);
+        assert_eq!(exit(SettingsError { problems: vec![] }.into()), 78);
+        assert_eq!(exit(NoSharedStore.into()), 78);
         let taken = JoinError::Taken {
             node: NodeId::generate(0),
             address: "http://127.0.0.1:3000".into(),
         };
-        assert_eq!(CliError::from(AppError::from(taken)).exit() as u8, 75);
-        assert_eq!(CliError::NoSession.exit() as u8, 1);
+        assert_eq!(exit(AppError::from(taken).into()), 75);
+        assert_eq!(exit(anyhow!("there is no such session")), 1);
     }
 }

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use sd_notify::NotifyState;
 
-use super::{CliError, Exit, print};
+use super::{Exit, print};
 use crate::app::signal::told_to_stop;
 use crate::app::{App, Running, files};
 use crate::causes::causes;
@@ -18,7 +18,7 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
-pub(crate) async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> Result<Exit, CliError> {
+pub(crate) async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
     let guarded = !settings.auth.tokens.is_empty();
     if let Some(warning) = files::too_low(&settings, files::raise_limit()) {
         tracing::warn!("{warning}");

@@ -1,5 +1,6 @@
 //! `mcp-server sessions`: lists, shows and ends the sessions of all nodes.
 
+use anyhow::{Context as _, bail};
 use std::cmp::Reverse;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{CliError, Exit, print, unix_ms};
+use super::exit::NoSharedStore;
+use super::{Exit, print, unix_ms};
 use crate::app::open;
 use crate::cluster::{Membership, SessionError, Sessions};
 use crate::config::Settings;
@@ -20,6 +22,8 @@ use crate::supervisor::Supervisor;
 const CLIENT_CHARS_MAX: usize = 40;
 /// How long the tasks of this process may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+const NO_SESSION: &str = "there is no such session: it has ended or expired, or never was";
 
 /// What to do with sessions.
 #[derive(Debug, clap::Subcommand)]
@@ -56,14 +60,14 @@ pub(crate) enum SessionsCommand {
 ///
 /// # Errors
 /// When no store is shared or it does not answer, or there is no such session.
-pub(crate) async fn run(command: &SessionsCommand, settings: &Settings) -> Result<Exit, CliError> {
+pub(crate) async fn run(command: &SessionsCommand, settings: &Settings) -> anyhow::Result<Exit> {
     if settings.redis_url.is_empty() {
-        return Err(CliError::NoSharedStore);
+        return Err(NoSharedStore.into());
     }
     let store = open::store(settings).await?;
     let answer = answer(command, settings, &store).await;
     store.close().await;
-    print::answer(&answer?)?;
+    print::answer(&answer?).context("the answer could not be written")?;
     Ok(Exit::Ok)
 }
 
@@ -71,7 +75,7 @@ async fn answer(
     command: &SessionsCommand,
     settings: &Settings,
     store: &Arc<dyn Store>,
-) -> Result<String, CliError> {
+) -> anyhow::Result<String> {
     match command {
         SessionsCommand::List { limit, json } => {
             let mut sessions = store.list(*limit).await?;
@@ -83,8 +87,8 @@ async fn answer(
             })
         }
         SessionsCommand::Show { id, json } => {
-            let id = SessionId::parse(id).ok_or(CliError::NoSession)?;
-            let record = store.load(&id, None).await?.ok_or(CliError::NoSession)?;
+            let id = SessionId::parse(id).context(NO_SESSION)?;
+            let record = store.load(&id, None).await?.context(NO_SESSION)?;
             Ok(if *json {
                 format!("{:#}", to_json(&id, &record))
             } else {
@@ -92,7 +96,7 @@ async fn answer(
             })
         }
         SessionsCommand::End { id, json } => {
-            let id = SessionId::parse(id).ok_or(CliError::NoSession)?;
+            let id = SessionId::parse(id).context(NO_SESSION)?;
             end(settings, store, &id).await?;
             Ok(if *json {
                 json!({ "ended": id.as_str() }).to_string()
@@ -105,8 +109,9 @@ async fn answer(
 
 /// Ends a session everywhere. For a moment this process is a node among the others: it sends messages to
 /// those that keep a copy, and hears them acknowledge.
-async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Result<(), CliError> {
-    let (node, supervisor) = (NodeId::generate(unix_ms()), Supervisor::new());
+async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> anyhow::Result<()> {
+    let node = NodeId::generate(unix_ms());
+    let supervisor = Supervisor::new(node.as_str());
     let membership = Arc::new(Membership::outside(node.clone()));
     let messages = store.listen(&node).await?;
     let sessions = Sessions::new(Arc::clone(store), membership, settings, supervisor.clone());
@@ -117,7 +122,7 @@ async fn end(settings: &Settings, store: &Arc<dyn Store>, id: &SessionId) -> Res
         Ok(()) => Ok(()),
         Err(SessionError::Store(error)) => Err(error.into()),
         Err(SessionError::NotFound | SessionError::Full | SessionError::TooMany(_)) => {
-            Err(CliError::NoSession)
+            bail!(NO_SESSION)
         }
     }
 }

@@ -27,7 +27,7 @@ fn file(text: &str) -> (tempfile::NamedTempFile, Sources) {
 
 fn lines(sources: Sources) -> Vec<String> {
     let error = load(sources).unwrap_err();
-    error.to_string().lines().map(str::to_owned).collect()
+    error.problems.iter().map(ToString::to_string).collect()
 }
 
 #[test]

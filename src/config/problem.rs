@@ -26,7 +26,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with the settings, one line each.
+/// Everything that is wrong with the settings, one line each; several stand below a line that counts them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
     /// The problems: with files and variables first, then in the order of the settings table, then unknown
@@ -37,6 +37,9 @@ pub struct SettingsError {
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<String> = self.problems.iter().map(Problem::to_string).collect();
+        if lines.len() > 1 {
+            writeln!(f, "{} settings are wrong:", lines.len())?;
+        }
         f.write_str(&lines.join("\n"))
     }
 }

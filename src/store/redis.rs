@@ -33,7 +33,7 @@ use fred::types::{FromValue, Value};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 pub use self::connect::ConnectError;
 use self::url::redact;
@@ -185,7 +185,7 @@ impl RedisStore {
     }
 }
 
-/// Starts the tasks that keep the connections alive.
+/// Starts the tasks that keep the connections alive. What they log names the node that is being started.
 fn drive(
     connected: Connections,
     clients: Vec<(Client, Alive)>,
@@ -195,10 +195,15 @@ fn drive(
     let mut tasks = JoinSet::new();
     for (driven, (_, alive)) in connected.commands.into_iter().zip(clients) {
         let beat = |client: Client| async move { client.ping::<Value>(None).await.map(drop) };
-        tasks.spawn(keep(driven, alive, patience, beat));
+        tasks.spawn(keep(driven, alive, patience, beat).in_current_span());
     }
-    tasks.spawn(listener.clone().keep(connected.messages, patience));
-    tasks.spawn(listener.clone().run());
+    tasks.spawn(
+        listener
+            .clone()
+            .keep(connected.messages, patience)
+            .in_current_span(),
+    );
+    tasks.spawn(listener.clone().run().in_current_span());
     tasks
 }
 

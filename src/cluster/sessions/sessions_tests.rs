@@ -40,7 +40,7 @@ async fn node() -> (Sessions, Arc<Membership>, MemoryStore) {
         Arc::new(store.clone()),
         Arc::clone(&membership),
         &settings,
-        Supervisor::new(),
+        Supervisor::new("a"),
     );
     (sessions, membership, store)
 }
@@ -102,7 +102,7 @@ async fn a_node_keeps_so_many_sessions_and_reads_the_others_again() {
         Arc::new(store),
         Arc::clone(&membership),
         &settings,
-        Supervisor::new(),
+        Supervisor::new("a"),
     );
     let mut ids = Vec::new();
     for _ in 0..KEPT_MAX * 4 {

@@ -6,13 +6,18 @@ use tokio::time::Instant;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::node::Node;
 use crate::support::process::eventually;
 
 /// How many clients come at once.
 const AT_ONCE: usize = 16;
 
 fn lines(cluster: &Cluster) -> Vec<Value> {
-    let log = cluster.node(0).log();
+    lines_of(cluster.node(0))
+}
+
+fn lines_of(node: &Node) -> Vec<Value> {
+    let log = node.log();
     let lines = log.lines().filter(|line| line.starts_with('{'));
     lines
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -78,4 +83,50 @@ async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
     );
     let log = cluster.node(0).log();
     assert!(!log.contains("out of reach"), "{log}");
+}
+
+/// Each line names its node, whatever the node is at: logs of all nodes are read together. A takeover says who took over from
+/// whom.
+#[tokio::test]
+async fn each_line_names_its_node() {
+    let cluster = Cluster::with(3, &[("MCP_LOG__LEVEL", "anynode=debug")]).await;
+    let client = cluster.client();
+    client.session().await;
+    let at = |index: usize| client.at(&cluster.node(index).url());
+    let mut stream = at(1).listen(None).await;
+    for index in 0..3 {
+        at(index).list().await.ok();
+        at(index).call("increment", json!({"key": "n"})).await.ok();
+    }
+    at(0)
+        .request("logging/setLevel", json!({"level": "debug"}))
+        .await
+        .ok();
+    let countdown = json!({"name": "countdown", "arguments": {"from": 60, "interval_ms": 100}});
+    let (_, mut call) = at(2).stream("tools/call", countdown).await;
+    call.next().await;
+    cluster.node(2).kill9().await;
+    let taken = |line: &Value| line["message"] == "took over calls of a lost node";
+    let taken = async || (0..2).find_map(|index| lines_of(cluster.node(index)).into_iter().find(taken));
+    let taken = eventually("the call is taken over", taken).await;
+    assert_eq!(taken["from"], cluster.node(2).id());
+    cluster.redis().stop().await;
+    at(0).list().await;
+    cluster.redis().run().await;
+    // It comes back empty: its sessions have ended.
+    eventually("the store is back", async || {
+        (at(0).list().await.status == 404).then_some(())
+    })
+    .await;
+    drop(stream.next().await);
+    cluster.node(1).terminate();
+    cluster.node(1).end().await;
+    for node in cluster.nodes() {
+        let lines = lines_of(node);
+        assert!(lines.len() > 3, "{lines:?}");
+        for line in lines {
+            let names = [&line["node"], &line["span"]["node"]];
+            assert!(names.iter().any(|name| **name == node.id()), "{line}");
+        }
+    }
 }
