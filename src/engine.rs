@@ -114,6 +114,8 @@ pub(crate) struct Stopping {
     /// Calls have had the time that they may take: those that are left are handed over, if there is anyone to
     /// hand them to.
     pub deadline: CancellationToken,
+    /// So have tasks (SEP-2663): those that are left stop now, and say so in their records.
+    pub tasks: CancellationToken,
 }
 
 /// What an engine is made of that others have made: the rest it makes itself.

@@ -23,6 +23,8 @@ const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
+/// How long before their end tasks of MCP (SEP-2663) are told, so that their records say what has become of them.
+const TASKS_TOLD_BEFORE: Duration = Duration::from_secs(1);
 
 /// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again`
 /// makes.
@@ -74,9 +76,18 @@ async fn drain_unless(
     }
     // They share the deadline: together with the delay it must fit what the platform grants.
     let left = give_up.left().max(TASKS_STOP_WITHIN);
+    let tell = async {
+        sleep(left.saturating_sub(TASKS_TOLD_BEFORE)).await;
+        engine.stopping.tasks.cancel();
+        pending::<()>().await;
+    };
     tokio::select! {
         () = engine.work.stop(left) => {}
-        () = hurry.cancelled(), if !hurry.is_cancelled() => engine.work.stop(TASKS_STOP_WITHIN).await,
+        () = tell => {}
+        () = hurry.cancelled(), if !hurry.is_cancelled() => {
+            engine.stopping.tasks.cancel();
+            engine.work.stop(TASKS_STOP_WITHIN).await;
+        }
     }
     engine.supervisor.stop(TASKS_STOP_WITHIN).await;
     engine.leave().await;

@@ -103,6 +103,7 @@ impl RunTasks for Engine {
         };
         Ok(TaskPlace {
             changed,
+            stopping: self.stopping.tasks.clone(),
             _guard: Box::new(guard),
         })
     }

@@ -15,6 +15,7 @@ use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, CreateTaskResult, ErrorCode, GetTaskResult, InputResponses};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::id::NodeId;
 use super::once::Once;
@@ -82,15 +83,17 @@ pub struct Busy(pub &'static str);
 
 /// A task's place on the node that runs it, given back when dropped.
 pub(crate) struct TaskPlace {
-    /// Rung when the task's record has changed.
+    /// Notified when the task's record has changed.
     pub changed: Arc<Notify>,
+    /// Fires a moment before the node drops what is left of its tasks.
+    pub stopping: CancellationToken,
     /// Gives the place back.
     pub _guard: Box<dyn Send + Sync>,
 }
 
 impl fmt::Debug for TaskPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
+        f.debug_struct("TaskPlace").finish_non_exhaustive()
     }
 }
 
@@ -251,10 +254,17 @@ pub(crate) async fn fail_orphan(state: &State, node: &NodeId) -> Result<(), Stat
 }
 
 async fn end_as_lost(state: &State) -> Result<TaskRecord, StateError> {
-    let words = "node lost, outcome unknown: the task may or may not have taken effect, and is not repeated because \
-                 that might not be safe. Look before you try again";
-    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
+    let error = lost("node lost");
     update(state, |record| record.fail(&error, now_ms())).await
+}
+
+/// The error of a task whose outcome is not known, because its node has gone.
+fn lost(why: &str) -> ErrorData {
+    let words = format!(
+        "{why}, outcome unknown: the task may or may not have taken effect, and is not repeated because that might not be \
+         safe. Look before you try again"
+    );
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None)
 }
 
 /// Changes a task's record, on any node. Returns it as it is then.

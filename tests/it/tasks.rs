@@ -182,6 +182,27 @@ async fn a_task_of_a_killed_node_fails_and_says_so_while_results_stay() {
     assert_eq!(get(&survivors[1], &done).await["status"], "completed");
 }
 
+/// Finding 22: a task has the time that calls have, and is then told to stop; its record says so at once.
+#[tokio::test]
+async fn a_task_of_a_node_that_stops_says_so() {
+    let cluster = cluster(&[("MCP_DRAIN__DELAY", "0s"), ("MCP_DRAIN__DEADLINE", "4s")]).await;
+    let client = client(&cluster);
+    let doomed = client.at(&cluster.node(0).url());
+    let long = begin(&doomed, "slow_compute", slow(60)).await;
+    let short = begin(&doomed, "slow_compute", slow(2)).await;
+    let waits = begin(&doomed, "multi_input", json!({})).await;
+    cluster.node(0).terminate();
+    assert!(cluster.node(0).end().await.success());
+    let other = client.at(&cluster.node(1).url());
+    assert_eq!(get(&other, &short).await["status"], "completed");
+    // This one puts things in order when it is told.
+    let known = get(&other, &long).await;
+    assert_eq!(known["result"]["content"][0]["text"], "stopped", "{known}");
+    let known = get(&other, &waits).await;
+    let message = known["error"]["message"].as_str().expect("an error");
+    assert!(message.contains("node stopped, outcome unknown"), "{known}");
+}
+
 #[tokio::test]
 async fn a_node_started_again_under_its_name_does_not_claim_the_tasks_of_the_former() {
     let mut cluster = cluster(&[]).await;

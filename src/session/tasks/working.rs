@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use futures::FutureExt as _;
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, InputRequests, InputResponses};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{RECORD, TaskPlace, TaskRecord, now_ms, update};
+use super::{RECORD, TaskPlace, TaskRecord, lost, now_ms, update};
 use crate::causes::causes;
 use crate::session::state::{State, StateError};
 
@@ -20,6 +21,8 @@ use crate::session::state::{State, StateError};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the work may go on after its token fired, before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// The same when the node stops: the outcome must be written before that.
+const STOP_GRACE: Duration = Duration::from_millis(200);
 /// How soon an outcome is written again when the store did not take it.
 const WRITE_AGAIN: Duration = Duration::from_millis(500);
 
@@ -151,15 +154,22 @@ where
         cancel: CancellationToken::new(),
     };
     let held = working.clone();
-    let worked = AssertUnwindSafe(async move { work(held).await }).catch_unwind();
-    let ended = tokio::select! {
+    let mut worked = pin!(AssertUnwindSafe(async move { work(held).await }).catch_unwind());
+    let outcome = tokio::select! {
         biased;
-        ended = worked => Some(ended),
+        ended = &mut worked => Some(ended.unwrap_or_else(panicked)),
         () = working.follow(&place.changed) => None,
+        () = place.stopping.cancelled() => {
+            working.cancel.cancel();
+            match timeout(STOP_GRACE, worked).await {
+                Ok(Ok(Ok(result))) => Some(Ok(result)),
+                _ => Some(Err(lost("node stopped"))),
+            }
+        }
     };
     // It is this node's until its outcome is written.
-    if let Some(ended) = ended {
-        working.finish(ended.unwrap_or_else(panicked), until).await;
+    if let Some(outcome) = outcome {
+        working.finish(outcome, until).await;
     }
     drop(place);
 }
