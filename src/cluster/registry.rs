@@ -227,20 +227,20 @@ impl Registry {
         slot
     }
 
-    /// From now on changes are not heard of: every copy is read again before each use.
-    pub(crate) fn go_deaf(&self) {
+    /// From now on no messages about changes come: every copy is read again before each use.
+    pub(crate) fn note_disconnected(&self) {
         self.disconnected.store(true, Ordering::Release);
     }
 
-    /// Changes are heard of again; what was kept until now may be outdated.
-    pub(crate) fn hear_again(&self) {
+    /// Messages about changes come again; what was kept until now may be outdated.
+    pub(crate) fn note_reconnected(&self) {
         self.distrust_all();
         self.disconnected.store(false, Ordering::Release);
     }
 
-    /// Whether changes are not heard of just now.
+    /// Whether no messages about changes come just now.
     #[must_use]
-    pub(crate) fn is_deaf(&self) -> bool {
+    pub(crate) fn is_disconnected(&self) -> bool {
         self.disconnected.load(Ordering::Acquire)
     }
 

@@ -342,10 +342,10 @@ impl Sessions {
         loop {
             match messages.recv().await {
                 Ok(Received::Message(text)) => self.handle(&text, &handler),
-                Ok(Received::Disconnected) => self.inner.registry.go_deaf(),
+                Ok(Received::Disconnected) => self.inner.registry.note_disconnected(),
                 Ok(Received::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
                     debug!("messages may have been missed: reading every session again before it is served");
-                    self.inner.registry.hear_again();
+                    self.inner.registry.note_reconnected();
                     handler.catch_up();
                 }
                 Err(broadcast::error::RecvError::Closed) => return,

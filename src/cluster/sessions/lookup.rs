@@ -79,7 +79,7 @@ impl SessionsInner {
 
     /// The copy in a slot, if it can be used without asking the store.
     fn trusted(&self, slot: &SessionSlot, now_ms: u64) -> Option<Arc<CachedSession>> {
-        if self.registry.is_deaf() {
+        if self.registry.is_disconnected() {
             return None;
         }
         let since_ms = self.membership.trusts_since_ms(now_ms)?;

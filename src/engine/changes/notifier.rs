@@ -28,7 +28,7 @@ const TOPICS_WAITING_MAX: usize = 1024; // 1024 x 128 B = 128 KiB
 /// How many sessions wait to be told. Beyond them, all are.
 const SESSIONS_WAITING_MAX: usize = 1024; // 1024 x 64 B = 64 KiB
 /// How soon it is tried again to tell a listener whose queue was full.
-const SETTLE_EVERY: Duration = Duration::from_millis(100);
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// How soon versions are read again that could not be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many versions are read at once.
@@ -138,13 +138,13 @@ impl Engine {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        let (mut settled, mut unread) = (Flushed::All, false);
+        let (mut flushed, mut unread) = (Flushed::All, false);
         let mut left = UntoldSessions::default();
         loop {
             tokio::select! {
                 biased;
                 () = sleep(LOOK_AGAIN), if unread => {}
-                () = sleep(SETTLE_EVERY), if !unread && settled == Flushed::Some => {}
+                () = sleep(FLUSH_EVERY), if !unread && flushed == Flushed::Some => {}
                 () = left.due() => {}
                 () = notifier.bell.notified(), if !unread => {}
                 _ = ticks.tick() => notifier.catch_up(),
@@ -161,7 +161,7 @@ impl Engine {
                 }
             };
             unread = false;
-            settled = self.listeners.flush();
+            flushed = self.listeners.flush();
             let mut untold = self.tell_sessions(&changed).await;
             if waiting.any {
                 untold.extend(self.tell_own().await);
