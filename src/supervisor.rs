@@ -49,15 +49,11 @@ impl Supervisor {
     /// An owner whose tasks go on as that gate lets them.
     #[cfg(test)]
     pub(crate) fn gated(node: &str, gate: gate::Gate) -> Self {
-        Self {
-            inner: Arc::new(OwnedTasks {
-                node: node.into(),
-                tasks: TaskTracker::new(),
-                stopping: CancellationToken::new(),
-                kill: CancellationToken::new(),
-                gate,
-            }),
-        }
+        let mut supervisor = Self::new(node);
+        Arc::get_mut(&mut supervisor.inner)
+            .expect("nobody else has it yet")
+            .gate = gate;
+        supervisor
     }
 
     /// How many tasks are left.

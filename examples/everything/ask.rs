@@ -1,4 +1,4 @@
-//! Asking the client in the middle of a call, in whichever way it can be asked: by a request that it answers (to
+//! Asking the client in the middle of a call, in the way that it can be asked: by a request that it answers (to
 //! 2025-11-25), or by a result after which it calls again (2026-07-28). The tools that ask do not tell them apart.
 
 use anynode::Era;

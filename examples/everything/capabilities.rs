@@ -16,7 +16,7 @@ use crate::rounds::Rounds;
 
 #[tool_router(router = capability_tools, vis = "pub(crate)")]
 impl Everything {
-    /// Asks for whatever the client can be asked for.
+    /// Asks for all that the client can be asked for.
     #[tool(annotations(read_only_hint = true))]
     fn test_input_required_result_capabilities(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
         let declared = &rounds.caller.capabilities;

@@ -1,4 +1,4 @@
-//! Announcing changes: once, on whichever node it happens. Every client that wants to know is told, wherever it is
+//! Announcing changes: once, on any node. Every client that wants to know is told, wherever it is
 //! connected, and one that is not connected when it comes back.
 
 use anynode::session::Caller;

@@ -203,7 +203,7 @@ impl ServerHandler for Everything {
         Ok(resources::read(&request.uri)?.into())
     }
 
-    // Tasks are the library's to keep, whichever node they run on: what clients ask of one is passed on.
+    // Tasks are the library's to keep, on every node: what clients ask of one is passed on.
 
     async fn get_task(
         &self,

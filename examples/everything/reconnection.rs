@@ -1,4 +1,4 @@
-//! A call that outlives its connection (SEP-1699): the server closes it, and the client comes back for the result, to whichever
+//! A call that outlives its connection (SEP-1699): the server closes it, and the client comes back for the result, to any
 //! node.
 
 use std::time::Duration;

@@ -55,7 +55,7 @@ impl Rounds {
         let remembered = opened
             .ok()
             .and_then(|payload| serde_json::from_slice(&payload).ok());
-        // One answer whatever the reason, or a forger could learn from it.
+        // One answer for every reason, or a forger could learn from it.
         remembered
             .map(Some)
             .ok_or_else(|| ErrorData::invalid_params("`requestState` is not valid for this call", None))

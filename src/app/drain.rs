@@ -23,7 +23,8 @@ const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
-/// How long before their end tasks of MCP (SEP-2663) are told, so that their records say what has become of them.
+/// How long before their end tasks of MCP (SEP-2663) are told, so that their records say what has become of
+/// them.
 const TASKS_TOLD_BEFORE: Duration = Duration::from_secs(1);
 
 /// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again`

@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep};
 /// What a stream says whose client has closed its half, to learn whether it is still there. No client sees a
 /// comment.
 pub(super) const PROBE: Bytes = Bytes::from_static(b":\n\n");
-/// When it says so again: the system of a client that has gone answers the first with a reset, which the
-/// second meets.
+/// When the probe is sent a second time: the system of a client that has gone answers the first with a reset,
+/// which the second meets.
 pub(super) const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
 

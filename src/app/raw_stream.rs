@@ -29,9 +29,9 @@ const LINE_END: Bytes = Bytes::from_static(b"\r\n");
 const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
 
 /// Writes a response to a request of HTTP/1.1, with its body in chunks as they come, until the body ends or
-/// the client goes away. The connection ends with it, and says so: what else the client sends is not listened
-/// to (RFC 9112, section 9.6). A client that has closed its half may wait for a reply: it is probed to learn
-/// whether it is there.
+/// the client goes away. The connection ends with it, as its headers say: what else the client sends is not
+/// listened to (RFC 9112, section 9.6). A client that has closed its half may wait for a reply: it is probed
+/// to learn whether it is there.
 ///
 /// # Errors
 /// The connection's, or the body's, whose last chunk is then missing.

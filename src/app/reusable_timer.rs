@@ -13,8 +13,8 @@ use tokio::time;
 /// A timer for one wait after the other, as those for the heads of requests are.
 ///
 /// hyper makes a timer for each head and drops it when the head has come. tokio keeps timers behind a lock
-/// that all connections share, so here one stays, and is set anew when it goes off too early: of waits of one
-/// length, once in that time, however many requests come.
+/// that all connections share, so here one stays, and is set again when it goes off too early: of waits of
+/// one length, once in that time, however many requests come.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReusableTimer(Arc<Mutex<Set>>);
 

@@ -63,8 +63,8 @@ impl ClientIdentity {
 }
 
 impl CachedSession {
-    /// A session restored from `record`, which was touched then, by the monotonic clock. Its subscriptions are in
-    /// `subscribers` as long as it lives.
+    /// A session restored from `record`, which was touched then, by the monotonic clock. Its subscriptions
+    /// are in `subscribers` as long as it lives.
     #[must_use]
     pub(crate) fn new(
         id: SessionId,

@@ -59,7 +59,7 @@ impl fmt::Debug for RequestStateKeys {
 }
 
 impl RequestStateKeys {
-    /// Seals with the secret from the settings, the same on all nodes because the operator says so.
+    /// Seals with the secret from the settings, the same on all nodes because the operator has set it.
     ///
     /// # Errors
     /// [`SecretError::Unusable`].

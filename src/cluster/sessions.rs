@@ -378,7 +378,7 @@ impl Sessions {
         }
     }
 
-    /// Stops trusting the copy, says so, and reads the session again so that calls in flight see the change.
+    /// Stops trusting the copy, and reads the session again so that calls in flight see the change.
     fn look_again(&self, id: SessionId, news: SessionNews, from: String, number: u64) {
         let slot = self.inner.registry.existing(&id);
         match (&slot, news) {

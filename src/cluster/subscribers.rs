@@ -13,8 +13,8 @@ const SHARDS: usize = 16;
 /// The sessions that are subscribed to one resource, each with how many copies of it say so.
 type Subscribed = HashMap<SessionId, usize, HashState>;
 
-/// The subscriptions of all copies of sessions on this node. A session may have two copies for a while: the one that
-/// a stream holds, and one that was read later.
+/// The subscriptions of all copies of sessions on this node. A session may have two copies for a while: the
+/// one that a stream holds, and one that was read later.
 #[derive(Debug)]
 pub(crate) struct Subscribers {
     shards: Vec<Mutex<HashMap<String, Subscribed, HashState>>>,
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(BTreeSet::from_iter(all.of("y")), [id("a"), id("b")].into());
         a.set(set(&["z"]));
         assert_eq!(all.of("y"), [id("b")]);
-        assert_eq!(all.of("x"), [id("a")], "another copy says so");
+        assert_eq!(all.of("x"), [id("a")], "another copy tells the same");
         drop((a, again, b));
         assert_eq!(all.len(), 0);
     }

@@ -243,7 +243,7 @@ fn a_file_that_is_missing_or_of_the_wrong_shape_is_named() {
     };
     let found = lines(missing);
     assert!(found[0].starts_with("the settings file (from /nonexistent/settings.toml): cannot be read"));
-    assert_eq!(found.len(), 2, "the environment is checked all the same");
+    assert_eq!(found.len(), 2, "the environment is checked too");
     let (_kept, sources) = file("session = 5\n[port]\nx = 1");
     let found = lines(sources).join("\n");
     assert!(

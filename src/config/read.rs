@@ -278,7 +278,7 @@ pub(super) fn reply_form(value: &ValueKind) -> Result<ReplyForm, ExpectedWords> 
     }
 }
 
-/// An environment variable is text whatever it means, so numbers are read from text too.
+/// An environment variable is always text, so numbers are read from text too.
 fn whole(value: &ValueKind) -> Option<u64> {
     match value {
         ValueKind::I64(number) => u64::try_from(*number).ok(),

@@ -105,7 +105,7 @@ type CallShards<K, V> = Vec<Mutex<CallShard<K, V>>>;
 
 /// All calls of sessions that this node is running.
 pub(crate) struct RunningCalls {
-    /// Several calls may have one id: clients share sessions among workers, and count anew.
+    /// Several calls may have one id: clients share sessions among workers, and each counts from the start.
     by_request: CallShards<CallKey, SmallVec<[CallEntry; 1]>>,
     by_name: CallShards<Arc<str>, Asker>,
     in_flight: CallShards<SessionId, usize>,

@@ -238,8 +238,9 @@ impl Engine {
         self.answer(cached, &id, response.outcome).await
     }
 
-    /// A client that calls has read the answer to its `initialize`. It counts as initialized from then on: clients written
-    /// by hand leave `notifications/initialized` out, and a session in use that ends after a minute is hard to understand.
+    /// A client that calls has read the answer to its `initialize`. It counts as initialized from then on:
+    /// clients written by hand leave `notifications/initialized` out, and a session in use that ends after a
+    /// minute is hard to understand.
     async fn note_initialized(&self, cached: &Arc<CachedSession>) {
         if cached.record.initialized || !cached.is_introduced() {
             return;
@@ -254,8 +255,8 @@ impl Engine {
         }
     }
 
-    /// Notes that a session is initialized. Only from then on does this node keep it: a copy that was read before would be
-    /// told of no change.
+    /// Notes that a session is initialized. Only from then on does this node keep it: a copy that was read
+    /// before would be told of no change.
     async fn initialized(&self, cached: &Arc<CachedSession>) -> Result<Arc<CachedSession>, Refusal> {
         self.sessions.change(cached, &Change::Initialized).await?;
         let kept = self.sessions.recall(&cached.id).await?;
@@ -354,7 +355,7 @@ impl Run {
         }
     }
 
-    /// Another, after the node of the first was lost. Its requests to the client are numbered anew: answers
+    /// Another, after the node of the first was lost. Its requests to the client have new numbers: answers
     /// to those of the first may be there already.
     pub(super) fn again(
         name: StreamId,

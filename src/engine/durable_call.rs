@@ -88,7 +88,7 @@ impl DurableCall {
         }
     }
 
-    /// Registers the call, says so to `begun`, then runs it: what it sends is logged and carried to `client`.
+    /// Registers the call, tells `begun`, then runs it: what it sends is logged and carried to `client`.
     pub(crate) async fn run(
         mut self,
         call: BoxFuture<'static, Finished>,
@@ -208,7 +208,7 @@ impl DurableCall {
         flight
             .tell(client, self.engine.settings.call.keep_alive, first, None, passes)
             .await;
-        // It may have been registered all the same, without this node hearing of it.
+        // It may have been registered nevertheless, without this node hearing of it.
         self.take_off().await;
     }
 

@@ -37,7 +37,8 @@ use crate::telemetry::metrics::{self, StreamKind};
 
 /// The shortest key by which a client may name its session, in characters. 32 of hexadecimal hold 128 bits.
 const CLIENT_KEY_CHARS_MIN: usize = 32;
-/// How long a message waits for a stream that was lost just now: a client opens it again after [`RETRY_MS`](sse::RETRY_MS).
+/// How long a message waits for a stream that was lost just now: a client opens it again after
+/// [`RETRY_MS`](sse::RETRY_MS).
 const STREAM_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is back.
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(100);

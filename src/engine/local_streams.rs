@@ -19,7 +19,7 @@ const WAITING_EVENTS_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 1 << 20; // x 20,000 connections = 20 GiB, if none of them read
 
 /// Where numbers of connections begin at most: far from the end of what a number holds.
-const FIRST_NUMBER_MAX: u64 = 1 << 48; // 2^48 of 2^64: a node that starts anew begins at another
+const FIRST_NUMBER_MAX: u64 = 1 << 48; // 2^48 of 2^64: a node that is started again begins at another
 
 type StreamKey = (SessionId, StreamId);
 

@@ -53,7 +53,7 @@ pub(crate) fn instead_of(response: &str, lost: u64, why: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// M9: the client learns what is missing, and has its result all the same.
+    /// M9: the client learns what is missing, and still has its result.
     #[test]
     fn an_error_names_what_is_lost_and_has_the_response() {
         let response = r#"{"jsonrpc":"2.0","id":"a","result":{"x":1}}"#;

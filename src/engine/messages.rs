@@ -133,8 +133,8 @@ impl Engine {
         }
     }
 
-    /// What is told to a client whose session was found to be gone. From now on every request of it is,
-    /// whatever this node keeps of it.
+    /// What is told to a client whose session was found to be gone. From now on every request of it
+    /// gets this answer, also where this node keeps a copy of the session.
     pub(crate) async fn gone(&self, cached: &CachedSession) -> Refusal {
         match self.sessions.confirm(&cached.id).await {
             Ok(()) => Refusal::SessionNotFound,

@@ -80,7 +80,7 @@ impl Engine {
             prime: cached.revision().primes(),
             note_delivered: standalone,
             // Another node can carry on a reply only if the store is shared; the standalone stream is opened
-            // anew on any.
+            // again on any.
             draining: if standalone {
                 self.stopping.leaving.clone()
             } else {

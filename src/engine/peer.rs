@@ -188,8 +188,8 @@ impl CallTransport {
                     .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
                 self.settings.open.open(number);
                 request.id = self.full_id(number);
-                // rmcp numbers tokens anew in each call too; the client must be able to tell all of a session
-                // apart.
+                // rmcp numbers the tokens of each call from the start too; the client must be able to tell
+                // all of a session apart.
                 let token = ProgressToken(self.full_id(number));
                 request.request.get_meta_mut().set_progress_token(token);
                 JsonRpcMessage::Request(request)

@@ -92,7 +92,7 @@ pub(crate) fn typed_notification(
     })
 }
 
-/// What the pipeline itself reads of a request's parameters, whatever its method. The names are `None` when
+/// What the pipeline itself reads of a request's parameters, of every method. The names are `None` when
 /// they are no strings: a method of a handler's own may mean something else by them, and the typed parse
 /// refuses the others.
 #[derive(Debug, Default, Deserialize)]

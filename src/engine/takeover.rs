@@ -190,7 +190,8 @@ enum Attempt {
     Later,
 }
 
-/// Answers a call that was taken over. Nobody else will, so a store that is away is waited for, and so is room.
+/// Answers a call that was taken over. Nobody else will, so a store that is away is waited for, and so is
+/// room.
 async fn carry_through(engine: &Arc<Engine>, session: &SessionId, record: CallRecord) {
     for _ in 0..ANSWER_ATTEMPTS_MAX {
         match answer(engine, session, &record).await {
@@ -313,8 +314,8 @@ async fn run_again(
     record: &CallRecord,
     stored: &str,
 ) -> Result<Attempt, StoreError> {
-    // This node may have been held up since it has claimed the call, or have lost the store, and another may have
-    // claimed the call in its turn.
+    // This node may have been held up since it has claimed the call, or have lost the store, and another may
+    // have claimed the call in its turn.
     match engine.look_after(&cached.id, &record.name).await {
         Found::Here if engine.membership.is_valid() => {}
         Found::Gone => {

@@ -239,7 +239,7 @@ async fn serve_request(
         session: admitted.names_session(),
     };
     match classify(&request.method, hints)? {
-        // In a box, like whatever is not a call: the room that it needs would be kept, and moved, with each.
+        // In a box, like all that is not a call: the room that it needs would be kept, and moved, with each.
         Context::Initialize => Box::pin(initialize(service, admitted, request)).await,
         Context::Session => {
             let label = method_label(&request.method);

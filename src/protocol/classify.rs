@@ -46,8 +46,8 @@ pub(crate) struct EraHints<'a> {
     pub session: bool,
 }
 
-/// Says how a request finds its context. `initialize` opens a session whatever else the request carries,
-/// except with a modern header and modern `_meta`: there it is a method like any other, and unknown.
+/// Says how a request finds its context. `initialize` opens a session with any other fields in the request
+/// too, except with a modern header and modern `_meta`: there it is a method like any other, and unknown.
 ///
 /// # Errors
 /// [`Refusal::UnknownVersionHeader`].

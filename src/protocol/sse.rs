@@ -1,5 +1,5 @@
-//! Server-sent events as this server writes them (WHATWG HTML, section 9.2). JSON text has no line breaks, so a message is one
-//! `data:` line.
+//! Server-sent events as this server writes them (WHATWG HTML, section 9.2). JSON text has no line breaks, so
+//! a message is one `data:` line.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -30,8 +30,8 @@ fn encode(id: &str, data: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// An event without a message, which gives the client an id to come back with (2025-11-25, Transports, "Sending Messages to
-/// the Server").
+/// An event without a message, which gives the client an id to come back with (2025-11-25, Transports,
+/// "Sending Messages to the Server").
 pub(crate) fn priming(id: EventId<'_>) -> Bytes {
     format!("id: {id}\nretry: {RETRY_MS}\ndata:\n\n").into()
 }
@@ -41,7 +41,8 @@ pub(crate) fn retry(retry_ms: u64) -> Bytes {
     format!("retry: {retry_ms}\n\n").into()
 }
 
-/// The first event of HTTP+SSE: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come back.
+/// The first event of HTTP+SSE: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come
+/// back.
 pub(crate) fn endpoint(session: &str) -> Bytes {
     format!("event: endpoint\ndata: /messages?sessionId={session}\nretry: {RETRY_MS}\n\n").into()
 }

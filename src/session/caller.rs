@@ -141,7 +141,7 @@ impl RequestState {
     /// Opens what was sealed together with `bound`, on any node.
     ///
     /// # Errors
-    /// [`RequestStateError`]. Answer a client with the same words whatever the reason (SEP-2322, "Security").
+    /// [`RequestStateError`]. Answer a client with the same words for every reason (SEP-2322, "Security").
     pub fn open(&self, sealed: &str, bound: &[u8]) -> Result<Vec<u8>, RequestStateError> {
         let opened = self.codec.open_with(sealed, bound)?;
         let Some((ends, payload)) = opened

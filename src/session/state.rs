@@ -233,7 +233,7 @@ impl State {
         decode(self.store.state_get(&self.scope, key).await?.as_deref())
     }
 
-    /// Writes `value` under `key`, whatever was there.
+    /// Writes `value` under `key`, in the place of what was there.
     ///
     /// # Errors
     /// As [`StateError`] says.

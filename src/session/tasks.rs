@@ -241,7 +241,7 @@ impl Tasks {
 }
 
 /// Looks at a task of which a message to `node` told, and that it does not run: it did before it was started
-/// anew.
+/// again.
 ///
 /// # Errors
 /// [`StateError`].

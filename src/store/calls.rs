@@ -30,7 +30,7 @@ pub struct CallRecord {
     pub started_ms: u64,
     /// The request's JSON text, if another node may run it again: at most 64 KiB.
     pub body: Option<String>,
-    /// Whether the client has cancelled it since it was registered. Only [`CallStore::claim`] says so.
+    /// Whether the client has cancelled it since it was registered. Only [`CallStore::claim`] tells it.
     pub cancelled: bool,
 }
 
@@ -234,7 +234,7 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
 
     /// The calls that a node has in flight, in any of its lives.
     ///
-    /// - Absence: some that are named may not be there, or no longer; [`claim`](Self::claim) says so. None
+    /// - Absence: some that are named may not be there, or no longer; [`claim`](Self::claim) tells that. None
     ///   that is there is left out.
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError>;
 

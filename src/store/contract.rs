@@ -203,7 +203,7 @@ async fn carrier(store: &Arc<dyn Store>, session: &SessionId, stream: &StreamId)
         .expect("read must work")
 }
 
-/// Waits until `done` says so; panics with `otherwise` when it does not in time.
+/// Waits until `done` is true; panics with `otherwise` when it does not in time.
 async fn eventually(otherwise: &str, mut done: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done().await {

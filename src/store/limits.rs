@@ -21,7 +21,7 @@ impl Limits {
     /// The most events that one [`read`](super::StreamStore::read) returns.
     pub const READ_EVENTS_MAX: usize = 128;
     /// The most bytes of events that one [`read`](super::StreamStore::read) returns. One event is returned
-    /// whatever its length.
+    /// of any length.
     pub const READ_BYTES_MAX: usize = 512 << 10; // 512 KiB, so that a client that reads slowly does not hold a whole log
 
     /// The most answers to a call's requests that wait to be taken. Those beyond are refused.

@@ -104,8 +104,8 @@ pub struct StoreReport {
 ///
 /// A store of one's own needs a table of leases (node, life, address, when it ends), a clock that all nodes
 /// share, and something that carries short texts between nodes, such as `LISTEN` and `NOTIFY` of Postgres.
-/// Messages may overtake each other, and may be lost when the store then reports it with [`Received::Disconnected`]
-/// or [`Received::Gap`].
+/// Messages may overtake each other, and may be lost when the store then reports it with
+/// [`Received::Disconnected`] or [`Received::Gap`].
 #[async_trait]
 pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// Writes or renews a node's lease, which ends `ttl` from now. From then on this store acts for the node
@@ -121,7 +121,7 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// - Collision: nothing happens when the lease is that of another life than the one for which this store
     ///   acts.
-    /// - Absence, expiry: that there is no lease is no error.
+    /// - Absence, expiry: without a lease it does nothing, without error.
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
 
     /// All nodes that ever had a lease, and whether it lasts, by the store's clock.

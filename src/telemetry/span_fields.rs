@@ -1,5 +1,5 @@
 //! The fields of a span as JSON, written once. tracing-subscriber's own form sorts them through a map, and
-//! reads and writes them all anew whenever one is added, which costs a quick call more than reading its
+//! reads and writes them all again whenever one is added, which costs a quick call more than reading its
 //! request.
 
 use std::fmt::{self, Write as _};
@@ -20,7 +20,7 @@ const USUAL_BYTES: usize = 128;
 
 impl<'writer> FormatFields<'writer> for SpanFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        // Given to the writer in one piece: it makes room for each piece anew.
+        // Given to the writer in one piece: it would make room for each piece.
         let mut text = String::with_capacity(USUAL_BYTES);
         write_members(&mut text, true, |members| fields.record(members))?;
         writer.write_str(&text)
@@ -29,7 +29,7 @@ impl<'writer> FormatFields<'writer> for SpanFields {
     fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
         let text = &mut current.fields;
         let first = text.len() <= "{}".len();
-        // To allocate anew and copy a few bytes is quicker than to reallocate.
+        // A new allocation and a copy of a few bytes is quicker than to reallocate.
         if text.capacity() - text.len() < USUAL_BYTES {
             let mut longer = String::with_capacity(text.len() + USUAL_BYTES.max(text.len()));
             longer.push_str(text);

@@ -13,7 +13,7 @@ use crate::session::{Caller, RequestState};
 
 /// What is sealed. All that a second round needs is in its own arguments, which the seal binds.
 const PAYLOAD: &[u8] = b"1";
-/// The one answer to every `requestState` that does not open, whatever the reason (SEP-2322, "Security").
+/// The one answer to every `requestState` that does not open, for every reason (SEP-2322, "Security").
 const BAD_STATE: &str = "`requestState` is not valid for this call: make the call again without it";
 
 /// The rounds of one call by a modern caller (SEP-2322): the first ends by asking for one input, the second

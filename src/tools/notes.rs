@@ -29,7 +29,7 @@ pub(super) struct Notes {
 /// A change to one note.
 #[derive(Debug)]
 pub(super) enum NoteChange {
-    /// Keep this value, whatever was there.
+    /// Keep this value, in the place of what was there.
     Put(Value),
     /// Remove the note.
     Remove,

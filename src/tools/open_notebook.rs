@@ -14,7 +14,7 @@ use crate::session::Caller;
 struct Opened {
     /// The notebook's handle: pass it as `notebook`. Anybody who has it can read and change the notes.
     notebook: String,
-    /// The notebook is deleted when nobody has used it for this long. Each use starts the time anew.
+    /// The notebook is deleted when nobody has used it for this long. Each use starts the time again.
     #[schemars(with = "i64")]
     expires_in_seconds: u64,
 }

@@ -4,9 +4,9 @@
 // and long ones in flight, and watches a note that it changes. For each line on standard input it prints what it saw
 // since the last, as JSON. When standard input ends it finishes what is in flight, prints once more, and ends.
 //
-// When a node is killed, a client has two things to do that the SDKs leave to whoever uses them, and no more than these two:
+// When a node is killed, a client has two things to do that the SDKs leave to those who use them, and no more than these two:
 // - send a POST again whose connection broke before any byte of the answer (`resent`);
-// - make a call of 2026-07-28 anew whose stream broke, because such a stream cannot be taken up: "clients MUST re-issue it as
+// - make a call of 2026-07-28 again whose stream broke, because such a stream cannot be taken up: "clients MUST re-issue it as
 //   a new request" (`reissued`). In sessions the SDKs take streams up by themselves, with Last-Event-ID.
 // Anything else that does not go well is a failed call.
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -183,7 +183,7 @@ async function watch(self) {
   }
 }
 
-/** One call, made anew only when its stream broke and cannot be taken up. */
+/** One call, made again only when its stream broke and cannot be taken up. */
 async function call(self, name, args, options, again) {
   seen.calls += 1;
   const modern = self.client.getProtocolEra?.() === 'modern';

@@ -70,7 +70,7 @@ class Busy:
         self.name, self.client, self.patient, self.modern = name, client, patient, modern
 
     async def call(self, tool, arguments, again=lambda: None, **options):
-        """One call, made anew only when its stream broke and cannot be taken up."""
+        """One call, made again only when its stream broke and cannot be taken up."""
         Busy.seen.calls += 1
         while True:
             try:
@@ -78,7 +78,7 @@ class Busy:
                     result = plain(await self.client.call_tool(tool, arguments, **options))
                 assert not result.get("isError"), result["content"]
                 return result["structuredContent"]
-            except Exception as error:  # whatever the SDK makes of it
+            except Exception as error:  # the SDK has several
                 text = f"{self.name}: {tool}: {error!r:.200}"
                 told = getattr(error, "error", None)  # of the SDK itself: a node has no such error
                 cut = told is not None and (told.code, told.message) == CUT

@@ -80,7 +80,7 @@ async function call(client, name, args) {
   return result;
 }
 
-/** Asserts that a session that was ended is gone, whichever node is asked. */
+/** Asserts that a session that was ended is gone, on every node. */
 export async function assertGone(url, sessionId) {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const answer = await fetch(url, {

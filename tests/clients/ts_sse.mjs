@@ -1,6 +1,6 @@
-// The official TypeScript SDK's client of 2024-11-05, as it is: `node ts_sse.mjs http://127.0.0.1:3000/sse DIR kept|anew`
+// The official TypeScript SDK's client of 2024-11-05, as it is: `node ts_sse.mjs http://127.0.0.1:3000/sse DIR kept|new`
 // It makes a call whenever the next of the files `0`, `1`, … appears in DIR. With `kept` each must find what the one before
-// has written, at a URL with a key of its own; with `anew` each finds a new session, which the client does not initialize.
+// has written, at a URL with a key of its own; with `new` each finds a new session, which the client does not initialize.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ for (let round = 0; round < ROUNDS; round += 1) {
   const before = endpoint();
   while (!existsSync(join(dir, `${round}`))) await sleep(10);
   // What is posted to the former session is answered on its stream, which nobody opens again.
-  while (session === 'anew' && endpoint() === before) await sleep(10);
+  while (session === 'new' && endpoint() === before) await sleep(10);
   await count(session === 'kept' ? round + 2 : 1);
   console.log(`round ${round}`);
 }

@@ -2,7 +2,7 @@
 //
 // While nodes come and go, no call fails, no event is lost, and clients need not do anything again. When a container is killed,
 // no call fails and no event is lost either, by clients that do what the specification leaves to them and no more: send a
-// POST again whose connection broke before any byte of the answer (`resent`), and make a call of 2026-07-28 anew whose stream
+// POST again whose connection broke before any byte of the answer (`resent`), and make a call of 2026-07-28 again whose stream
 // broke (`reissued`). tests/clients/busy.mjs says why, and does it; all else that goes wrong counts as failed.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -115,7 +115,7 @@ function sum(what, parts) {
     for (const key of Object.keys(all)) all[key] = typeof all[key] === 'number' ? all[key] + part[key] : [...all[key], ...part[key]];
   }
   console.log(`${what}: ${all.calls} calls, ${all.long} long ones, ${all.changes} changes told; ${all.resent.length} sent again, `
-    + `${all.reissued.length} made anew, ${all.failed.length} failed, ${all.lost.length} events lost`);
+    + `${all.reissued.length} made again, ${all.failed.length} failed, ${all.lost.length} events lost`);
   for (const line of [...all.resent, ...all.reissued, ...all.failed, ...all.lost]) console.log(`  ${line}`);
   assert.deepEqual([all.failed, all.lost], [[], []], what);
   return all;

@@ -64,7 +64,7 @@ async function main() {
   assert.deepEqual([property('Result'), property('ExecMainStatus')], ['success', '0']);
   console.log('systemd: drained');
 
-  // The port of the socket unit is open, whoever serves.
+  // The port of the socket unit is open before a node serves.
   at('systemctl', 'start', 'mcp-server.socket');
   assert.equal(property('ActiveState'), 'inactive');
   at('mcp-server', 'health', '--url', 'http://127.0.0.1:3000/livez'); // starts it

@@ -6,7 +6,7 @@ const APART_MS = 100;
 /**
  * Marks each scenario that failed with `cut`: the requests that a kill cut off, and that its client left at that. A client that
  * follows the specification resumes a stream that broke ("Resumability and Redelivery"), and sends a request of 2026-07-28
- * anew; and nobody can help one that got no answer and does not ask again. What a client does take up must work: so a
+ * again; and nobody can help one that got no answer and does not ask again. What a client does take up must work: so a
  * scenario whose client did, or that lost nothing to a kill, has no excuse, and its `cut` is empty.
  */
 export function explain(scenarios, requests, kills) {

@@ -143,7 +143,7 @@ async fn events_that_are_kept_back_are_noticed() {
     assert!(!at_once(&delays), "nothing is noticed: {delays:?}");
 }
 
-/// Nothing is kept back of nodes that ask for that, whatever nginx is told.
+/// Nothing is kept back of nodes that ask for that, also when nginx is told otherwise.
 #[tokio::test]
 async fn nodes_ask_nginx_not_to_buffer() {
     let delays = delays_through_nginx_with(&BUFFERING).await;
@@ -220,8 +220,8 @@ fn all_the_same(nodes: &[String]) -> bool {
     nodes.iter().all(|node| *node == nodes[0])
 }
 
-/// Each of some sessions has a node of its own while that is there, not all the same, and goes on elsewhere
-/// after it.
+/// Each of some sessions has a node of its own while that is there, different sessions different nodes, and
+/// goes on elsewhere after it.
 async fn sessions_keep_to_their_node_while_it_is_there(kind: Kind) {
     let cluster = Cluster::of(NODES).await;
     let front = Front::start(kind, Spread::SessionHash, &cluster).await;

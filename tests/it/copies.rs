@@ -198,8 +198,8 @@ async fn many_requests_before_the_client_is_initialized_are_all_served() {
     }
 }
 
-/// `notifications/initialized` gives a session its full life, and so does its first call: clients written by hand leave the
-/// notification out. A ping does not.
+/// `notifications/initialized` gives a session its full life, and so does its first call: clients written by
+/// hand leave the notification out. A ping does not.
 #[tokio::test]
 async fn a_session_is_initialized_by_its_clients_word_or_by_its_first_call() {
     let cluster = Cluster::of(2).await;

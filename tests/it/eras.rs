@@ -34,7 +34,8 @@ async fn each_revision_is_negotiated_and_what_is_unknown_gets_the_newest() {
     }
 }
 
-/// `initialize` opens a session whatever else the request carries, unless header and `_meta` both say modern.
+/// `initialize` opens a session with any other fields in the request too, unless header and `_meta` both say
+/// modern.
 #[tokio::test]
 async fn initialize_comes_in_several_shapes() {
     let node = Node::start(&NodeOptions::default()).await;

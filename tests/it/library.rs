@@ -246,7 +246,7 @@ async fn a_handler_keeps_state_in_the_session() {
     );
     let refused = other.call("overfill", json!({})).await.ok().text().to_owned();
     assert!(refused.starts_with("255: it holds 256 keys already"), "{refused}");
-    // A modern client has no session, and the tool says so instead of failing.
+    // A modern client has no session, and the tool answers that instead of failing.
     let modern = Client::modern(node.address()).call("count", json!({})).await;
     assert_eq!(modern.code(), -32600, "{}", modern.body);
     node.stop().await;

@@ -87,7 +87,7 @@ async fn fastmcp_works_on_any_node() {
     run(".venv/fastmcp/bin/python", "fastmcp_client.py", "auto").await;
 }
 
-/// The Inspector's command-line mode connects anew for each command.
+/// The Inspector's command-line mode connects again for each command.
 #[tokio::test]
 async fn the_inspector_lists_and_calls_on_any_node() {
     let cluster = Cluster::of(NODES).await;

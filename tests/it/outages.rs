@@ -26,7 +26,7 @@ use cast::Cast;
 use scene::{SHORT_GRACE, Scene, Wanted};
 use vitals::{AT_ONCE, Vitals};
 
-/// How long an outage lasts that ends when the test says so: longer than the short grace, and than a lease.
+/// How long an outage lasts that ends when the test ends it: longer than the short grace, and than a lease.
 const OUTAGE: Duration = Duration::from_secs(5);
 /// The same for one that takes longer to be noticed: no connection breaks.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -260,7 +260,7 @@ async fn a_replica_takes_over_from_the_first_master_of_a_cluster() {
     a_master_dies(0).await;
 }
 
-/// It is one that most commands have nothing to do with: health tells of it all the same.
+/// It is one that most commands have nothing to do with: health still tells of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_takes_over_from_another_master_of_a_cluster() {
     a_master_dies(1).await;

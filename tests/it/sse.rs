@@ -404,13 +404,13 @@ async fn a_key_of_the_clients_own_opens_one_session_on_any_node() {
         assert_eq!(endpoint, format!("/messages?sessionId={key}"));
     }
     let thief = open_as(1, key, "bobs-long-enough-token").await;
-    assert_eq!(thief.status(), 404, "it is bound to whoever opened it");
+    assert_eq!(thief.status(), 404, "it is bound to the client that opened it");
     let sessions = cluster.redis().keys("session:*").await;
     assert_eq!(sessions, [format!("session:{key}")]);
 }
 
-/// Whoever has the key of a session that has expired may open another under it, and the first has no part in
-/// that.
+/// A client that has the key of a session that has expired may open another under it, and the first has no
+/// part in that.
 #[tokio::test]
 async fn a_key_that_is_used_again_by_another_opens_another_session() {
     let env = [

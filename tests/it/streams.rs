@@ -56,7 +56,7 @@ async fn a_quick_call_is_one_json_body_and_writes_nothing() {
             .split(':')
             .next()
             .unwrap_or_default();
-        // Heartbeats, the lease and the look for dead nodes go on whatever calls there are.
+        // Heartbeats, the lease and the look for dead nodes go on with any number of calls.
         let known = [
             "ping",
             "evalsha",
@@ -251,7 +251,8 @@ async fn what_cannot_be_resumed_from_is_named() {
     }
 }
 
-/// The client's answer reaches the node that asked, whichever node it is given to, and the first one counts.
+/// The client's answer reaches the node that asked, on any node that it is given to, and the first one
+/// counts.
 #[tokio::test]
 async fn a_client_may_answer_through_any_node() {
     for cluster in Cluster::stages().await {

@@ -182,7 +182,7 @@ async fn a_task_of_a_killed_node_fails_and_says_so_while_results_stay() {
     assert_eq!(get(&survivors[1], &done).await["status"], "completed");
 }
 
-/// Finding 22: a task has the time that calls have, and is then told to stop; its record says so at once.
+/// Finding 22: a task has the time that calls have, and is then told to stop; its record tells that at once.
 #[tokio::test]
 async fn a_task_of_a_node_that_stops_says_so() {
     let cluster = cluster(&[("MCP_DRAIN__DELAY", "0s"), ("MCP_DRAIN__DEADLINE", "4s")]).await;

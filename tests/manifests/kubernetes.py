@@ -14,7 +14,7 @@ from tools import PUBLIC, VARIABLES, VERSION, custom_resources, name, seconds, s
 VERSIONS = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
 CUSTOM = {"gateway.networking.k8s.io", "monitoring.coreos.com"}
 NOT_NAMESPACED = {"Namespace"}
-# What each cluster has, whatever else.
+# What each cluster has.
 NEEDED = {"Namespace/mcp", "ServiceAccount/mcp-server", "Service/mcp-server", "HorizontalPodAutoscaler/mcp-server",
           "PodDisruptionBudget/mcp-server", "NetworkPolicy/mcp-server", "NetworkPolicy/default-deny"}
 SPREAD = {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
@@ -93,7 +93,7 @@ class Cluster:
 
 
 def references(it):
-    """Every object stands in the namespace, and whatever is named or selected is there."""
+    """Every object stands in the namespace, and all that is named or selected is there."""
     for one in it.objects:
         if one["kind"] not in NOT_NAMESPACED and one["metadata"].get("namespace") != "mcp":
             yield f"{name(one)} is not in the namespace"

@@ -1,4 +1,4 @@
-"""What holds for the network policies of k8s/: who reaches whom, and at which port."""
+"""What holds for the network policies of k8s/: which pods may reach which, and at which port."""
 
 import re
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ REDIS_OUTSIDE = int(re.search(r"REDIS_URL=rediss://\S+:(\d+)", (K8S / "README.md
 
 
 def peers(it, rule, side):
-    """The pods of this cluster that one side of a rule names; None stands for whatever is outside."""
+    """The pods of this cluster that one side of a rule names; None stands for all that is outside."""
     for peer in rule.get(side, [{}]):
         if "namespaceSelector" in peer or "ipBlock" in peer or not peer:
             yield None

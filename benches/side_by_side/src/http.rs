@@ -275,7 +275,7 @@ fn parse(raw: &[u8]) -> anyhow::Result<Option<(Head, usize)>> {
             closes = true;
         }
     }
-    // A stream may be the last thing on its connection, an answer may not: whoever asks next would wait for a new one.
+    // A stream may be the last thing on its connection, an answer may not: the next request would wait for a new one.
     ensure!(
         !closes || head.is_events,
         "the server will close the connection after status {}",

@@ -48,7 +48,7 @@ pub struct Rates {
     pub work: Work,
     /// In words.
     pub name: String,
-    /// By whom.
+    /// By which server.
     pub servers: Vec<Rate>,
 }
 

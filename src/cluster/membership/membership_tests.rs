@@ -168,7 +168,7 @@ async fn a_name_belongs_to_one_process_at_a_time() {
     assert!(!first.can_judge());
 }
 
-/// M11: The store's clock counts, whatever the machine says.
+/// M11: The store's clock counts, and not the machine's.
 #[tokio::test(start_paused = true)]
 async fn the_clock_is_the_stores() {
     let (store, a) = (MemoryStore::new(), member("a"));

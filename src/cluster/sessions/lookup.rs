@@ -17,7 +17,7 @@ use crate::store::StoreError;
 use crate::telemetry::metrics::{self, Restoration};
 use crate::telemetry::seldom;
 
-/// How often a lookup starts anew because the session changed under it.
+/// How often a lookup starts again because the session changed under it.
 const FIND_ATTEMPTS_MAX: usize = 16;
 
 impl SessionsInner {

@@ -1,4 +1,5 @@
-//! Ends a session in the store, and tells other nodes what has become of one, though answers and messages may be lost.
+//! Ends a session in the store, and tells other nodes what has become of one, though answers and messages may
+//! be lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,8 @@ const END_AGAIN: Duration = Duration::from_millis(50);
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 impl SessionsInner {
-    /// Tells the nodes that keep copies of a session what happened. Those that no message could be sent to, because this
-    /// node has just lost the store, are told when it is back; nobody waits for that.
+    /// Tells the nodes that keep copies of a session what happened. Those that no message could be sent to,
+    /// because this node has just lost the store, are told when it is back; nobody waits for that.
     pub(super) async fn tell(self: &Arc<Self>, holders: &[NodeId], id: &SessionId, news: SessionNews) {
         let mut unsent = self.messenger.tell_holders(holders, id, news).await;
         if unsent.is_empty() {

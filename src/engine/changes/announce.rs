@@ -40,7 +40,8 @@ enum Announcement {
 #[derive(Debug, Default)]
 pub(super) struct Unannounced(Mutex<BTreeMap<Announcement, Again>>);
 
-/// Whether a change that waits to be announced has come again since: then the version that it may have by now is too old.
+/// Whether a change that waits to be announced has come again since: then the version that it may have by now
+/// is too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
     No,

@@ -62,8 +62,8 @@ impl Drop for Listening {
     }
 }
 
-/// Where a listener begins: the versions of what it may want to know of, read before it is acknowledged. So no change that
-/// comes after that is taken for where it began.
+/// Where a listener begins: the versions of what it may want to know of, read before it is acknowledged. So
+/// no change that comes after that is taken for where it began.
 #[derive(Debug)]
 pub(crate) struct ListenStart {
     listeners: Arc<Listeners>,
@@ -102,8 +102,8 @@ impl ListenStart {
             out,
         };
         let (listeners, notifier) = (&self.listeners, &self.listeners.notifier);
-        // Entered first: a change that comes from now on is read, because somebody here wants to know of it. What has
-        // changed since the versions were read is found by comparing them.
+        // Entered first: a change that comes from now on is read, because somebody here wants to know of it.
+        // What has changed since the versions were read is found by comparing them.
         let number = listeners.lock().insert(listener);
         notifier.begin_with(self.known.iter().map(|(topic, version)| (topic, *version)));
         notifier.wanted(wanted);

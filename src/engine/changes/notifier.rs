@@ -287,7 +287,8 @@ impl Engine {
         }
     }
 
-    /// The sessions that may want to know of one of these topics, and whose stream outside calls is carried here.
+    /// The sessions that may want to know of one of these topics, and whose stream outside calls is carried
+    /// here.
     fn listening_for<'a>(&self, topics: impl Iterator<Item = &'a Topic>) -> Vec<Arc<CachedSession>> {
         let mut sessions = BTreeSet::new();
         for topic in topics {

@@ -46,7 +46,7 @@ impl ReplyReceiver {
     }
 
     /// Waits until the event that waits is written or, when none does, until the client goes away; for ever
-    /// once that is known. Nothing is lost when the wait is given up and begun anew.
+    /// once that is known. Nothing is lost when the wait is given up and begun again.
     pub(super) async fn turn(&mut self) -> Turn {
         let Some(events) = &self.events else {
             return std::future::pending().await;

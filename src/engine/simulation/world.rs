@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 /// How many of the last steps are printed of a run that fails.
 const STEPS_SHOWN_MAX: usize = 400;
-/// How long a node may be held up, or lose the store, before others may take its calls: its lease of 3 s was last renewed
-/// at most 1.4 s before, because it is renewed each second, and a command is up to 400 ms late.
+/// How long a node may be held up, or lose the store, before others may take its calls: its lease of 3 s was
+/// last renewed at most 1.4 s before, because it is renewed each second, and a command is up to 400 ms late.
 const LEASE_WITHOUT_RENEWAL: Duration = Duration::from_millis(1600);
 /// How long ago that may have been when another node begins to run one of its calls.
 const TAKEN_WITHIN: Duration = Duration::from_secs(70);

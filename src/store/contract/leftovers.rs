@@ -113,7 +113,7 @@ pub(super) async fn begins_empty(store: Arc<dyn Store>) {
     assert_eq!(claimed, None, "create: the calls of a former session are not its");
 }
 
-/// Every operation on the streams of a session that is not there says so, and makes nothing.
+/// Every operation on the streams of a session that is not there answers that it is not, and makes nothing.
 async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     let (me, name) = (node("me"), stream("call1"));
     let begun = store

@@ -104,7 +104,7 @@ pub(super) async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
         CallEnded::Gone,
         "call_end: it is a former life's"
     );
-    // Redis strikes it off the node when it is ended, or tries to be: who claims it is told all the same.
+    // Redis strikes it off the node when it is ended, or tries to be: who claims it is still told.
     let claimed = store.claim(&id, &name, &again, &again).await;
     assert!(
         claimed.expect("claim must work").is_some(),

@@ -9,7 +9,7 @@ use crate::store::calls::{Answered, Begun, CallRecord, Cancelled, Inbox};
 use crate::store::streams::{Appended, Attached, Over, Read, Step, StreamId};
 
 /// Each event of a run is appended once, to a stream of the call's own and to one that others write to. A run
-/// that comes after it begins anew.
+/// that comes after it begins again.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -35,7 +35,7 @@ pub(super) async fn appends_each_step_once(store: Arc<dyn Store>) {
         assert_eq!(append("first", 1).await, 1, "append: it is there already");
         assert_eq!(append("first", 2).await, 2, "append: the next");
         assert_eq!(append("first", 2).await, 2, "append: it is there already");
-        assert_eq!(append("second", 1).await, 3, "append: another run begins anew");
+        assert_eq!(append("second", 1).await, 3, "append: another run begins again");
         assert_eq!(append("second", 1).await, 3, "append: it is there already");
         let page = store.read(&id, stream, 0).await.expect("read must work");
         let Read::Events {

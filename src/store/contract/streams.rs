@@ -94,7 +94,7 @@ pub(super) async fn reads_in_pages(store: Arc<dyn Store>) {
     assert!(events.is_empty(), "read: nothing follows what is not there yet");
 }
 
-/// A log keeps to its bounds: the oldest go, and the newest stays whatever its length.
+/// A log keeps to its bounds: the oldest go, and the newest stays, of any length.
 ///
 /// # Panics
 /// When the store breaks the contract.

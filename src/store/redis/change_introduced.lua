@@ -1,5 +1,5 @@
 -- Writes who the client of a session of HTTP+SSE is, and says who keeps copies. A client that introduces itself once more was
--- started again: its ids begin anew, so nothing of its former life may reach it. Before it stands log.lua; its log is the
+-- started again: its ids begin again, so nothing of its former life may reach it. Before it stands log.lua; its log is the
 -- session's stream.
 -- ARGV: the session's life in milliseconds, 0 to leave it as it is; what stands for a client that has not introduced itself;
 -- what the channel of a node starts with; the message to the nodes that run its calls; then fields and values by turns.

@@ -98,7 +98,7 @@ impl Keys {
         format!("{}{NODES}", self.prefix)
     }
 
-    /// The prefixes under which other nodes listen, by the channels that there are.
+    /// The prefixes under which other nodes listen, by their channels.
     pub(super) fn other_prefixes(&self, channels: &[String]) -> Vec<String> {
         let of_all = channels.iter().filter_map(|channel| channel.strip_suffix(NODES));
         // Each node has a channel of its own beside that of all: a channel of some other program's has not.

@@ -1,8 +1,8 @@
 //! Hearing messages of other nodes: one connection that subscribes, and subscribes again whenever it was
 //! lost.
 //!
-//! Pub/sub forgets what is published while nobody listens. So a listener receives [`Received::Disconnected`] when the
-//! connection is lost, and again when it is back: what was read in between may have changed unheard.
+//! Pub/sub forgets what is published while nobody listens. So a listener receives [`Received::Disconnected`]
+//! when the connection is lost, and again when it is back: what was read in between may have changed unheard.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

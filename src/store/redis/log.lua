@@ -45,7 +45,7 @@ local function drop(stream)
   redis.call('HDEL', session, 'attach:' .. stream, 'standby:' .. stream)
 end
 
--- Takes off what is noted of logs that have expired, and counts the others anew: their bytes are not known any longer when
+-- Takes off what is noted of logs that have expired, and counts the others again: their bytes are not known any longer when
 -- they expire. When there are too many logs or bytes, the oldest that are done go, until a quarter of what may be is free:
 -- so this is not paid by each call. Returns how many bytes are left.
 local function make_room(new, most, most_bytes)

@@ -1,7 +1,7 @@
 -- Reads what follows an event of a stream.
 -- KEYS: the session; the log.
 -- ARGV: the event's number; the most events to read; the field that says who carries the stream; the most bytes to read, though
--- one event is read whatever its length.
+-- one event is read, of any length.
 -- Returns the number of the oldest event that is kept, of the newest, 1 when no more will come, the number of the first
 -- event that follows, who carries the stream, the newest that was delivered, and then these events; an empty list when there is no such session or
 -- stream.

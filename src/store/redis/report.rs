@@ -85,7 +85,7 @@ async fn info(link: &Link, section: &str, name: &str) -> Result<Option<String>, 
         .map(|(_, value)| value.trim().to_owned()))
 }
 
-/// Whether Redis answered that this user may not, or that there is no such command.
+/// Whether Redis answered that this user may not, or that the command is unknown.
 fn refused(error: &FredError) -> bool {
     error.details().starts_with("NOPERM") || error.details().contains("unknown command")
 }

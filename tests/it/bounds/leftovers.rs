@@ -1,4 +1,4 @@
-//! Nothing is left of sessions that have ended, however they did and whatever they were at: on no node, nor
+//! Nothing is left of sessions that have ended, in any way and at any moment: on no node, nor
 //! in Redis.
 
 use std::time::Duration;
@@ -199,7 +199,7 @@ async fn nothing_is_left_of_sessions_that_expire() {
     let short = [ENDS_SOON, ("MCP_SESSION__TTL", "3s")];
     for cluster in [Cluster::with(3, &short).await, Cluster::alone(&short).await] {
         let busy = Busy::on(&cluster).await;
-        // Whoever listens uses the session.
+        // One that listens uses the session.
         drop(busy.streams);
         nothing_is_left(&cluster).await;
     }

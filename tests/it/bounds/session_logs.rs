@@ -76,7 +76,7 @@ async fn a_call_that_has_ended_leaves_its_log_for_five_minutes_and_nothing_else(
     for _ in 0..8 {
         last = streamed(&client, short()).await;
     }
-    // Whoever takes one up leaves nothing either.
+    // One that takes a session up leaves nothing either.
     let mut again = client.listen(Some(&last)).await;
     while again.next().await.is_some() {}
     let left = fields(redis, "session:*").await;

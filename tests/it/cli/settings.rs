@@ -1,4 +1,4 @@
-//! Settings from defaults, file, environment and flags: the last one wins, and whatever is wrong is told in
+//! Settings from defaults, file, environment and flags: the last one wins, and all that is wrong is told in
 //! one run.
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Bounds hold whatever a handler does: on the time of calls and of notifications, and on the wait for slow
+//! Bounds hold against every handler: on the time of calls and of notifications, and on the wait for slow
 //! clients.
 
 use std::sync::Arc;

@@ -11,8 +11,8 @@ use crate::support::node::{Node, NodeOptions};
 use crate::support::process::until;
 use crate::support::redis::Redis;
 
-/// How fast a change must be that waits for nobody who is gone. Whoever rings waits 250 ms for those that do
-/// not answer.
+/// How fast a change must be that waits for nobody who is gone. A node that sends a message waits 250 ms for
+/// those that do not answer.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
 fn named(redis: &Redis, name: &str) -> NodeOptions {
@@ -79,7 +79,7 @@ async fn a_node_that_wakes_does_not_serve_a_session_that_has_ended() {
     }
 }
 
-/// Finding 9: whoever changes a session does not wait for nodes that have stopped.
+/// Finding 9: a node that changes a session does not wait for nodes that have stopped.
 #[tokio::test]
 async fn nobody_waits_for_a_node_that_has_stopped() {
     let cluster = Cluster::with(2, &[("MCP_DRAIN__DELAY", "0s")]).await;

@@ -23,7 +23,7 @@ pub(super) struct SseClient {
     pub(super) follower: Arc<Follower>,
 }
 
-/// `GET /sse`, whatever the answer is.
+/// `GET /sse`, with any answer.
 pub(super) async fn get(http: &reqwest::Client, url: &str, last: Option<&str>) -> reqwest::Response {
     let mut request = http.get(url).header("accept", "text/event-stream");
     if let Some(id) = last {

@@ -85,8 +85,8 @@ async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
     assert!(!log.contains("out of reach"), "{log}");
 }
 
-/// Each line names its node, whatever the node is at: logs of all nodes are read together. A takeover says who took over from
-/// whom.
+/// Each line names its node, in every state of the node: logs of all nodes are read together. A takeover
+/// names both nodes: the one that takes over, and the one that it takes over from.
 #[tokio::test]
 async fn each_line_names_its_node() {
     let cluster = Cluster::with(3, &[("MCP_LOG__LEVEL", "anynode=debug")]).await;

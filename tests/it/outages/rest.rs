@@ -131,7 +131,7 @@ pub(super) async fn only_nodes_are_left_in(servers: &[&Redis], nodes: &[Node]) {
                 keys.extend(server.keys("*").await);
             }
             last = keys;
-            // A Redis that was emptied gets it anew within a minute: until then the nodes know it.
+            // A Redis that was emptied gets it again within a minute: until then the nodes know it.
             last.retain(|key| key != "secret" && key != "versions");
             // A replica that takes over may not have heard of a session's end: it is counted until its life
             // would have ended.

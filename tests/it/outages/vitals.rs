@@ -1,4 +1,4 @@
-//! Asks the nodes for their health over and over: it must tell the truth, at once, whatever Redis does.
+//! Asks the nodes for their health over and over: it must tell the truth, at once, in every state of Redis.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Vitals {
         }
     }
 
-    /// Waits until the node says so, and fails the test with its log if that takes too long.
+    /// Waits until the node tells that, and fails the test with its log if that takes too long.
     pub(super) async fn says(&self, node: usize, status: &str, patience: Duration) {
         let (said, task) = &self.nodes[node];
         let deadline = Instant::now() + patience;

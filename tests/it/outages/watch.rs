@@ -170,7 +170,7 @@ impl Watch {
     /// Ends the watch, and prints how often each series was asked, and how long its slowest answer took.
     #[expect(
         clippy::print_stdout,
-        reason = "figures for whoever looks: nextest shows them on request"
+        reason = "figures for people: nextest shows them on request"
     )]
     pub(super) async fn end(mut self) {
         self.check();

@@ -18,7 +18,7 @@ pub(super) struct Called {
 pub(super) struct Length {
     pub(super) steps: u32,
     pub(super) interval_ms: u32,
-    /// Whether a call may be run again from its beginning. Its progress is told once all the same, its log is
+    /// Whether a call may be run again from its beginning. Its progress is still told once, its log is
     /// not.
     pub(super) again: bool,
 }

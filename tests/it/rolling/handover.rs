@@ -16,8 +16,8 @@ use super::wire::Wire;
 use super::{ENOUGH_TO_NOTICE, Fleet, Names, check_that_it_was_busy};
 use crate::support::client::LEGACY;
 
-/// Three times what the node has left when it is told to stop. Whoever runs a call again tells what was not
-/// told yet.
+/// Three times what the node has left when it is told to stop. A node that runs a call again tells what was
+/// not told yet.
 const LONGER_THAN_THE_DEADLINE: Length = Length {
     steps: 30,
     interval_ms: 100,

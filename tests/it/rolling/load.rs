@@ -197,7 +197,7 @@ impl Caller {
         }
     }
 
-    /// One short call, of each kind in turn. What is counted must be counted once, whatever becomes of nodes.
+    /// One short call, of each kind in turn. What is counted must be counted once, also when nodes die.
     async fn short(&self, turn: u64, sum: &mut u64) {
         let outcome = match turn % 3 {
             0 => {

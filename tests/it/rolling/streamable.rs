@@ -1,5 +1,5 @@
 //! Clients of `/mcp`: those with a session take a broken stream up again, those without issue their request
-//! anew.
+//! again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

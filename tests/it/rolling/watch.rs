@@ -172,7 +172,7 @@ async fn read_standalone(
     Ok(())
 }
 
-/// Watches over `subscriptions/listen` (2026-07-28). Whoever opens it looks at the note first: what changed
+/// Watches over `subscriptions/listen` (2026-07-28). It reads the note when it has opened one: what changed
 /// while there was no subscription is not told.
 pub(super) async fn modern(wire: Wire, name: &str, beat: &Beat) -> Result<Arc<Watcher>, String> {
     let client = Streamable::open(wire, MODERN).await?;

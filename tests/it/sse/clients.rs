@@ -69,5 +69,5 @@ async fn typescript_finds_its_session_again_with_a_key_of_its_own() {
 /// The same at the plain URL, in a new session each time.
 #[tokio::test]
 async fn typescript_is_served_in_a_new_session_that_it_does_not_initialize() {
-    typescript_calls_on_when_the_node_of_its_stream_dies("MCP_SSE__CONTINUE", "/sse", "anew").await;
+    typescript_calls_on_when_the_node_of_its_stream_dies("MCP_SSE__CONTINUE", "/sse", "new").await;
 }

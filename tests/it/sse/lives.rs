@@ -29,7 +29,7 @@ async fn start(cluster: &Cluster, node: usize) -> Client {
     client
 }
 
-/// Finding 5: ids begin anew with each life, so neither answers nor cancellations of the former may be taken
+/// Finding 5: ids begin again with each life, so neither answers nor cancellations of the former may be taken
 /// for its own.
 #[tokio::test]
 async fn a_client_that_introduces_itself_again_hears_nothing_of_its_former_life() {

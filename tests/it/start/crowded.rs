@@ -76,7 +76,7 @@ async fn silent_connections_leave_room_for_health_and_for_other_addresses() {
     );
     // The last fifth is for others.
     answers(&ask(&node, 2, "POST /mcp").await, 415, "");
-    // A connection that has just been closed may still be counted: a node is full when it says so again and
+    // A connection that has just been closed may still be counted: a node is full when it refuses again and
     // again.
     let mut refusals = 0;
     while refusals < 10 {

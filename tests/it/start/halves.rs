@@ -53,7 +53,7 @@ async fn read(connection: &mut TcpStream) -> String {
     String::from_utf8(text).expect("text")
 }
 
-/// M6: a client that closes its half of the connection after its request is answered all the same.
+/// M6: a client that closes its half of the connection after its request still gets its answer.
 #[tokio::test]
 async fn a_client_that_has_closed_its_half_gets_its_answer() {
     for cluster in Cluster::stages().await {

@@ -139,7 +139,7 @@ async fn a_connection_that_was_accepted_is_served_though_the_node_stops() {
     let mut answer = String::new();
     early.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
-    // Whoever says nothing does not keep it from stopping.
+    // A client that says nothing does not keep it from stopping.
     assert!(node.end().await.success());
     drop(silent);
 }

@@ -1,4 +1,4 @@
-//! A handler that asks its client whatever it is told to, in a call and outside.
+//! A handler that asks its client what it is told to ask, in a call and outside.
 #![expect(
     deprecated,
     reason = "SEP-2577 deprecates sampling and roots; legacy clients still use them"

@@ -1,4 +1,4 @@
-//! What changes is told once, on whichever nodes those are who want to know, and on the next stream to those
+//! What changes is told once, on every node that has a subscriber, and on the next stream to those
 //! who had none.
 
 use std::time::Duration;

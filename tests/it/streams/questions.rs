@@ -231,7 +231,7 @@ async fn a_call_that_waits_for_an_answer_is_cancelled_through_any_node() {
             assert_eq!(
                 at(round + 1).respond(&request["id"], answer).await.status,
                 202,
-                "whoever answers need not know"
+                "the client that answers need not know"
             );
             assert_eq!(handler.stopped.load(Ordering::SeqCst) - before, round + 1);
         }

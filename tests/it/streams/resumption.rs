@@ -231,7 +231,7 @@ async fn a_session_keeps_so_many_streams() {
     }
 }
 
-/// What a session has said is its own, whoever knows an event's id.
+/// What a session has said is its own, also when another knows an event's id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_of_another_session_never_replays_anything() {
     for cluster in Inside::stages(Talker).await {
@@ -253,7 +253,7 @@ async fn an_id_of_another_session_never_replays_anything() {
                 cannot_be_resumed(&other, id).await;
             }
         }
-        // And whoever tried took the stream from nobody.
+        // And the one that tried took the stream from nobody.
         let mut next = number(&going.next().await.expect("an event"));
         while let Some(event) = going
             .next_within(std::time::Duration::from_millis(500))

@@ -149,8 +149,8 @@ async fn a_connection_that_is_forgotten_is_named_again() {
     is_told(&mut stream).await;
 }
 
-/// Case `cancelled_call`: who comes back for what has ended is told that there is nothing, in a way that ends
-/// it.
+/// Case `cancelled_call`: a client that comes back for what has ended is told that nothing is left, in a way
+/// that ends it.
 #[tokio::test]
 async fn a_stream_that_has_ended_is_resumed_with_204_when_nothing_follows() {
     for cluster in Cluster::stages().await {

@@ -115,7 +115,7 @@ impl Client {
         }
     }
 
-    /// The same client with this session id, whoever opened it.
+    /// The same client with this session id, which another client may have opened.
     #[must_use]
     pub(crate) fn in_session(mut self, id: &str) -> Self {
         self.session = Arc::new(OnceCell::new_with(Some(id.into())));
@@ -212,7 +212,7 @@ impl Client {
         EventStream::new(self.get(last_event_id).await)
     }
 
-    /// `GET /mcp` as [`Self::listen`] sends it, whatever the answer is.
+    /// `GET /mcp` as [`Self::listen`] sends it, with any answer.
     pub(crate) async fn get(&self, last_event_id: Option<&str>) -> reqwest::Response {
         let mut headers = self.session_headers().await;
         headers.push(("accept".into(), "text/event-stream".into()));

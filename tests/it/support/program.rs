@@ -73,7 +73,7 @@ impl Program {
         Self::spawn(command, env, |file| file.into())
     }
 
-    /// Starts a node that has this socket from whoever started it, and waits until it has greeted.
+    /// Starts a node that has this socket from its parent, and waits until it has greeted.
     pub(crate) async fn serve_passed(socket: &TcpListener, env: &[(&str, &str)]) -> Self {
         let socket: OwnedFd = socket.try_clone().expect("a socket can be shared").into();
         let mut command = Command::new("/bin/sh");
