@@ -7,6 +7,7 @@
 
 mod connecting;
 mod crowds;
+mod failover;
 mod outage;
 
 use std::sync::Arc;

@@ -199,6 +199,8 @@ pub(super) fn builder(config: Config, settings: &StoreSettings) -> Builder {
             connection_timeout: timeout,
             internal_command_timeout: timeout,
             max_command_buffer_len: COMMANDS_WAITING_MAX,
+            // fred takes this for a command that is to be redirected 0 times.
+            max_redirections: 0,
             unresponsive: UnresponsiveConfig {
                 max_timeout: Some(timeout),
                 interval: (timeout / 4).max(Duration::from_millis(10)),

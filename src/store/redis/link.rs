@@ -26,8 +26,13 @@ use crate::causes::causes;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long to wait before fred's task is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(500);
-/// How often a cluster may send one command elsewhere.
-const CLUSTER_ATTEMPTS: u32 = 5;
+/// How often a command is sent that a cluster answers with `MOVED` or `ASK`.
+const SENDS_MAX: u32 = 5;
+/// After how many of them fred follows `ASK`, which it must do on the connection that it has just asked.
+const SENDS_ALONE: u32 = 2;
+/// What fred says of a command that was answered with `MOVED` or `ASK` and may not be sent elsewhere. It has
+/// read where the slots are by then, if it was `MOVED`.
+const REDIRECTED: &str = "Too many redirections.";
 
 /// Whether a connection answers, as its keeper sees it.
 pub(super) type Alive = Arc<AtomicBool>;
@@ -37,7 +42,7 @@ pub(super) type Alive = Arc<AtomicBool>;
 pub(super) struct Link {
     clients: Arc<[(Client, Alive)]>,
     next: Arc<AtomicUsize>,
-    attempts: u32,
+    clustered: bool,
 }
 
 impl std::fmt::Debug for Link {
@@ -51,13 +56,10 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// Shares commands among `clients`.
     pub(super) fn new(clients: Vec<(Client, Alive)>) -> Self {
-        // A command whose connection breaks is never sent a second time: the caller must decide, because it
-        // may have been carried out. Only a cluster needs more attempts, to follow `MOVED` and `ASK`.
-        let clustered = clients.iter().any(|(client, _)| client.is_clustered());
         Self {
+            clustered: clients.iter().any(|(client, _)| client.is_clustered()),
             clients: clients.into(),
             next: Arc::default(),
-            attempts: if clustered { CLUSTER_ATTEMPTS } else { 1 },
         }
     }
 
@@ -82,6 +84,10 @@ impl Link {
     }
 
     /// Like [`send`](Self::send), to one node of a cluster.
+    ///
+    /// A command that may have been carried out is never sent a second time: the caller must decide. fred would
+    /// do that in a cluster, with what a master has not answered when it is found to be one no longer, so fred
+    /// has one attempt, and a command that was redirected is sent again here.
     pub(super) async fn send_to(
         &self,
         server: Option<Server>,
@@ -89,12 +95,33 @@ impl Link {
         hash: ClusterHash,
         args: Vec<Value>,
     ) -> Result<Value, FredError> {
+        let mut sends = 1;
+        while self.clustered && sends < SENDS_MAX {
+            let answer = self.send_once(server.clone(), command, hash.clone(), args.clone(), sends);
+            match answer.await {
+                Err(error) if error.details() == REDIRECTED => sends += 1,
+                answer => return answer,
+            }
+        }
+        self.send_once(server, command, hash, args, sends).await
+    }
+
+    async fn send_once(
+        &self,
+        server: Option<Server>,
+        command: &'static str,
+        hash: ClusterHash,
+        args: Vec<Value>,
+        sends: u32,
+    ) -> Result<Value, FredError> {
         let Some(client) = self.client() else {
             return Err(FredError::new(ErrorKind::IO, "not connected"));
         };
+        let redirections = u32::from(sends > SENDS_ALONE);
         let options = Options {
             fail_fast: true,
-            max_attempts: Some(self.attempts),
+            max_attempts: Some(1 + redirections),
+            max_redirections: Some(redirections),
             cluster_node: server,
             ..Options::default()
         };
