@@ -18,6 +18,7 @@ mod table;
 
 pub(crate) use checks::{fit_shares, most_of};
 pub(crate) use load::{Assigned, Loaded, load};
+pub(crate) use problem::redact_url;
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{UNIX_PROXY, network};
 pub use sources::Sources;
@@ -357,7 +358,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("port", &self.port)
             .field("host", &self.host)
-            .field("redis_url", &problem::mask_url(&self.redis_url))
+            .field("redis_url", &redact_url(&self.redis_url))
             .field("node_id", &self.node_id)
             .field("store", &self.store)
             .field("session", &self.session)

@@ -5,7 +5,7 @@ use ::config::{Map, Value, ValueKind};
 
 use super::Settings;
 use super::checks;
-use super::problem::{Problem, SettingsError, closest, mask, mask_url};
+use super::problem::{Problem, SettingsError, closest, mask, redact_url};
 use super::sources::{DEFAULT, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
 
@@ -106,7 +106,7 @@ fn shown(setting: &Setting, value: &Value, name: &str) -> Assigned {
         name: name.to_owned(),
         value: match setting.secrecy {
             Secrecy::Open => text,
-            Secrecy::Url => mask_url(&text),
+            Secrecy::Url => redact_url(&text),
             Secrecy::Secret => mask(&text),
         },
         source: value.origin().unwrap_or("the settings").to_owned(),

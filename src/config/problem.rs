@@ -54,27 +54,35 @@ pub(super) fn mask(secret: &str) -> String {
     if secret.is_empty() { "" } else { MASK }.to_owned()
 }
 
-/// A URL without its passwords. Works on text, because a URL that does not parse may hold a password too.
-pub(super) fn mask_url(url: &str) -> String {
-    let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    // A password may itself hold `?` or `@`: then what follows the first `?` is not shown either.
-    let hides_more = query.contains('@') || query.to_ascii_lowercase().contains("password");
-    let query = match (query, hides_more) {
-        ("", _) => String::new(),
-        (_, true) => format!("?{MASK}"),
-        (plain, false) => format!("?{plain}"),
+/// A URL as it may be shown: without passwords. Works on text, because a URL that does not parse may hold a
+/// password too, and a password that should have been escaped may hold `?`, `@` and `/`.
+pub(crate) fn redact_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // Not a URL at all; it may be a password that got here by mistake.
+        return mask(url);
     };
-    let (scheme, rest) = base
-        .split_once("://")
-        .map_or((String::new(), base), |(scheme, rest)| {
-            (format!("{scheme}://"), rest)
-        });
-    let Some((credentials, host)) = rest.rsplit_once('@') else {
-        let shown = if query.contains(MASK) { MASK } else { rest };
-        return format!("{scheme}{shown}{query}");
+    let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let query = if query.contains('@') || query.to_ascii_lowercase().contains("password") {
+        format!("?{MASK}")
+    } else if query.is_empty() {
+        String::new()
+    } else {
+        format!("?{query}")
     };
-    let user = credentials.split_once(':').map_or(MASK, |(user, _)| user);
-    format!("{scheme}{user}:{MASK}@{host}{query}")
+    let is_name = |user: &str| {
+        user.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let shown = match (base.rsplit_once('@'), rest.contains('@')) {
+        (Some((credentials, host)), _) => match credentials.split_once(':') {
+            Some((user, _)) if is_name(user) => format!("{user}:{MASK}@{host}"),
+            _ => format!("{MASK}@{host}"),
+        },
+        // What stands before the first `?` may be the beginning of a password.
+        (None, true) => MASK.to_owned(),
+        (None, false) => base.to_owned(),
+    };
+    format!("{scheme}://{shown}{query}")
 }
 
 /// The candidate that `word` most likely means, if any is close.
@@ -129,17 +137,29 @@ mod tests {
             ("", ""),
             ("redis://host:6379/1", "redis://host:6379/1"),
             ("redis://user:hunter2@host", "redis://user:***@host"),
+            ("rediss://app:hunter2@h:1/2", "rediss://app:***@h:1/2"),
             ("redis://:hunter2@host", "redis://:***@host"),
+            ("redis://hunter2@host", "redis://***@host"),
             ("redis://:hun@ter/2@host", "redis://:***@host"),
-            ("hunter2@host", "***:***@host"),
+            ("redis://hun/ter:2@host", "redis://***@host"),
+            ("hunter2@host", "***"),
+            ("hunter2", "***"),
             ("redis-cluster://a:1?node=b:2", "redis-cluster://a:1?node=b:2"),
             (
                 "redis-sentinel://a?sentinelPassword=hunter2",
+                "redis-sentinel://a?***",
+            ),
+            (
+                "redis-sentinel://a?sentinelPassword=hun@ter2",
                 "redis-sentinel://***?***",
+            ),
+            (
+                "redis-sentinel://:p@h?sentinelServiceName=m&sentinelPassword=hun&ter2",
+                "redis-sentinel://:***@h?***",
             ),
             ("redis://:hun?ter2@host", "redis://***?***"),
         ] {
-            assert_eq!(mask_url(url), shown, "{url}");
+            assert_eq!(redact_url(url), shown, "{url}");
         }
     }
 }

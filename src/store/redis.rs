@@ -36,7 +36,6 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, warn};
 
 pub use self::connect::ConnectError;
-use self::url::redact;
 
 use self::connect::{Connections, Driven};
 use self::keys::Keys;
@@ -46,7 +45,7 @@ use self::refused::store_error;
 use self::scripts::{Script, Scripts};
 use super::StoreError;
 use crate::causes::causes;
-use crate::config::StoreSettings;
+use crate::config::{StoreSettings, redact_url};
 use crate::session::once::Once;
 use crate::session::{Life, NodeId};
 use crate::telemetry::{metrics, seldom};
@@ -79,7 +78,7 @@ impl RedisStore {
     /// [`ConnectError`] says whether the settings are wrong, or Redis is out of reach.
     pub async fn connect(url: &str, settings: &StoreSettings) -> Result<Self, ConnectError> {
         let target = url::parse(url).map_err(|why| ConnectError::BadUrl {
-            url: redact(url),
+            url: redact_url(url),
             why,
         })?;
         let keys = Keys::new(&settings.prefix).ok_or_else(|| {
@@ -215,7 +214,7 @@ async fn check_version(link: &Link, url: &str) -> Result<(), ConnectError> {
     };
     match version {
         Some(version) if connect::parse_version(&version) < Some(connect::VERSION_MIN) => {
-            let url = redact(url);
+            let url = redact_url(url);
             Err(ConnectError::TooOld { url, version })
         }
         _ => Ok(()),

@@ -14,9 +14,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::url::redact;
 use crate::causes::causes;
-use crate::config::StoreSettings;
+use crate::config::{StoreSettings, redact_url};
 use crate::store::Limits;
 
 /// The oldest Redis that will do: `HELLO`, several fields in one `HSET`, ACL categories as documented.
@@ -109,7 +108,7 @@ impl ConnectError {
 
     /// What an error of the first connection means.
     pub(super) fn of(url: &str, error: FredError) -> Self {
-        let url = redact(url);
+        let url = redact_url(url);
         let why = plain(error.details());
         let bad_url = |url, why: &str| Self::BadUrl { url, why: why.into() };
         let has = |words: &[&str]| words.iter().any(|word| why.contains(word));

@@ -1,10 +1,7 @@
-//! Reading `REDIS_URL`, and showing it without its password.
+//! Reading `REDIS_URL`.
 
 use fred::types::config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig};
 use url::Url;
-
-/// What stands in place of a password.
-const MASK: &str = "***";
 
 /// The schemes without TLS and with it; the rest of what fred takes follows from these.
 const SCHEMES: &str = "redis://, rediss://, redis-cluster://, rediss-cluster://, redis-sentinel://, rediss-sentinel:// \
@@ -106,60 +103,9 @@ fn unbracket(server: &mut Server) {
     }
 }
 
-/// A URL as it may be shown: without passwords, however odd the URL.
-#[must_use]
-pub(super) fn redact(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        // Not a URL at all; it may be a password that got here by mistake.
-        return MASK.to_owned();
-    };
-    // The last `@`, because a password that should have been escaped may hold others.
-    let shown = match rest.rsplit_once('@') {
-        Some((credentials, host)) => match credentials.split_once(':') {
-            Some((user, _))
-                if user
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) =>
-            {
-                format!("{scheme}://{user}:{MASK}@{host}")
-            }
-            _ => format!("{scheme}://{MASK}@{host}"),
-        },
-        None => url.to_owned(),
-    };
-    mask_parameter(&shown, "sentinelPassword=")
-}
-
-fn mask_parameter(url: &str, name: &str) -> String {
-    match url.split_once(name) {
-        Some((before, after)) => {
-            let rest = after
-                .find('&')
-                .and_then(|end| after.get(end..))
-                .unwrap_or_default();
-            format!("{before}{name}{MASK}{rest}")
-        }
-        None => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_are_never_shown() {
-        assert_eq!(redact("redis://localhost:6379/0"), "redis://localhost:6379/0");
-        assert_eq!(redact("redis://:hunter2@h"), "redis://:***@h");
-        assert_eq!(redact("rediss://app:hunter2@h:1/2"), "rediss://app:***@h:1/2");
-        assert_eq!(redact("redis://hunter2@h"), "redis://***@h");
-        assert_eq!(redact("redis://app:hun@ter/2?#@h"), "redis://app:***@h");
-        assert_eq!(
-            redact("redis-sentinel://:p@h?sentinelServiceName=m&sentinelPassword=hunter2&node=a:1"),
-            "redis-sentinel://:***@h?sentinelServiceName=m&sentinelPassword=***&node=a:1"
-        );
-        assert_eq!(redact("hunter2"), "***");
-    }
 
     #[test]
     fn every_documented_url_is_understood() {

@@ -73,11 +73,15 @@ async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
 }
 
 async fn travel(redis: &Redis, name: &str) -> Node {
-    Node::start_program(
-        &example("hints"),
-        &NodeOptions::on(redis.url()).env("NODE_ID", name),
-    )
-    .await
+    travel_with(redis, name, &[]).await
+}
+
+async fn travel_with(redis: &Redis, name: &str, settings: &[(&str, &str)]) -> Node {
+    let options = NodeOptions::on(redis.url()).env("NODE_ID", name);
+    let options = settings
+        .iter()
+        .fold(options, |options, (name, value)| options.env(name, *value));
+    Node::start_program(&example("hints"), &options).await
 }
 
 async fn call_on_a_node_that_dies(tool: &str) -> (Value, Duration) {
@@ -113,6 +117,29 @@ async fn a_read_only_tool_is_run_again_by_one_survivor() {
     let (response, _) = call_on_a_node_that_dies("quote").await;
     let text = response["result"]["content"][0]["text"].as_str().expect("a text");
     assert!(text.ends_with("says b") || text.ends_with("says c"), "{text}");
+}
+
+/// Finding 27: the only survivor has no room for the call until its own has ended.
+#[tokio::test]
+async fn a_call_of_a_killed_node_waits_for_room() {
+    let redis = Redis::start().await;
+    let full = [("MCP_CALL__NODE_MAX", "1"), ("MCP_LOG__LEVEL", "anynode=debug")];
+    let (a, b) = (travel(&redis, "a").await, travel_with(&redis, "b", &full).await);
+    let client = Client::legacy(&a.url());
+    let quote = |takes_ms| json!({"name": "quote", "arguments": {"to": "Oslo", "takes_ms": takes_ms}});
+    let (_own, mut kept) = client.at(&b.url()).stream("tools/call", quote(8_000)).await;
+    let (id, mut lost) = client.stream("tools/call", quote(2_000)).await;
+    kept.next().await.expect("a priming event");
+    let first = lost.next().await.expect("a priming event");
+    a.kill9().await;
+    eventually("it waits for room", || async {
+        b.log().contains("waits for room").then_some(())
+    })
+    .await;
+    let mut resumed = resume(&client.at(&b.url()), first.id.as_deref().expect("an id")).await;
+    let response = resumed.answer_to(&id).await;
+    let text = response["result"]["content"][0]["text"].as_str();
+    assert!(text.is_some_and(|text| text.ends_with("says b")), "{response}");
 }
 
 /// F7: the client of a call that was silent has no event id before 2025-11-25, and its connection was the
