@@ -178,7 +178,7 @@ impl Cli {
         make: impl FnOnce() -> H,
     ) -> anyhow::Result<Exit> {
         match self.command {
-            None | Some(Command::Serve) => serve::run(loaded.settings, make).await,
+            None | Some(Command::Serve) => serve::run(loaded, make).await,
             Some(Command::Check(arguments)) => check::run(&arguments, &loaded).await,
             Some(Command::Health(arguments)) => health::run(&arguments, &loaded.settings).await,
             Some(Command::Sessions(command)) => sessions::run(&command, &loaded.settings).await,

@@ -39,6 +39,7 @@ pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::
     store.close().await;
     let mut findings = findings?;
     findings.files = files::too_low(&loaded.settings, files::raise_limit());
+    findings.foreign = loaded.foreign_variables();
     print::remark(if arguments.json {
         format!("{:#}", findings.to_json(&loaded.assigned))
     } else {
@@ -57,6 +58,8 @@ struct Findings {
     clock_ahead_ms: Option<i64>,
     /// What is wrong with the limit on open files.
     files: Option<String>,
+    /// Which variables set nothing.
+    foreign: Option<String>,
 }
 
 async fn examine(store: &dyn Store) -> anyhow::Result<Findings> {
@@ -72,6 +75,7 @@ async fn examine(store: &dyn Store) -> anyhow::Result<Findings> {
         clock_ahead_ms: report.clock_ms.map(|there| difference(there, here_ms)),
         report,
         files: None,
+        foreign: None,
     })
 }
 
@@ -148,6 +152,7 @@ impl Findings {
             ));
         }
         warnings.extend(self.files.clone());
+        warnings.extend(self.foreign.clone());
         warnings
     }
 
@@ -220,6 +225,7 @@ mod tests {
                 topology: "cluster",
             },
             files: None,
+            foreign: None,
             round_trip: Duration::from_micros(1234),
             clock_ahead_ms: Some(clock_ahead_ms),
         }

@@ -8,7 +8,7 @@ use super::{Exit, print};
 use crate::app::signal::told_to_stop;
 use crate::app::{App, Running, files};
 use crate::causes::causes;
-use crate::config::Settings;
+use crate::config::Loaded;
 use crate::engine::handler::Handler;
 
 /// What `initialize` looks like: the shortest request that shows a server at work.
@@ -18,7 +18,11 @@ const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"pr
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
-pub(crate) async fn run<H: Handler>(settings: Settings, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
+pub(crate) async fn run<H: Handler>(loaded: Loaded, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
+    if let Some(warning) = loaded.foreign_variables() {
+        tracing::warn!("{warning}");
+    }
+    let settings = loaded.settings;
     let guarded = !settings.auth.tokens.is_empty();
     if let Some(warning) = files::too_low(&settings, files::raise_limit()) {
         tracing::warn!("{warning}");

@@ -6,7 +6,7 @@ use ::config::{Map, Value, ValueKind};
 use super::Settings;
 use super::checks;
 use super::problem::{Problem, SettingsError, closest, mask, redact_url};
-use super::sources::{DEFAULT, Sources};
+use super::sources::{DEFAULT, Merged, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
 
 /// Settings, with where each came from.
@@ -16,6 +16,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     /// Those that are not left at their default, in the order of the table.
     pub(crate) assigned: Vec<Assigned>,
+    /// Variables of the environment that begin with `MCP_` and were left alone: they are other programs'.
+    pub(crate) foreign: Vec<String>,
 }
 
 /// A setting that was set.
@@ -34,7 +36,11 @@ pub(crate) struct Assigned {
 /// # Errors
 /// Names everything that is wrong, not only the first.
 pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
-    let (tree, mut problems) = sources.merge();
+    let Merged {
+        tree,
+        mut problems,
+        foreign,
+    } = sources.merge();
     let mut settings = Settings::default();
     let mut seen = Vec::new();
     for setting in SETTINGS {
@@ -60,7 +66,19 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         return Err(SettingsError { problems });
     }
     let assigned = seen.into_iter().filter(|shown| shown.source != DEFAULT).collect();
-    Ok(Loaded { settings, assigned })
+    Ok(Loaded {
+        settings,
+        assigned,
+        foreign,
+    })
+}
+
+impl Loaded {
+    /// What to know of variables that were left alone, if there are any.
+    pub(crate) fn foreign_variables(&self) -> Option<String> {
+        let names = self.foreign.join(", ");
+        (!names.is_empty()).then(|| format!("not settings of this server, and left alone: {names}"))
+    }
 }
 
 impl Assigned {
@@ -156,7 +174,7 @@ fn unknown_setting(name: String, value: &Value) -> Problem {
     let expected = if is_area(&name) {
         format!("this is an area: in a file, its settings stand below [{name}]")
     } else {
-        match closest(&name, SETTINGS.iter().map(|setting| setting.name)) {
+        match closest(&name, SETTINGS.iter().map(|setting| setting.name), usize::MAX) {
             Some(meant) => format!("there is no such setting; did you mean {meant}?"),
             None => "there is no such setting; settings.default.toml names all".into(),
         }

@@ -150,7 +150,9 @@ fn unknown_variables_are_errors_but_those_of_kubernetes_and_of_others_are_not() 
     let meant = |name: &str| lines(environment(&[(name, "5m")])).join("\n");
     assert!(meant("MCP_SESSION_TTL").ends_with("did you mean MCP_SESSION__TTL?"));
     assert!(meant("MCP_PORT").ends_with("did you mean PORT?"));
-    assert!(meant("MCP_FROBNICATE").ends_with("settings.default.toml names all"));
+    assert!(meant("MCP_SESION_TTL").ends_with("did you mean MCP_SESSION__TTL?"));
+    assert!(meant("MCP_CALL__TIMEOUTT").ends_with("did you mean MCP_CALL__TIMEOUT?"));
+    assert!(meant("MCP_FROB__NICATE").ends_with("settings.default.toml names all"));
     assert!(
         meant("MCP_AUTH__TOKENS").contains("did you mean") || meant("MCP_AUTH__TOKENS").contains("no such")
     );
@@ -162,7 +164,21 @@ fn unknown_variables_are_errors_but_those_of_kubernetes_and_of_others_are_not() 
         ("MCP_CONFIG", ""),
         ("PATH", "/bin"),
     ]);
-    assert_eq!(load(links).unwrap().settings, Settings::default());
+    let loaded = load(links).unwrap();
+    assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(loaded.foreign, Vec::<String>::new());
+    let others = [
+        "MCP_TIMEOUT",
+        "MCP_TOOL_TIMEOUT",
+        "MCP_SERVER_REQUEST_TIMEOUT",
+        "MCP_REQUEST_TIMEOUT_RESET_ON_PROGRESS",
+        "MCP_AUTO_OPEN_ENABLED",
+        "MCP_PROXY_AUTH_TOKEN",
+        "MCP_REMOTE_CONFIG_DIR",
+    ];
+    let loaded = load(environment(&others.map(|name| (name, "5")))).unwrap();
+    assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(loaded.foreign, others);
 }
 
 #[test]

@@ -85,9 +85,14 @@ pub(crate) fn redact_url(url: &str) -> String {
     format!("{scheme}://{shown}{query}")
 }
 
-/// The candidate that `word` most likely means, if any is close.
-pub(super) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (word.len() / 3).max(2);
+/// The candidate that `word` most likely means, if any is close: a third of the letters may be wrong, and no
+/// more than `most`.
+pub(super) fn closest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    most: usize,
+) -> Option<&'a str> {
+    let most = (word.len() / 3).max(2).min(most);
     candidates
         .map(|candidate| (edit_distance(word, candidate), candidate))
         .min()
@@ -127,8 +132,11 @@ mod tests {
     #[test]
     fn only_close_names_are_suggested() {
         let names = ["session.ttl", "store.wait"];
-        assert_eq!(closest("sesion.ttl", names.into_iter()), Some("session.ttl"));
-        assert_eq!(closest("colour", names.into_iter()), None);
+        assert_eq!(
+            closest("sesion.ttl", names.into_iter(), usize::MAX),
+            Some("session.ttl")
+        );
+        assert_eq!(closest("colour", names.into_iter(), usize::MAX), None);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::table::{SETTINGS, Setting, SettingSlot};
 const CONFIG_VARIABLE: &str = "MCP_CONFIG";
 /// What begins the variables of this server.
 const PREFIX: &str = "MCP_";
+/// How many letters may be wrong in a variable of this server's that does not divide its name.
+const LETTERS_WRONG_MAX: usize = 2;
 /// What the defaults are called as a source.
 pub(super) const DEFAULT: &str = "default";
 
@@ -51,9 +53,9 @@ impl Sources {
         }
     }
 
-    /// One tree of all values, the last source winning, and the problems met on the way.
-    pub(super) fn merge(self) -> (Map<String, Value>, Vec<Problem>) {
-        let mut problems = Vec::new();
+    /// One tree of all values, the last source winning, and what was met on the way.
+    pub(super) fn merge(self) -> Merged {
+        let (mut problems, mut foreign) = (Vec::new(), Vec::new());
         let defaults = Layer::from_toml(DEFAULT, DEFAULTS_TOML).unwrap_or_default();
         let file = self.file.map_or_else(Layer::default, |path| {
             Layer::from_file(&path).unwrap_or_else(|problem| {
@@ -61,7 +63,7 @@ impl Sources {
                 Layer::default()
             })
         });
-        let environment = environment(&self.environment, &mut problems);
+        let environment = environment(&self.environment, &mut problems, &mut foreign);
         let flag = |(name, value): &(String, String)| Layer::of(name, value, &Setting::flag(name));
         let flags: Vec<Layer> = self.flags.iter().map(flag).collect();
         let merged = Config::builder()
@@ -70,21 +72,41 @@ impl Sources {
             .add_source(environment)
             .add_source(flags)
             .build();
-        match merged.map(|config| config.cache.kind) {
-            Ok(ValueKind::Table(tree)) => (tree, problems),
-            _ => (Map::new(), problems),
+        let tree = match merged.map(|config| config.cache.kind) {
+            Ok(ValueKind::Table(tree)) => tree,
+            _ => Map::new(),
+        };
+        Merged {
+            tree,
+            problems,
+            foreign,
         }
     }
 }
 
-fn environment(variables: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Layer> {
+/// What all sources say together.
+pub(super) struct Merged {
+    pub(super) tree: Map<String, Value>,
+    pub(super) problems: Vec<Problem>,
+    /// Variables that begin as this server's do, and are no setting nor like one.
+    pub(super) foreign: Vec<String>,
+}
+
+fn environment(
+    variables: &[(String, String)],
+    problems: &mut Vec<Problem>,
+    foreign: &mut Vec<String>,
+) -> Vec<Layer> {
     let mut layers = Vec::new();
     for (name, value) in variables {
         match setting_of(name) {
             // PORT, HOST and their like are often passed on empty, by compose files for example.
             Some(setting) if !setting.contains('.') && value.is_empty() => {}
             Some(setting) => layers.push(Layer::of(&setting, value, name)),
-            None if is_ours(name, value) => problems.push(unknown_variable(name)),
+            None if is_ours(name, value) => match unknown_variable(name) {
+                Some(problem) => problems.push(problem),
+                None => foreign.push(name.clone()),
+            },
             None => {}
         }
     }
@@ -121,14 +143,21 @@ fn is_service_link(variable: &str, value: &str) -> bool {
     service || ["tcp://", "udp://", "sctp://"].into_iter().any(port) || numbered()
 }
 
-fn unknown_variable(name: &str) -> Problem {
+/// What is wrong with a variable that sets nothing. Other programs have variables that begin so too, because
+/// the protocol is called so: those are left alone that are not like a setting.
+fn unknown_variable(name: &str) -> Option<Problem> {
     let variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
     // `MCP_PORT` means `PORT`: the prefix does not count.
     let bare = |name: &str| name.trim_start_matches(PREFIX).to_owned();
     let names: Vec<String> = variables.iter().map(|variable| bare(variable)).collect();
-    let meant = closest(&bare(name), names.iter().map(String::as_str))
-        .and_then(|meant| variables.iter().find(|variable| bare(variable) == meant));
-    Problem {
+    let like = |most| closest(&bare(name), names.iter().map(String::as_str), most);
+    // Two underscores are how this server divides an area from a setting.
+    let meant = match bare(name).contains("__") {
+        true => like(usize::MAX),
+        false => Some(like(LETTERS_WRONG_MAX)?),
+    };
+    let meant = meant.and_then(|meant| variables.iter().find(|variable| bare(variable) == meant));
+    Some(Problem {
         setting: name.to_owned(),
         source: "the environment".into(),
         value: None,
@@ -136,7 +165,7 @@ fn unknown_variable(name: &str) -> Problem {
             Some(meant) => format!("there is no such variable; did you mean {meant}?"),
             None => "there is no such variable; settings.default.toml names all".into(),
         },
-    }
+    })
 }
 
 /// The values of one source, each marked with it.
