@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::interval;
-use tracing::{Instrument as _, Span, info_span, warn};
+use tracing::{Instrument as _, Span, error_span, warn};
 
 use crate::cluster::Membership;
 use crate::cluster::membership::JoinError;
@@ -153,7 +153,7 @@ impl Builder {
     /// [`AppError`].
     pub async fn spawn(self) -> Result<Running, AppError> {
         let node = name(&self.settings);
-        let span = info_span!("node", node = node.as_str());
+        let span = error_span!("node", node = node.as_str());
         self.start(node).instrument(span).await
     }
 
@@ -316,7 +316,7 @@ impl Running {
                 Ok(())
             }
             () = broken.cancelled() => {
-                drain(&service, &engine, server, Stop::WhenCallsFinish, pending).instrument(span).await;
+                drain(&service, &engine, server, Stop::WhenCallsFinish, again).instrument(span).await;
                 Err(engine.membership.displaced().map_or(AppError::Broken, AppError::Name))
             }
         };

@@ -194,7 +194,7 @@ impl HttpService {
         if let Some(full) = connected.full
             && !PROBES.contains(&path)
         {
-            return response::refusal(&full.into(), None);
+            return mcp::span(&self.service).in_scope(|| response::refusal(&full.into(), None));
         }
         // Not health checks, which never end.
         if [MCP, SSE, MESSAGES].contains(&path) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, debug, error, info_span, warn};
+use tracing::{Instrument as _, Span, debug, error, error_span, warn};
 
 #[cfg(test)]
 pub(crate) mod gate;
@@ -84,7 +84,7 @@ impl Supervisor {
         };
         #[cfg(test)]
         let task = self.inner.gate.guard(task);
-        let span = info_span!("task", task = name, node = &*self.inner.node);
+        let span = error_span!("task", task = name, node = &*self.inner.node);
         drop(self.inner.tasks.spawn(task.instrument(span)));
     }
 

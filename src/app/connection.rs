@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Span, debug};
 
 use super::exchange::{Arriving, ExchangeState, answered};
 use super::raw_stream;
@@ -77,6 +77,8 @@ where
     A: Fn(Arrived) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
+    // Whose node it is, for the log. A task within the span would enter it each time that it is polled.
+    let span = Span::current();
     let stream = WriteTimeout::new(stream, WRITE_WITHIN);
     let exchange = Arc::new(Exchange::new(answer, stream.state()));
     let first_head = match purpose {
@@ -128,7 +130,9 @@ where
                         Use::Any => LINGER_FOR,
                         Use::Probes => PROBE_HEAD_WITHIN,
                     };
-                    Box::pin(linger(stream, patience)).await;
+                    if !Box::pin(linger(stream, patience)).await {
+                        span.in_scope(|| debug!("a client did not close the connection after its answer"));
+                    }
                 }
                 ended.map_err(io::Error::other)
             }
@@ -140,14 +144,14 @@ where
             }
         };
         if let Err(error) = ended {
-            debug!(error = %causes(&error), "a connection broke off");
+            span.in_scope(|| debug!(error = %causes(&error), "a connection broke off"));
         }
     }
 }
 
 /// Reads on what the client of an answered request still sends, and throws it away, until the client has seen
-/// the answer.
-async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) {
+/// the answer. False when it has not closed the connection by then.
+async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) -> bool {
     let read_on = async {
         let (mut ignored, mut left) = (vec![0; LINGER_AT_ONCE_BYTES], LINGER_BYTES_MAX);
         while let Ok(read @ 1..) = stream.read(&mut ignored).await {
@@ -157,9 +161,7 @@ async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) {
             }
         }
     };
-    if timeout(patience, read_on).await.is_err() {
-        debug!("a client did not close the connection after its answer");
-    }
+    timeout(patience, read_on).await.is_ok()
 }
 
 /// Whether the answer can have chunks: HTTP/1.0 knows none, and who asks for the head only gets no body.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::serve::{ListenerStopped, RunningListener};
+use super::serve::RunningListener;
 use super::signal::{AT_ONCE, Stop};
 use crate::engine::Engine;
 use crate::http::Service;
@@ -71,8 +71,8 @@ async fn drain_unless(
         let quiet = until_quiet(service, deadline.min(STRAGGLERS_WITHIN));
         hurry.run_until_cancelled(quiet).await;
     }
-    let (stopped, ()) = tokio::join!(server.stop(&give_up), engine.send_elsewhere(give_up.reached()));
-    if stopped == ListenerStopped::Unfinished && engine.store.profile().is_shared {
+    let (unfinished, ()) = tokio::join!(server.stop(&give_up), engine.send_elsewhere(give_up.reached()));
+    if unfinished.is_some() && engine.store.profile().is_shared {
         engine.stopping.deadline.cancel();
     }
     // They share the deadline: together with the delay it must fit what the platform grants.
@@ -90,6 +90,8 @@ async fn drain_unless(
             engine.work.stop(TASKS_STOP_WITHIN).await;
         }
     }
+    // No handler runs on when the node has left.
+    drop(unfinished);
     engine.supervisor.stop(TASKS_STOP_WITHIN).await;
     engine.leave().await;
     engine.store.close().await;

@@ -118,14 +118,11 @@ fn remove_stale(path: &std::path::Path) -> io::Result<()> {
     }
 }
 
-/// How a listener stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Connections that are at a request still. They go on until this is dropped.
+#[derive(Debug)]
 #[must_use]
-pub(super) enum ListenerStopped {
-    /// Each connection had finished its request.
-    Finished,
-    /// Some had not within the deadline.
-    Unfinished,
+pub(super) struct UnfinishedConnections {
+    _kill: DropGuard,
 }
 
 /// A listener at work.
@@ -133,6 +130,8 @@ pub(super) enum ListenerStopped {
 pub(super) struct RunningListener {
     address: String,
     stop: DropGuard,
+    /// Drops the connections, with the requests they are at.
+    kill: DropGuard,
     tasks: TaskTracker,
     socket: Option<PathBuf>,
 }
@@ -141,11 +140,12 @@ impl RunningListener {
     /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only
     /// questions after the node's health are answered. Yet more wait in the system's backlog.
     pub(super) fn start(listener: BoundListener, http: HttpService, connections_max: usize) -> Self {
-        let stop = CancellationToken::new();
+        let [stop, kill] = [(); 2].map(|()| CancellationToken::new());
         let tasks = TaskTracker::new();
         let accept = Accept {
             http,
             stop: stop.clone(),
+            kill: kill.clone(),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(connections_max)),
             spare: Arc::new(Semaphore::new(PROBES_MAX)),
@@ -171,6 +171,7 @@ impl RunningListener {
             address: listener.address,
             // Without it a listener that nobody holds would go on.
             stop: stop.drop_guard(),
+            kill: kill.drop_guard(),
             tasks,
             socket,
         }
@@ -181,8 +182,8 @@ impl RunningListener {
     }
 
     /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time
-    /// to give up.
-    pub(super) async fn stop(self, give_up: &GiveUp) -> ListenerStopped {
+    /// to give up. Returns those that had not finished by then.
+    pub(super) async fn stop(self, give_up: &GiveUp) -> Option<UnfinishedConnections> {
         // First of all: the next node may listen there while this one waits for its calls, and that file is
         // not ours.
         if let Some(path) = self.socket
@@ -193,10 +194,10 @@ impl RunningListener {
         drop(self.stop);
         self.tasks.close();
         tokio::select! {
-            () = self.tasks.wait() => ListenerStopped::Finished,
+            () = self.tasks.wait() => None,
             () = give_up.reached() => {
                 warn!(left = self.tasks.len(), "some connections did not finish in time");
-                ListenerStopped::Unfinished
+                Some(UnfinishedConnections { _kill: self.kill })
             }
         }
     }
@@ -223,6 +224,7 @@ impl Address for UnixAddress {
 struct Accept {
     http: HttpService,
     stop: CancellationToken,
+    kill: CancellationToken,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
     /// Places for those who ask how the node is.
@@ -263,7 +265,8 @@ impl Accept {
             };
             let served = connection::serve(stream, seat.purpose, answer, self.stop.clone());
             // Not in a block of its own, which would keep room for the connection twice.
-            drop(self.tasks.spawn(served.map(move |()| drop(seat))));
+            let served = self.kill.clone().run_until_cancelled_owned(served);
+            drop(self.tasks.spawn(served.map(move |_| drop(seat))));
         }
     }
 

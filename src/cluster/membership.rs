@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::{millis, monotonic_ms};
 use crate::causes::causes;
 use crate::session::{Clock, Life, NodeId};
-use crate::store::{Lease, Renewed, Store, StoreError};
+use crate::store::{Lease, NodeStore, Renewed, Store, StoreError};
 
 /// How long a lease lasts after it was last renewed.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
@@ -29,6 +29,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for a node that has just joined. It knows of no outage, and one may have ended just before: each
 /// living node renews its lease within two renewals, one of which may be given up.
 const PATIENCE_OF_NEW: Duration = Duration::from_secs(3);
+/// How far the store's clock may be from where it was expected, before it is taken for one that has stepped: how
+/// long a renewal may take, and more than clocks drift in a second.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 /// Renewals that are further apart than this were held up, whether or not one failed.
 const RENEWALS_APART_MAX: Duration = Duration::from_secs(2);
 /// How often a node that starts looks whether the lease of its name has ended, or was renewed.
@@ -233,9 +236,62 @@ impl Membership {
         known.renews && self.is_valid() && Instant::now() >= known.patient_until
     }
 
-    /// Somebody could not ask who lives: from now on nobody is thought dead for [`PATIENCE`].
-    pub(crate) fn doubt(&self) {
+    /// Those of `nodes` that are dead for certain.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nobody can say.
+    pub(crate) async fn dead_among(
+        &self,
+        store: &dyn NodeStore,
+        nodes: &[NodeId],
+    ) -> Result<Vec<NodeId>, StoreError> {
+        if nodes.is_empty() {
+            return Ok(vec![]);
+        }
+        let known = store.nodes().await?;
+        let lives = |node: &NodeId| known.iter().any(|known| known.lives && known.node == *node);
+        let candidates = nodes.iter().filter(|node| !lives(node)).cloned();
+        self.confirm(store, candidates.collect()).await
+    }
+
+    /// All nodes that are dead for certain, and were not forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`]: from now on nobody is thought dead for [`PATIENCE`].
+    pub(crate) async fn dead(&self, store: &dyn NodeStore) -> Result<Vec<NodeId>, StoreError> {
+        let asked = async {
+            let known = store.nodes().await?.into_iter();
+            let candidates = known.filter(|known| !known.lives).map(|known| known.node);
+            self.confirm(store, candidates.collect()).await
+        };
+        let dead = asked.await;
+        if dead.is_err() {
+            self.doubt();
+        }
+        dead
+    }
+
+    /// From now on nobody is thought dead for [`PATIENCE`].
+    fn doubt(&self) {
         self.known().patient_until = Instant::now() + PATIENCE;
+    }
+
+    /// Those of the candidates whose leases have not been renewed, if this node [can judge](Self::can_judge)
+    /// that. The living look dead as well when the store's clock steps forward, which a renewal shows.
+    async fn confirm(
+        &self,
+        store: &dyn NodeStore,
+        mut candidates: Vec<NodeId>,
+    ) -> Result<Vec<NodeId>, StoreError> {
+        if candidates.is_empty() || !self.can_judge() {
+            return Ok(vec![]);
+        }
+        let displaced = self.renew(store).await?.is_some();
+        if displaced || !self.can_judge() {
+            return Ok(vec![]);
+        }
+        candidates.retain(|node| !self.lives(node));
+        Ok(candidates)
     }
 
     /// Whether a node lived when this one last renewed its lease.
@@ -275,34 +331,37 @@ impl Membership {
     }
 
     /// Renews the lease once. Says who has it, and for how long at least, when that is another process.
-    async fn renew(&self, store: &dyn Store) -> Result<Option<(String, Duration)>, StoreError> {
+    async fn renew(&self, store: &dyn NodeStore) -> Result<Option<(String, Duration)>, StoreError> {
         // Counted from before it was asked for: the store may take its time to answer.
         let asked = Instant::now();
         let valid_until_ms = monotonic_ms() + millis(LEASE_TTL);
         match store.lease_renew(&self.lease, LEASE_TTL).await? {
             Renewed::Renewed { clock_ms, living } => {
-                self.clock.set(clock_ms + millis(asked.elapsed() / 2));
-                self.note_renewal(asked, valid_until_ms, living);
+                let now_ms = clock_ms + millis(asked.elapsed() / 2);
+                let stepped = now_ms.abs_diff(self.clock.now_ms()) > millis(CLOCK_STEP_MAX);
+                self.clock.set(now_ms);
+                self.note_renewal(asked, valid_until_ms, living, stepped);
                 Ok(None)
             }
             Renewed::Taken { address, ends_in } => Ok(Some((address, ends_in))),
         }
     }
 
-    fn note_renewal(&self, asked: Instant, valid_until_ms: u64, living: Vec<NodeId>) {
+    fn note_renewal(&self, asked: Instant, valid_until_ms: u64, living: Vec<NodeId>, stepped: bool) {
+        let (mut known, now) = (self.known(), Instant::now());
         let (lapsed, joins) = (!self.is_valid(), self.valid_until_ms.load(Ordering::Acquire) == 0);
         if lapsed {
             // Others may have thought this node dead, and have taken it off what it keeps.
             self.trusted_since_ms.store(monotonic_ms(), Ordering::Release);
         }
-        self.valid_until_ms.store(valid_until_ms, Ordering::Release);
-        let (mut known, now) = (self.known(), Instant::now());
         let apart = now.duration_since(known.renewed);
         if joins {
             known.patient_until = now + PATIENCE_OF_NEW;
-        } else if lapsed || !known.renews || apart > RENEWALS_APART_MAX {
+        } else if lapsed || stepped || !known.renews || apart > RENEWALS_APART_MAX {
             known.patient_until = now + PATIENCE;
         }
+        // After that, or this node might judge in between. Of two renewals at once the later one counts.
+        self.valid_until_ms.fetch_max(valid_until_ms, Ordering::AcqRel);
         let again = !std::mem::replace(&mut known.renews, true);
         known.renewed = now;
         known.latency = asked.elapsed();

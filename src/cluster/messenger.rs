@@ -14,7 +14,6 @@ use tracing::{debug, warn};
 use super::Membership;
 use crate::causes::causes;
 use crate::session::{NodeId, SessionId};
-use crate::store::nodes::living;
 use crate::store::{NodeMessage, Recipients, SessionNews, Store, StoreError};
 use crate::telemetry::seldom;
 
@@ -92,14 +91,12 @@ impl Messenger {
         let mut dead = Vec::new();
         if !unknown.is_empty() {
             // They have come just now, or are gone. While it cannot be told who is dead, all may live.
-            let living = match self.membership.can_judge() {
-                true => living(&*self.store, &unknown).await.ok(),
-                false => None,
-            };
-            let lives = |node: &NodeId| living.as_ref().is_none_or(|living| living.contains(node));
-            let (living, gone): (Vec<_>, Vec<_>) = unknown.into_iter().partition(lives);
-            told.extend(living);
-            dead = gone;
+            dead = self
+                .membership
+                .dead_among(&*self.store, &unknown)
+                .await
+                .unwrap_or_default();
+            told.extend(unknown.into_iter().filter(|node| !dead.contains(node)));
         }
         // With a session that has ended, its holders are forgotten too.
         let released = async {
@@ -201,27 +198,24 @@ impl Messenger {
 
     async fn look_after_silent(&self, session: &SessionId, silent: &BTreeSet<String>) {
         let silent: Vec<NodeId> = silent.iter().filter_map(|name| NodeId::parse(name)).collect();
-        let living = match living(&*self.store, &silent).await {
-            Ok(living) => living,
+        let dead = match self.membership.dead_among(&*self.store, &silent).await {
+            Ok(dead) => dead,
             Err(error) => {
                 let words = "could not look after nodes that do not answer";
                 return seldom(
                     words,
-                    |left_out| warn!(error = %causes(&error), left_out, "{words}"),
+                    |left_out| warn!(session = session.tag(), error = %causes(&error), left_out, "{words}"),
                 );
             }
         };
-        for node in &living {
+        for node in silent.iter().filter(|node| !dead.contains(node)) {
             let words = "a node did not acknowledge a change in time";
             seldom(
                 words,
-                |left_out| warn!(%node, session = session.tag(), left_out, "{words}"),
+                |left_out| warn!(silent = %node, session = session.tag(), left_out, "{words}"),
             );
         }
-        if self.membership.can_judge() {
-            let dead: Vec<_> = silent.into_iter().filter(|node| !living.contains(node)).collect();
-            self.release(session, &dead).await;
-        }
+        self.release(session, &dead).await;
     }
 
     /// Takes nodes off a session that are dead. One that has come back meanwhile, and reads the session again
@@ -232,13 +226,13 @@ impl Messenger {
         }
         let released = dead.iter().map(|node| self.store.release(session, node));
         let failed = join_all(released).await.into_iter().find_map(Result::err);
-        let back = match failed {
-            None => living(&*self.store, dead).await,
+        let still = match failed {
+            None => self.membership.dead_among(&*self.store, dead).await,
             Some(error) => Err(error),
         };
         let message = |node: &NodeId| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            debug!(%node, "a node that was thought dead is back");
+            debug!(back = %node, session = session.tag(), "a node that was thought dead is back");
             NodeMessage::Session {
                 news: SessionNews::Changed,
                 session: session.as_str().to_owned(),
@@ -246,14 +240,17 @@ impl Messenger {
                 number,
             }
         };
-        match back {
-            Ok(back) => {
-                let sent = back
+        match still {
+            Ok(still) => {
+                let sent = dead
                     .iter()
+                    .filter(|node| !still.contains(node))
                     .map(|node| async move { self.send(node, &message(node)).await.unwrap_or_default() });
                 join_all(sent).await;
             }
-            Err(error) => debug!(error = %causes(&error), "could not take nodes off that are gone"),
+            Err(error) => {
+                debug!(session = session.tag(), error = %causes(&error), "could not take nodes off that are gone");
+            }
         }
     }
 

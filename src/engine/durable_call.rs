@@ -336,8 +336,12 @@ impl DurableCall {
             })
         };
         let mut appended = append().await;
-        if matches!(appended, Ok(Appended::Gone)) && self.begin_again().await {
-            appended = append().await;
+        if matches!(appended, Ok(Appended::Gone)) {
+            appended = match self.begin_again(writing.patience).await {
+                Ok(true) => append().await,
+                Ok(false) => appended,
+                Err(lost) => Err(lost),
+            };
         }
         match appended {
             Ok(Appended::At { number, holder }) => {
@@ -359,21 +363,27 @@ impl DurableCall {
         }
     }
 
-    /// Looks what came for the call. When it is another node's by now, it is told to stop.
+    /// Takes what came for the call. When it is another node's by now, it is told to stop. A store that does not
+    /// answer says nothing of that: the call goes on, and the next look asks again.
     async fn look_after(&self, writing: &Writing) {
         let look = || self.engine.look_after(&self.cached.id, &self.record.name);
-        if look().await == Found::Here {
+        if look().await != Found::Gone {
             return;
         }
-        // Answers may have come while the store did not know it.
-        if !self.begin_again().await || look().await == Found::Gone {
-            writing.cancel.cancel();
+        match self.begin_again(Duration::ZERO).await {
+            // Answers may have come while the store did not know it.
+            Ok(true) if look().await != Found::Gone => {}
+            Ok(_) => writing.cancel.cancel(),
+            Err(Lost(_)) => {}
         }
     }
 
     /// Registers the call once more: a Redis that takes over may not have heard of it. False when it is
-    /// another node's, or the session is gone.
-    async fn begin_again(&self) -> bool {
+    /// another node's or cancelled, or the session is gone.
+    ///
+    /// # Errors
+    /// [`Lost`] when the store did not answer within `patience`.
+    async fn begin_again(&self, patience: Duration) -> Result<bool, Lost> {
         let line = self.engine.streams.line(&self.cached.id, &self.record.stream);
         let holder = line
             .filter(|_| self.record.name == self.record.stream)
@@ -385,14 +395,18 @@ impl DurableCall {
             let (session, record) = (&self.cached.id, &self.record);
             self.engine.register(session, record, self.began, holder.as_ref())
         };
-        match self.until_answered(self.engine.patience(), begin).await {
-            Ok(Begun::Begun) => true,
-            Ok(Begun::Gone) => {
+        match self.until_answered(patience, begin).await? {
+            Begun::Begun => Ok(true),
+            Begun::Gone => {
                 let refusal = self.engine.gone(&self.cached).await;
-                debug!(session = self.cached.tag, %refusal, "a call is not this node's any longer");
-                false
+                debug!(
+                    session = self.cached.tag,
+                    why = refusal.label(),
+                    "a call is not this node's any longer"
+                );
+                Ok(false)
             }
-            Ok(Begun::Cancelled) | Err(Lost(_)) => false,
+            Begun::Cancelled => Ok(false),
         }
     }
 

@@ -30,7 +30,6 @@ use crate::protocol::message::{Message, Request};
 use crate::protocol::sse;
 use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::calls::Begun;
-use crate::store::nodes::living;
 use crate::store::streams::{StreamId, holder_of};
 use crate::store::{Change, Created, NodeMessage, Recipients};
 use crate::telemetry::metrics::{self, StreamKind};
@@ -209,9 +208,8 @@ impl Engine {
             // It was carried by a former life of this node.
             return Ok(Some(UNCONNECTED));
         }
-        let living = living(&*self.store, std::slice::from_ref(&holder.node)).await?;
-        // After an outage of the store all leases have ended, and the living need a moment to renew theirs.
-        let gone = living.is_empty() && self.membership.can_judge();
+        let nodes = std::slice::from_ref(&holder.node);
+        let gone = !self.membership.dead_among(&*self.store, nodes).await?.is_empty();
         Ok(gone.then_some("the node that carried it is gone"))
     }
 

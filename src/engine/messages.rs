@@ -159,7 +159,11 @@ impl Engine {
             .await?;
         if appended == Appended::Gone {
             let refusal = self.gone(cached).await;
-            debug!(session = cached.tag, %refusal, "a message for a session that is gone");
+            debug!(
+                session = cached.tag,
+                why = refusal.label(),
+                "a message for a session that is gone"
+            );
         }
         if let Appended::At {
             number,
@@ -219,7 +223,7 @@ impl Engine {
                 Ok(Inbox::Gone) if !taken.is_empty() => return Found::Here,
                 Ok(Inbox::Gone) => return Found::Gone,
                 Err(error) => {
-                    debug!(error = %causes(&error), "could not look what came for a call");
+                    debug!(session = session.tag(), error = %causes(&error), "could not look what came for a call");
                     return Found::Unknown;
                 }
             }

@@ -210,7 +210,11 @@ impl SessionOutbox {
                     Begun::Cancelled => return Ok(Fate::Gone),
                     Begun::Gone => {
                         let refusal = self.engine.gone(&self.cached).await;
-                        debug!(session = self.cached.tag, %refusal, "a question for a session that is gone");
+                        debug!(
+                            session = self.cached.tag,
+                            why = refusal.label(),
+                            "a question for a session that is gone"
+                        );
                         return Ok(Fate::Gone);
                     }
                 }

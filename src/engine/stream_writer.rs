@@ -173,7 +173,7 @@ impl StreamWriter {
             let (session, holder) = (&self.cached.id, self.holder());
             let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
             if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
-                debug!(error = %causes(&error), "could not take a connection off its stream");
+                debug!(session = self.cached.tag, error = %causes(&error), "could not take a connection off its stream");
             }
         }
         match stop == WriterStop::Client && !self.can_come_back() {

@@ -13,7 +13,7 @@ use rmcp::ErrorData;
 use rmcp::model::{ErrorCode, RequestId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, error_span, info, warn};
 
 use super::Engine;
 use super::call::RunningCall;
@@ -29,7 +29,6 @@ use crate::random::HashState;
 use crate::session::{NodeId, Peer, SessionId};
 use crate::store::StoreError;
 use crate::store::calls::{CallEnded, CallRecord};
-use crate::store::nodes::{dead, living};
 use crate::store::streams::{BEYOND_ALL, Event, Read, StreamId};
 use crate::telemetry::metrics::{self, Takeover, method_label};
 use crate::telemetry::seldom;
@@ -48,17 +47,16 @@ const ANSWER_ATTEMPTS_MAX: u32 = 60;
 pub(crate) async fn keep(engine: Arc<Engine>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut orphans, mut strays_at) = (Orphans::default(), Instant::now() + ORPHANS_EVERY);
+    let (mut orphans, mut orphans_at) = (Orphans::default(), Instant::now() + ORPHANS_EVERY);
     loop {
         ticks.tick().await;
         if engine.stopping.leaving.is_cancelled() {
             continue;
         }
-        let dead = match dead(&*engine.store).await {
+        let dead = match engine.membership.dead(&*engine.store).await {
             Ok(dead) => dead,
             Err(error) => {
                 debug!(error = %causes(&error), "could not look for nodes that died");
-                engine.membership.doubt();
                 continue;
             }
         };
@@ -68,8 +66,8 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         if let Err(error) = look_after(&engine, dead).await {
             debug!(error = %causes(&error), "could not look after nodes that died");
         }
-        if Instant::now() >= strays_at {
-            strays_at = Instant::now() + ORPHANS_EVERY;
+        if Instant::now() >= orphans_at {
+            orphans_at = Instant::now() + ORPHANS_EVERY;
             if let Err(error) = take_over_orphans(&engine, &mut orphans).await {
                 debug!(error = %causes(&error), "could not look after calls that nobody runs");
             }
@@ -91,7 +89,13 @@ async fn look_after(engine: &Arc<Engine>, dead: Vec<NodeId>) -> Result<(), Store
         let calls = engine.store.calls_of(&node).await?;
         // It may be back under its name by now: then calls of its new life may be among these, and it looks
         // after those of its former one itself.
-        if !living(&*engine.store, slice::from_ref(&node)).await?.is_empty() {
+        let nodes = slice::from_ref(&node);
+        if engine
+            .membership
+            .dead_among(&*engine.store, nodes)
+            .await?
+            .is_empty()
+        {
             continue;
         }
         // Calls that are left are those of a newer version: nodes of that version find them by the dead node.
@@ -121,7 +125,11 @@ async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<NamedCall>) -
     // One line for all: a node may leave ten thousand.
     let calls = claimed.load(Ordering::Relaxed);
     if calls > 0 {
-        info!(node = %engine.node, from = %from, calls, "took over calls of a lost node");
+        let words = match *from == engine.node {
+            true => "took up calls of this node that nobody ran",
+            false => "took over calls of a lost node",
+        };
+        info!(node = %engine.node, from = %from, calls, "{words}");
     }
     match taken?.contains(&Taken::NotAll) {
         true => Ok(Taken::NotAll),
@@ -159,15 +167,21 @@ async fn claim(
         Ok(None) => return Ok(Taken::All),
         Err(error) if error.may_pass() => return Err(error),
         Err(error @ StoreError::Newer(_)) => {
-            debug!(session = session.tag(), %error, "a call of a lost node is left to another node");
+            debug!(
+                session = session.tag(),
+                from = %from,
+                error = %causes(&error),
+                "a call of a lost node is left to another node"
+            );
             return Ok(Taken::NotAll);
         }
         // One that cannot be read does not keep the others waiting.
         Err(error) => {
             let words = "a call of a lost node cannot be taken over";
             seldom(words, |left_out| {
-                warn!(session = session.tag(), error = %causes(&error), left_out, "{words}");
+                warn!(session = session.tag(), from = %from, error = %causes(&error), left_out, "{words}");
             });
+            metrics::call_taken_over(Takeover::Failed);
             return Ok(Taken::All);
         }
     };
@@ -175,10 +189,12 @@ async fn claim(
     debug!(session = session.tag(), node = %engine.node, from = %from, method, "took over a call");
     claimed.fetch_add(1, Ordering::Relaxed);
     let (engine, work) = (Arc::clone(engine), engine.work.clone());
-    work.spawn("take-over", async move {
+    let span = error_span!("take-over", node = %engine.node, session = session.tag(), from = %from);
+    let carried = async move {
         carry_through(&engine, &session, record).await;
         drop(kept);
-    });
+    };
+    work.spawn("take-over", carried.instrument(span));
     Ok(Taken::All)
 }
 
@@ -208,6 +224,7 @@ async fn carry_through(engine: &Arc<Engine>, session: &SessionId, record: CallRe
         seldom(words, |left_out| {
             warn!(session = session.tag(), error = %causes(&error), left_out, "{words}");
         });
+        metrics::call_taken_over(Takeover::Failed);
     }
 }
 
@@ -252,7 +269,10 @@ async fn end_as_lost(engine: &Engine, cached: &CachedSession, record: &CallRecor
         .store
         .call_end(session, name, stream, Some(&error), &engine.node, ttl);
     let ended = end.await?;
-    metrics::call_taken_over(Takeover::Lost);
+    // Another node has claimed it meanwhile, and counts it.
+    if ended != CallEnded::Gone {
+        metrics::call_taken_over(Takeover::Lost);
+    }
     if let CallEnded::Answered {
         number,
         holder: Some(holder),

@@ -12,10 +12,10 @@ use tracing::debug;
 use super::Engine;
 use super::shares::{Resource, Share};
 use crate::causes::causes;
+use crate::session::clock::Clock;
 use crate::session::state::{StateRoom, StateScope, StateStore};
 use crate::session::tasks::{Busy, RunTasks, TaskPlace, fail_orphan};
 use crate::session::{NodeId, Peer, Principal, State, StateError};
-use crate::store::nodes::living;
 use crate::store::{NodeMessage, Recipients, Store};
 
 /// The tasks that run on this node, by id, each with what tells it that its record has changed.
@@ -55,9 +55,9 @@ impl Engine {
         if let Some(changed) = self.tasks.lock().get(id) {
             return changed.notify_one();
         }
-        let (state, node) = (self.state(id), self.node.clone());
+        let (state, clock, node) = (self.state(id), self.membership.clock().clone(), self.node.clone());
         self.work.spawn("fail-orphan", async move {
-            if let Err(error) = fail_orphan(&state, &node).await {
+            if let Err(error) = fail_orphan(&state, &clock, &node).await {
                 debug!(error = %causes(&error), "could not look at a task that a message named");
             }
         });
@@ -68,6 +68,10 @@ impl Engine {
 impl RunTasks for Engine {
     fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    fn clock(&self) -> &Clock {
+        self.membership.clock()
     }
 
     async fn open(
@@ -127,7 +131,7 @@ impl RunTasks for Engine {
     }
 
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
-        let living = living(&*self.store, std::slice::from_ref(node)).await?;
-        Ok(!living.is_empty() || !self.membership.can_judge())
+        let nodes = std::slice::from_ref(node);
+        Ok(self.membership.dead_among(&*self.store, nodes).await?.is_empty())
     }
 }

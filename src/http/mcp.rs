@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request as HttpRequest, StatusCode};
 use rmcp::model::{ClientRequest, RequestId};
 use tokio::time::Instant;
-use tracing::{Instrument as _, Level, Span, debug, enabled, field, info_span, record_all};
+use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
 
 use super::admit::{AdmittedRequest, SESSION_HEADER};
 use super::response::RawStream;
@@ -163,7 +163,7 @@ pub(super) async fn other_method(State(service): State<Service>, request: HttpRe
         Ok(_) => Refusal::MethodNotAllowed(ALLOWED),
         Err(refusal) => refusal,
     };
-    response::refusal(&refusal, None)
+    span(&service).in_scope(|| response::refusal(&refusal, None))
 }
 
 pub(super) async fn not_found() -> Response {
@@ -171,7 +171,7 @@ pub(super) async fn not_found() -> Response {
 }
 
 pub(super) fn span(service: &Service) -> Span {
-    info_span!(
+    error_span!(
         "request",
         node = service.engine.node.as_str(),
         session = field::Empty,

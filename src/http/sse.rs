@@ -51,7 +51,7 @@ fn other_method(service: &Service, request: &HttpRequest<HttpBody>, allowed: &'s
         Ok(_) => Refusal::MethodNotAllowed(allowed),
         Err(refusal) => refusal,
     };
-    response::refusal(&refusal, None)
+    span(service).in_scope(|| response::refusal(&refusal, None))
 }
 
 /// Opens a session with its stream, or takes up that of a session that is named.

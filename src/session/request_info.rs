@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 /// What a request's headers have together, as a rule.
 const USUAL_BYTES: usize = 512;
 
-/// Headers that are credentials, or name one. They are never kept. The principal is in
+/// Headers that are credentials, or name one. No handler sees them, and no store keeps them. The principal is in
 /// [`Caller::principal`](super::Caller::principal), and the session is [`Session`](super::Session).
 const SECRET: [&str; 5] = [
     "authorization",

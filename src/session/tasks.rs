@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::id::NodeId;
 use super::once::Once;
 use super::peer::Peer;
@@ -44,6 +45,9 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 pub(crate) trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> &NodeId;
+
+    /// The store's clock: other nodes compare the times that this one writes.
+    fn clock(&self) -> &Clock;
 
     /// Makes a task of that principal in the store, which counts for that peer, and returns its state.
     async fn open(
@@ -140,7 +144,7 @@ impl Tasks {
     {
         let id = crate::random::uuid().to_string();
         let place = self.runner.enter(&id, &self.peer).map_err(too_many)?;
-        let record = TaskRecord::new(&self.principal, self.runner.node(), now_ms(), self.ttl);
+        let record = TaskRecord::new(&self.principal, self.runner.node(), self.now_ms(), self.ttl);
         let state = self
             .runner
             .open(&id, &self.principal, self.ttl, &self.peer)
@@ -148,8 +152,14 @@ impl Tasks {
             .map_err(unkept)?;
         state.set(RECORD, &record).await.map_err(unkept)?;
         let begun = CreateTaskResult::new(record.task(&id));
-        self.runner
-            .run(Box::pin(working::run(state, place, record, self.ttl, work)));
+        self.runner.run(Box::pin(working::run(
+            state,
+            self.runner.clock().clone(),
+            place,
+            record,
+            self.ttl,
+            work,
+        )));
         Ok(begun)
     }
 
@@ -160,7 +170,7 @@ impl Tasks {
     pub async fn get(&self, id: &str) -> Result<GetTaskResult, ErrorData> {
         let (id, state, mut record) = self.find(id).await?;
         if !record.has_ended() && self.is_lost(&id, &record).await.map_err(unkept)? {
-            record = end_as_lost(&state).await.map_err(unkept)?;
+            record = end_as_lost(&state, self.runner.clock()).await.map_err(unkept)?;
         }
         Ok(GetTaskResult::new(record.detailed(&id)))
     }
@@ -170,7 +180,8 @@ impl Tasks {
     /// # Errors
     /// As [`Self::get`].
     pub async fn update(&self, id: &str, answers: InputResponses) -> Result<(), ErrorData> {
-        self.change(id, |record| record.answer(&answers, now_ms())).await
+        self.change(id, |record| record.answer(&answers, self.now_ms()))
+            .await
     }
 
     /// Cancels a task: `tasks/cancel`. One that has ended stays as it is.
@@ -178,7 +189,7 @@ impl Tasks {
     /// # Errors
     /// As [`Self::get`].
     pub async fn cancel(&self, id: &str) -> Result<(), ErrorData> {
-        self.change(id, |record| record.cancel(now_ms())).await
+        self.change(id, |record| record.cancel(self.now_ms())).await
     }
 
     async fn change(
@@ -222,6 +233,10 @@ impl Tasks {
         Ok((id, state, record.ok_or_else(unknown)?))
     }
 
+    fn now_ms(&self) -> u64 {
+        self.runner.clock().now_ms()
+    }
+
     /// Whether nobody runs the task any longer.
     async fn is_lost(&self, id: &str, record: &TaskRecord) -> Result<bool, StateError> {
         let Some(node) = NodeId::parse(&record.node) else {
@@ -233,7 +248,7 @@ impl Tasks {
         if !self.runner.lives(&node).await? {
             return Ok(true);
         }
-        if now_ms().saturating_sub(record.updated_ms) > QUIET_MS_MAX {
+        if self.now_ms().saturating_sub(record.updated_ms) > QUIET_MS_MAX {
             self.runner.notify(&node, id).await;
         }
         Ok(false)
@@ -245,17 +260,17 @@ impl Tasks {
 ///
 /// # Errors
 /// [`StateError`].
-pub(crate) async fn fail_orphan(state: &State, node: &NodeId) -> Result<(), StateError> {
+pub(crate) async fn fail_orphan(state: &State, clock: &Clock, node: &NodeId) -> Result<(), StateError> {
     let record: Option<TaskRecord> = state.get(RECORD).await?;
     if record.is_some_and(|record| record.node == node.as_str() && !record.has_ended()) {
-        end_as_lost(state).await?;
+        end_as_lost(state, clock).await?;
     }
     Ok(())
 }
 
-async fn end_as_lost(state: &State) -> Result<TaskRecord, StateError> {
+async fn end_as_lost(state: &State, clock: &Clock) -> Result<TaskRecord, StateError> {
     let error = lost("node lost");
-    update(state, |record| record.fail(&error, now_ms())).await
+    update(state, |record| record.fail(&error, clock.now_ms())).await
 }
 
 /// The error of a task whose outcome is not known, because its node has gone.
@@ -314,9 +329,4 @@ fn unkept(error: StateError) -> ErrorData {
         }
         other => ErrorData::internal_error(other.to_string(), None),
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

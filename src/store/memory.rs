@@ -34,12 +34,19 @@ use crate::session::{Clock, Life, NodeId, SessionId};
 const TIDIED_MAX: usize = 4096; // 4096 x 100 ns = 0.4 ms
 
 /// The store of a node that runs alone. Clones share what they keep.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct MemoryStore {
     inner: Arc<Mutex<MemoryInner>>,
 }
 
-#[derive(Debug, Default)]
+/// Without what it holds: that is its clients', and some of it is secret.
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct MemoryInner {
     sessions: TtlMap<SessionId, MemorySession>,
     // Notebooks and tasks.

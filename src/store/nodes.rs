@@ -155,22 +155,3 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// Closes connections. What is asked of the store after that may fail.
     async fn close(&self);
 }
-
-/// Those of `nodes` whose lease has not ended.
-pub(crate) async fn living(store: &dyn NodeStore, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError> {
-    if nodes.is_empty() {
-        return Ok(vec![]);
-    }
-    let known = store.nodes().await?;
-    let lives = |node: &&NodeId| known.iter().any(|known| known.lives && known.node == **node);
-    Ok(nodes.iter().filter(lives).cloned().collect())
-}
-
-/// The nodes whose lease has ended, and that were not forgotten.
-pub(crate) async fn dead(store: &dyn NodeStore) -> Result<Vec<NodeId>, StoreError> {
-    let known = store.nodes().await?.into_iter();
-    Ok(known
-        .filter(|known| !known.lives)
-        .map(|known| known.node)
-        .collect())
-}

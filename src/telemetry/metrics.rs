@@ -193,6 +193,8 @@ pub(crate) enum Takeover {
     Lost,
     /// Nobody waited for its answer: it was cancelled, only asked its client, or its session is gone.
     Unawaited,
+    /// It could not be read, or the store did not take its answer.
+    Failed,
 }
 
 /// Notes that a call was taken over.
@@ -201,6 +203,7 @@ pub(crate) fn call_taken_over(outcome: Takeover) {
         Takeover::RunAgain => "run_again",
         Takeover::Lost => "lost",
         Takeover::Unawaited => "unawaited",
+        Takeover::Failed => "failed",
     };
     counter!(CALL_TAKEOVERS, "outcome" => label).increment(1);
 }

@@ -138,6 +138,10 @@ impl RunTasks for NoTasks {
         unreachable!("no tool begins a task")
     }
 
+    fn clock(&self) -> &Clock {
+        unreachable!("no tool begins a task")
+    }
+
     async fn open(&self, _: &str, _: &Principal, _: Duration, _: &Peer) -> Result<State, StateError> {
         Err(StateError::Gone)
     }

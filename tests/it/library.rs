@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anynode::Handler;
 use anynode::app::Running;
+use anynode::config::ReplyForm;
 use anynode::session::{Caller, Session};
 use anynode::{App, Settings};
 use futures::future::{BoxFuture, join_all};
@@ -24,10 +25,12 @@ use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, on_the_wire};
 use crate::support::process::{PATIENCE, eventually};
 
 mod bounds;
@@ -333,7 +336,7 @@ async fn handlers_see_headers_notifications_and_may_refuse_to_initialize() {
     let node = serve(handler, |_| {}).await;
     let client = Client::legacy(node.address()).header("x-test", "yes");
     assert_eq!(client.call("seen", json!({})).await.ok().text(), "legacy yes");
-    tokio::time::timeout(PATIENCE, initialized.notified())
+    timeout(PATIENCE, initialized.notified())
         .await
         .expect("the handler hears that the client is ready");
     assert_eq!(
@@ -372,14 +375,33 @@ async fn a_log_level_needs_no_code_in_the_handler() {
     node.stop().await;
 }
 
-/// When a program drops a node without stopping it, nobody listens there any longer, and its streams end.
+/// When a program drops a node without stopping it, nobody listens there any longer, its streams end, and so
+/// do calls whose handlers run in the task of their connection.
 #[tokio::test]
 async fn a_node_that_is_dropped_is_gone() {
     let node = serve(Sample::default(), |_| {}).await;
+    let json = serve(Sample::default(), |settings| {
+        settings.call.reply = ReplyForm::Json
+    })
+    .await;
     let client = Client::legacy(node.address());
     client.list().await.ok();
     let (_id, mut stream) = client.stream("tools/call", json!({"name": "sleep"})).await;
     let address = node.address().trim_start_matches("http://").to_owned();
+    let (headers, call) = Client::modern(json.address())
+        .message("tools/call", json!({"name": "sleep"}), Some(json!(1)))
+        .await;
+    let connected = TcpStream::connect(json.address().trim_start_matches("http://")).await;
+    let mut connection = connected.expect("it listens");
+    let request = on_the_wire(&headers, &call.to_string());
+    connection.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    let early = timeout(Duration::from_millis(500), connection.read_to_end(&mut answer)).await;
+    assert!(early.is_err(), "the handler sleeps");
+    drop(json);
+    let ended = timeout(PATIENCE, connection.read_to_end(&mut answer)).await;
+    ended.expect("its connection ends").ok();
+    assert_eq!(answer, b"");
     drop(node);
     while stream.next().await.is_some() {}
     eventually("nobody listens", || async {

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use anynode::Settings;
 use anynode::config::StoreSettings;
-use anynode::session::Principal;
 use anynode::session::state::{Expected, StateError, StateRoom, StateScope, StateStore, Swapped};
+use anynode::session::{Life, NodeId, Principal};
 use anynode::store::memory::MemoryStore;
 use anynode::store::redis::RedisStore;
-use anynode::store::{NodeStore, Store, contract};
+use anynode::store::{Lease, NodeStore, Renewed, Store, contract};
 
 use crate::support::process::until;
 use crate::support::redis::Redis;
@@ -161,4 +161,42 @@ fn store_prefix(nodes: &[Redis]) -> String {
         .expect("there is a notebook")
         .0
         .to_owned()
+}
+
+/// When the clock of Redis steps back, or a replica takes over whose clock is behind, leases would last longer
+/// by that, and a node that has died would live on.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lease_outlasts_its_life_when_the_clock_steps_back() {
+    const LIFE: Duration = Duration::from_secs(1);
+    let redis = Redis::start().await;
+    let settings = settings();
+    let store = RedisStore::connect(&redis.url(), &settings)
+        .await
+        .expect("Redis is there");
+    let lease = |node| Lease {
+        node: NodeId::parse(node).expect("a node id"),
+        life: Life::generate(),
+        address: String::new(),
+        version: String::new(),
+        started_ms: 0,
+    };
+    let [dead, living, next] = ["dead", "living", "dead"].map(lease);
+    assert!(matches!(
+        store.lease_renew(&dead, LIFE).await,
+        Ok(Renewed::Renewed { .. })
+    ));
+    let leases = format!("{}nodes", settings.prefix);
+    let own = format!("{}node:dead", settings.prefix);
+    redis.cli(&["zincrby", &leases, "3600000", "dead"]);
+    redis.cli(&["pexpire", &own, "3600000"]);
+    until("the dead node is dead", async || {
+        let renewed = store.lease_renew(&living, LIFE).await;
+        matches!(renewed, Ok(Renewed::Renewed { living, .. }) if living.len() == 1)
+    })
+    .await;
+    until("its name is free again", async || {
+        let renewed = store.lease_renew(&next, LIFE).await;
+        matches!(renewed, Ok(Renewed::Renewed { .. }))
+    })
+    .await;
 }

@@ -6,7 +6,6 @@ use tokio::time::advance;
 use super::*;
 use crate::store::StoreError;
 use crate::store::memory::MemoryStore;
-use crate::store::nodes::living;
 
 fn member(name: &str) -> Membership {
     let node = NodeId::parse(name).expect("a name");
@@ -54,12 +53,12 @@ async fn nobody_is_thought_dead_while_leases_cannot_be_renewed_nor_for_five_seco
     refused_for(&[&a, &b], Duration::from_secs(1)).await;
     assert!(!a.can_judge(), "from the first failure on");
     refused_for(&[&a, &b], Duration::from_secs(5)).await;
-    assert_eq!(
-        living(&store, &[a.node().clone(), b.node().clone()])
-            .await
-            .expect("a store"),
-        []
+    let known = store.nodes().await.expect("a store");
+    assert!(
+        known.len() == 2 && known.iter().all(|known| !known.lives),
+        "{known:?}"
     );
+    assert_eq!(a.dead(&store).await.expect("a store"), []);
     // The first to renew sees all others among the dead.
     renewed_for(&[&a], &store, Duration::from_secs(1)).await;
     assert!(!a.lives(b.node()) && !a.can_judge());
@@ -67,6 +66,26 @@ async fn nobody_is_thought_dead_while_leases_cannot_be_renewed_nor_for_five_seco
     assert!(!a.can_judge());
     renewed_for(&[&a, &b], &store, Duration::from_secs(1)).await;
     assert!(a.can_judge() && a.lives(b.node()));
+}
+
+/// When the store's clock steps forward, or a replica takes over whose clock is ahead, all leases have ended.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_thought_dead_when_the_stores_clock_has_stepped() {
+    let (store, a, b) = (MemoryStore::new(), member("a"), member("b"));
+    for member in [&a, &b] {
+        member.join(&store).await.expect("a lease");
+    }
+    renewed_for(&[&a, &b], &store, PATIENCE).await;
+    renewed_for(&[&a], &store, Duration::from_secs(4)).await;
+    let nodes = [b.node().clone()];
+    assert_eq!(a.dead_among(&store, &nodes).await.expect("a store"), nodes);
+    for step in [3_600_000, -3_600_000] {
+        renewed_for(&[&a], &store, PATIENCE).await;
+        assert_eq!(a.dead(&store).await.expect("a store"), nodes);
+        store.step_clock(step);
+        assert_eq!(a.dead(&store).await.expect("a store"), [], "a step of {step} ms");
+        assert!(!a.can_judge());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,11 +40,16 @@ impl DurableCall {
             let data = data.as_deref();
             store.call_end(session, call, stream, data, self.node(), self.engine.stream_ttl())
         };
-        let mut ended = self.until_answered(self.engine.session_ttl(), end).await;
+        let patience = self.engine.session_ttl();
+        let mut ended = self.until_answered(patience, end).await;
         // After a second try it may be that the first has ended it.
         let unknown = matches!(ended, Ok(CallEnded::Gone)) && tries.load(Ordering::Relaxed) == 1;
-        if unknown && data.is_some() && self.begin_again().await {
-            ended = self.until_answered(self.engine.session_ttl(), end).await;
+        if unknown && data.is_some() {
+            ended = match self.begin_again(patience).await {
+                Ok(true) => self.until_answered(patience, end).await,
+                Ok(false) => ended,
+                Err(lost) => Err(lost),
+            };
         }
         match (ended, &data) {
             (Ok(CallEnded::Answered { number, holder }), Some(data)) => {

@@ -10,7 +10,6 @@ use tracing::debug;
 use super::{LOOK_AGAIN, StreamWriter, WriterStop};
 use crate::causes::causes;
 use crate::engine::changes::Tell;
-use crate::store::nodes::living;
 use crate::store::streams::{Attached, Holder, Over};
 
 /// How soon a connection looks again for a node whose lease has ended, before it takes that for dead: in an
@@ -97,8 +96,10 @@ impl StreamWriter {
                 .streams
                 .has(&self.cached.id, &self.stream, other.connection)
         } else {
-            let living = living(&*engine.store, slice::from_ref(&other.node)).await;
-            living.map_or(true, |living| !living.is_empty())
+            // A node of which nobody can say whether it lives may live.
+            let nodes = slice::from_ref(&other.node);
+            let dead = engine.membership.dead_among(&*engine.store, nodes).await;
+            dead.map_or(true, |dead| dead.is_empty())
         };
         if carries {
             self.dead = None;

@@ -90,7 +90,11 @@ impl StreamWriter {
             .await
         {
             Ok(()) => self.noted = self.written,
-            Err(error) => debug!(error = %causes(&error), "could not note how far a stream was delivered"),
+            Err(error) => debug!(
+                session = self.cached.tag,
+                error = %causes(&error),
+                "could not note how far a stream was delivered"
+            ),
         }
     }
 

@@ -13,8 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{RECORD, TaskPlace, TaskRecord, lost, now_ms, update};
+use super::{RECORD, TaskPlace, TaskRecord, lost, update};
 use crate::causes::causes;
+use crate::session::clock::Clock;
 use crate::session::state::{State, StateError};
 
 /// How often a task's record is read without a message: a lost message delays, and never loses.
@@ -41,6 +42,7 @@ impl From<Stopped> for ErrorData {
 #[derive(Debug, Clone)]
 pub struct Working {
     state: State,
+    clock: Clock,
     record: Arc<watch::Sender<TaskRecord>>,
     cancel: CancellationToken,
 }
@@ -54,7 +56,11 @@ impl Working {
 
     /// Says how the task is getting on. Clients read it when they ask after the task.
     pub async fn set_status(&self, message: &str) {
-        if let Err(error) = update(&self.state, |record| record.set_status(message, now_ms())).await {
+        if let Err(error) = update(&self.state, |record| {
+            record.set_status(message, self.clock.now_ms())
+        })
+        .await
+        {
             tracing::debug!(error = %causes(&error), "a task could not say how it is getting on");
         }
     }
@@ -85,7 +91,7 @@ impl Working {
     }
 
     async fn put(&self, requests: &InputRequests) -> Result<(), StateError> {
-        let record = update(&self.state, |record| record.ask(requests, now_ms())).await?;
+        let record = update(&self.state, |record| record.ask(requests, self.clock.now_ms())).await?;
         self.record.send_replace(record);
         Ok(())
     }
@@ -122,8 +128,8 @@ impl Working {
         let mut outcome = outcome;
         loop {
             let written = update(&self.state, |record| match &outcome {
-                Ok(result) => record.complete(result, now_ms()),
-                Err(error) => record.fail(error, now_ms()),
+                Ok(result) => record.complete(result, self.clock.now_ms()),
+                Err(error) => record.fail(error, self.clock.now_ms()),
             });
             match written.await {
                 Err(error) if error.may_pass() && Instant::now() < until => sleep(WRITE_AGAIN).await,
@@ -142,14 +148,21 @@ impl Working {
 }
 
 /// Runs a task's work to its end, and writes what came of it.
-pub(super) async fn run<F, Fut>(state: State, place: TaskPlace, record: TaskRecord, ttl: Duration, work: F)
-where
+pub(super) async fn run<F, Fut>(
+    state: State,
+    clock: Clock,
+    place: TaskPlace,
+    record: TaskRecord,
+    ttl: Duration,
+    work: F,
+) where
     F: FnOnce(Working) -> Fut + Send,
     Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send,
 {
     let until = Instant::now() + ttl;
     let working = Working {
         state,
+        clock,
         record: Arc::new(watch::Sender::new(record)),
         cancel: CancellationToken::new(),
     };

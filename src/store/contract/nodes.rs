@@ -10,8 +10,9 @@ use tokio::time::timeout;
 
 use super::{LONG, PATIENCE, SHORT, eventually, node};
 use crate::session::{Life, NodeId};
-use crate::store::nodes::{dead, living};
-use crate::store::{KnownNode, Lease, NodeMessage, Received, Recipients, Renewed, Store};
+use crate::store::{
+    KnownNode, Lease, NodeMessage, NodeStore, Received, Recipients, Renewed, Store, StoreError,
+};
 
 pub(super) fn lease(node: &NodeId) -> Lease {
     lease_of(node, "first")
@@ -185,4 +186,23 @@ pub(super) async fn next(heard: &mut Receiver<Received>) -> NodeMessage {
     message
         .expect("a listener must not be cut off while the store is open")
         .expect("a message must come as it was encoded")
+}
+
+/// Those of `nodes` whose lease has not ended.
+async fn living(store: &dyn NodeStore, nodes: &[NodeId]) -> Result<Vec<NodeId>, StoreError> {
+    if nodes.is_empty() {
+        return Ok(vec![]);
+    }
+    let known = store.nodes().await?;
+    let lives = |node: &&NodeId| known.iter().any(|known| known.lives && known.node == **node);
+    Ok(nodes.iter().filter(lives).cloned().collect())
+}
+
+/// The nodes whose lease has ended, and that were not forgotten.
+async fn dead(store: &dyn NodeStore) -> Result<Vec<NodeId>, StoreError> {
+    let known = store.nodes().await?.into_iter();
+    Ok(known
+        .filter(|known| !known.lives)
+        .map(|known| known.node)
+        .collect())
 }

@@ -5,6 +5,11 @@
 -- where the other listens.
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HGET', KEYS[1], 'life') ~= ARGV[2] then
   local left = redis.call('PTTL', KEYS[1])
+  if left > tonumber(ARGV[1]) then
+    -- The clock has stepped back: no lease is longer than its life.
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+    left = tonumber(ARGV[1])
+  end
   return {'taken', string.format('%.0f', math.max(left, 0)), redis.call('HGET', KEYS[1], 'address') or ''}
 end
 redis.call('HSET', KEYS[1], 'life', unpack(ARGV, 2))

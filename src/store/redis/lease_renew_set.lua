@@ -8,6 +8,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A number turned to text by Lua loses digits beyond the fourteenth: %.0f keeps them.
 redis.call('ZADD', key, string.format('%.0f', now + life), ARGV[1])
+-- No lease is longer than its life: the clock has stepped back, or a replica with another clock has taken over.
+for _, node in ipairs(redis.call('ZRANGEBYSCORE', key, string.format('(%.0f', now + life), '+inf')) do
+  redis.call('ZADD', key, string.format('%.0f', now + life), node)
+end
 redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - stay))
 if redis.call('PTTL', key) < life + stay then
   redis.call('PEXPIRE', key, string.format('%.0f', life + stay))

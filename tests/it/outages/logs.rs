@@ -85,6 +85,37 @@ async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
     assert!(!log.contains("out of reach"), "{log}");
 }
 
+/// A node that logs nothing but warnings names itself in these too.
+#[tokio::test]
+async fn a_warning_names_its_node_when_nothing_else_is_logged() {
+    let cluster = Cluster::with(1, &[("MCP_LOG__LEVEL", "warn")]).await;
+    let redis = cluster.redis();
+    redis
+        .command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])
+        .await;
+    let client = cluster.client();
+    client.session().await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for _ in 0..10 {
+        client.call("increment", json!({"key": "n"})).await;
+    }
+    eventually("it warns of its lease, and of a command", || async {
+        let lines = lines_of(cluster.node(0));
+        let has = |key: &str| lines.iter().any(|line| line[key].is_string());
+        (has("operation") && lines.len() > 2).then_some(())
+    })
+    .await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_each_names_its_node(cluster.node(0));
+}
+
+fn assert_each_names_its_node(node: &Node) {
+    for line in lines_of(node) {
+        let names = [&line["node"], &line["span"]["node"]];
+        assert!(names.iter().any(|name| **name == node.id()), "{line}");
+    }
+}
+
 /// Each line names its node, in every state of the node: logs of all nodes are read together. A takeover
 /// names both nodes: the one that takes over, and the one that it takes over from.
 #[tokio::test]
@@ -110,6 +141,8 @@ async fn each_line_names_its_node() {
     let taken = async || (0..2).find_map(|index| lines_of(cluster.node(index)).into_iter().find(taken));
     let taken = eventually("the call is taken over", taken).await;
     assert_eq!(taken["from"], cluster.node(2).id());
+    let by = &taken["node"];
+    assert!((0..2).any(|index| by == cluster.node(index).id()), "{taken}");
     cluster.redis().stop().await;
     at(0).list().await;
     cluster.redis().run().await;
@@ -124,9 +157,6 @@ async fn each_line_names_its_node() {
     for node in cluster.nodes() {
         let lines = lines_of(node);
         assert!(lines.len() > 3, "{lines:?}");
-        for line in lines {
-            let names = [&line["node"], &line["span"]["node"]];
-            assert!(names.iter().any(|name| **name == node.id()), "{line}");
-        }
+        assert_each_names_its_node(node);
     }
 }

@@ -64,10 +64,7 @@ async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
     assert_eq!(steps.last(), Some(&30.0));
     let mut run_again = 0;
     for survivor in cluster.nodes().iter().filter(|node| node.id() != runs) {
-        let metrics = reqwest::get(format!("{}/metrics", survivor.url())).await;
-        let text = metrics.expect("metrics").text().await.expect("text");
-        let counted = r#"anynode_call_takeovers_total{outcome="run_again"} 1"#;
-        run_again += usize::from(text.lines().any(|line| line == counted));
+        run_again += taken_over(survivor, "run_again").await;
     }
     assert_eq!(run_again, 1, "one survivor counts it");
 }
@@ -84,7 +81,16 @@ async fn travel_with(redis: &Redis, name: &str, settings: &[(&str, &str)]) -> No
     Node::start_program(&example("hints"), &options).await
 }
 
-async fn call_on_a_node_that_dies(tool: &str) -> (Value, Duration) {
+/// How many calls that node has taken over with that outcome.
+async fn taken_over(node: &Node, outcome: &str) -> u64 {
+    let metrics = reqwest::get(format!("{}/metrics", node.url())).await;
+    let text = metrics.expect("metrics").text().await.expect("text");
+    let counted = format!("anynode_call_takeovers_total{{outcome=\"{outcome}\"}} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&counted));
+    value.map_or(0, |value| value.parse().expect("a count"))
+}
+
+async fn call_on_a_node_that_dies(tool: &str, outcome: &str) -> (Value, Duration) {
     let redis = Redis::start().await;
     let (a, b, c) = (
         travel(&redis, "a").await,
@@ -100,13 +106,14 @@ async fn call_on_a_node_that_dies(tool: &str) -> (Value, Duration) {
     let killed = Instant::now();
     let mut resumed = resume(&client.at(&b.url()), first.id.as_deref().expect("an id")).await;
     let response = resumed.answer_to(&id).await;
-    drop(c);
-    (response, killed.elapsed())
+    let took = killed.elapsed();
+    assert_eq!(taken_over(&b, outcome).await + taken_over(&c, outcome).await, 1);
+    (response, took)
 }
 
 #[tokio::test]
 async fn an_unsafe_call_of_a_killed_node_is_answered_by_what_is_known_within_five_seconds() {
-    let (response, took) = call_on_a_node_that_dies("book").await;
+    let (response, took) = call_on_a_node_that_dies("book", "lost").await;
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     let message = response["error"]["message"].as_str().expect("an error");
     assert!(message.contains("node lost, outcome unknown"), "{message}");
@@ -114,7 +121,7 @@ async fn an_unsafe_call_of_a_killed_node_is_answered_by_what_is_known_within_fiv
 
 #[tokio::test]
 async fn a_read_only_tool_is_run_again_by_one_survivor() {
-    let (response, _) = call_on_a_node_that_dies("quote").await;
+    let (response, _) = call_on_a_node_that_dies("quote", "run_again").await;
     let text = response["result"]["content"][0]["text"].as_str().expect("a text");
     assert!(text.ends_with("says b") || text.ends_with("says c"), "{text}");
 }
@@ -166,6 +173,10 @@ async fn a_call_is_not_run_again_whose_client_can_never_come_back() {
     })
     .await;
     assert!(left(calls(&can).await), "the other is run again");
+    assert_eq!(
+        taken_over(&b, "unawaited").await + taken_over(&b, "lost").await,
+        1
+    );
     eventually("one call runs", || async {
         let running = gauge(&b.url(), "anynode_calls_in_flight").await;
         (running == 1.0).then_some(())

@@ -205,6 +205,23 @@ async fn a_call_that_has_lost_messages_ends_with_an_error_that_says_so() {
     );
 }
 
+/// A store that is away says nothing of whose a call is: one that is silent goes on, however long that lasts.
+#[tokio::test]
+async fn a_silent_call_outlives_an_outage_that_is_longer_than_the_grace() {
+    let grace = [("MCP_STORE__OUTAGE_GRACE", "1s"), ("MCP_STORE__TIMEOUT", "500ms")];
+    let cluster = Cluster::with(1, &grace).await;
+    let client = cluster.client();
+    let call = json!({"name": "countdown", "arguments": {"from": 1, "interval_ms": 10_000}});
+    let (id, mut stream) = client.stream("tools/call", call).await;
+    stream.next().await.expect("a priming event");
+    cluster.redis().pause();
+    // The call is looked after each 5 s.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    cluster.redis().resume();
+    let answer = stream.answer_to(&id).await;
+    assert!(answer["result"].to_string().contains("counted"), "{answer}");
+}
+
 /// M2, M9: a call whose stream could not be registered, because the store is away, is not silent about its
 /// end.
 #[tokio::test]
