@@ -59,6 +59,7 @@ use calls::RunningCalls;
 use changes::Listeners;
 use handler::Handler;
 use local_streams::LocalStreams;
+use messages::MessagesAtWork;
 use no_peer::SharedPeers;
 use shares::Shares;
 use tasks::RunningTasks;
@@ -90,6 +91,8 @@ pub(crate) struct Engine {
     pub tasks: RunningTasks,
     /// The open `subscriptions/listen` requests of this node.
     pub listeners: Arc<Listeners>,
+    /// The messages of other nodes that make this one ask the store.
+    pub messages: MessagesAtWork,
     /// What the node has room for, and who has taken what of it.
     pub shares: Arc<Shares>,
     /// How calls are measured.
@@ -161,6 +164,7 @@ impl Engine {
             calls: Arc::default(),
             tasks: RunningTasks::default(),
             listeners: Arc::default(),
+            messages: MessagesAtWork::default(),
             measures: Arc::default(),
             silent: SharedPeers::open(),
             stopping: Stopping::default(),

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Engine;
 use super::calls::{CallEntry, Handed};
@@ -19,10 +21,14 @@ use crate::session::SessionId;
 use crate::store::calls::{Answered, Cancelled, Inbox};
 use crate::store::streams::{Appended, Event, StreamId, holder_of};
 use crate::store::{NodeMessage, Recipients, StoreError};
+use crate::telemetry::seldom;
 
 /// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the
 /// reply grace.
 const CANCELLED_FOR: Duration = Duration::from_secs(60);
+
+/// How many messages of other nodes may make this one ask the store at once.
+const MESSAGES_AT_WORK_MAX: usize = 1024; // 1024 x 2 KiB = 2 MiB
 
 /// Whether a call is this node's, as far as it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +270,39 @@ fn outcome_of(response: &str) -> Option<Result<Box<RawValue>, Box<RawValue>>> {
     result.map(Ok).or(error.map(Err))
 }
 
+/// Room for the messages that make this node ask the store.
+#[derive(Debug)]
+pub(crate) struct MessagesAtWork(Arc<Semaphore>);
+
+impl Default for MessagesAtWork {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MESSAGES_AT_WORK_MAX)))
+    }
+}
+
+impl MessagesAtWork {
+    /// A place for one of them; `None` when all are taken.
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
+}
+
+impl Engine {
+    /// Does what a message asks for. One that finds no room is as good as lost: it delays what it names until
+    /// that is looked at without a message.
+    fn attend<F>(self: &Arc<Self>, name: &'static str, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(place) = self.messages.take() else {
+            let words = "the store is slow: what messages of other nodes name is looked at later";
+            return seldom(words, |left_out| warn!(node = %self.node, left_out, "{words}"));
+        };
+        let work = work(Arc::clone(self));
+        self.work.spawn(name, work.map(|()| drop(place)));
+    }
+}
+
 impl MessageHandler for Engine {
     fn handle(self: Arc<Self>, message: NodeMessage) {
         match message {
@@ -271,9 +310,9 @@ impl MessageHandler for Engine {
                 if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
                     && !self.streams.wake(&session, &stream)
                 {
-                    let engine = Arc::clone(&self);
-                    self.work
-                        .spawn("let-go", async move { engine.let_go(&session, &stream).await });
+                    self.attend("let-go", |engine| async move {
+                        engine.let_go(&session, &stream).await
+                    });
                 }
             }
             NodeMessage::SessionStreams { session } => {
@@ -283,8 +322,7 @@ impl MessageHandler for Engine {
             }
             NodeMessage::SessionCalls { session } => {
                 if let Some(session) = SessionId::parse(&session) {
-                    let engine = Arc::clone(&self);
-                    self.work.spawn("look-after", async move {
+                    self.attend("look-after", |engine| async move {
                         for call in engine.calls.of_session(&session) {
                             engine.look_after_told(&session, &call).await;
                         }
@@ -293,8 +331,7 @@ impl MessageHandler for Engine {
             }
             NodeMessage::Answer { session, call } => {
                 if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
-                    let engine = Arc::clone(&self);
-                    self.work.spawn("look-after", async move {
+                    self.attend("look-after", |engine| async move {
                         engine.look_after_told(&session, &call).await
                     });
                 }
@@ -306,8 +343,7 @@ impl MessageHandler for Engine {
                     if running.is_empty() {
                         return;
                     }
-                    let engine = Arc::clone(&self);
-                    self.work.spawn("cancel", async move {
+                    self.attend("cancel", |engine| async move {
                         engine.cancel_elders(&session, &request, &running).await;
                     });
                 }
@@ -323,5 +359,20 @@ impl MessageHandler for Engine {
         self.streams.wake_all();
         self.listeners.notifier.catch_up();
         self.tasks.catch_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_messages_are_at_work_and_no_more() {
+        let messages = MessagesAtWork::default();
+        let mut places: Vec<_> = (0..MESSAGES_AT_WORK_MAX).map(|_| messages.take()).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(messages.take().is_none());
+        places.pop();
+        assert!(messages.take().is_some());
     }
 }

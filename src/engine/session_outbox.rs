@@ -168,14 +168,16 @@ impl SessionOutbox {
     /// once more. False when it is this node's no longer.
     async fn look_after(&self) -> bool {
         let look = || self.engine.look_after(&self.cached.id, &self.record.name);
-        if look().await == Found::Here {
+        if look().await != Found::Gone {
             return true;
         }
         match self.begin().await {
-            Ok(Begun::Begun) => look().await == Found::Here,
+            Ok(Begun::Begun) => look().await != Found::Gone,
             Ok(Begun::Cancelled | Begun::Gone) => false,
-            // It is looked again.
-            Err(_) => true,
+            Err(error) => {
+                debug!(session = self.cached.tag, error = %causes(&error), "a call is registered again later");
+                true
+            }
         }
     }
 

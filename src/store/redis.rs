@@ -30,7 +30,6 @@ use fred::clients::Client;
 use fred::error::Error as FredError;
 use fred::interfaces::ClientLike;
 use fred::types::{FromValue, Value};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument as _, warn};
@@ -120,12 +119,6 @@ impl RedisStore {
     #[must_use]
     pub fn subscribed(&self) -> bool {
         *self.listener.subscribed().borrow()
-    }
-
-    /// The same as [`subscribed`](Self::subscribed), to be waited on.
-    #[must_use]
-    pub fn subscription(&self) -> watch::Receiver<bool> {
-        self.listener.subscribed()
     }
 
     /// In which life a node acts; empty before its first lease.

@@ -28,7 +28,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const RESTART_DELAY: Duration = Duration::from_millis(500);
 /// How often a command is sent that a cluster answers with `MOVED` or `ASK`.
 const SENDS_MAX: u32 = 5;
-/// After how many of them fred follows `ASK`, which it must do on the connection that it has just asked.
+/// After how many of them fred follows `ASK`, which it must do on the connection that it has just asked. Only in
+/// that case, of a slot that is on its way, it may still repeat a command when a master is demoted at the same time.
 const SENDS_ALONE: u32 = 2;
 /// What fred says of a command that was answered with `MOVED` or `ASK` and may not be sent elsewhere. It has
 /// read where the slots are by then, if it was `MOVED`.
