@@ -31,12 +31,12 @@ struct AwaitedAcknowledgements {
     done: Option<oneshot::Sender<()>>,
 }
 
-/// Who gets the messages of other nodes, but those about copies of sessions.
+/// Receives the messages of other nodes, except those about copies of sessions.
 pub(crate) trait MessageHandler: std::fmt::Debug + Send + Sync + 'static {
     /// A message has come.
     fn handle(self: Arc<Self>, message: NodeMessage);
 
-    /// Messages may have come that were not heard.
+    /// Messages may have been missed.
     fn catch_up(&self);
 }
 
@@ -91,7 +91,8 @@ impl Messenger {
         let (mut told, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
         if !unknown.is_empty() {
-            // They have come just now, or are gone. While it cannot be told who is dead, all may live.
+            // A node that is not known to live has come just now, or is gone. While this node cannot judge
+            // who is dead, it takes all for alive.
             let living = match self.membership.can_judge() {
                 true => living(&*self.store, &unknown).await.ok(),
                 false => None,
@@ -204,7 +205,7 @@ impl Messenger {
         let living = match living(&*self.store, &silent).await {
             Ok(living) => living,
             Err(error) => {
-                let words = "could not look after nodes that do not answer";
+                let words = "could not check nodes that do not answer";
                 return seldom(
                     words,
                     |left_out| warn!(error = %causes(&error), left_out, "{words}"),
@@ -224,8 +225,8 @@ impl Messenger {
         }
     }
 
-    /// Takes nodes off a session that are dead. One that has come back meanwhile, and reads the session again
-    /// just now, looks once more: it may have been taken off after that.
+    /// Takes dead nodes off a session. A node that has come back meanwhile gets a message to read the session
+    /// once more: it may have been taken off after it read.
     async fn release(&self, session: &SessionId, dead: &[NodeId]) {
         if dead.is_empty() {
             return;
@@ -253,7 +254,7 @@ impl Messenger {
                     .map(|node| async move { self.send(node, &message(node)).await.unwrap_or_default() });
                 join_all(sent).await;
             }
-            Err(error) => debug!(error = %causes(&error), "could not take nodes off that are gone"),
+            Err(error) => debug!(error = %causes(&error), "could not take dead nodes off a session"),
         }
     }
 

@@ -55,7 +55,7 @@ impl Working {
     /// Says how the task is getting on. Clients read it when they ask after the task.
     pub async fn set_status(&self, message: &str) {
         if let Err(error) = update(&self.state, |record| record.set_status(message, now_ms())).await {
-            tracing::debug!(error = %causes(&error), "a task could not say how it is getting on");
+            tracing::debug!(error = %causes(&error), "could not write a task's status message");
         }
     }
 
@@ -108,7 +108,7 @@ impl Working {
             match self.state.get::<TaskRecord>(RECORD).await {
                 Ok(Some(record)) if !record.has_ended() => drop(self.record.send_replace(record)),
                 Err(error) if error.may_pass() => {
-                    tracing::debug!(error = %causes(&error), "a task could not be looked at")
+                    tracing::debug!(error = %causes(&error), "could not read a task's record")
                 }
                 Ok(_) | Err(_) => break,
             }
@@ -128,7 +128,7 @@ impl Working {
             match written.await {
                 Err(error) if error.may_pass() && Instant::now() < until => sleep(WRITE_AGAIN).await,
                 Err(StateError::TooLarge) if outcome.is_ok() => {
-                    let words = "the result of the task is larger than may be kept";
+                    let words = "the task's result is too large to be kept";
                     outcome = Err(ErrorData::internal_error(words, None));
                 }
                 Err(error) => {
@@ -175,7 +175,7 @@ where
 }
 
 fn panicked(_what: Box<dyn Any + Send>) -> Result<CallToolResult, ErrorData> {
-    // That there was a panic, and where, is said once already.
+    // The panic hook has logged where.
     tracing::debug!("a task panicked: it fails, others go on");
     Err(ErrorData::internal_error(
         "internal error: the task failed unexpectedly",
