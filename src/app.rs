@@ -110,8 +110,8 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Uses these settings instead of the defaults. A peer's share of something that is larger than all there
-    /// is of it, because only that was made smaller, is taken as four fifths of it.
+    /// Uses these settings instead of the defaults. Where a peer's share is larger than the node's whole
+    /// limit, because only the whole was made smaller, the share becomes four fifths of the whole.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -133,8 +133,8 @@ impl Builder {
         self
     }
 
-    /// Runs the node until the process is told to stop: by SIGTERM, then calls in flight may finish, or by
-    /// Ctrl-C, then only those that take but a moment. So when it is told once more.
+    /// Runs the node until the process gets a signal to stop. On SIGTERM, calls in flight may finish. On
+    /// Ctrl-C, or on a second signal, calls get 500 ms.
     ///
     /// # Errors
     /// [`AppError`].
@@ -169,7 +169,7 @@ impl Builder {
         let membership = Arc::new(Membership::new(node, listener.address()));
         membership.join(store.as_ref()).await?;
         let supervisors = [(); 2].map(|()| Supervisor::new(membership.node().as_str()));
-        // A node that does not come to be leaves no task behind.
+        // A node that fails to start leaves no task behind.
         let owned = supervisors.each_ref().map(Supervisor::kill_on_drop);
         let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
         let [supervisor, work] = supervisors;
@@ -198,12 +198,12 @@ impl Builder {
     }
 }
 
-/// What the settings call the node, or a name of its own.
+/// The node's name from the settings, or else a fresh one.
 fn name(settings: &Settings) -> NodeId {
     NodeId::parse(&settings.node_id).unwrap_or_else(|| NodeId::generate(Clock::of_this_machine().now_ms()))
 }
 
-/// What seals `requestState`: the settings' own key, or those that all nodes share.
+/// The keys that seal `requestState`: the one in the settings, or else those that all nodes share.
 async fn request_state_keys(
     settings: &Settings,
     store: &dyn Store,
@@ -215,7 +215,7 @@ async fn request_state_keys(
     }
 }
 
-/// Folds histograms now and then, whether or not anyone scrapes: they keep every value until that is done.
+/// Folds histograms now and then, even if nobody scrapes: they keep every value until they are folded.
 async fn upkeep() {
     let mut ticks = interval(metrics::UPKEEP_EVERY);
     loop {
@@ -225,14 +225,13 @@ async fn upkeep() {
     }
 }
 
-/// A store that evicts keys when it is full ends sessions that are in use. Nodes of another prefix may be
-/// meant to be of this one.
+/// Warns of a store that may evict sessions in use, and of nodes that use another prefix, perhaps by mistake.
 async fn warn_of_surroundings(store: &dyn Store) {
     let Ok(report) = store.report().await else { return };
     if !report.other_prefixes.is_empty() {
         warn!(
             prefixes = ?report.other_prefixes,
-            "other nodes use this store with another store.prefix: they do not know this node's sessions, nor it theirs"
+            "other nodes use this store with another store.prefix: those nodes and this one cannot find each other's sessions"
         );
     }
     if let Some(policy) = report
@@ -255,7 +254,7 @@ pub struct Running {
     service: Service,
     server: RunningListener,
     owned: [KillOnDrop; 2],
-    /// Names the node in what is logged.
+    /// Adds the node's name to log lines.
     span: Span,
 }
 
@@ -284,7 +283,7 @@ impl Running {
         self.engine.sessions.kept()
     }
 
-    /// Runs until the process is told to stop, then stops as [`stop`](Self::stop) does.
+    /// Runs until the process gets a signal to stop, then stops as [`stop`](Self::stop) does.
     ///
     /// # Errors
     /// [`AppError::Broken`], [`AppError::Name`].
@@ -292,8 +291,7 @@ impl Running {
         self.run_until(told_to_stop(), told_to_stop).await
     }
 
-    /// The same for a process that is told by `told`, which listens already, and once more by what `again`
-    /// makes then.
+    /// Runs until `told` completes, then drains. `again` makes the future of a second signal.
     ///
     /// # Errors
     /// [`AppError::Broken`], [`AppError::Name`].

@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and where the settings come from.
+//! The command line: its commands, its flags, and the sources of settings.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ mod sessions;
 
 pub use exit::Exit;
 
-/// What teaches by example, below the list of commands.
+/// The examples below the list of commands.
 const EXAMPLES: &str = "\
 Examples:
   mcp-server                                         serve on 127.0.0.1:3000, sessions in memory
@@ -84,7 +84,7 @@ pub(crate) struct SettingsArgs {
         long,
         global = true,
         value_name = "URL",
-        help = "Keep sessions there; a password is safer in the variable [env: REDIS_URL] [default: in memory]"
+        help = "The Redis to use; a password is safer in the variable [env: REDIS_URL] [default: in memory]"
     )]
     pub(crate) redis_url: Option<String>,
     /// `node_id`
@@ -103,9 +103,9 @@ pub(crate) struct SettingsArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve MCP until told to stop (the default)
+    /// Serve MCP until a signal to stop (the default)
     Serve,
-    /// Read the settings, try the store, and say what is wrong
+    /// Read the settings, try the store, and report what is wrong
     Check(check::CheckArguments),
     /// Ask a running node whether it is well; for container health checks
     Health(health::HealthArguments),
@@ -150,13 +150,14 @@ impl Cli {
         runtime.block_on(self.run(loaded, make))
     }
 
-    /// What settings are read from: the process's environment, under these flags.
+    /// The sources of settings: the process's environment, overridden by these flags.
     #[must_use]
     pub(crate) fn sources(&self) -> Sources {
         self.settings.over(Sources::from_process())
     }
 
-    /// How to log: a server as set, a command only what goes wrong, so that its answer stands alone.
+    /// How to log: a server as the settings say; a command logs only failures, so that its answer stands
+    /// alone.
     #[must_use]
     pub(crate) fn log(&self, settings: &LogSettings) -> LogSettings {
         match self.command {
@@ -187,7 +188,7 @@ impl Cli {
 }
 
 impl SettingsArgs {
-    /// These flags over other sources.
+    /// Other sources, overridden by these flags.
     #[must_use]
     pub(crate) fn over(&self, mut sources: Sources) -> Sources {
         sources.file = self.config.clone().or(sources.file);

@@ -1,9 +1,10 @@
 //! Everything that a node does with a JSON-RPC message. HTTP parses and prints; nothing here names one of its
 //! types.
 //!
-//! A message comes in through [`dispatch`] (revisions with sessions), [`modern`] (2026-07-28) or
-//! [`legacy_sse`] (2024-11-05). [`call`] runs it, [`reply`] decides what its client gets, [`durable_call`]
-//! registers and logs what must outlive this node, [`stream_writer`] writes a log to a client.
+//! A message comes in through [`handshake`] and [`dispatch`] (revisions with sessions), [`modern`]
+//! (2026-07-28) or [`legacy_sse`] (2024-11-05). [`call`] runs it, [`reply`] decides what its client gets,
+//! [`durable_call`] registers and logs what must outlive this node, [`stream_writer`] writes a log to a
+//! client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,11 +94,11 @@ pub(crate) struct Engine {
     pub listeners: Arc<Listeners>,
     /// The messages of other nodes that make this one ask the store.
     pub messages: MessagesAtWork,
-    /// What the node has room for, and who has taken what of it.
+    /// The node's limits, and what each peer has taken.
     pub shares: Arc<Shares>,
     /// How calls are measured.
     pub measures: Arc<metrics::Requests>,
-    /// The peers of calls that say nothing.
+    /// The peers of calls that send nothing before their result.
     pub silent: SharedPeers,
     /// The owner of the tasks that the node cannot do without.
     pub supervisor: Supervisor,
@@ -114,14 +115,13 @@ pub(crate) struct Stopping {
     pub draining: CancellationToken,
     /// Balancers have had time to notice: streams are sent elsewhere.
     pub leaving: CancellationToken,
-    /// Calls have had the time that they may take: those that are left are handed over, if there is anyone to
-    /// hand them to.
+    /// The deadline of calls has passed. Calls that are left go to other nodes, if there are any.
     pub deadline: CancellationToken,
-    /// So have tasks (SEP-2663): those that are left stop now, and say so in their records.
+    /// The time of tasks (SEP-2663) has passed. Tasks that are left stop now, and their records say so.
     pub tasks: CancellationToken,
 }
 
-/// What an engine is made of that others have made: the rest it makes itself.
+/// The parts of an engine that its maker provides. The engine makes the rest.
 #[derive(Debug)]
 pub(crate) struct Parts {
     /// Its settings.
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Begins to take part: receives messages of other nodes, takes over what a former life of this node has
-    /// left, and looks after what has to be looked after.
+    /// left, and starts its regular checks.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -214,7 +214,7 @@ impl Engine {
         self.membership.clock().now_ms()
     }
 
-    /// How long a session lives after its last use, and with it what was told.
+    /// How long a session lives after its last use, and with it the note of what it was told.
     #[must_use]
     pub(crate) const fn session_ttl(&self) -> Duration {
         self.settings.session.ttl
@@ -226,14 +226,14 @@ impl Engine {
         self.settings.stream.ttl
     }
 
-    /// How long a store that is away is waited for, before what it was to take is given up.
+    /// How long a write waits for a store that is away, before it is given up.
     #[must_use]
     pub(crate) const fn patience(&self) -> Duration {
         self.settings.store.outage_grace
     }
 
-    /// Registers a call, which began at `began`, as this node's. Not while this node's lease may have ended:
-    /// others may have forgotten it, and nobody would look after its calls if it died now.
+    /// Registers a call, which began at `began`, as this node's. Refused while this node's lease may have
+    /// ended: others may have forgotten this node, and nobody would take over its calls if it died now.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -257,7 +257,7 @@ impl Engine {
         self.handler.tool(name)
     }
 
-    /// The notebooks of a principal; those that are opened count for that peer.
+    /// The notebooks of a principal; a new one counts for that peer.
     #[must_use]
     pub(crate) fn notebooks(&self, principal: &Principal, peer: &Peer) -> Notebooks {
         let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
@@ -272,7 +272,7 @@ impl Engine {
         Tasks::new(runner, principal.clone(), peer.clone(), self.settings.task.ttl)
     }
 
-    /// Fires when clients should have replies carried on by another node; never when there can be none.
+    /// Fires when other nodes should carry on replies; never when there can be no other node.
     #[must_use]
     pub(crate) fn handing_over(&self) -> CancellationToken {
         if self.store.profile().is_shared {

@@ -48,14 +48,14 @@ use source::{Connected, Source};
 const MCP: &str = "/mcp";
 const SSE: &str = "/sse";
 const MESSAGES: &str = "/messages";
-/// What is answered even if the node has no room for more connections.
+/// The paths that are served even if the node has no room for more connections.
 const HEALTH: &str = "/health";
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 const METRICS: &str = "/metrics";
 const PROBES: [&str; 4] = [HEALTH, LIVEZ, READYZ, METRICS];
 
-/// What every connection of a node asks: its routes, and what goes for all of them. Clones are the same.
+/// The service behind every connection of a node: its routes, and what they share. Clones share one state.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     inner: Arc<ServiceInner>,
@@ -167,7 +167,7 @@ impl HttpService {
     /// of the request.
     ///
     /// # Errors
-    /// Never; hyper wants to be told so.
+    /// Never; hyper asks for an error type.
     pub(crate) async fn answer(
         &self,
         request: Request<HttpBody>,

@@ -4,9 +4,9 @@
 pub(crate) use self::seeded::seed;
 pub(crate) use self::source::{HashState, bytes, number, uuid};
 
-/// A table whose order is another in each process.
+/// A table whose order differs in each process.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, HashState>;
-/// A set whose order is another in each process.
+/// A set whose order differs in each process.
 pub(crate) type HashSet<T> = std::collections::HashSet<T, HashState>;
 
 #[cfg(not(test))]
@@ -14,7 +14,7 @@ mod source {
     use rand::RngExt as _;
     use uuid::Uuid;
 
-    /// How tables are hashed whose keys clients choose: otherwise in each process.
+    /// The hasher of tables whose keys clients choose: it differs in each process.
     pub(crate) type HashState = foldhash::quality::RandomState;
 
     /// A name that nobody else has.

@@ -11,8 +11,19 @@
 //!
 //! - What has expired is as absent as what never was, by the store's own clock and from one moment to the
 //!   next.
-//! - One call is one step: no other call sees half of it. A message that belongs to it is sent in the same
+//! - One call is one step on one session with its streams and calls, on one notebook or task, on the
+//!   versions, or on one lease: no other call sees half of it. A message about these is sent in the same
 //!   step, so that no node can crash between a write and the message about it.
+//! - What lies beside may take steps of its own, before, after or at the same time, because a store may
+//!   spread over several servers. These are the counts ([`create`](SessionStore::create),
+//!   [`state_open`](StateStore::state_open), and the calls that renew or end what is counted), the names of a
+//!   node's calls ([`call_begin`](CallStore::call_begin), [`call_end`](CallStore::call_end),
+//!   [`claim`](CallStore::claim)), and the list of leases ([`lease_renew`](NodeStore::lease_renew),
+//!   [`lease_end`](NodeStore::lease_end)). A crash in between leaves a count that is wrong until the next
+//!   touch or until the counted would have ended, a name whose call is gone, or a list that is wrong until
+//!   the lease is renewed or would have ended ([`Left`](NodeMessage::Left) goes with the list). It never
+//!   leaves a call that is not named.
+//! - What finds no room may be there for a moment, before it is taken away again.
 //! - Each call may come twice, because the answer to the first was lost. Nothing late brings back what has
 //!   ended.
 //! - A [`StoreError`] says that the step may or may not have been done.

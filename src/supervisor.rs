@@ -103,7 +103,7 @@ impl Supervisor {
         let (done, outcome) = oneshot::channel();
         let work = async move {
             if done.send(work.await).is_err() {
-                debug!("nobody waits for what was done");
+                debug!("work is done that nobody waits for");
             }
         };
         self.spawn(name, work.instrument(Span::current()));

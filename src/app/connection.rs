@@ -1,4 +1,4 @@
-//! One connection: hyper reads its requests and writes their answers, but for a stream that lasts.
+//! One connection: hyper reads its requests and writes their answers, except for long streams.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -36,10 +36,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// How long a connection may take to send its first request's head. Only a connection that has asked may be
 /// idle for long.
 const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// The same on a connection that is there for questions after the node's health only, and how long is read on
-/// there of a request that was refused.
+/// The same on a connection for health checks only, and how long such a connection reads the rest of a
+/// refused request.
 const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
-/// How long, and how much, is read on of a request that was refused before all of it had come. Closing at
+/// For how long, and how many bytes, the node reads the rest of a request that it refused early. Closing at
 /// once would reset the connection, and clients that write all of their request before they read would not
 /// see the answer (RFC 9112, section 9.6).
 const LINGER_FOR: Duration = Duration::from_secs(5);
@@ -48,24 +48,24 @@ const LINGER_AT_ONCE_BYTES: usize = 16 << 10;
 /// How long a node that stops waits for the first request of a connection that it has accepted, and for the
 /// end of one whose request it has refused.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
-/// How long a write may make no headway because the client does not read: as long as a stream waits for its
-/// client. Then the connection is closed, and with it goes what waits to be written; the log keeps what the
+/// How long a write may make no progress because the client does not read: as long as a stream waits for its
+/// client. Then the node closes the connection and drops what waits to be written; the log keeps what the
 /// client missed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A request as it comes.
 pub(super) type Arrived = Request<Body>;
 
-/// What a connection is there for.
+/// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// All that its client asks.
     Any,
-    /// Questions after the node's health. Its place is needed again soon.
+    /// Health checks and metrics. The next one needs its place soon.
     Probes,
 }
 
-/// Serves a connection until it is closed. When `stop` fires, the request that it is at is its last.
+/// Serves a connection until it is closed. When `stop` fires, its present request is the last.
 pub(super) fn serve<S, A, F>(
     stream: S,
     purpose: Use,
@@ -117,7 +117,7 @@ where
         };
         let ended = match served {
             Served::Ended(ended) => {
-                // Of a head that is refused, for its size say, more may come as well.
+                // More of a refused head may come too, for example of one that is too large.
                 let unread = match &ended {
                     Ok(()) => exchange.state.is_unread(),
                     Err(error) => error.is_parse(),
@@ -149,8 +149,8 @@ where
     }
 }
 
-/// Reads on what the client of an answered request still sends, and throws it away, until the client has seen
-/// the answer. False when it has not closed the connection by then.
+/// Reads and drops what the client still sends after the answer, until the client has seen the answer. False
+/// when the client has not closed the connection by then.
 async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) -> bool {
     let read_on = async {
         let (mut ignored, mut left) = (vec![0; LINGER_AT_ONCE_BYTES], LINGER_BYTES_MAX);
@@ -164,7 +164,7 @@ async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) -> bool 
     timeout(patience, read_on).await.is_ok()
 }
 
-/// Whether the answer can have chunks: HTTP/1.0 knows none, and who asks for the head only gets no body.
+/// Whether the answer can have chunks: HTTP/1.0 has none, and the answer to `HEAD` has no body.
 fn knows_chunks<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11 && request.method() != Method::HEAD
 }
@@ -175,7 +175,7 @@ struct Exchange<A> {
     respond: A,
     /// Whether a request has come.
     asked: AtomicBool,
-    /// What is known of the request that it is at.
+    /// The state of its present request.
     state: Arc<ExchangeState>,
     /// A response that hyper does not write.
     raw: Mutex<Option<Response>>,
@@ -205,7 +205,7 @@ impl<A> Exchange<A> {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Served::Ended(ended));
             }
-            // What was answered before goes first, and hyper still has what the client did not read.
+            // Earlier answers go first, and hyper still holds what the client did not read.
             if self.state.is_waiting() {
                 return Poll::Pending;
             }
@@ -230,7 +230,7 @@ impl<A> Exchange<A> {
         if !chunked || response.extensions().get::<RawStream>().is_none() {
             return Ok(answered(&self.state, response));
         }
-        // hyper is done with it: what writes it finds out whether a client that has closed its half is still
+        // hyper no longer watches the connection: the writer finds out whether a half-closed client is still
         // there.
         self.state.end();
         *self.raw() = Some(response);

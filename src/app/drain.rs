@@ -13,22 +13,21 @@ use super::signal::{AT_ONCE, Stop};
 use crate::engine::Engine;
 use crate::http::Service;
 
-/// How long no request must have come before the listener closes: longer than a balancer that still sends
-/// some pauses.
+/// How long no request must have come before the listener closes. A balancer that still sends requests pauses
+/// for less.
 const QUIET: Duration = Duration::from_millis(250);
 /// How long a balancer may go on after `drain.delay`. It is part of the deadline.
 const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
-/// From when on a node that stops hears that it is told once more. What comes together was meant once:
-/// `timeout` signals a process and then its group.
+/// How long after the first signal a second one counts. Two that come together were meant as one: `timeout`
+/// signals a process and then its group.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
-/// How long before their end tasks of MCP (SEP-2663) are told, so that their records say what has become of
-/// them.
+/// How long before their end MCP tasks (SEP-2663) learn that the node stops, so that they can record their
+/// outcome.
 const TASKS_TOLD_BEFORE: Duration = Duration::from_secs(1);
 
-/// Stops a node; giving calls but a moment, and balancers none, when it is told so once more by what `again`
-/// makes.
+/// Stops a node. On a second signal, whose future `again` makes, calls get [`AT_ONCE`] and balancers nothing.
 pub(super) async fn drain<A: Future<Output = Stop>>(
     service: &Service,
     engine: &Engine,
@@ -40,7 +39,7 @@ pub(super) async fn drain<A: Future<Output = Stop>>(
     let hurried = async {
         sleep(AGAIN_AFTER).await;
         again().await;
-        info!(node = %engine.node, "told once more to stop: not waiting for calls and balancers");
+        info!(node = %engine.node, "second signal: stopping without waiting for calls or balancers");
         hurry.cancel();
         pending::<()>().await;
     };
@@ -63,7 +62,7 @@ async fn drain_unless(
     info!(node = %engine.node, "draining");
     let balanced = stop == Stop::WhenBalancersKnow && !settings.delay.is_zero();
     if balanced {
-        // The listener goes on serving: until balancers have seen /readyz change they still send requests.
+        // The listener goes on serving: balancers send requests until they have seen /readyz change.
         hurry.run_until_cancelled(sleep(settings.delay)).await;
     }
     let give_up = GiveUp::after(deadline, hurry);
@@ -102,7 +101,7 @@ async fn drain_unless(
 #[derive(Debug, Clone)]
 pub(super) struct GiveUp {
     at: Instant,
-    /// Fires when the process is told once more.
+    /// Fires on the second signal.
     hurry: CancellationToken,
 }
 
@@ -132,8 +131,8 @@ impl GiveUp {
     }
 }
 
-/// Waits until requests cease, at most for `most`: a balancer that still sends some has not noticed, and what
-/// it sends to a listener that is closed is lost.
+/// Waits until requests cease, at most for `most`. A balancer that still sends requests has not noticed, and
+/// its requests to a closed listener would be lost.
 async fn until_quiet(service: &Service, most: Duration) {
     let until = Instant::now() + most;
     loop {

@@ -1,5 +1,5 @@
-//! What is known of the request that a connection is at: whether all of it has come, whether it is answered,
-//! and whether its client has closed its half meanwhile.
+//! The state of a connection's present request: whether all of it has come, whether it is answered, and
+//! whether its client has closed its half meanwhile.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use futures::task::AtomicWaker;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What a stream says whose client has closed its half, to learn whether it is still there. No client sees a
-/// comment.
+/// The comment that a stream writes to a half-closed client, to learn whether the client is still there.
+/// Clients ignore comments.
 pub(super) const PROBE: Bytes = Bytes::from_static(b":\n\n");
-/// When the probe is sent a second time: the system of a client that has gone answers the first with a reset,
-/// which the second meets.
+/// When the probe is sent again. If the client has gone, its system answers the first with a reset, and the
+/// second fails.
 pub(super) const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// What a connection is at.
+/// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum ExchangePhase {
@@ -36,23 +36,22 @@ enum ExchangePhase {
     Streaming,
 }
 
-/// How the end of what a client sends is to be taken.
+/// What it means that the client sends no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InputEnd {
     /// There is nothing to wait for.
     Counts,
-    /// It may be that all of a request is there and that its service has not taken it yet: to be looked at
-    /// again at once.
+    /// A whole request may be there that its service has not taken yet: look again at once.
     MayCount,
     /// The client has asked, and may only have closed its half. It is not known whether it is still there.
     WaitsForAnswer,
     /// The same, while a stream is written that finds out whether the client is still there.
     WaitsForStream,
-    /// What it is answered is not written yet: a write that makes no headway ends by itself.
+    /// The answer is not written yet. A write without progress ends by itself.
     WaitsForWriting,
 }
 
-/// What the two ends of hyper, its connection's and its service's, tell each other past it.
+/// What the connection and the service, on either side of hyper, tell each other without it.
 #[derive(Debug, Default)]
 pub(super) struct ExchangeState {
     phase: AtomicU8,
@@ -60,9 +59,9 @@ pub(super) struct ExchangeState {
     unread: AtomicBool,
     /// Whether the client has closed its half.
     half_closed: AtomicBool,
-    /// Whether it was looked again since.
+    /// Whether the connection has looked again since.
     looked_again: AtomicBool,
-    /// Wakes the connection that has hidden this.
+    /// Wakes the connection that hides the end of input from hyper.
     hidden: AtomicWaker,
     /// Whether something waits for the client to read.
     waiting: AtomicBool,
@@ -89,13 +88,14 @@ impl ExchangeState {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// The answer is with hyper: what the client closes from here on is closed, once that is written.
+    /// hyper has the answer. If the client closes its half from now on, the connection ends once the answer
+    /// is written.
     pub(super) fn end(&self) {
         self.enter(ExchangePhase::Idle);
         self.read_again();
     }
 
-    /// hyper does not read again by itself what it was told is not there yet.
+    /// hyper, once told that nothing is there yet, does not read again by itself.
     fn read_again(&self) {
         if self.half_closed.load(Ordering::Relaxed) {
             self.hidden.wake();
@@ -120,7 +120,7 @@ impl ExchangeState {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// How it is to be taken that the client sends no more.
+    /// What it means that the client sends no more.
     pub(super) fn end_of_input(&self, cx: &Context<'_>) -> InputEnd {
         let phase = self.phase.load(Ordering::Relaxed);
         if phase == ExchangePhase::Idle as u8 && !self.is_waiting() {
@@ -183,7 +183,7 @@ impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
     }
 }
 
-/// Notes that a request is answered by that.
+/// Notes that this response answers the request.
 pub(super) fn answered(state: &Arc<ExchangeState>, response: Response) -> Response {
     if response.body().size_hint().exact().is_some() {
         state.end();
@@ -199,8 +199,8 @@ pub(super) fn answered(state: &Arc<ExchangeState>, response: Response) -> Respon
     })
 }
 
-/// The stream that answers a request. While nothing else is written it finds out whether a client that has
-/// closed its half is still there.
+/// The stream that answers a request. While it is silent it probes whether a half-closed client is still
+/// there.
 struct Streaming {
     body: Body,
     state: Arc<ExchangeState>,

@@ -7,8 +7,8 @@ use crate::engine::shares::PROBES_MAX;
 /// listener.
 const OTHER_FILES: u64 = 64;
 
-/// Raises the soft limit to the hard one, which the system only holds back for old programs. Says how many
-/// files may be open then, if the system allows it.
+/// Raises the soft limit to the hard one; systems keep it low only for old programs. Returns how many files
+/// may be open then, if the system allows it.
 pub(crate) fn raise_limit() -> Option<u64> {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     raised

@@ -22,16 +22,16 @@ use crate::http::RawStream;
 
 /// How many events are given to the system at once, at most.
 const FRAMES_AT_ONCE: usize = 16;
-/// How much of what is not listened to is read at once.
+/// How many bytes of ignored input are read at once.
 const IGNORED_BYTES: usize = 512;
 const LINE_END: Bytes = Bytes::from_static(b"\r\n");
 /// The end of a chunked body (RFC 9112, section 7.1).
 const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
 
 /// Writes a response to a request of HTTP/1.1, with its body in chunks as they come, until the body ends or
-/// the client goes away. The connection ends with it, as its headers say: what else the client sends is not
-/// listened to (RFC 9112, section 9.6). A client that has closed its half may wait for a reply: it is probed
-/// to learn whether it is there.
+/// the client goes away. The connection ends with it, as its headers say: the node ignores what else the
+/// client sends (RFC 9112, section 9.6). A half-closed client may wait for a reply: the node probes whether
+/// it is still there.
 ///
 /// # Errors
 /// The connection's, or the body's, whose last chunk is then missing.
@@ -129,9 +129,8 @@ fn chunk(data: Bytes) -> [Bytes; 3] {
     [format!("{:x}\r\n", data.len()).into(), data, LINE_END]
 }
 
-/// Whether a client that has closed one half of its connection has closed the other too: the system then
-/// answers the first probe by a reset, which the second meets. What the stream has to say waits meanwhile: it
-/// would be lost.
+/// Whether a client that has closed one half of its connection has closed the other too: its system then
+/// answers the first probe with a reset, and the second fails. Events wait meanwhile: they would be lost.
 async fn is_gone(connection: &mut (impl AsyncWrite + Unpin)) -> bool {
     if write_all(connection, &mut chunk(PROBE).into()).await.is_err() {
         return true;
@@ -160,7 +159,8 @@ fn poll_half_closed(connection: &mut (impl AsyncRead + Unpin), cx: &mut Context<
     }
 }
 
-/// Writes all that waits. What is written is dropped at once, for it takes up room of the stream's.
+/// Writes all that waits. Each written piece is dropped at once, because it counts against the stream's
+/// bound.
 async fn write_all(
     connection: &mut (impl AsyncWrite + Unpin),
     waiting: &mut VecDeque<Bytes>,

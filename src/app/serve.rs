@@ -302,7 +302,7 @@ impl Accept {
                 return Some((seat, Connected { source, uses, full }));
             }
             (Ok(_), Err(_)) => {
-                ConnectionsFull::Node("this node has as many connections as it may (http.connections_max)")
+                ConnectionsFull::Node("the node's limit of connections is reached (http.connections_max)")
             }
             (Err(words), _) => ConnectionsFull::Peer(words),
         };

@@ -1,4 +1,4 @@
-//! How the process is told to stop.
+//! The signals that stop the process.
 
 use std::future::pending;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::causes::causes;
 
-/// How long calls in flight may take to finish while somebody waits at a terminal, or has said so twice.
+/// How long calls in flight may take to finish after Ctrl-C or a second signal.
 pub(super) const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// How soon to stop.
@@ -31,8 +31,8 @@ impl Stop {
     }
 }
 
-/// Waits until the process is told to stop. It listens from the call on, not only from the first poll: what
-/// is told while the node starts is heard.
+/// Waits for the signal to stop. It listens from the call on, not only from the first poll, so it hears a
+/// signal that comes while the node starts.
 pub(crate) fn told_to_stop() -> impl Future<Output = Stop> {
     let (terminated, interrupted) = (heard(SignalKind::terminate()), heard(SignalKind::interrupt()));
     async move {

@@ -1,5 +1,4 @@
-//! What a connection's socket knows of its other end, once that has closed its half: whether it waits, or has
-//! gone.
+//! What a socket knows of a client that has closed its half: whether it waits or has gone.
 
 use std::io;
 use std::time::Duration;
@@ -50,7 +49,7 @@ impl Socket for UnixStream {
     }
 }
 
-/// Whether a socket that can be written to, or never again, says the latter.
+/// Whether a socket reports that it can never be written to again.
 fn says_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     ready
         .now_or_never()

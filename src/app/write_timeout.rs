@@ -1,6 +1,6 @@
-//! A connection as hyper sees it. One whose client does not read is closed: hyper itself would keep it, with
-//! what waits to be written, for ever. One whose client has closed its half after its request is not: hyper
-//! would take that for its going away.
+//! A connection as hyper sees it. It closes when the client does not read: hyper would keep it, and all that
+//! waits to be written, for ever. It stays open when the client has only closed its half: hyper would take
+//! such a client for gone.
 
 use std::io;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ use super::exchange::{ExchangeState, InputEnd};
 use super::socket::Socket;
 use crate::causes::causes;
 
-/// How often it is looked whether a client that has closed its half, and waits for an answer of which nothing
-/// can be written before, is still there.
+/// How often the node looks whether a half-closed client that waits for a single body is still there: nothing
+/// can be written before that body.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// A connection on which a write that makes no headway for `limit` is an error. While there is nothing to
-/// write, it may be idle for as long as it likes.
+/// A connection on which a write without progress for `limit` is an error. While there is nothing to write,
+/// it may be idle for as long as it likes.
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     inner: S,
@@ -44,12 +44,12 @@ impl<S: Socket> WriteTimeout<S> {
         }
     }
 
-    /// What it is at, for those who cannot ask the connection any longer.
+    /// Its state, for code that no longer holds the connection.
     pub(super) fn state(&self) -> Arc<ExchangeState> {
         Arc::clone(&self.state)
     }
 
-    /// Ready when the end of what the client sends is to be taken as such.
+    /// Ready when the client sends no more and the connection may end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.state.end_of_input(cx) {
             InputEnd::Counts => Poll::Ready(()),

@@ -65,7 +65,7 @@ struct Findings {
 async fn examine(store: &dyn Store) -> anyhow::Result<Findings> {
     let round_trip = round_trip(store)
         .await
-        .context("a session could not be kept in the store")?;
+        .context("the store could not keep a session")?;
     let before_ms = unix_ms();
     let report = store.report().await?;
     let here_ms = u64::midpoint(before_ms, unix_ms());

@@ -46,7 +46,7 @@ fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<StoreError>() {
         return Some(of_store(error));
     }
-    // These stand for what they are made of, which is no cause of theirs.
+    // These errors wrap another and do not name it as their cause.
     match cause.downcast_ref::<AppError>()? {
         AppError::Open(error) => Some(of_connection(error)),
         AppError::Store(error) | AppError::Name(JoinError::Store(error)) => Some(of_store(error)),

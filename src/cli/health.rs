@@ -22,11 +22,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// What `health` takes.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct HealthArguments {
-    /// Another node to ask than the one that the settings describe.
+    /// The node to ask, if not the one in the settings.
     #[arg(
         long,
         value_name = "URL",
-        help = "Ask there, such as http://10.0.0.5:3000/readyz or unix:/run/mcp.sock [default: /health where the \
+        help = "Ask this URL, such as http://10.0.0.5:3000/readyz or unix:/run/mcp.sock [default: /health where the \
                 settings listen]"
     )]
     pub(crate) url: Option<String>,
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: &HealthArguments, settings: &Settings) -> any
     })
 }
 
-/// What is asked, and where.
+/// The node to ask, and the path.
 #[derive(Debug, PartialEq, Eq)]
 struct HealthTarget {
     place: Endpoint,
@@ -96,7 +96,7 @@ impl HealthTarget {
     fn of(settings: &Settings) -> Self {
         let place = match (settings.host.strip_prefix("unix:"), settings.host.as_str()) {
             (Some(path), _) => Endpoint::Unix(path.into()),
-            // What listens everywhere is reached here.
+            // A node that listens on all addresses is reached on loopback.
             (None, "0.0.0.0") => Endpoint::Tcp("127.0.0.1".into(), settings.port),
             (None, "::") => Endpoint::Tcp("::1".into(), settings.port),
             (None, host) => Endpoint::Tcp(host.into(), settings.port),

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crate::causes::causes;
 
-/// How long who greets, says why a command failed, or what the exit code tells already, waits for a reader
-/// who may be stuck.
+/// How long a greeting, failure or remark waits for a reader that is stuck.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// Writes an answer, for as long as its reader takes. A reader that has seen enough (`| head`) is no failure.
@@ -24,8 +23,8 @@ pub(crate) fn answer(text: &str) -> io::Result<()> {
     }
 }
 
-/// Writes an answer that the exit code tells already: that it cannot be written changes nothing, and who does
-/// not read it is waited for a moment.
+/// Writes an answer that repeats the exit code. A failure to write it changes nothing, and it waits only a
+/// moment for a reader that is stuck.
 pub(crate) fn remark(text: String) {
     apart(move || {
         if let Err(error) = answer(&text) {
@@ -34,7 +33,7 @@ pub(crate) fn remark(text: String) {
     });
 }
 
-/// Says that a node has started. Who does not read it is waited for a moment.
+/// Prints that a node has started. It waits only a moment for a reader that is stuck.
 pub(crate) fn greeting(text: String) {
     apart(move || {
         if let Err(error) = answer(&text) {
@@ -43,17 +42,17 @@ pub(crate) fn greeting(text: String) {
     });
 }
 
-/// Says why a command failed, with all causes. Who does not read it is waited for a moment.
+/// Prints why a command failed, with all causes. It waits only a moment for a reader that is stuck.
 pub(crate) fn failure(error: &(dyn Error + 'static)) {
     // Problems of settings are one a line.
     let text = causes(error).to_string().replace('\n', "\n  ");
     apart(move || {
-        // Nothing is left to tell it to when standard error is gone.
+        // When standard error is gone, nobody can be told.
         drop(writeln!(io::stderr().lock(), "mcp-server: {text}"));
     });
 }
 
-/// Writes in a thread of its own, so that a pipe that is full holds up only that, and waits for it a moment.
+/// Writes in a thread of its own, and waits a moment for it: a full pipe holds up only that thread.
 fn apart(write: impl FnOnce() + Send + 'static) {
     let (done, said) = sync_channel(1);
     let work = move || {

@@ -1,4 +1,4 @@
-//! `mcp-server serve`: runs a node until it is told to stop.
+//! `mcp-server serve`: runs a node until a signal stops it.
 
 use std::pin::pin;
 
@@ -48,7 +48,7 @@ pub(crate) async fn run<H: Handler>(loaded: Loaded, make: impl FnOnce() -> H) ->
 /// Tells systemd how far the node is, if it runs as a unit of `Type=notify`.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(error = %causes(&error), "systemd could not be told");
+        tracing::warn!(error = %causes(&error), "could not notify systemd");
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) enum SessionsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show all that is kept of a session
+    /// Show everything that the store keeps of a session
     Show {
         /// The session's id
         id: String,

@@ -22,20 +22,20 @@ pub(crate) struct CachedSession {
     pub id: SessionId,
     /// The id's tag, for logs.
     pub tag: String,
-    /// The session as it was when it was restored; what changes later is in the methods. So is what its
-    /// client says of itself, which is kept once.
+    /// The session as it was when it was restored. The methods give what changes later, and the client's
+    /// description.
     pub record: SessionRecord,
     /// Whether this node did not make the session but restored it from the store.
     pub restored: bool,
     /// Fires when the session has ended.
     pub ended: CancellationToken,
-    /// Held while the session is told of changes, so that it is told of each once.
+    /// Held while this node tells the session of changes, so that it tells each once.
     pub telling: tokio::sync::Mutex<()>,
     who: RwLock<ClientIdentity>,
     level: AtomicU8,
     subscriptions: RwLock<Subscriptions>,
     touched_ms: AtomicU64,
-    /// Whether it has subscribed to more than this node had known of.
+    /// Whether this node has learned of further subscriptions of the session.
     has_subscribed: AtomicBool,
 }
 
@@ -136,8 +136,8 @@ impl CachedSession {
         subscriptions.set(record.subscriptions);
     }
 
-    /// Whether the session proved to have subscribed to more than this node had known of, since this was last
-    /// asked: what has changed meanwhile it may not have been told.
+    /// Whether this node has learned of further subscriptions of the session since the last call. The session
+    /// may have missed changes of those resources.
     #[must_use]
     pub(crate) fn take_has_subscribed(&self) -> bool {
         self.has_subscribed.swap(false, Ordering::AcqRel)

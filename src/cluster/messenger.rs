@@ -30,12 +30,12 @@ struct AwaitedAcknowledgements {
     done: Option<oneshot::Sender<()>>,
 }
 
-/// Who gets the messages of other nodes, but those about copies of sessions.
+/// Receives the messages of other nodes, except those about copies of sessions.
 pub(crate) trait MessageHandler: std::fmt::Debug + Send + Sync + 'static {
     /// A message has come.
     fn handle(self: Arc<Self>, message: NodeMessage);
 
-    /// Messages may have come that were not heard.
+    /// Messages may have been missed.
     fn catch_up(&self);
 }
 
@@ -90,7 +90,8 @@ impl Messenger {
         let (mut told, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
         if !unknown.is_empty() {
-            // They have come just now, or are gone. While it cannot be told who is dead, all may live.
+            // A node that is not known to live has come just now, or is gone. While this node cannot judge
+            // who is dead, it takes all for alive.
             dead = self
                 .membership
                 .dead_among(&*self.store, &unknown)
@@ -201,7 +202,7 @@ impl Messenger {
         let dead = match self.membership.dead_among(&*self.store, &silent).await {
             Ok(dead) => dead,
             Err(error) => {
-                let words = "could not look after nodes that do not answer";
+                let words = "could not check nodes that do not answer";
                 return seldom(
                     words,
                     |left_out| warn!(session = session.tag(), error = %causes(&error), left_out, "{words}"),
@@ -218,8 +219,8 @@ impl Messenger {
         self.release(session, &dead).await;
     }
 
-    /// Takes nodes off a session that are dead. One that has come back meanwhile, and reads the session again
-    /// just now, looks once more: it may have been taken off after that.
+    /// Takes dead nodes off a session. A node that has come back meanwhile gets a message to read the session
+    /// once more: it may have been taken off after it read.
     async fn release(&self, session: &SessionId, dead: &[NodeId]) {
         if dead.is_empty() {
             return;
@@ -249,7 +250,7 @@ impl Messenger {
                 join_all(sent).await;
             }
             Err(error) => {
-                debug!(session = session.tag(), error = %causes(&error), "could not take nodes off that are gone");
+                debug!(session = session.tag(), error = %causes(&error), "could not take dead nodes off a session");
             }
         }
     }

@@ -26,7 +26,7 @@ const EVICTION_SAMPLE: usize = 8;
 /// How long a copy is trusted before it is read again without a message: a lost message delays, and never
 /// loses.
 pub(crate) const VERIFY_EVERY_MS: u64 = 30_000;
-/// How soon a copy is read again that the store could not be asked for.
+/// How soon a node asks the store for a copy again after a failure.
 const ASK_AGAIN_MS: u64 = 1000;
 
 /// Why a slot is no longer in use.
@@ -79,8 +79,8 @@ impl SessionSlot {
         Some(cached)
     }
 
-    /// The session as last read, though it could not be read again, and since when that is so: it has been in
-    /// doubt since a change was heard of, or else since now.
+    /// The session as last read, when it cannot be read again, and since when it is in doubt: since the
+    /// message about a change, or else since now.
     #[must_use]
     pub(crate) fn last_known(&self, now_ms: u64) -> Option<(&Arc<CachedSession>, u64)> {
         let cached = self.cached.get()?;
@@ -93,8 +93,8 @@ impl SessionSlot {
         self.failed_ms.store(now_ms, Ordering::Release);
     }
 
-    /// Whether the store could not be asked just now, and nothing was heard since: asking again would only
-    /// make requests queue for its silence.
+    /// Whether the store has just failed to answer, and no message has come since. Asking again would only
+    /// make requests wait in line.
     #[must_use]
     pub(crate) fn failed_just_now(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.failed_ms.load(Ordering::Acquire)) < ASK_AGAIN_MS
@@ -181,8 +181,8 @@ pub(crate) enum Kept {
     Outdated,
 }
 
-// Not SipHash, though clients may choose their sessions' keys: made to collide, they are at most a shard's
-// part of `session.kept_max`.
+// Not SipHash, though clients may choose their sessions' keys. Keys that are made to collide are at most one
+// shard's part of `session.kept_max`.
 type Shard = HashMap<SessionId, Arc<SessionSlot>, HashState>;
 
 /// All sessions that this node keeps.
@@ -244,8 +244,8 @@ impl Registry {
         self.disconnected.load(Ordering::Acquire)
     }
 
-    /// One to evict, when more are kept beside `id` than should be. Asked only once `id` proved to be a
-    /// session, so that made-up ids push nobody out.
+    /// A copy to evict, when too many are kept beside `id`. Call this only once `id` proved to be a session,
+    /// so that made-up ids evict nothing.
     #[must_use]
     pub(crate) fn surplus(&self, id: &SessionId) -> Option<(SessionId, Arc<SessionSlot>)> {
         let shard = self.shard(id);

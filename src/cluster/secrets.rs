@@ -19,10 +19,10 @@ use crate::store::Store;
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// A key younger than this is not used to seal unless it is the only one: other nodes may not know it yet.
 const SETTLE_MS: u64 = 3 * 60 * 1000;
-/// When a key stops being the newest, at the soonest. It can be opened with for as long again, so what it
-/// sealed last must not be meant to last longer: see [`RequestStateKeys::shared`].
+/// When a key stops being the newest, at the soonest. A key opens for one more such period, so nothing sealed
+/// may live longer than that: see [`RequestStateKeys::shared`].
 const ROTATE_AFTER_MIN: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many rotations the keys outlive the last node by.
+/// For how many rotations the keys stay after the last node has gone.
 const KEEP_ROTATIONS: u32 = 3;
 /// The length of a key, in bytes.
 const KEY_BYTES: usize = 32;
@@ -48,7 +48,7 @@ pub(crate) struct RequestStateKeys {
     /// they sealed.
     known: Mutex<BTreeMap<String, String>>,
     rotate_after: Duration,
-    /// Ages of keys are the store's matter: a node whose own clock is ahead must not end them for all.
+    /// The store's clock, by which keys age: a node whose own clock is ahead must not end them for all.
     clock: Clock,
 }
 
@@ -153,8 +153,7 @@ fn made_ms(name: &str) -> Option<u64> {
     name.split('-').next().and_then(|time| time.parse().ok())
 }
 
-/// Adds the keys that a node knows to those that the store still has, but for those that are too old to be of
-/// use.
+/// Adds the keys that a node knows to those that the store still has, except those that are too old to use.
 fn remember(secrets: &mut Secrets, known: &BTreeMap<String, String>, now_ms: u64, rotate_after: Duration) {
     let life_ms = u64::try_from(rotate_after.as_millis())
         .unwrap_or(u64::MAX)

@@ -35,8 +35,8 @@ mod upkeep;
 const OPEN_ATTEMPTS_MAX: usize = 3;
 /// A session is touched in the store once for each such fraction of its life.
 const TOUCHES_A_LIFE: u32 = 20;
-/// For how long the store is not asked again when it has as many sessions as it may: what clients are told to
-/// wait.
+/// For how long a node does not ask the store again when the limit of sessions is reached: as long as clients
+/// must wait.
 const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
 
 /// Why a session could not be had.
@@ -46,11 +46,11 @@ pub(crate) enum SessionError {
     /// Unknown, expired, ended, or somebody else's.
     #[error("no such session")]
     NotFound,
-    /// It has as many subscriptions as it may.
-    #[error("the session has as many subscriptions as it may")]
+    /// The session's limit of subscriptions is reached.
+    #[error("the session's limit of subscriptions is reached")]
     Full,
-    /// There are as many sessions as there may be.
-    #[error("there are as many sessions as there may be: {0:?}")]
+    /// The limit of sessions is reached.
+    #[error("the limit of sessions is reached: {0:?}")]
     TooMany(Full),
     /// The store did not answer.
     #[error(transparent)]
@@ -77,8 +77,7 @@ struct SessionsInner {
     supervisor: Supervisor,
     restorations: AtomicU64,
     started: Instant,
-    // Until when no session is opened, because there were as many as there may be, in milliseconds after
-    // that.
+    // Until when no session is opened, because the limit of sessions was reached, in milliseconds after that.
     full_until: AtomicU64,
 }
 
@@ -122,7 +121,7 @@ impl Sessions {
         &self.inner.subscribers
     }
 
-    /// Whether this node keeps a copy of that session. Of one that is not initialized it never does.
+    /// Whether this node keeps a copy of that session. It never keeps one that is not initialized.
     #[must_use]
     pub(crate) fn keeps(&self, id: &SessionId) -> bool {
         self.inner.registry.existing(id).is_some()
@@ -260,7 +259,7 @@ impl Sessions {
         Ok(cached)
     }
 
-    /// Lets a session live on whose client asks for nothing, but listens; within its lifetime.
+    /// Renews a session whose client only listens, within its lifetime.
     pub(crate) fn renew(&self, cached: &Arc<CachedSession>) {
         if let Some(ttl) = self.inner.life_left(&cached.record) {
             return self.touch_if_due(cached, monotonic_ms(), ttl);
@@ -458,7 +457,7 @@ impl SessionsInner {
                 debug!(session = id.tag(), "session ended");
                 Ok(())
             }
-            // It may be there, and another's.
+            // It may exist, and belong to another principal.
             Ended::Gone if owner.is_some() => Err(SessionError::NotFound),
             Ended::Gone => {
                 self.drop_gone(id).await;

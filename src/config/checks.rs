@@ -7,8 +7,8 @@ use super::load::Assigned;
 use super::problem::Problem;
 use super::sources::DEFAULT;
 
-/// Lets defaults follow what was set: who shortens `session.ttl` need not know of those that may not be
-/// longer.
+/// Fits defaults to what was set. An operator who shortens `session.ttl` need not know which other settings
+/// may not be longer.
 pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     let is_default = |name: &str| seen.iter().any(|a| a.name == name && a.source == DEFAULT);
     let session = &mut settings.session;
@@ -26,9 +26,8 @@ pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
     }
 }
 
-/// Lets shares follow what they are parts of, where settings were made in code: who makes a whole smaller
-/// need not know of those that may not be larger. (What was read from a file or the environment is refused
-/// then.)
+/// Fits shares to their wholes, in settings made in code. A program that makes a whole smaller need not know
+/// which shares may not be larger. (Settings from a file or the environment are refused instead.)
 pub(crate) fn fit_shares(mut settings: Settings) -> Settings {
     for Divided { node_max, peer, .. } in divided(&mut settings) {
         let (_, peer_max) = peer;
@@ -39,7 +38,7 @@ pub(crate) fn fit_shares(mut settings: Settings) -> Settings {
     settings
 }
 
-/// What a node, or a store, has so many of, and how many of them one peer may take.
+/// A limit of a node or a store, and the part of it that one peer may take.
 struct Divided<'a> {
     node: &'static str,
     node_max: usize,
@@ -77,8 +76,8 @@ fn divided(settings: &mut Settings) -> [Divided<'_>; 6] {
     )
 }
 
-/// What is wrong between settings. Nothing is said of settings that are wrong by themselves: they hold their
-/// default then, which nobody asked for.
+/// The problems between settings. Settings that are wrong by themselves are skipped: they hold their default,
+/// which nobody asked for.
 pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem]) -> Vec<Problem> {
     let right = |name: &str| problems.iter().all(|problem| problem.setting != name);
     let mut found = Vec::new();

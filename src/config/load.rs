@@ -142,7 +142,7 @@ fn text_of(value: &ValueKind) -> String {
     }
 }
 
-/// Reports what the table does not name.
+/// Reports settings that the table does not name.
 fn unknown(tree: &Map<String, Value>, above: &str, problems: &mut Vec<Problem>) {
     let mut keys: Vec<_> = tree.iter().collect();
     keys.sort_by_key(|(key, _)| key.as_str());

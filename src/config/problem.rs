@@ -1,4 +1,4 @@
-//! What is wrong with settings, said so that an operator can put it right without reading the source.
+//! What is wrong with settings, in words that let an operator put it right without reading the source.
 
 use std::fmt;
 

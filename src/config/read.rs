@@ -1,5 +1,4 @@
-//! Reads one value of each kind: text, numbers, sizes, durations, lists. What is refused is told what is
-//! allowed.
+//! Reads one value of each kind: text, numbers, sizes, durations, lists. A refusal tells what is allowed.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -29,7 +28,7 @@ const TOKEN_CHARS_MIN: usize = 16;
 /// The shortest sealing secret, in characters. 32 of hexadecimal hold 128 bits.
 const SECRET_CHARS_MIN: usize = 32;
 
-/// What may follow `://` in `redis_url`, and how the store is then reached.
+/// The schemes of `redis_url`.
 const STORE_SCHEMES: [&str; 14] = [
     "redis",
     "rediss",

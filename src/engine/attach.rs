@@ -1,4 +1,4 @@
-//! What it takes to carry a stream over a new connection, be it a session's only one or one of several.
+//! Attaches a new connection to a stream, be it the session's only stream or one of several.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub(crate) enum Resumable {
 }
 
 impl Engine {
-    /// Makes a new connection carry the stream, for it is the newest. The one that carried it before waits
-    /// from now on: its node has been told. Returns the connection, and the last event that was delivered.
+    /// Makes a new connection carry the stream, because it is the newest. The former carrier waits from now
+    /// on: its node got a message. Returns the connection, and the last event that was delivered.
     pub(super) async fn attach(
         &self,
         cached: &Arc<CachedSession>,
@@ -45,7 +45,8 @@ impl Engine {
         }
     }
 
-    /// What a client has not seen must still be in the log, or it would believe that nothing is missing.
+    /// Checks that the log still holds what the client has not seen. Otherwise the client would believe that
+    /// nothing is missing.
     pub(super) async fn check_resumable(
         &self,
         cached: &CachedSession,
@@ -59,7 +60,7 @@ impl Engine {
             .map_err(Refusal::from)?
         {
             Read::Events { first, head, .. } if after > head || (after + 1 < first && head > 0) => {
-                Err(Refusal::BadEventId("what followed it is not kept any longer"))
+                Err(Refusal::BadEventId("the events after it are no longer kept"))
             }
             Read::Events { head, done: true, .. } if after == head => Ok(Resumable::Nothing),
             Read::Events { .. } => Ok(Resumable::More),

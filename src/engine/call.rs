@@ -43,7 +43,7 @@ const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// The peer that a call shares with others, if it says nothing before its result.
+    /// The peer that a call shares with others, if it sends nothing before its result.
     fn shared_peer(&self, call: &Call) -> Option<Peer<RoleServer>> {
         let ClientRequest::CallToolRequest(request) = &call.request else {
             return None;
@@ -92,7 +92,7 @@ pub(crate) struct Call {
     pub caller: Caller,
     /// Which log messages the client wants.
     pub logs: LogGate,
-    /// Where the listener begins that it opens, if it opens one.
+    /// Where its listener begins, if it opens one.
     pub listens: Option<Arc<ListenStart>>,
     /// Fires when the call is cancelled.
     pub cancel: CancellationToken,
@@ -100,11 +100,11 @@ pub(crate) struct Call {
     pub on_success: Option<Change>,
     /// What it holds until it has ended.
     pub permits: Permits,
-    /// Its session, if it has one: when that ends nobody can be given its answer.
+    /// Its session, if it has one. When the session ends, nobody can receive the answer.
     pub session: Option<Arc<CachedSession>>,
 }
 
-/// The places of a call among those that may run at once.
+/// The permits that a call holds while it runs.
 #[derive(Debug)]
 pub(crate) struct Permits {
     _node: Share,
@@ -126,7 +126,7 @@ impl Permits {
 pub(crate) struct RunningCall {
     /// The call. Never panics, always ends: by the handler's result, its error, or a bound.
     pub call: BoxFuture<'static, Finished>,
-    /// What it says before it ends; `None` if it says nothing, or says it elsewhere.
+    /// What it sends before it ends; `None` if it sends nothing, or sends it elsewhere.
     pub messages: Option<mpsc::Receiver<Bytes>>,
 }
 
@@ -146,9 +146,9 @@ impl RunningCall {
     }
 }
 
-/// Makes a call ready to run: it has its peer, and can be cancelled and answered, until what is returned is
-/// dropped. The handler is asked when [`RunningCall::call`] is first polled. What it says before it ends goes
-/// `out`, if that is given; a call that says nothing drops it. Needs a runtime.
+/// Makes a call ready to run: it has its peer, and can be cancelled and answered, until the returned value is
+/// dropped. The handler is asked when [`RunningCall::call`] is first polled. What the call sends before it
+/// ends goes to `out`, if given; a call that sends nothing drops it. Needs a runtime.
 pub(crate) fn run(engine: Arc<Engine>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> RunningCall {
     let name: Arc<str> = call.name.as_str().into();
     let CallPeer {
@@ -273,7 +273,7 @@ fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> CallTransportSettings {
     }
 }
 
-/// Asks the handler. What panics when it is asked panics when it is awaited, where that is caught.
+/// Asks the handler. A panic of the asking itself comes only when the future is awaited, where it is caught.
 ///
 /// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the
 /// handler's own.
@@ -310,7 +310,7 @@ async fn bounded(
     tokio::select! {
         biased;
         caught = &mut request => match caught {
-            // A handler that heard its token may still return something, but nobody hears what it says.
+            // A cancelled handler may still return something, but nobody receives it.
             _ if cancel.is_cancelled() => HandlerEnd::Cancelled,
             _ if session_ended.is_some_and(CancellationToken::is_cancelled) => HandlerEnd::SessionEnded,
             Ok(Ok(result)) => HandlerEnd::Result(Box::new(result)),

@@ -20,7 +20,7 @@ use crate::store::streams::StreamId;
 /// How many locks the table is spread over.
 const SHARDS: usize = 64;
 
-/// How often it is looked whether calls are left, while a node waits for their ends.
+/// How often a node looks whether calls are left, while it waits for them to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A client's answer to a request that a call sent it.
@@ -98,7 +98,7 @@ struct Asker {
     answers: Option<Answers>,
     cancel: CancellationToken,
 }
-// Not SipHash, though clients choose the ids of their requests: made to collide, they are at most
+// Not SipHash, though clients choose the ids of their requests. Ids that are made to collide are at most
 // `call.node_max`.
 type CallShard<K, V> = HashMap<K, V, HashState>;
 type CallShards<K, V> = Vec<Mutex<CallShard<K, V>>>;
@@ -207,8 +207,8 @@ impl RunningCalls {
         })
     }
 
-    /// Puts a call on the table, by the session and the id that the client gave it. `name` is what the ids of
-    /// its own requests begin with, `answers` where what answers them goes, if it has any.
+    /// Puts a call on the table, by the session and the id that the client gave it. The ids of its own
+    /// requests begin with `name`. The client's answers go to `answers`, if it asks any.
     #[must_use]
     pub(crate) fn register(
         self: &Arc<Self>,

@@ -1,5 +1,5 @@
-//! What changed for a session since it was last told: compared by versions, so that nothing is missed while
-//! it had no stream, and nothing is told again that has not changed again.
+//! What changed for a session since it was last told: found by comparing versions, so that a session without
+//! a stream misses nothing, and hears of each change once.
 
 use serde_json::{Value, json};
 use tracing::debug;
@@ -55,12 +55,12 @@ impl Engine {
     /// The same; when the store does not answer, the session is told later.
     pub(crate) async fn sync_or_later(&self, cached: &CachedSession, tell: Tell) {
         if let Err(error) = self.sync(cached, tell).await {
-            debug!(session = cached.tag, error = %causes(&error), "a session is told of changes later");
+            debug!(session = cached.tag, error = %causes(&error), "could not tell a session of changes yet");
             self.listeners.notifier.tell_later(&cached.id);
         }
     }
 
-    /// From here on a session that has just subscribed to that is told of its changes.
+    /// Begins to tell a session of changes to a resource that it has just subscribed to.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -81,7 +81,7 @@ impl Engine {
         // One at a time for a session on this node: messages and a new stream may come together.
         let _turn = cached.telling.lock().await;
         let versions = self.store.versions(topics).await?;
-        // From here on a later version is missed by nobody here.
+        // From now on nobody on this node misses a later version.
         let begins = topics.iter().zip(versions.iter().copied());
         self.listeners.notifier.begin_with(begins);
         let known = self.store.told(&cached.id, topics, own).await?;
@@ -124,8 +124,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells a session of its own resources that have changed: the node on which one did may not have come to
-    /// it.
+    /// Tells a session of its own resources that have changed: the node of the change may not have told it.
     pub(super) async fn sync_own(&self, cached: &CachedSession) -> Result<(), StoreError> {
         let own: Vec<String> = cached.subscriptions().iter().cloned().collect();
         self.sync_these(cached, Tell::Changes, &[], &own).await

@@ -104,7 +104,7 @@ impl Engine {
                 Err(Refusal::SessionNotFound)
             }
             Ok(cached) => Ok(self.sessions.end(&cached.id).await?),
-            // It may be there, and this node cannot read it: to end it, nobody need.
+            // The session may exist in a record that this node cannot read. Ending it needs no reading.
             Err(unread @ (SessionError::NotFound | SessionError::Store(StoreError::Newer(_)))) => {
                 match self.sessions.end_unread(id, principal).await {
                     Err(SessionError::NotFound) => Err(unread.into()),
@@ -179,11 +179,11 @@ impl Engine {
         Ok(call::run(Arc::clone(self), call, run.out))
     }
 
-    /// Counts a call of a session in.
+    /// Counts a new call of a session.
     fn count(&self, session: &SessionId) -> Result<InFlight, Refusal> {
         let count = self.calls.begin(session, self.settings.call.session_max);
         count.ok_or(Refusal::TooMany(
-            "the session has as many calls in flight as it may (call.session_max)",
+            "the session's limit of calls in flight is reached (call.session_max)",
         ))
     }
 
@@ -250,7 +250,7 @@ impl Engine {
             tracing::debug!(
                 session = cached.tag,
                 reason,
-                "a session that calls is not initialized yet"
+                "could not note yet that a session is initialized"
             );
         }
     }
@@ -323,7 +323,7 @@ pub(crate) struct Run {
     info: RequestInfo,
     cancel: CancellationToken,
     connection: Connection,
-    /// If not to its own reply.
+    /// Where its messages go, if not to its own reply.
     out: Option<Sender<Bytes>>,
 }
 
@@ -347,7 +347,7 @@ impl Run {
         }
     }
 
-    /// The same, but what it sends goes there.
+    /// The same, with its messages sent to `out`.
     fn to(self, out: Sender<Bytes>) -> Self {
         Self {
             out: Some(out),
@@ -377,13 +377,13 @@ impl Run {
     }
 }
 
-/// Takes one of what this node has so many of.
+/// Takes one permit of a resource.
 pub(super) fn permit(peer: &Arc<PeerUse>, resource: Resource) -> Result<Share, Refusal> {
     peer.take(resource, 1).map_err(Refusal::TooMany)
 }
 
-/// What a request takes a permit of. A node that has no more for calls still says that it lives, and makes
-/// sessions.
+/// The resource of which a request takes a permit. Pings and `initialize` use their own permits, so a full
+/// node still answers them.
 pub(super) fn resource(method: &str) -> Resource {
     match method {
         "ping" | "initialize" | "server/discover" => Resource::Light,

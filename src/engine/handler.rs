@@ -37,7 +37,7 @@ pub trait Handler: Send + Sync + 'static {
     /// A tool's definition, for the header checks of SEP-2243.
     fn tool(&self, name: &str) -> Option<Tool>;
 
-    /// Whether a tool says nothing before its result, see [`NoPeer`](super::no_peer::NoPeer).
+    /// Whether a tool sends nothing before its result, see [`NoPeer`](super::no_peer::NoPeer).
     fn is_silent(&self, _tool: &str) -> bool {
         false
     }
@@ -82,9 +82,9 @@ impl<H: ServerHandler> Handler for H {
     }
 }
 
-/// A listener may want to know of those resources only to which a session of the same principal may
-/// subscribe. The filter that rmcp has a handler accept knows no caller, so `subscribe` is asked, which does.
-/// One that a handler does not have (-32601) says nothing.
+/// A listener may hear only of resources to which a session of the same principal may subscribe. rmcp's
+/// filter for handlers knows no caller, so `subscribe` decides, which does. A handler without it (-32601)
+/// refuses none.
 async fn admitted<H: ServerHandler>(
     handler: &H,
     mut listen: SubscriptionsListenRequest,
@@ -112,7 +112,7 @@ async fn admitted<H: ServerHandler>(
                     error.code,
                     ErrorCode::INVALID_PARAMS | ErrorCode::RESOURCE_NOT_FOUND
                 ) => {}
-            // Whether it may is not known: the store is out of reach, say.
+            // It is not known whether it may, for example because the store is out of reach.
             Err(error) => return Err(error),
         }
     }

@@ -22,7 +22,7 @@ use crate::session::{
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::seldom;
 
-/// What comes of `initialize` on `/mcp`.
+/// The outcome of `initialize` on `/mcp`.
 #[derive(Debug)]
 pub(crate) struct Initialized {
     /// The JSON-RPC response.

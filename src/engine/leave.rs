@@ -11,21 +11,20 @@ use crate::causes::causes;
 const RELEASE_WITHIN: Duration = Duration::from_millis(500);
 
 impl Engine {
-    /// Has clients whose streams are carried here come back elsewhere; their calls go on here until the
-    /// deadline. Where there is no other node, calls say first what they have to say, until this is to be
-    /// given up.
+    /// Sends clients whose streams are carried here to other nodes; their calls go on here until the
+    /// deadline. Where there is no other node, streams stay until their calls end, or until `give_up`.
     pub(crate) async fn send_elsewhere(&self, give_up: impl Future<Output = ()>) {
         if !self.store.profile().is_shared {
             tokio::select! {
                 () = self.calls.keeps_none() => {}
-                () = give_up => warn!("calls are left that did not end in time"),
+                () = give_up => warn!("some calls did not end in time"),
             }
         }
         self.stopping.leaving.cancel();
     }
 
-    /// Takes this node off everything that names it, as far as that is done at once, and tells the others
-    /// that it is gone.
+    /// Removes this node from everything that names it, as far as that is quick, and tells the others that it
+    /// is gone.
     pub(crate) async fn leave(&self) {
         self.sessions.release_all(RELEASE_WITHIN).await;
         // Calls that are left behind are claimed by survivors, as those of a node that died.

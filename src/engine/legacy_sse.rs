@@ -92,8 +92,8 @@ impl Engine {
             let _more = self.check_resumable(&cached, &stream, after).await?;
         }
         let (carried, delivered) = self.attach(&cached, &stream).await?;
-        // What changed while nobody carried the stream was told to nobody; a new session wants to know from
-        // here on.
+        // Nobody was told of changes while nobody carried the stream. A new session hears of changes from now
+        // on.
         let tell = match opened {
             SessionOrigin::Found => Tell::Changes,
             SessionOrigin::Made => Tell::Nothing,
@@ -173,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// A session whose stream nobody carries can be given no answer.
+    /// Refuses a message when nobody carries the session's stream: no answer could reach the client.
     async fn check_stream(&self, cached: &CachedSession) -> Result<(), Refusal> {
         let until = Instant::now() + STREAM_BACK_WITHIN;
         let mut asked = false;

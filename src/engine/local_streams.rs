@@ -51,7 +51,7 @@ impl Default for LocalStreams {
     }
 }
 
-/// What a connection has been told and has not looked at yet.
+/// What waits for a connection to look at.
 #[derive(Debug, Default)]
 pub(crate) struct PendingEvents {
     /// Events appended on this node, in order, and whether each is the stream's last.
@@ -83,7 +83,7 @@ impl StreamConnection {
         self.waits.load(Ordering::Acquire)
     }
 
-    /// From now on it waits, or carries. What it was told until now is not for its client: it is in the log.
+    /// Sets whether it waits or carries. What came until now is dropped: it is in the log.
     pub(crate) fn set_waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Release);
         if waits {
@@ -93,13 +93,13 @@ impl StreamConnection {
         }
     }
 
-    /// What has been told since this was last asked.
+    /// What has come since the last call.
     #[must_use]
     pub(crate) fn take(&self) -> PendingEvents {
         std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until there is something told.
+    /// Waits until something has come.
     pub(crate) async fn told(&self) {
         self.bell.notified().await;
     }

@@ -1,4 +1,4 @@
-//! What a client is told of messages that it can no longer be given: a gap is never silent.
+//! The notices of messages that a client can no longer receive: a gap is never silent.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::protocol::error::{CODE_TRANSPORT, error_body};
 
-/// Says on a stream that so many of its messages are lost, as a log message, which every client understands
-/// or passes over.
+/// The notice on a stream that `lost` of its messages are lost: a log message, which every client understands
+/// or ignores.
 #[must_use]
 pub(crate) fn notice(lost: u64, why: &str) -> String {
     told(&json!({"message": format!("{lost} messages of this stream are lost: {why}"), "lostMessages": lost}))
@@ -34,11 +34,11 @@ pub(crate) fn outage(grace: Duration) -> String {
     format!("the session store was away for longer than {seconds} s (store.outage_grace)")
 }
 
-/// Why messages are lost of which a client reads fewer than come.
-pub(crate) const OVERFLOW: &str = "its log could not hold as many as were not read";
+/// Why messages are lost when a client reads slower than they come.
+pub(crate) const OVERFLOW: &str = "the log was full before the client read them";
 
-/// What answers a call of which so many messages are lost, in place of its response, which would look as if
-/// nothing were missing. The response is in `data`.
+/// The error that answers a call of which `lost` messages are lost. Its response alone would look as if
+/// nothing were missing, so that is in `data`.
 #[must_use]
 pub(crate) fn instead_of(response: &str, lost: u64, why: &str) -> Vec<u8> {
     let words = format!("{lost} messages of this call are lost: {why}. The call's own response is in `data`");

@@ -30,7 +30,7 @@ const CANCELLED_FOR: Duration = Duration::from_secs(60);
 /// How many messages of other nodes may make this one ask the store at once.
 const MESSAGES_AT_WORK_MAX: usize = 1024; // 1024 x 2 KiB = 2 MiB
 
-/// Whether a call is this node's, as far as it can be told.
+/// Whether a call is this node's, as far as the store says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Found {
@@ -62,7 +62,7 @@ impl Engine {
             Ok(Cancelled::Noted(_)) => {}
             Ok(Cancelled::Gone) => return Err(self.gone(cached).await),
             Err(error) if here => {
-                debug!(session = cached.tag, error = %causes(&error), "calls of other nodes are not cancelled");
+                debug!(session = cached.tag, error = %causes(&error), "could not cancel calls of other nodes");
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -71,7 +71,8 @@ impl Engine {
             session: cached.id.as_str().to_owned(),
             request,
         };
-        // One that is not registered may run anywhere. Nodes that run none of that id do not ask when it was.
+        // A call that is not registered may run on any node. A node that runs none of that id does not ask
+        // for the time.
         Ok(self.store.send(Recipients::All, &message).await?)
     }
 
@@ -87,7 +88,7 @@ impl Engine {
             }
             Ok(None) => {}
             Err(error) => {
-                debug!(session = session.tag(), error = %causes(&error), "a call learns of its cancellation when it looks");
+                debug!(session = session.tag(), error = %causes(&error), "could not read a cancellation; the call finds it when it looks");
             }
         }
     }
@@ -96,8 +97,8 @@ impl Engine {
     /// is of no use: it came twice, too late, or was made up.
     ///
     /// # Errors
-    /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call has as
-    /// many as it may.
+    /// [`Refusal`]: the session is gone, the answer could not be kept for another node, or the call's limit
+    /// of answers is reached.
     pub(crate) async fn answer(
         &self,
         cached: &CachedSession,
@@ -134,13 +135,13 @@ impl Engine {
                 debug!(session = cached.tag, "an answer came for which no call waits");
                 Ok(())
             }
-            Answered::Full => Err(Refusal::TooMany("the call has as many answers waiting as it may")),
+            Answered::Full => Err(Refusal::TooMany("the call's limit of waiting answers is reached")),
             Answered::Gone => Err(self.gone(cached).await),
         }
     }
 
-    /// What is told to a client whose session was found to be gone. From now on every request of it
-    /// gets this answer, also where this node keeps a copy of the session.
+    /// The refusal for a client whose session was found to be gone. From now on every request of the session
+    /// gets it, also where this node keeps a copy.
     pub(crate) async fn gone(&self, cached: &CachedSession) -> Refusal {
         match self.sessions.confirm(&cached.id).await {
             Ok(()) => Refusal::SessionNotFound,
@@ -185,8 +186,8 @@ impl Engine {
         Ok(appended)
     }
 
-    /// A stream is said to be carried here, and no connection of this node is of it: one of a former life may
-    /// have been. It is taken off, so that connections of other nodes that wait take over.
+    /// The store names this node as carrier, but no connection here carries the stream. One of a former life
+    /// may have. It is detached, so that a connection that waits on another node takes over.
     async fn let_go(&self, session: &SessionId, stream: &StreamId) {
         let let_go = async {
             match holder_of(&*self.store, session, stream).await? {
@@ -202,11 +203,11 @@ impl Engine {
         };
         let let_go: Result<(), StoreError> = let_go.await;
         if let Err(error) = let_go {
-            debug!(session = session.tag(), error = %causes(&error), "a stream that is not carried here is not let go of yet");
+            debug!(session = session.tag(), error = %causes(&error), "could not detach a stale connection yet");
         }
     }
 
-    /// Looks what came for a call of this node through other nodes, and hands it over.
+    /// Reads what came through other nodes for a call of this node, and hands it over.
     pub(crate) async fn look_after(&self, session: &SessionId, call: &StreamId) -> Found {
         let mut taken = Vec::new();
         loop {
@@ -218,8 +219,8 @@ impl Engine {
                     if cancelled {
                         self.calls.stop(session, call);
                     }
-                    // They are taken off the next time only: one that is lost on the way here must be there
-                    // then.
+                    // Answers are taken off only with the next read: an answer that is lost on the way here
+                    // must still be there.
                     taken = self.hand_over(session, call, answers);
                     if taken.is_empty() {
                         return Found::Here;
@@ -229,7 +230,7 @@ impl Engine {
                 Ok(Inbox::Gone) if !taken.is_empty() => return Found::Here,
                 Ok(Inbox::Gone) => return Found::Gone,
                 Err(error) => {
-                    debug!(session = session.tag(), error = %causes(&error), "could not look what came for a call");
+                    debug!(session = session.tag(), error = %causes(&error), "could not read what came for a call");
                     return Found::Unknown;
                 }
             }
@@ -242,8 +243,8 @@ impl Engine {
         for (number, response) in answers {
             let id = RequestId::String(format!("{}-{number}", call.as_str()).into());
             let handed = outcome_of(&response).map(|outcome| self.calls.answer(session, &id, outcome));
-            // One that this run has not asked for is a former run's: nobody waits for it. One that found no
-            // room comes again.
+            // An answer to a request that this run has not sent is a former run's: nobody waits for it. An
+            // answer that found no room comes again.
             if handed != Some(Handed::Full) {
                 numbers.push(number);
             }
@@ -350,7 +351,7 @@ impl MessageHandler for Engine {
             }
             NodeMessage::Topic { topic } => self.listeners.notifier.changed(topic),
             NodeMessage::Task { task } => self.task_changed(&task),
-            // Sessions take care of these.
+            // `Sessions` handles these.
             NodeMessage::Session { .. } | NodeMessage::Acknowledged { .. } | NodeMessage::Left { .. } => {}
         }
     }

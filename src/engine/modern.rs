@@ -32,7 +32,7 @@ pub(crate) struct ModernContext {
     pub capabilities: ClientCapabilities,
 }
 
-/// A request that was read as what its method says it is.
+/// A request, parsed by its method.
 #[derive(Debug)]
 pub(crate) struct ModernRequest {
     request: ClientRequest,
@@ -154,7 +154,7 @@ impl Engine {
     }
 }
 
-/// A listener may want to know of as many resources as a session.
+/// A listener has the same limit of resources as a session.
 fn check_listen(listen: &SubscriptionsListenRequest) -> Result<(), Refusal> {
     let resources = listen.params.notifications.resource_subscriptions.as_deref();
     if resources.unwrap_or_default().len() <= SessionRecord::SUBSCRIPTIONS_MAX {

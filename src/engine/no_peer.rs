@@ -1,4 +1,4 @@
-//! Tools that say nothing before their result: their calls need no peer of their own.
+//! Tools that send nothing before their result: their calls need no peer of their own.
 
 use futures::future::BoxFuture;
 use rmcp::model::{
@@ -16,7 +16,7 @@ use super::peer::{Idle, Open};
 use crate::protocol::era::Revision;
 use crate::telemetry::seldom;
 
-/// A handler of whose tools some say nothing before their result.
+/// A handler some of whose tools send nothing before their result.
 ///
 /// A call needs a peer of its own only to talk meanwhile: to ask its client something, to tell progress, to
 /// log, or to announce a change. rmcp gives each peer a task, and without it a quick call costs an eighth
@@ -42,7 +42,7 @@ pub struct NoPeer<H> {
 }
 
 impl<H> NoPeer<H> {
-    /// The same handler, of which these tools say nothing before their result.
+    /// The same handler, of which these tools send nothing before their result.
     pub const fn new(handler: H, tools: &'static [&'static str]) -> Self {
         Self { handler, tools }
     }
@@ -86,7 +86,8 @@ pub(crate) struct SharedPeers {
 }
 
 impl SharedPeers {
-    /// Opens them. To be done outside any request, whose span they would bear for ever. Needs a runtime.
+    /// Opens them. Call this outside any request: they would keep the request's span for ever. Needs a
+    /// runtime.
     #[must_use]
     pub(crate) fn open() -> Self {
         Self {
@@ -112,13 +113,13 @@ fn open(revision: Revision) -> Open {
 /// The transport of a peer that reaches nobody.
 #[derive(Debug, Default)]
 struct Unconnected {
-    /// Whether the logs say already that someone talks. Each tool that does is told by an error.
+    /// Whether this is logged already. Each tool that sends something gets an error.
     logged: bool,
 }
 
-/// A tool said something that was said to be silent.
+/// A tool that is declared silent has sent something.
 #[derive(Debug, thiserror::Error)]
-#[error("this tool was said to be silent (NoPeer::new), so its calls reach no client before their result")]
+#[error("this tool is declared silent (NoPeer::new), so its calls reach no client before their result")]
 pub(crate) struct SaidToBeSilent;
 
 impl Transport<RoleServer> for Unconnected {
@@ -129,8 +130,7 @@ impl Transport<RoleServer> for Unconnected {
         _item: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), SaidToBeSilent>> + Send + 'static {
         if !std::mem::replace(&mut self.logged, true) {
-            let words =
-                "a tool that was said to be silent (NoPeer::new) has something to say: it goes nowhere";
+            let words = "a tool that is declared silent (NoPeer::new) sends something: it reaches nobody";
             seldom(words, |left_out| tracing::warn!(left_out, "{words}"));
         }
         std::future::ready(Err(SaidToBeSilent))

@@ -100,5 +100,5 @@ impl Engine {
     }
 }
 
-/// What is told who names an event that no node has given.
+/// The refusal of an event id that no node gave.
 pub(super) const FOREIGN: Refusal = Refusal::BadEventId("it is not an id that this server gave");

@@ -219,7 +219,7 @@ impl CallTransport {
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, words, None));
         }
         if self.open.len() >= OPEN_REQUESTS_MAX {
-            let words = "the call has as many open requests at its client as it may";
+            let words = "the call's limit of open requests to its client is reached";
             return Err(ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None));
         }
         Ok(())

@@ -34,8 +34,8 @@ pub(crate) struct PendingCall {
 }
 
 impl PendingCall {
-    /// A request that began at `began`: of that body, if that is known, and which calls that tool, if it
-    /// does.
+    /// A call of `request` that began at `began`. [`repeatable`](Self::repeatable) adds its body and its
+    /// tool.
     pub(crate) fn new(began: Instant, request: &Request<'_>) -> Self {
         let label = method_label(&request.method);
         Self {

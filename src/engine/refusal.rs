@@ -1,5 +1,4 @@
-//! What a client is told when its session or the store fails it: the one place where that is decided and
-//! logged.
+//! The refusal for each failure of a session or the store: the one place that decides and logs it.
 
 use crate::causes::causes;
 use crate::cluster::SessionError;
@@ -40,10 +39,10 @@ impl From<SessionError> for Refusal {
             SessionError::NotFound => Self::SessionNotFound,
             SessionError::Full => Self::InvalidParams(error.to_string()),
             SessionError::TooMany(full) => Self::TooMany(match full {
-                Full::Sessions => "there are as many sessions as there may be (session.max)",
-                Full::OfPeer => "you have as many sessions as one peer may (session.peer_max)",
+                Full::Sessions => "the limit of sessions is reached (session.max)",
+                Full::OfPeer => "your limit of sessions is reached (session.peer_max)",
                 Full::OfPeerUninitialized => {
-                    "you have as many sessions that are not initialized as one peer may \
+                    "your limit of sessions that are not initialized is reached \
                      (session.peer_uninitialized_max)"
                 }
             }),

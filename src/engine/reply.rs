@@ -38,7 +38,7 @@ pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// what it is at; but it must not hold its place until its time is up.
 const ABANDONED_FOR: Duration = Duration::from_secs(5);
 
-/// What a stream says that ends without a response: of a call that was cancelled.
+/// The last comment of a stream that ends without a response, because its call was cancelled.
 pub(super) const NOTHING: Bytes = Bytes::from_static(b": nothing more will come\n\n");
 
 /// What kind of answer it is. When the answer is the whole body, HTTP gives it a status.
@@ -52,7 +52,7 @@ pub(crate) enum Verdict {
     Malformed,
     /// An error: there is no such method, or no such session any longer.
     NotFound,
-    /// An error: the client has as many of something as it may, and can try again later.
+    /// An error: a limit of the client is reached, and it can try again later.
     TooMany,
     /// An error: the node lacks something that it needs, and the client can try again later.
     Unavailable,
@@ -236,8 +236,8 @@ impl Flight {
         Reply::Stream(stream)
     }
 
-    /// Tells the client at the other end of `events` what came `first` and what the call sends, as far as it
-    /// `passes`, and how it ends: has `finished` already, or else runs to its end.
+    /// Writes to the client at the other end of `events`: what came `first`, what the call sends if it
+    /// `passes`, and the response of a call that has `finished` already, or else runs to its end.
     pub(super) fn tell(
         mut self,
         events: mpsc::Sender<Bytes>,
@@ -259,7 +259,7 @@ impl Flight {
                 Some(finished) => finished,
                 None => self.run(&mut client, keep_alive, &passes).await,
             };
-            // What the call sent is told; what a task of it that goes on would send now is not.
+            // What the call sent is written; what a task of it sends later is not.
             if let Some(mut messages) = self.messages.take() {
                 messages.close();
                 while let Ok(message) = messages.try_recv() {
@@ -381,7 +381,7 @@ impl Finished {
         }
     }
 
-    /// The end of what has no response.
+    /// The end of a call without a response.
     #[must_use]
     pub(crate) const fn nothing() -> Self {
         Self {
@@ -410,12 +410,12 @@ enum First {
     Silence,
 }
 
-/// The next thing that a call says, if it says anything.
+/// The next message of a call, if it sends any.
 async fn next(messages: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
     messages.as_mut()?.recv().await
 }
 
-/// What is heard of a call that says nothing.
+/// The messages of a call that sends nothing.
 #[must_use]
 pub(crate) fn silence() -> mpsc::Receiver<Bytes> {
     mpsc::channel(1).1

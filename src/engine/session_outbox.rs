@@ -1,5 +1,5 @@
-//! What a handler says beside a reply: it goes to the session's standing stream, and the client's answers
-//! come back from any node.
+//! Carries what a handler sends outside a reply to the session's standing stream. The client's answers come
+//! back from any node.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -33,14 +33,14 @@ pub(crate) use routes::{ClientPeers, WithinReply, beside_reply, outside, within_
 
 /// How often answers are looked for without a message: a lost message delays, and never loses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How soon a client is told of a loss again when the store did not take that.
+/// How soon a loss is reported again when the store did not take the report.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// How long a question waits for a client that is about to open its stream, or opens it again.
 const STREAM_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks whether the stream is there.
 const STREAM_LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What becomes of what is said while nobody carries the stream.
+/// What happens to messages while nobody carries the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unheard {
     /// It is kept for the client's next stream.
@@ -50,23 +50,23 @@ pub(crate) enum Unheard {
     Refused,
 }
 
-/// Says things to a session beside its replies.
+/// Sends messages to a session outside its replies.
 #[derive(Debug)]
 pub(crate) struct SessionOutbox {
     engine: Arc<Engine>,
     cached: Arc<CachedSession>,
-    /// The call that says them; it writes to the session's standing stream.
+    /// The call that sends them; it writes to the session's standing stream.
     record: CallRecord,
     /// When the call began.
     began: Instant,
-    /// What becomes of what nobody hears.
+    /// What happens to messages that nobody receives.
     unheard: Unheard,
-    /// Where it is said instead of the session's standing stream: in a reply whose stream is not logged.
+    /// Where messages go instead of the session's standing stream: into a reply whose stream is not logged.
     reply: Option<mpsc::Sender<Bytes>>,
 }
 
 impl SessionOutbox {
-    /// That of a call, which begins now.
+    /// The outbox of a call, which begins now.
     fn of(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: CallRecord, unheard: Unheard) -> Self {
         Self {
             engine: Arc::clone(engine),
@@ -78,7 +78,7 @@ impl SessionOutbox {
         }
     }
 
-    /// Says what comes out of `messages`, until nobody is left who could say more, or `end`.
+    /// Sends what comes out of `messages`, until all senders are gone, or `end`.
     pub(crate) async fn run(self, mut messages: mpsc::Receiver<Bytes>, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
         // Held once other nodes know of the call, so that answers find it.
@@ -140,12 +140,12 @@ impl SessionOutbox {
                 )
                 .await;
             if let Err(error) = ended {
-                debug!(session = self.cached.tag, error = %causes(&error), "a call that only asked may still be registered");
+                debug!(session = self.cached.tag, error = %causes(&error), "could not unregister an outbox call");
             }
         }
     }
 
-    /// Tells that messages are lost, before the next that is not: a gap is never silent.
+    /// Reports lost messages to the client before the next message: a gap is never silent.
     async fn tell_loss(&self, lost: &mut u64) {
         if *lost == 0 {
             return;
@@ -154,7 +154,7 @@ impl SessionOutbox {
         match self.engine.send_outside_calls(&self.cached, &notice).await {
             Ok(_) => *lost = 0,
             Err(error) => {
-                debug!(session = self.cached.tag, error = %causes(&error), "a loss is told of later")
+                debug!(session = self.cached.tag, error = %causes(&error), "could not report a loss yet")
             }
         }
     }
@@ -164,8 +164,8 @@ impl SessionOutbox {
         self.engine.register(session, record, self.began, None).await
     }
 
-    /// Looks what came for the call. A store that took over may not have heard of it, then it is registered
-    /// once more. False when it is this node's no longer.
+    /// Reads what came for the call. A store that took over may not know the call; then it is registered once
+    /// more. False when the call is no longer this node's.
     async fn look_after(&self) -> bool {
         let look = || self.engine.look_after(&self.cached.id, &self.record.name);
         if look().await != Found::Gone {
@@ -181,8 +181,7 @@ impl SessionOutbox {
         }
     }
 
-    /// Another node has taken this call for lost, so answers do not find it: what it has asked is not
-    /// answered any longer.
+    /// Refuses the open requests: another node has taken this call for lost, so answers no longer find it.
     fn refuse_open(&self) {
         let call = &self.record.name;
         for number in self.engine.calls.open_requests(&self.cached.id, call) {
@@ -192,12 +191,12 @@ impl SessionOutbox {
         }
     }
 
-    /// Says one message. Breaks when the session is gone.
+    /// Sends one message. Breaks when the session is gone.
     async fn send(&self, message: &[u8], known: &mut Option<CallGuard>, lost: &mut u64) -> ControlFlow<()> {
         let question = question_in(message);
         self.tell_loss(lost).await;
         if *lost > 0 && question.is_none() {
-            // Nor can this be said.
+            // This message cannot be sent either.
             *lost += 1;
             return ControlFlow::Continue(());
         }

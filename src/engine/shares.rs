@@ -13,15 +13,14 @@ use crate::session::Peer;
 /// How many locks the table of peers is spread over.
 const SHARDS: usize = 64;
 /// How many pings and handshakes a node answers at once, and how many notifications its handler is at work
-/// on. They have places of their own, because a node that runs as many calls as it may must still be able to
-/// say that it lives.
+/// on. They have permits of their own, because a node that is full of calls must still answer pings.
 const LIGHT_MAX: usize = 1000;
 /// How many bytes of bodies a node holds at once: 64 of the largest that `http.body_bytes_max` takes by
 /// default. Without it, `http.connections_max` of them would be 20 000 x 4 MiB = 78 GiB.
 pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
 /// How many bytes are kept back for small bodies, for when large ones take up the rest.
 const SMALL_BODIES_BYTES_MAX: usize = 32 << 20; // 512 x 64 KiB
-/// How many connections are kept back for those who ask how the node is, for when all others are taken.
+/// How many connections are kept back for health checks and metrics, for when all others are taken.
 pub(crate) const PROBES_MAX: usize = 64;
 
 /// What is shared out.
@@ -45,13 +44,13 @@ pub(crate) enum Resource {
     SmallBodies,
     /// Connections.
     Connections,
-    /// Connections on which only questions after the node's health are answered.
+    /// Connections that only serve health checks and metrics.
     Probes,
 }
 
 const RESOURCES: usize = Resource::Probes as usize + 1;
 
-/// How much of a resource there is, and what those are told who find none left.
+/// How much of a resource there is, and the refusals when none is left.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     node_max: usize,
@@ -60,12 +59,12 @@ struct Bound {
     peer_full: &'static str,
 }
 
-const BODIES_FULL: &str = "the requests on their way fill the room that this node has for them";
+const BODIES_FULL: &str = "the node's limit of bytes in request bodies is reached";
 const PEER_BODIES_FULL: &str =
-    "this client's requests on their way fill the room that one client has (http.bodies_peer_bytes_max)";
-const CONNECTIONS_FULL: &str = "this node has as many connections as it may (http.connections_max)";
+    "this client's limit of bytes in request bodies is reached (http.bodies_peer_bytes_max)";
+const CONNECTIONS_FULL: &str = "the node's limit of connections is reached (http.connections_max)";
 const PEER_CONNECTIONS_FULL: &str =
-    "this client has as many connections to this node as one client may (http.connections_peer_max)";
+    "this client's limit of connections to this node is reached (http.connections_peer_max)";
 
 impl Bound {
     fn of(resource: Resource, settings: &Settings) -> Self {
@@ -74,28 +73,28 @@ impl Bound {
         let body_max = http.body_bytes_max;
         match resource {
             Resource::Calls => Self::new(call.node_max, call.peer_max).told(
-                "this node runs as many calls as it may (call.node_max)",
-                "this client has as many calls in flight on this node as one client may (call.peer_max)",
+                "the node's limit of calls is reached (call.node_max)",
+                "this client's limit of calls on this node is reached (call.peer_max)",
             ),
             Resource::Light => Self::new(LIGHT_MAX, most_of(LIGHT_MAX)).told(
-                "this node answers as many pings and handshakes as it may",
-                "this client has as many pings and handshakes in flight as one client may",
+                "the node's limit of pings and handshakes is reached",
+                "this client's limit of pings and handshakes on this node is reached",
             ),
             Resource::Notifications => Self::new(LIGHT_MAX, most_of(LIGHT_MAX)).told(
-                "this node is at work on as many notifications as it may",
-                "this client has as many notifications at work as one client may",
+                "the node's limit of notifications at work is reached",
+                "this client's limit of notifications at work on this node is reached",
             ),
             Resource::Listeners => Self::new(listen.node_max, listen.peer_max).told(
-                "this node has as many subscriptions open as it may (listen.node_max)",
-                "this client has as many subscriptions open on this node as one client may (listen.peer_max)",
+                "the node's limit of open subscriptions is reached (listen.node_max)",
+                "this client's limit of open subscriptions on this node is reached (listen.peer_max)",
             ),
             Resource::Streams => Self::new(stream.node_max, stream.peer_max).told(
-                "this node has as many streams open as it may (stream.node_max)",
-                "this client has as many streams open on this node as one client may (stream.peer_max)",
+                "the node's limit of open streams is reached (stream.node_max)",
+                "this client's limit of open streams on this node is reached (stream.peer_max)",
             ),
             Resource::Tasks => Self::new(task.node_max, task.peer_max).told(
-                "this node runs as many tasks as it may (task.node_max)",
-                "this client runs as many tasks on this node as one client may (task.peer_max)",
+                "the node's limit of running tasks is reached (task.node_max)",
+                "this client's limit of running tasks on this node is reached (task.peer_max)",
             ),
             Resource::Bodies => Self::new(
                 BODIES_BYTES_MAX.max(body_max),
@@ -104,7 +103,7 @@ impl Bound {
             .told(BODIES_FULL, PEER_BODIES_FULL),
             Resource::SmallBodies => Self::new(SMALL_BODIES_BYTES_MAX, most_of(SMALL_BODIES_BYTES_MAX))
                 .told(BODIES_FULL, PEER_BODIES_FULL),
-            // Those that wait for a place of the node's are not refused.
+            // A connection waits for the node's limit; only a peer's limit refuses one.
             Resource::Connections => {
                 Self::new(usize::MAX, http.connections_peer_max).told(CONNECTIONS_FULL, PEER_CONNECTIONS_FULL)
             }
@@ -252,7 +251,7 @@ impl PeerUse {
     /// Takes so much of a resource, until what is returned is dropped.
     ///
     /// # Errors
-    /// The words for a client that finds none left, for itself or for anybody.
+    /// The words of the refusal: the node's limit is reached, or the peer's.
     pub(crate) fn take(self: &Arc<Self>, resource: Resource, amount: usize) -> Result<Share, &'static str> {
         let bound = self.shares.bound(resource);
         let all = &self.shares.taken;

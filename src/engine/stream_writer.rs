@@ -34,14 +34,14 @@ const SLOW_CLIENT: Duration = Duration::from_secs(10);
 /// connection for messages was cut wakes all its streams, so it need not be often: 10,000 idle streams read
 /// 667 times a second.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// How much later than the life of a session ends whose client is not initialized, and is not renewed by
-/// anything, its stream looks for it: Redis and this node need not count the same milliseconds.
+/// How long after the end of an uninitialized session its stream looks for it. Nothing renews such a session,
+/// and Redis and this node need not count the same milliseconds.
 const END_MARGIN: Duration = Duration::from_millis(100);
 /// A session is looked after at least once for each such fraction of its life.
 const LOOKS_A_LIFE: u32 = 4;
 /// How soon the log is read again when the store did not answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// The same for one of too many connections of a stream, in milliseconds: it would take the place of another.
+/// When a dismissed connection may come back, in milliseconds. At once, it would only displace another.
 pub(crate) const DISMISSED_RETRY_MS: u64 = 60_000;
 
 mod standby;
@@ -85,7 +85,7 @@ pub(crate) struct StreamWriter {
     opened: Option<GaugeGuard>,
     /// How many of a call's messages were lost to its client.
     lost: u64,
-    /// Who carried the stream on a node whose lease had ended, when that was last looked at.
+    /// The carrier at the last look, if its node's lease had ended.
     dead: Option<Holder>,
 }
 
@@ -213,8 +213,8 @@ impl StreamWriter {
             tokio::select! {
                 () = line.told() => {
                     if Box::pin(self.take_pending()).await? {
-                        // Of one that is not initialized no copy is kept that others send messages about: it
-                        // may be by now.
+                        // No node keeps a copy of an uninitialized session, so no message tells that it is
+                        // initialized by now.
                         if !self.cached.record.initialized {
                             Box::pin(self.refresh_session()).await?;
                         }
@@ -224,7 +224,7 @@ impl StreamWriter {
                 () = self.client.closed() => return Err(WriterStop::Client),
                 () = ended.cancelled() => return Err(WriterStop::Gone),
                 () = draining.cancelled(), if self.may_leave() || self.carried.line.waits() => {
-                    // What was handed over before comes before.
+                    // Events that were handed over earlier come first.
                     if Box::pin(self.take_pending()).await? {
                         Box::pin(self.read_log()).await?;
                     }
@@ -267,7 +267,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Takes what was told. True when the log must be read.
+    /// Takes what has come. True when the log must be read.
     async fn take_pending(&mut self) -> Result<bool, WriterStop> {
         let told = self.carried.line.take();
         if told.dismissed {
@@ -341,7 +341,7 @@ impl StreamWriter {
                 seldom(words, |left_out| {
                     tracing::warn!(session = cached.tag, left_out, "{words}")
                 });
-                let why = "the session store has lost some of what it had taken";
+                let why = "the session store has lost some events";
                 Box::pin(self.write(sse::message(loss::doubt(why).as_bytes()))).await?;
                 // The end of a stream is told in any case: the client waits for it.
                 let last = if done { head.saturating_sub(1) } else { head };
@@ -366,7 +366,8 @@ impl StreamWriter {
         }
     }
 
-    /// Often enough for the session to live on; of one that is not initialized, to see its end.
+    /// How often to look: often enough to keep the session alive, or to see the end of one that is not
+    /// initialized.
     fn read_every(&self) -> Duration {
         let sessions = &self.engine.sessions;
         if self.cached.record.initialized {
@@ -406,7 +407,7 @@ impl StreamWriter {
             .store
             .append(&cached.id, &self.stream, &ping, node, Some(step), ttl);
         if let Err(error) = append.await {
-            debug!(session = cached.tag, error = %causes(&error), "a client cannot be told how to come back");
+            debug!(session = cached.tag, error = %causes(&error), "could not send a client an id to come back with");
         }
     }
 

@@ -49,8 +49,8 @@ impl Drop for Entered {
 }
 
 impl Engine {
-    /// A message came for a task: what runs it looks at its record. One that this node does not run was that
-    /// of a process of the same name, before.
+    /// A message came for a task: its runner looks at the record. A task that this node does not run belonged
+    /// to an earlier process of the same name.
     pub(super) fn task_changed(&self, id: &str) {
         if let Some(changed) = self.tasks.lock().get(id) {
             return changed.notify_one();
@@ -126,7 +126,7 @@ impl RunTasks for Engine {
         }
         let message = NodeMessage::Task { task: id.to_owned() };
         if let Err(error) = self.store.send(Recipients::One(node), &message).await {
-            debug!(error = %causes(&error), "a node could not be told of a task: it looks by itself");
+            debug!(error = %causes(&error), "could not tell a node of a task; it looks by itself");
         }
     }
 

@@ -121,7 +121,7 @@ impl AdmittedRequest {
         id.map(|id| id.to_str().unwrap_or_default())
     }
 
-    /// What the engine is told of it; `body` is kept for another node.
+    /// The message as the engine gets it; `body` is kept for another node.
     pub(super) fn into_incoming(self, body: Bytes) -> Incoming {
         Incoming {
             info: RequestInfo::later(self.parts.headers),
@@ -133,7 +133,7 @@ impl AdmittedRequest {
     }
 }
 
-/// Without those that are marked as secret and those that are no text.
+/// The headers, except secret ones and those that are not text.
 impl Headers for HeaderMap {
     fn each(&self, give: &mut dyn FnMut(&str, &str)) {
         for (name, value) in self.iter().filter(|(_, value)| !value.is_sensitive()) {

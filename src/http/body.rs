@@ -18,8 +18,7 @@ use crate::store::calls::REPLAY_BYTES_MAX;
 
 /// How long a body may take to arrive.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
-/// How long it is not looked how fast a body comes, and how fast it must come after that, on average: 16 KiB
-/// a second.
+/// How long a body may come at any speed, and how fast it must come after that, on average: 16 KiB a second.
 const BODY_BEGINS_WITHIN: Duration = Duration::from_secs(5);
 const BODY_BYTES_PER_MS_MIN: usize = 16;
 /// Bodies up to this find room even when large ones take up the rest.
@@ -43,8 +42,8 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Checks that a call's answer may be either of what it can be. No `Accept` at all accepts anything (RFC
-/// 9110, section 12.5.1).
+/// Checks that the client accepts both forms of an answer. No `Accept` at all accepts anything (RFC 9110,
+/// section 12.5.1).
 ///
 /// # Errors
 /// [`Refusal::NotAcceptable`].
@@ -105,9 +104,9 @@ fn range(text: &str) -> Option<(&str, &str)> {
 
 /// A body, and the room that it takes until it is dropped.
 ///
-/// Bytes are counted as they arrive, not as they are announced: who announces much and sends nothing takes
-/// nothing from others. A body that is being read may have up to twice its bytes allocated, and what it is
-/// parsed into comes on top.
+/// Bytes are counted as they arrive, not as they are announced: a client that announces much and sends
+/// nothing takes no room from others. A body that is being read may have up to twice its bytes allocated, and
+/// what it is parsed into comes on top.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Bytes,
@@ -184,8 +183,8 @@ pub(super) async fn read(
 }
 
 impl Held {
-    /// Takes room for `more` beside what it has. Of what is kept back for small bodies only when there is no
-    /// other, and only for the beginning of a body.
+    /// Takes room for `more` beside what it has. Room that is kept back for small bodies is used only when no
+    /// other is left, and only for the beginning of a body.
     fn make_room(&mut self, peer: &Arc<PeerUse>, has: usize, more: usize) -> Result<(), &'static str> {
         let taken = take(&mut self.room, peer, Resource::Bodies, more);
         if taken.is_ok() || has + more > SMALL_BODY_BYTES_MAX {
@@ -229,14 +228,14 @@ fn take(
     }
 }
 
-/// How fast a body comes. Of one that is there at once the clock is not read.
+/// How fast a body comes. The clock is not read for a body that is there at once.
 #[derive(Debug, Default)]
 struct Pace {
     began: Option<Instant>,
 }
 
 impl Pace {
-    /// Waits until a body of which so many bytes have come is too slow.
+    /// Waits until a body of which `arrived` bytes have come is too slow.
     async fn too_slow(&mut self, arrived: usize) {
         let began = *self.began.get_or_insert_with(Instant::now);
         let worth = Duration::from_millis(u64::try_from(arrived / BODY_BYTES_PER_MS_MIN).unwrap_or(u64::MAX));
@@ -244,7 +243,7 @@ impl Pace {
         sleep_until(began + patience).await;
     }
 
-    /// So long it was not the client that others waited for.
+    /// Takes the time off that this node, and not the client, has held the body up.
     fn pause(&mut self, waited: Duration) {
         self.began = self.began.map(|began| began + waited);
     }
@@ -315,7 +314,7 @@ mod tests {
         );
         let (second, refusal) = fill(&another).await;
         assert_eq!(second.len(), (256 - 204) / 4);
-        assert!(refusal.to_string().contains("this node"), "{refusal}");
+        assert!(refusal.to_string().contains("the node's limit"), "{refusal}");
         for peer in [&greedy, &another, &third] {
             assert!(
                 read(peer, "x".repeat(64 * KIB)).await.is_ok(),

@@ -66,7 +66,7 @@ impl Guard {
         }
     }
 
-    /// Lets a request in, and says which principal it is made for.
+    /// Lets a request in, and returns its principal.
     ///
     /// # Errors
     /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Unauthorized`].
@@ -77,8 +77,7 @@ impl Guard {
         self.authenticate(headers)
     }
 
-    /// The peer a request counts for that was let in and comes on that connection: the principal, where there
-    /// are any.
+    /// The peer of an admitted request on that connection: its principal, if the server asks for credentials.
     #[must_use]
     pub(super) fn peer(
         &self,
@@ -178,7 +177,7 @@ fn is_port(text: Option<&str>) -> bool {
     text.is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Headers of which the first would count here, and maybe the last on the way.
+/// Headers that must not come twice: this server would read the first, and a proxy maybe the last.
 static SINGLE: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("mcp-session-id"), "Mcp-Session-Id"),
     (AUTHORIZATION, "Authorization"),

@@ -25,7 +25,7 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"anynode\"")
 /// A refusal as a response, to the request of that id if it is known.
 #[must_use]
 pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
-    // Parameters that do not fit are told in a 200 that answers their request. A notification has no such
+    // Parameters that do not fit are an error in a 200 that answers their request. A notification has no such
     // answer.
     let status = match refusal.status() {
         status if status.is_success() && id.is_none() => StatusCode::BAD_REQUEST,
@@ -48,7 +48,7 @@ pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
     response
 }
 
-/// The answer to a request that this server panicked over. The panic hook has told where.
+/// The answer to a request that made this server panic. The panic hook has logged where.
 pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
     refusal(&Refusal::Internal, None)
 }
@@ -123,9 +123,10 @@ pub(super) fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
 /// Marks a response whose stream may be open, and silent, for hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RawStream {
-    /// It lasts as long as its client sends: what it says once that has gone another connection is to carry.
+    /// The stream ends when the client closes its half. Another connection carries later events.
     Standing,
-    /// It ends by itself, with the answer to a call, and a client that has closed its half may wait for that.
+    /// The stream ends by itself, with the answer to a call. A client that has closed its half may wait for
+    /// that.
     Reply,
 }
 

@@ -39,9 +39,9 @@ impl Source {
 pub(crate) struct Connected {
     /// Its other end.
     pub source: Source,
-    /// What that uses of the node.
+    /// What the other end uses of the node.
     pub uses: Arc<PeerUse>,
-    /// Why nothing is answered on it but questions after the node's health, if that is so.
+    /// Why it serves only health checks and metrics, if it does.
     pub full: Option<ConnectionsFull>,
 }
 
@@ -73,7 +73,7 @@ impl Connected {
     }
 }
 
-/// The proxies whose word is taken for where their clients are.
+/// The proxies that are trusted to name their clients.
 #[derive(Debug, Default)]
 pub(crate) struct Proxies {
     networks: Vec<IpNet>,
@@ -106,8 +106,8 @@ impl Proxies {
 
     /// The peer a request counts for that comes from there.
     ///
-    /// Of what `X-Forwarded-For` names the rightmost counts that is not trusted: what is left of it is only
-    /// what that one says. An entry that is no address ends the search at the one to its right.
+    /// The rightmost address in `X-Forwarded-For` that is not trusted counts. Addresses to its left are only
+    /// its claims. An entry that is no address ends the search at the one to its right.
     #[must_use]
     pub(crate) fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
         let mut client = match source {

@@ -77,7 +77,7 @@ pub(crate) enum Refusal {
     /// A rate or a cap.
     #[error("too many requests: {0}. Try again in {RETRY_AFTER_SECONDS} s")]
     TooMany(&'static str),
-    /// All of what the node has so many of is taken.
+    /// A limit of the node is reached.
     #[error("{0}. Try again in {RETRY_AFTER_SECONDS} s")]
     Full(&'static str),
     /// The store is out of reach.

@@ -152,7 +152,7 @@ fn parse_message(text: &str) -> Result<Message<'_>, Refusal> {
     }
 }
 
-/// What JSON of another shape is told.
+/// The refusal of JSON of another shape.
 const SHAPE: Refusal = Refusal::NotAMessage(
     "it must be a JSON object with the members of JSON-RPC 2.0, each of its type and once",
 );

@@ -1,4 +1,4 @@
-//! The store's clock, as a node reckons it: what ends for all nodes ends by this one, and by no machine's
+//! The store's clock, as a node estimates it. What ends for all nodes ends by this clock, not by a machine's
 //! own.
 
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// The store's clock. It was read now and then, and goes on by the monotonic clock in between, so that a step
-/// of the machine's own clock does not move it. Clones are the same clock.
+/// The store's clock. A node reads it now and then, and the monotonic clock carries it on in between, so that
+/// a step of the machine's own clock does not move it. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct Clock {
     origin: Instant,

@@ -1,4 +1,4 @@
-//! What is logged once for each thing that it is about, however often clients come upon it.
+//! Logs a matter once for each thing, however often clients meet it.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::random::HashState;
 
-/// How many things are remembered. With one more, all are forgotten, and may be told of again.
+/// How many things are remembered. With one more, all are forgotten, and may be logged again.
 const TOLD_MAX: usize = 1024; // 1024 x 8 B, and as much again for the table
 
-/// What was told of.
+/// The things that were logged.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     told: Mutex<HashSet<u64>>,
@@ -17,7 +17,7 @@ pub(crate) struct Once {
 }
 
 impl Once {
-    /// Whether this thing is told of for the first time.
+    /// Whether this thing comes up for the first time.
     #[must_use]
     pub(crate) fn is_first(&self, thing: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -81,11 +81,11 @@ pub enum StateError {
     )]
     TooLarge,
     /// One more notebook would be too many.
-    #[error("you have as many notebooks as one peer may (notebook.peer_max)")]
+    #[error("your limit of notebooks is reached (notebook.peer_max)")]
     TooManyNotebooks,
     /// One more task would be too many.
     #[error(
-        "you have as many tasks as are kept of one peer (task.peer_kept_max): each is kept for task.ttl after it began"
+        "your limit of kept tasks is reached (task.peer_kept_max): each is kept for task.ttl after it began"
     )]
     TooManyTasks,
     /// Other writers were always first.

@@ -110,7 +110,7 @@ pub enum Answered {
     Early,
     /// Its request was answered before, or the call is known to have ended.
     Unwanted,
-    /// The call has as many answers as it may: [`ANSWERS_WAITING_MAX`](super::Limits::ANSWERS_WAITING_MAX),
+    /// The call's limit of answers is reached: [`ANSWERS_WAITING_MAX`](super::Limits::ANSWERS_WAITING_MAX),
     /// [`ANSWERS_WAITING_BYTES_MAX`](super::Limits::ANSWERS_WAITING_BYTES_MAX),
     /// [`ANSWERS_MAX`](super::Limits::ANSWERS_MAX).
     Full,
@@ -181,8 +181,8 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
     /// [`Answer`](super::NodeMessage::Answer) to the node that runs it.
     ///
     /// - Collision: the first answer wins, even when it was taken off already: [`Answered::Unwanted`]. So a
-    ///   node that claims a call and runs it again must use other numbers. [`Answered::Full`] when the call
-    ///   has as many as it may.
+    ///   node that claims a call and runs it again must use other numbers. [`Answered::Full`] when the call's
+    ///   limit of answers is reached.
     /// - Absence: [`Answered::Early`] when the call is not there; the answer waits until it is
     ///   [registered](Self::call_begin). [`Answered::Gone`] without the session.
     /// - Expiry: an early answer lives [`EARLY_ANSWERS_FOR`](super::Limits::EARLY_ANSWERS_FOR).
@@ -210,10 +210,10 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Inbox, StoreError>;
 
-    /// Notes that the client has cancelled a request (its id as JSON text) so long ago: for every call of
-    /// that id that had begun by then and is registered, which finds it in its [inbox](Self::inbox), as does
-    /// who claims it; and for those that had begun and are not registered yet. What has begun since is
-    /// another request, whose id was used again.
+    /// Notes that the client cancelled a request (its id as JSON text), `ago` before now. It concerns every
+    /// call of that id that had begun by then. A registered call finds it in its [inbox](Self::inbox), and a
+    /// node that claims the call finds it too; a call that is not registered yet finds it when it registers.
+    /// A call that has begun since is another request, whose id was used again.
     ///
     /// - Collision: of several cancellations of one id the latest counts.
     /// - Absence: [`Cancelled::Gone`] without the session. That no call has that id is no error.

@@ -21,22 +21,22 @@ pub enum Subject<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Noted {
-    /// It has a version now, and a connection carries the standing stream of the session whose own it is: the
-    /// session can be told there.
+    /// It is a session's own and has a version now. A connection carries the session's standing stream, so
+    /// the session can be told there.
     Carried,
-    /// It has a version now: who wants to know of it compares.
+    /// It has a version now: a node whose clients want to know compares it.
     Noted,
-    /// The session whose own it is is not subscribed to it, or is gone.
+    /// It is a session's own, and that session is not subscribed to it, or is gone.
     Unwanted,
 }
 
 /// What a session was told of changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownVersions {
-    /// Of each topic the version that it knows; `None` of one that it has just begun to want to know of.
+    /// For each topic, the version that the session knows; `None` where it has only begun to want to know.
     pub topics: Vec<Option<u64>>,
-    /// Of each resource of its own the version now, 0 when it has not changed since it was subscribed to, and
-    /// the one that the session knows.
+    /// For each own resource, its version now (0 when it has not changed since it was subscribed to), and the
+    /// version that the session knows.
     pub own: Vec<(u64, u64)>,
 }
 

@@ -42,7 +42,7 @@ impl Limits {
     pub const CANCELS_NOTED_MAX: usize = 256;
     /// For how long it is noted that a claimed call has ended, so that its former node does not begin it
     /// again.
-    pub const ENDED_CALL_STAY: Duration = Duration::from_secs(60 * 60); // longer than a node is stopped that goes on after it
+    pub const ENDED_CALL_STAY: Duration = Duration::from_secs(60 * 60); // longer than any pause after which a node continues
 
     /// The most topics that have a version of their own.
     pub const TOPICS_MAX: usize = 65_536; // 65536 x 128 B = 8 MiB

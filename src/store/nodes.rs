@@ -116,12 +116,15 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// - Absence, expiry: a node without a lease, or whose lease has ended, gets one.
     async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError>;
 
-    /// Ends a node's lease at once, and sends [`Left`](NodeMessage::Left) to all nodes in the same step. The
-    /// calls that the node leaves are found as those of one that died.
+    /// Ends a node's lease at once, and then sends [`Left`](NodeMessage::Left) to all nodes. That may take
+    /// two steps: a crash between them leaves the message unsent, and the node among the living in
+    /// [`nodes`](Self::nodes) until its lease would have ended. The calls that the node leaves are found as
+    /// those of one that died.
     ///
     /// - Collision: nothing happens when the lease is that of another life than the one for which this store
     ///   acts.
-    /// - Absence, expiry: without a lease it does nothing, without error.
+    /// - Absence, expiry: without a lease there is nothing to end. [`Left`](NodeMessage::Left) is sent all
+    ///   the same, without error.
     async fn lease_end(&self, node: &NodeId) -> Result<(), StoreError>;
 
     /// All nodes that ever had a lease, and whether it lasts, by the store's clock.
@@ -138,13 +141,19 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// Begins to listen for messages to `node` and to all, which may come in another order than they were
     /// sent in.
     ///
-    /// - Collision: who listens already goes on receiving.
+    /// - Collision: an earlier receiver goes on receiving.
     async fn listen(&self, node: &NodeId) -> Result<broadcast::Receiver<Received>, StoreError>;
 
-    /// What the store is.
+    /// What the store is. It asks no server, and changes nothing.
+    ///
+    /// - Collision, absence, expiry: none. The answer is the same for the store's whole life, also after
+    ///   [`close`](Self::close).
     fn profile(&self) -> StoreProfile;
 
-    /// Asks the store for a sign of life.
+    /// Asks the store for a sign of life: each server that keeps sessions. It changes nothing.
+    ///
+    /// - Absence: [`StoreError`] when one of them does not answer.
+    /// - Collision, expiry: none.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// What the store says of itself.
@@ -153,5 +162,9 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     async fn report(&self) -> Result<StoreReport, StoreError>;
 
     /// Closes connections. What is asked of the store after that may fail.
+    ///
+    /// - Collision: closing once more is no error.
+    /// - Absence: without a connection it does nothing.
+    /// - Expiry: nothing that the store keeps ends by it, and no lease does.
     async fn close(&self);
 }

@@ -1,8 +1,7 @@
 //! Keeps sessions in Redis so that any node can serve any client.
 //!
-//! Only this module and those below it know of fred. What must be atomic is a Lua script; what the names of
-//! keys and fields are is said in `keys` alone; how a lost connection is noticed and mended is in `link` and
-//! `listener`.
+//! Only this module and those below it know of fred. What must be atomic is a Lua script. `keys` names keys
+//! and channels. `link` and `listener` notice and mend a lost connection.
 
 mod call_record;
 mod calls;
@@ -60,7 +59,7 @@ pub struct RedisStore {
     topology: &'static str,
     /// In which life each node acts whose lease was renewed here.
     lives: Mutex<BTreeMap<NodeId, Life>>,
-    /// Records that cannot be read and were told of.
+    /// Unreadable records that were logged.
     unreadable: Once,
     // What drives the connections; they end with it.
     tasks: Mutex<JoinSet<()>>,
@@ -166,7 +165,7 @@ impl RedisStore {
         let start = Instant::now();
         let outcome = work.await.map_err(store_error);
         if let Err(error @ StoreError::Refused { .. }) = &outcome {
-            // Of each operation while Redis is full, so seldom.
+            // Each operation fails while Redis is full, so this is logged seldom.
             seldom(error.words(), |left_out| {
                 warn!(operation, error = %causes(error), left_out, "the store refused");
             });

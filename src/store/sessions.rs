@@ -16,7 +16,7 @@ pub enum Created {
     Created,
     /// A session of that id exists; nothing was changed.
     Collision,
-    /// There are as many as there may be; nothing was changed.
+    /// A limit of sessions is reached; nothing was changed.
     Full(Full),
 }
 
@@ -115,8 +115,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Writes a new session that lives `ttl`.
     ///
     /// - Collision: [`Created::Collision`] when one of that id exists.
-    /// - No room: [`Created::Full`]. What is counted is a bound and no truth: a store that has lost count
-    ///   counts again as sessions are touched.
+    /// - No room: [`Created::Full`]. The count is only a bound: a store that has lost it counts again as
+    ///   sessions are touched.
     /// - Expiry: an expired session of that id does not collide, and leaves nothing to the new one.
     async fn create(
         &self,

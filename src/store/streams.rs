@@ -18,7 +18,7 @@ use crate::session::{NodeId, SessionId, TransportKind};
 
 /// How often what is noted of streams that have expired is taken off, at most, as calls begin.
 pub(crate) const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(60);
-/// The number of an event that none follows, for who wants to know of a stream and not what is in it.
+/// The number of an event that none follows: to read about a stream without its events.
 pub(crate) const BEYOND_ALL: u64 = 1 << 52;
 
 /// The name of a stream within its session: letters and digits.
@@ -135,7 +135,7 @@ pub enum Appended {
 pub enum Over<'a> {
     /// From any other: a client has opened it just now, and the newest counts.
     Any,
-    /// Only if this one carries it, or nobody does: one that waits takes over where that is gone.
+    /// Only if this one carries it, or nobody does: a waiting connection takes over from one that has gone.
     Only(Option<&'a Holder>),
 }
 
@@ -150,7 +150,7 @@ pub enum Attached {
         /// The number of the last event that was written to any connection.
         delivered: u64,
     },
-    /// This one carries it, from which it was not to be [taken](Over::Only).
+    /// This one carries it, and it was not to be [taken](Over::Only) from this one.
     Held(Holder),
     /// There is no such stream in this session, or it has ended and was to be taken over.
     NoStream,
@@ -217,9 +217,9 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes `holder` carry the stream from now on, if it may be taken from the one that does. The node of
-    /// that one gets [`Stream`](super::NodeMessage::Stream), unless it is the same node; and it is noted that
-    /// a connection waits to carry the stream again.
+    /// Makes `holder` carry the stream from now on, if it may be taken from the present carrier. The node of
+    /// that carrier gets [`Stream`](super::NodeMessage::Stream), unless it is the same node. The store notes
+    /// that a connection waits to carry the stream again.
     ///
     /// - Collision: with [`Over::Any`] the newest wins; with [`Over::Only`], [`Attached::Held`] says who
     ///   carries it.
@@ -277,12 +277,13 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
 
     /// The versions of these topics, in the order asked.
     ///
-    /// - Absence, expiry: 0 of what has not changed since any made room.
+    /// - Absence, expiry: 0 for a list that has no version. Any other topic without one has the version of
+    ///   the last topic that made room, or 0 when none has.
     async fn versions(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError>;
 
     /// What the session was told of these topics, and of its own resources at these URIs, in the order asked.
     ///
-    /// - Absence: `None` and 0 of what it was never told, and of all when it is gone.
+    /// - Absence: `None` and 0 for what it was never told, and for all when the session is gone.
     async fn told(
         &self,
         session: &SessionId,
@@ -290,9 +291,8 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         own: &[String],
     ) -> Result<KnownVersions, StoreError>;
 
-    /// Tells the session, on its standing stream, what is new, each topic or resource for itself: in one step
-    /// the message is appended as [`append`](Self::append) does, and it is noted that the session knows this
-    /// version.
+    /// Tells the session, on its standing stream, what is new, each topic or resource for itself: one step
+    /// appends the message, as [`append`](Self::append) does, and notes that the session knows this version.
     ///
     /// - Collision: what is known already, or a later version of it, is not told again. So nodes may tell at
     ///   once, and a node may tell again whose answer was lost.

@@ -1,4 +1,4 @@
-//! Says what can happen with every request at most once a second, with how often it was left out meanwhile.
+//! Logs what can happen with every request at most once a second, with how often it was left out meanwhile.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// How often one kind of thing is said.
+/// How often one kind of line is logged.
 const EVERY: Duration = Duration::from_secs(1);
 /// How many kinds are told apart. Those above share the place of the last.
 const KINDS_MAX: usize = 64; // 64 x 64 B = 4 KiB
 
 static SELDOM: Seldom = Seldom::new();
 
-/// Has `tell` say one kind of thing, unless that was said within the last second. It is told how often this
-/// kind was left out since.
+/// Lets `tell` log one kind of line, unless that was logged within the last second. `tell` gets how often
+/// this kind was left out since.
 pub(crate) fn seldom(kind: &str, tell: impl FnOnce(u64)) {
     // Said outside the lock: a panic that logs comes here again.
     if let Some(left_out) = SELDOM.turn(kind) {
@@ -22,12 +22,12 @@ pub(crate) fn seldom(kind: &str, tell: impl FnOnce(u64)) {
     }
 }
 
-/// Says what was left out of kinds that have come to rest. Call it now and then.
+/// Logs what was left out of kinds that have come to rest. Call it now and then.
 pub(crate) fn tell_left_out() {
     tell(SELDOM.at_rest(EVERY));
 }
 
-/// Says what was left out so far.
+/// Logs what was left out so far.
 pub(super) fn tell_all_left_out() {
     tell(SELDOM.at_rest(Duration::ZERO));
 }

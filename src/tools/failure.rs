@@ -64,14 +64,14 @@ impl From<StateError> for Failure {
                 "This notebook has ended or expired, and its notes with it. Call open_notebook for a new one.",
             ),
             StateError::TooManyKeys => {
-                Self::tell("The notebook is full: it holds as many notes as it may. Forget one first.")
+                Self::tell("The notebook is full: its limit of notes is reached. Forget one first.")
             }
             StateError::TooLarge => Self::tell(
                 "The note does not fit: the notebook would hold more bytes than it may. Store less, or forget \
                  something first.",
             ),
             StateError::TooManyNotebooks => Self::tell(
-                "You have as many notebooks as one client may (notebook.peer_max). Use one that you have, or try again \
+                "Your limit of notebooks is reached (notebook.peer_max). Use one that you have, or try again \
                  when one has expired.",
             ),
             StateError::TooManyTasks => Self::tell(error.to_string()),

@@ -1,4 +1,4 @@
-//! Looking a session up: from the registry if its copy can be trusted, else from the store, once for all who
+//! Finds a session: in the registry if its copy can be trusted, else in the store, once for all requests that
 //! wait.
 
 use std::sync::Arc;
@@ -35,8 +35,8 @@ impl SessionsInner {
             let loading = slot.loading.lock().await;
             match slot.retired() {
                 Some(Retired::Gone) => return Ok(None),
-                // Not kept, or not yet: those that waited for it read for themselves, side by side. One after
-                // the other they would wait for a silent store as often as there are of them.
+                // Not kept, or not yet. Waiting requests now read in parallel; in turn, each would wait for
+                // the store's timeout.
                 Some(Retired::NotKept) => {
                     drop(loading);
                     match self.store.load(id, None).await? {
@@ -94,12 +94,13 @@ impl SessionsInner {
         now_ms: u64,
     ) -> Result<LoadedSession, SessionError> {
         if slot.failed_just_now(monotonic_ms()) && slot.last_known(now_ms).is_some() {
-            return self.serve_last_known(id, slot, StoreError::Unreachable("it was not just now".into()));
+            return self.serve_last_known(id, slot, StoreError::Unreachable("no answer just now".into()));
         }
         let epoch = slot.epoch();
         let began = Instant::now();
         let loaded = match self.store.load(id, Some(&self.node)).await {
-            // It cannot note that this node keeps a copy. So none is kept; but it can be read.
+            // The store cannot note that this node keeps a copy, so the node keeps none. The session can
+            // still be read.
             Err(error @ StoreError::Refused { .. }) if slot.is_empty() => {
                 let Ok(Some(record)) = self.store.load(id, None).await else {
                     slot.note_failure(monotonic_ms());
@@ -112,15 +113,16 @@ impl SessionsInner {
         };
         match loaded {
             Ok(Some(record)) if slot.keeps_another(&record) => {
-                // A client's own key has opened another session since: what is open belongs to the one that
-                // has expired.
+                // A client's own key has opened a new session since. Open calls and streams belong to the
+                // expired one.
                 if let Some(former) = self.registry.retire(id, slot, Retired::NotKept) {
                     former.ended.cancel();
                 }
                 Ok(LoadedSession::Outdated)
             }
             Ok(Some(record)) if !record.initialized => {
-                // It lives shortly and may change at any moment: not kept, so that nobody need be told.
+                // It lives shortly and may change at any moment. This node keeps no copy, so no change needs
+                // a message.
                 let cached = self.restore(id, record, now_ms);
                 drop(self.registry.retire(id, slot, Retired::NotKept));
                 Ok(LoadedSession::Known(Arc::new(cached)))
@@ -148,7 +150,7 @@ impl SessionsInner {
                 self.forget(id, slot);
                 Ok(LoadedSession::Gone)
             }
-            // A message has come since, or an outage has ended: what was read before is not good enough.
+            // A message has come since, or an outage has ended: an earlier copy is not trusted.
             Err(error) if error.may_pass() && slot.epoch() != epoch => Ok(LoadedSession::Outdated),
             Err(error) => {
                 metrics::restoration(Restoration::Failed, began.elapsed());

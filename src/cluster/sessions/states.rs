@@ -1,5 +1,4 @@
-//! Handlers' state of sessions, as a node reads and writes it: who finds there that a session is gone drops
-//! this node's copy of it.
+//! Reads and writes handlers' state of sessions. When a session proves to be gone, this node drops its copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +73,7 @@ impl StateStore for SessionsInner {
 }
 
 impl SessionsInner {
-    /// A session without its state does not exist: calls of it end, and the next request is told so.
+    /// A session without its state does not exist: its calls end, and its next request is refused.
     async fn note_state<T>(
         &self,
         scope: &StateScope,

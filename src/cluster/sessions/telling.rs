@@ -1,4 +1,4 @@
-//! Ends a session in the store, and tells other nodes what has become of one, though answers and messages may
+//! Ends a session in the store, and tells other nodes of a session's changes, though answers and messages may
 //! be lost.
 
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::causes::causes;
 use crate::session::{NodeId, Principal, SessionId};
 use crate::store::{Ended, SessionNews};
 
-/// For how long it is tried again to end a session, and how soon. A store that is silent is asked once: its
+/// For how long a node tries again to end a session, and how soon. It asks a silent store once, because the
 /// client waits.
 const END_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 const END_AGAIN: Duration = Duration::from_millis(50);
-/// How soon a message about a session is sent again that could not be sent, for `store.outage_grace`.
+/// How soon a failed message about a session is sent again, for `store.outage_grace`.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 impl SessionsInner {
-    /// Tells the nodes that keep copies of a session what happened. Those that no message could be sent to,
-    /// because this node has just lost the store, are told when it is back; nobody waits for that.
+    /// Tells the nodes that keep copies of a session what happened. If this node has just lost the store, it
+    /// tells the rest when the store is back; nobody waits for that.
     pub(super) async fn tell(self: &Arc<Self>, holders: &[NodeId], id: &SessionId, news: SessionNews) {
         let mut unsent = self.messenger.tell_holders(holders, id, news).await;
         if unsent.is_empty() {
@@ -37,8 +37,8 @@ impl SessionsInner {
         });
     }
 
-    /// Ends it in the store. When the answer to a try is lost, the next does not say who keeps copies: then
-    /// all nodes may.
+    /// Ends it in the store. When the answer to one try is lost, the next cannot tell which nodes keep
+    /// copies: then all may.
     pub(super) async fn end_in_store(
         &self,
         id: &SessionId,
@@ -53,7 +53,7 @@ impl SessionsInner {
                     return Ok(Ended::Ended(living.collect()));
                 }
                 Err(error) if error.may_pass() && began.elapsed() < END_AGAIN_WITHIN => {
-                    debug!(session = id.tag(), error = %causes(&error), "a session is ended again");
+                    debug!(session = id.tag(), error = %causes(&error), "ending a session again");
                     again = true;
                     sleep(END_AGAIN).await;
                 }

@@ -1,4 +1,4 @@
-//! Copies that this node keeps no longer, because nobody uses them or because it leaves.
+//! Drops copies that nobody uses, and all copies when this node leaves.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Sessions {
                 if slot.is_idle() {
                     self.inner.evict(&id, &slot).await;
                 } else {
-                    // A call or a stream holds it. It may have expired, and nobody would tell them.
+                    // A call or a stream holds it. If the session has expired, nothing else would tell them.
                     slot.distrust();
                     self.inner.refresh(&id).await;
                 }
@@ -36,8 +36,8 @@ impl Sessions {
         }
     }
 
-    /// Takes this node off all sessions of which it keeps a copy, as far as that can be done in `within`: it
-    /// leaves, and a later change of one need not wait to find out that it is gone.
+    /// Takes this node off all sessions of which it keeps a copy, as far as `within` allows. The node leaves,
+    /// and no later change need wait to find out that it is gone.
     pub(crate) async fn release_all(&self, within: Duration) {
         let kept = self.inner.registry.all().into_iter();
         let releases = kept.map(|(id, slot)| async move { self.inner.evict(&id, &slot).await });
@@ -46,7 +46,7 @@ impl Sessions {
             .await
             .is_err()
         {
-            debug!("copies are left that this node is still named for");
+            debug!("some sessions still name this node as one that keeps a copy");
         }
     }
 }

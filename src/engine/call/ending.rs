@@ -19,7 +19,7 @@ const USUAL_BODY_BYTES: usize = 256;
 /// The member of an error's `data` that says when to try again: the call could not be run for want of the
 /// store.
 const RETRY_AFTER_MEMBER: &str = "retryAfterSeconds";
-/// The member that says why, and what it says when a client has as many of something as it may.
+/// The member that says why, and its value when a limit of the client is reached.
 const REASON_MEMBER: &str = "reason";
 const TOO_MANY: &str = "too_many";
 

@@ -1,5 +1,4 @@
-//! Makes changes known to all nodes. One that cannot be made known, because the store is away, is made known
-//! later.
+//! Makes changes known to all nodes. While the store is away, a change waits, and is tried again.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,7 +21,7 @@ use crate::telemetry::seldom;
 
 /// How long versions are kept after the last change of any: longer than a session has no stream, as a rule.
 const VERSIONS_LIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How soon it is tried again to make a change known.
+/// How soon a failed announcement is tried again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
 /// How many changes wait to be made known. Those beyond are dropped, with a warning in the log.
 const UNANNOUNCED_MAX: usize = 1024; // 1024 x 1 KiB of a URI = 1 MiB
@@ -40,8 +39,7 @@ enum Announcement {
 #[derive(Debug, Default)]
 pub(super) struct Unannounced(Mutex<BTreeMap<Announcement, Again>>);
 
-/// Whether a change that waits to be announced has come again since: then the version that it may have by now
-/// is too old.
+/// Whether a waiting change has happened again since. A version that it got before is then too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
     No,
@@ -59,7 +57,7 @@ impl Unannounced {
 enum Stage {
     /// It has no version yet.
     Begun,
-    /// It has one: who looks finds it.
+    /// It has a version: a node that looks finds it.
     Noted,
 }
 
@@ -70,7 +68,7 @@ impl Engine {
             Announcement::Topic(topic) => Subject::Topic(topic),
             Announcement::Own(session, uri) => Subject::Own(session, uri),
         };
-        // It has a version first: who misses the message finds that.
+        // The version comes first: a node that misses the message finds the version.
         if *stage == Stage::Begun {
             let noted = self.store.note_change(subject, VERSIONS_LIVE).await?;
             *stage = Stage::Noted;
@@ -95,7 +93,7 @@ impl Engine {
     }
 
     /// The same in a task of its own: the call that has made the change may be cancelled. When the store is
-    /// away, it is tried again while the store may come back, and nobody waits for that.
+    /// away, the task tries again for as long as the store may come back, and nobody waits for it.
     async fn announce_change(self: Arc<Self>, change: Announcement) {
         let (engine, work) = (Arc::clone(&self), self.work.clone());
         let first = async move {
@@ -103,13 +101,13 @@ impl Engine {
             let Err(error) = engine.make_known(&change, &mut stage).await else {
                 return;
             };
-            debug!(error = %causes(&error), "a change is made known later");
+            debug!(error = %causes(&error), "could not announce a change yet");
             let mut unannounced = engine.listeners.unannounced.lock();
             if unannounced.len() >= UNANNOUNCED_MAX {
                 drop(unannounced);
                 return not_announced(&error);
             }
-            // One that waits already is announced for both.
+            // The same change, if it waits already, is announced once for both.
             if let Some(waiting) = unannounced.get_mut(&change) {
                 *waiting = Again::Yes;
                 return;
@@ -137,7 +135,7 @@ impl Engine {
             if Instant::now() >= until {
                 return not_announced(&error);
             }
-            // One that has come since, and waits, is announced for both.
+            // The same change, if it has come since and waits, is announced once for both.
             match self.listeners.unannounced.lock().entry(change.clone()) {
                 Entry::Vacant(vacant) => vacant.insert(Again::No),
                 Entry::Occupied(_) => return,

@@ -24,7 +24,7 @@ pub(crate) struct Listeners {
     open: Mutex<OpenListeners>,
     /// Tells of changes.
     pub notifier: Arc<Notifier>,
-    /// What is to be made known still.
+    /// Changes that are not announced yet.
     pub(super) unannounced: Unannounced,
 }
 
@@ -62,8 +62,8 @@ impl Drop for Listening {
     }
 }
 
-/// Where a listener begins: the versions of what it may want to know of, read before it is acknowledged. So
-/// no change that comes after that is taken for where it began.
+/// Where a listener begins: the versions of its topics, read before the acknowledgement. A later change is
+/// therefore never taken for the start.
 #[derive(Debug)]
 pub(crate) struct ListenStart {
     listeners: Arc<Listeners>,

@@ -57,7 +57,7 @@ struct WaitingChanges {
     any: bool,
     /// These sessions could not be told of what has changed for them.
     sessions: BTreeSet<SessionId>,
-    /// So could any.
+    /// Any session may have missed something.
     any_session: bool,
 }
 
@@ -101,7 +101,7 @@ impl Notifier {
         self.bell.notify_one();
     }
 
-    /// Somebody here was told of these versions, or begins with them. Others may not have been told of them.
+    /// Notes a start version for topics that have none. Other subscribers may not know that version yet.
     pub(crate) fn begin_with<'a>(&self, versions: impl Iterator<Item = (&'a Topic, u64)>) {
         let mut known = self.known();
         for (topic, version) in versions {
@@ -167,7 +167,7 @@ impl Engine {
                 untold.extend(self.tell_own().await);
             }
             untold.extend(self.tell_all(self.to_tell(waiting, &mut left)).await);
-            // Those that could not be told are told by themselves.
+            // A session that could not be told is tried again by itself.
             notifier.known().extend(changed);
             left.keep(untold);
         }
@@ -190,7 +190,7 @@ impl Engine {
         for topic in &waiting.changed {
             match self.is_wanted(topic) {
                 true => drop(wanted.insert(topic.clone())),
-                // Its version is of no use here, and will be another when somebody wants to know it.
+                // Nobody here wants its version, which may be another by the time somebody does.
                 false => drop(notifier.known().remove(topic)),
             }
         }
@@ -227,7 +227,7 @@ impl Engine {
         }
         let tell = |carried: Arc<CachedSession>| async move {
             // A stream of HTTP+SSE is opened before its client is initialized: what it wants came later.
-            // Until then the session is not kept, and reading it would ask the store for each that never says
+            // Until then this node keeps no copy, and would ask the store for each client that never sends
             // anything.
             if !carried.record.initialized && !self.sessions.keeps(&carried.id) {
                 return Ok(());
@@ -251,8 +251,8 @@ impl Engine {
         .await
     }
 
-    /// Tells sessions of changes to their own resources that the node on which they were made has not told
-    /// of. Returns those that could not be told.
+    /// Tells sessions of changes to their own resources that the node of the change has not told. Returns
+    /// those that could not be told.
     async fn tell_own(&self) -> Vec<SessionId> {
         let subscribed = self.listening().into_iter();
         let subscribed = subscribed.filter(|cached| !cached.subscriptions().is_empty());
@@ -347,7 +347,7 @@ async fn untold<'a>(telling: Vec<Telling<'a>>) -> Vec<SessionId> {
     let untold = &Mutex::new(Vec::new());
     let tell = |(session, told): Telling<'a>| async move {
         if let Err(error) = told.await {
-            debug!(session = session.tag(), error = %causes(&error), "a session is told of a change later");
+            debug!(session = session.tag(), error = %causes(&error), "could not tell a session of a change yet");
             untold
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -94,7 +94,7 @@ impl Engine {
     }
 }
 
-/// The same call, which ends when all is told that it has sent.
+/// The same call, which ends once all its messages are written.
 fn all_told(began: RunningCall, within: Option<WithinReply>) -> RunningCall {
     let Some(within) = within else { return began };
     let call = async move {

@@ -9,8 +9,7 @@ use crate::store::calls::CallEnded;
 use crate::telemetry::seldom;
 
 impl DurableCall {
-    /// Takes a call off that could not be [announced](Self::announce), and was refused. The announcement may
-    /// have taken effect.
+    /// Unregisters a refused call. Its [announcement](Self::announce) failed, but may have taken effect.
     pub(crate) async fn take_off(self) {
         let (session, name, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
         let end = || {
@@ -23,7 +22,7 @@ impl DurableCall {
             Ok(CallEnded::Gone) => drop(self.engine.gone(&self.cached).await),
             Err(Lost(_)) => debug!(
                 session = self.cached.tag,
-                "a call that was not run may still be registered"
+                "could not unregister a call that was not run"
             ),
         }
     }
@@ -42,7 +41,7 @@ impl DurableCall {
         };
         let patience = self.engine.session_ttl();
         let mut ended = self.until_answered(patience, end).await;
-        // After a second try it may be that the first has ended it.
+        // On a second try, the first may have ended it.
         let unknown = matches!(ended, Ok(CallEnded::Gone)) && tries.load(Ordering::Relaxed) == 1;
         if unknown && data.is_some() {
             ended = match self.begin_again(patience).await {
@@ -55,7 +54,7 @@ impl DurableCall {
             (Ok(CallEnded::Answered { number, holder }), Some(data)) => {
                 self.offer(number, data, holder.as_ref(), last);
             }
-            // Nothing was appended that could be handed over, but the stream has ended: its carrier looks.
+            // Nothing was appended, but the stream has ended: its carrier looks.
             (Ok(CallEnded::Answered { .. } | CallEnded::Unanswered), _) => {
                 self.engine.streams.wake(session, stream);
             }

@@ -1,4 +1,4 @@
-//! What one run of a call has written, and what an earlier one has told.
+//! What one run of a call has written, and which progress an earlier run has told.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct Writing {
     pub(super) lost: u64,
     /// Whether any more can be.
     pub(super) open: bool,
-    /// How long the store is waited for: not at all for what follows a message that was given up.
+    /// How long an append waits for the store: not at all after a message that was given up.
     pub(super) patience: Duration,
     /// Fires when it is of no use to go on.
     pub(super) cancel: CancellationToken,

@@ -25,7 +25,7 @@ use crate::store::Limits;
 use crate::store::calls::CallRecord;
 use crate::store::streams::StreamId;
 
-/// Takes what a call sends whose reply is a single body to the session's standing stream.
+/// Takes what a call sends to the session's standing stream, when the call's reply is a single body.
 pub(crate) fn beside_reply(
     engine: &Arc<Engine>,
     cached: &Arc<CachedSession>,
@@ -52,7 +52,7 @@ pub(crate) struct WithinReply {
 }
 
 impl WithinReply {
-    /// Waits until all is told that the call has sent. It is over.
+    /// Waits until all that the call has sent is written. The call is over.
     pub(crate) async fn end(self) {
         self.over.cancel();
         // It fails when the node stops.

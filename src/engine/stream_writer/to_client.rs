@@ -30,9 +30,9 @@ impl AsRef<[u8]> for OnTheWay {
 }
 
 impl StreamWriter {
-    /// Goes on after event `last`: the log has dropped those before. What other connections of a standing
-    /// stream were given, or was a former client's, is not missing. Of what is, the client is told; it must
-    /// not believe that it has seen all. A call whose messages are lost ends with an error.
+    /// Goes on after event `last`: the log has dropped those before. Events that another connection or a
+    /// former client received are not missing. The client is told how many others are. A call whose messages
+    /// are lost ends with an error.
     pub(super) async fn pass_over(&mut self, last: u64, delivered: u64) -> Result<(), WriterStop> {
         let seen = if self.options.note_delivered {
             self.written.max(delivered)
@@ -42,7 +42,7 @@ impl StreamWriter {
         if last > seen {
             let notice = loss::notice(last - seen, loss::OVERFLOW);
             let (words, lost) = (
-                "a client has missed events of its stream, and is told so",
+                "a client has missed events of its stream; it is told how many",
                 last - seen,
             );
             seldom(words, |left_out| {

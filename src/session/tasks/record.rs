@@ -94,7 +94,7 @@ impl TaskRecord {
         self.status.is_terminal()
     }
 
-    /// Says how it is getting on.
+    /// Sets its status message.
     pub(super) fn set_status(&mut self, message: &str, now_ms: u64) {
         self.unless_ended(now_ms, |task| task.message = Some(message.to_owned()));
     }

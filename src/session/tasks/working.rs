@@ -61,7 +61,7 @@ impl Working {
         })
         .await
         {
-            tracing::debug!(error = %causes(&error), "a task could not say how it is getting on");
+            tracing::debug!(error = %causes(&error), "could not write a task's status message");
         }
     }
 
@@ -114,7 +114,7 @@ impl Working {
             match self.state.get::<TaskRecord>(RECORD).await {
                 Ok(Some(record)) if !record.has_ended() => drop(self.record.send_replace(record)),
                 Err(error) if error.may_pass() => {
-                    tracing::debug!(error = %causes(&error), "a task could not be looked at")
+                    tracing::debug!(error = %causes(&error), "could not read a task's record")
                 }
                 Ok(_) | Err(_) => break,
             }
@@ -134,7 +134,7 @@ impl Working {
             match written.await {
                 Err(error) if error.may_pass() && Instant::now() < until => sleep(WRITE_AGAIN).await,
                 Err(StateError::TooLarge) if outcome.is_ok() => {
-                    let words = "the result of the task is larger than may be kept";
+                    let words = "the task's result is too large to be kept";
                     outcome = Err(ErrorData::internal_error(words, None));
                 }
                 Err(error) => {
@@ -188,7 +188,7 @@ pub(super) async fn run<F, Fut>(
 }
 
 fn panicked(_what: Box<dyn Any + Send>) -> Result<CallToolResult, ErrorData> {
-    // That there was a panic, and where, is said once already.
+    // The panic hook has logged where.
     tracing::debug!("a task panicked: it fails, others go on");
     Err(ErrorData::internal_error(
         "internal error: the task failed unexpectedly",

@@ -1,9 +1,9 @@
 //! Calls in flight in Redis: fields of a hash beside the session, and of one for each node, which names its
 //! calls.
 //!
-//! The two hashes may be on different nodes of a cluster, so they cannot be written at once. A call is named
-//! among its node's before it is registered, and until after it was taken off: survivors may look for a call
-//! in vain, but miss none.
+//! The two hashes may be on different nodes of a cluster, so they cannot be written at once. The node's set
+//! names a call before it is registered and until after it ends. Survivors may look for a call in vain, but
+//! they miss none.
 
 use std::time::Duration;
 
@@ -259,7 +259,7 @@ impl CallStore for RedisStore {
             .map(|text| call_record::decode(call, text, body, stop.as_deref()));
         let read = match read.transpose() {
             Err(error @ StoreError::Corrupt(_)) => {
-                // Nobody can answer it: nobody need come upon it again.
+                // Nobody can answer it, so no node need find it again.
                 self.strike(from, session, call).await;
                 return Err(error);
             }
@@ -275,7 +275,7 @@ impl CallStore for RedisStore {
         let args = [call.as_str(), &text, &claimed].map(Value::from).into();
         let other: Option<String> = self.script(&self.scripts.claim, &keys.each(), args).await?;
         let owner = other.as_deref().unwrap_or(to.as_str());
-        // Not those of the owner: with a fixed name, a node may even claim from its own former life.
+        // The owner's name for it stays: with a fixed name, a node may even claim from its own former life.
         for node in [from, to].into_iter().filter(|node| node.as_str() != owner) {
             self.strike(node, session, call).await;
         }
@@ -284,7 +284,7 @@ impl CallStore for RedisStore {
     }
 
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
-        // What is named among its calls stays: it may have come back just now.
+        // The names of its calls stay: the node may have come back just now.
         let set = self.keys.nodes();
         let args = vec![node.as_str().into()];
         self.script::<u64>(&self.scripts.forget, &[&set], args)
@@ -317,7 +317,7 @@ impl RedisStore {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let key = self.keys.node_calls(node);
-        // A call may last longer than what was said when it began; only a node that died leaves such names
+        // A call may outlast the life that its beginning gave the names. Only a node that died leaves names
         // behind.
         let life = millis(ttl.max(ENDED_LEASE_STAY));
         let args = vec![keys::call_of(session, call).into(), life.into()];

@@ -1,4 +1,7 @@
-//! The names of keys, fields and channels in Redis. Nothing else formats one.
+//! The names of keys and channels in Redis, and of fields that several files share. No other Rust code
+//! formats a key or channel. Scripts complete three whose start they get from here: a stream's log, a
+//! session's early answers, and a node's channel. Other fields are named where they are used: in the scripts,
+//! and in `record`, `state` and `nodes`.
 //!
 //! Everything of one session lives in one cluster slot, so that one script may touch all of it. Redis hashes
 //! what stands in the first `{…}` of a key, or the whole key when there is none. The session's own key has no

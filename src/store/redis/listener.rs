@@ -151,7 +151,7 @@ impl MessageListener {
         if self.subscribed.send_replace(false) {
             warn!(
                 reason,
-                "messages of other nodes are not heard: the connection to Redis was lost"
+                "messages of other nodes do not arrive: the connection to Redis was lost"
             );
             self.deliver_to_all(&Received::Disconnected);
         }
@@ -169,7 +169,7 @@ impl MessageListener {
             sleep(RETRY_DELAY).await;
         }
         if noticed {
-            info!("messages of other nodes are heard again");
+            info!("messages of other nodes arrive again");
         }
         self.deliver_to_all(&Received::Gap);
     }

@@ -52,7 +52,7 @@ impl SessionStore for RedisStore {
             }
             // In a cluster the sets may be on a server that is away, and the session on one that is not.
             (Ok(1), Err(error)) if is_away(&error) => {
-                let words = "a session could not be counted: it is when it is used again";
+                let words = "could not count a new session; its next use counts it";
                 seldom(
                     words,
                     |left_out| warn!(error = %causes(&error), left_out, "{words}"),
@@ -220,7 +220,7 @@ impl SessionStore for RedisStore {
     }
 }
 
-/// Whether it was not the store that answered, or only that what is asked for is not there just now.
+/// Whether the store did not answer, or is only not ready.
 const fn is_away(error: &StoreError) -> bool {
     matches!(
         error,

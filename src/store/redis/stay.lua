@@ -1,6 +1,5 @@
--- Lets a member of sets live on, and enters it where it is not: a set may have been lost. They are not full by that.
--- KEYS: the sets.
--- ARGV: the member; its life in milliseconds.
+-- Lets a member of sets live on, and enters it where it is not: a set may have been lost. The bound is not
+-- checked here. KEYS: the sets. ARGV: the member; its life in milliseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, key in ipairs(KEYS) do

@@ -1,8 +1,8 @@
 //! How many sessions, notebooks and tasks there are, in all and of one peer: sets beside them, in slots of
 //! their own.
 //!
-//! They are bounds and no truth: a session that is not in its sets, because Redis has lost them, lives on,
-//! and is entered again when it is touched. What the sets say too much ends by itself.
+//! The sets only bound. A session that is not in its sets, because Redis has lost them, lives on, and the
+//! next touch enters it again. A member whose session is gone expires by itself.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl RedisStore {
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         let args = vec![member.into(), millis(ttl).into()];
         if let Err(error) = self.scripts.stay.run(&self.link, &sets, args).await {
-            debug!(%error, "what lives on could not be counted: it is when it is used again");
+            debug!(%error, "could not renew a count; the next use does");
         }
     }
 
@@ -86,7 +86,7 @@ impl RedisStore {
             .run(&self.link, &sets, vec![member.into()])
             .await
         {
-            debug!(%error, "what has ended is counted until its life would have");
+            debug!(%error, "could not remove a count; it expires by itself");
         }
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn describe() {
     describe_counter!(
         LOG_LINES_DROPPED,
         Unit::Count,
-        "Lines of logs that could not be written, or came faster than they were"
+        "Log lines that were dropped: they could not be written, or not fast enough"
     );
 }
 

@@ -32,12 +32,12 @@ async fn help_teaches_by_example() {
 #[tokio::test]
 async fn every_command_says_what_it_does_and_how_it_is_written() {
     for (command, what) in [
-        (&["serve"][..], "until told to stop"),
-        (&["check"], "say what is wrong"),
+        (&["serve"][..], "until a signal to stop"),
+        (&["check"], "report what is wrong"),
         (&["health"], "container health checks"),
         (&["sessions"], "List, show and end sessions"),
         (&["sessions", "list"], "credential"),
-        (&["sessions", "show"], "all that is kept"),
+        (&["sessions", "show"], "everything that the store keeps"),
         (&["sessions", "end"], "on all nodes, for good"),
     ] {
         let text = help(command).await;

@@ -87,7 +87,7 @@ async fn what_a_silent_tool_says_reaches_nobody_and_is_an_error() {
         let said: serde_json::Value = serde_json::from_str(whispered.text()).expect("JSON");
         for what in ["told", "asked"] {
             let error = said[what].as_str().expect("text");
-            assert!(error.contains("said to be silent"), "{what}: {error}");
+            assert!(error.contains("declared silent"), "{what}: {error}");
         }
     }
     // Its siblings talk.

@@ -118,7 +118,7 @@ async fn cannot_be_resumed(client: &Client, id: &str) {
     let body: Value = answer.json().await.expect("JSON");
     let words = body["error"]["message"].as_str().unwrap_or_default();
     assert!(
-        words.contains("not kept any longer") || words.contains("no such stream"),
+        words.contains("no longer kept") || words.contains("no such stream"),
         "{body}"
     );
 }
