@@ -126,7 +126,7 @@ async fn take_over(engine: &Arc<Engine>, from: &NodeId, calls: Vec<NamedCall>) -
     let calls = claimed.load(Ordering::Relaxed);
     if calls > 0 {
         let words = match *from == engine.node {
-            true => "took up calls of this node that nobody ran",
+            true => "took over calls that this node no longer ran",
             false => "took over calls of a lost node",
         };
         info!(node = %engine.node, from = %from, calls, "{words}");
