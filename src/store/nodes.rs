@@ -113,7 +113,9 @@ pub trait NodeStore: fmt::Debug + Send + Sync + 'static {
     /// another node's.
     ///
     /// - Collision: [`Renewed::Taken`] while the lease of another life of the node lasts.
-    /// - Absence, expiry: a node without a lease, or whose lease has ended, gets one.
+    /// - Absence, expiry: a node without a lease, or whose lease has ended, gets one. All nodes give the same
+    ///   `ttl`, so a lease that would last longer was made before the store's clock stepped back, and the
+    ///   store may cut it to `ttl`.
     async fn lease_renew(&self, lease: &Lease, ttl: Duration) -> Result<Renewed, StoreError>;
 
     /// Ends a node's lease at once, and then sends [`Left`](NodeMessage::Left) to all nodes. That may take
