@@ -111,11 +111,9 @@ impl SimulationRun {
             1 => node.pause(self.random.between(900, 7000)).await,
             2 => {
                 self.world.step(format!("{} is cut off", node.name));
-                self.world.cut_off(&node.name, true);
                 node.faults.cut(true);
                 sleep(self.random.between(100, 6000)).await;
                 node.faults.cut(false);
-                self.world.cut_off(&node.name, false);
                 self.world.step(format!("{} has the store again", node.name));
             }
             3 => self.sky(Sky::Full, 6000).await,
@@ -183,7 +181,6 @@ impl SimulationRun {
         for node in self.nodes.all() {
             node.faults.cut(false);
             node.faults.receive(Received::Gap);
-            self.world.cut_off(&node.name, false);
             node.wake();
         }
         while self.nodes.serving().len() < 2 {
@@ -304,7 +301,7 @@ async fn play(seed: u64) -> Result<u64, String> {
     let random = Random::new(seed);
     let loses = random.chance(500);
     let run = Arc::new(SimulationRun {
-        world: World::new(loses),
+        world: World::new(loses, settings().store.outage_grace),
         nodes: Nodes::default(),
         memory: MemoryStore::new(),
         weather: Arc::default(),

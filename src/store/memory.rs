@@ -25,6 +25,8 @@ use self::sessions::MemorySession;
 use self::state::{MemoryState, Secret};
 use self::ttl_map::TtlMap;
 use self::usage::Usage;
+#[cfg(test)]
+use super::streams::StreamId;
 use super::{NodeMessage, Received, Recipients};
 use crate::session::state::StateScope;
 use crate::session::{Clock, Life, NodeId, SessionId};
@@ -135,6 +137,22 @@ impl MemoryStore {
                 session.logs.forget_holders();
             }
         }
+    }
+
+    /// Whose leases have ended that are listed.
+    #[cfg(test)]
+    pub(crate) fn ended_leases(&self) -> Vec<Life> {
+        let inner = self.lock();
+        let ended = inner.leases.iter().filter(|(node, _)| !inner.lease_lives(node));
+        ended.map(|(_, lease)| lease.life.clone()).collect()
+    }
+
+    /// In which life its node runs a call.
+    #[cfg(test)]
+    pub(crate) fn life_of_call(&self, session: &SessionId, call: &StreamId) -> Option<Life> {
+        let inner = self.lock();
+        let of = inner.sessions.iter().find(|(id, _)| *id == session)?;
+        of.1.calls.life_of(call)
     }
 
     /// Its clock steps by so much.

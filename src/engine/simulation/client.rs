@@ -394,9 +394,10 @@ impl SimulatedClient {
                     "{name} was told {told} times of {uri}, which changed {may} times"
                 ));
             }
+            let grace = self.world.grace();
             let must = changes
                 .iter()
-                .rfind(|change| change.announced.is_some() && change.began > since);
+                .rfind(|change| change.must_be_told(grace) && change.began > since);
             if let Some(change) = must
                 && known.told.last().is_none_or(|told| *told < change.began)
             {

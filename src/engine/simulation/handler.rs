@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::world::World;
+use super::world::{NodeLife, World};
 use crate::session::Caller;
 
 /// The tool that may be run again.
@@ -47,6 +47,8 @@ pub(super) struct Work {
 #[derive(Debug, Clone)]
 pub(super) struct SimulatedServer {
     pub(super) world: World,
+    /// The node that it serves.
+    pub(super) life: NodeLife,
 }
 
 fn failed(error: impl std::fmt::Display) -> ErrorData {
@@ -64,7 +66,7 @@ impl SimulatedServer {
             .extensions
             .get::<Caller>()
             .ok_or_else(|| failed("no caller"))?;
-        let _run = self.world.run(&work.key, caller.node.as_str(), once);
+        let _run = self.world.run(&work.key, &self.life, once);
         let token = context.meta.get_progress_token();
         for step in 1..=work.steps {
             tokio::select! {
@@ -107,12 +109,12 @@ impl SimulatedServer {
             match (&caller.session, work.own) {
                 (Some(session), true) => {
                     let own = format!("{}|{uri}", session.id().as_str());
-                    let which = self.world.change(&own, caller.node.as_str());
+                    let which = self.world.change(&own, &self.life);
                     caller.announcer.own_resource_updated(session.id(), uri).await;
                     self.world.changed(&own, which);
                 }
                 _ => {
-                    let which = self.world.change(uri, caller.node.as_str());
+                    let which = self.world.change(uri, &self.life);
                     caller.announcer.resource_updated(uri).await;
                     self.world.changed(uri, which);
                 }

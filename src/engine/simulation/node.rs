@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::Faults;
 use super::handler::SimulatedServer;
 use super::store::FaultyStore;
-use super::world::World;
+use super::world::{NodeLife, World};
 use crate::cluster::Membership;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
@@ -34,6 +34,7 @@ use crate::supervisor::gate::{Gate, GatePhase};
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) name: String,
+    life: NodeLife,
     pub(super) engine: Arc<Engine>,
     pub(super) faults: Arc<Faults>,
     gate: Gate,
@@ -74,8 +75,13 @@ impl Node {
         settings: Settings,
     ) -> Option<Arc<Self>> {
         let gate = Gate::default();
-        let store: Arc<dyn Store> = Arc::new(FaultyStore::new(memory.clone(), Arc::clone(&faults)));
-        let server = SimulatedServer { world: world.clone() };
+        let life = world.started(name);
+        let store = FaultyStore::new(memory, &faults, world, &life);
+        let store: Arc<dyn Store> = Arc::new(store);
+        let server = SimulatedServer {
+            world: world.clone(),
+            life: life.clone(),
+        };
         let [supervisor, work] = [(); 2].map(|()| Supervisor::gated(name, gate.clone()));
         let owners = [supervisor.clone(), work.clone()];
         let node = NodeId::parse(name)?;
@@ -100,14 +106,16 @@ impl Node {
         };
         let Some(engine) = gate.guard(made).await.flatten() else {
             // The process ends, and all that it has begun.
+            world.ended(&life);
             faults.kill();
             gate.set(GatePhase::Dead);
             owners.iter().for_each(Supervisor::kill);
             return None;
         };
-        world.step(format!("{name} has started"));
+        world.step(format!("{life} has started"));
         Some(Arc::new(Self {
             name: name.to_owned(),
+            life,
             engine,
             faults,
             gate,
@@ -118,7 +126,7 @@ impl Node {
 
     /// Kills it, at any point where it waits.
     pub(super) fn kill(&self) {
-        self.world.killed(&self.name);
+        self.world.ended(&self.life);
         self.world.step(format!("{} is killed", self.name));
         self.faults.kill();
         self.gate.set(GatePhase::Dead);
@@ -150,11 +158,9 @@ impl Node {
     /// Holds it up for a while.
     pub(super) async fn pause(&self, pause: Duration) {
         self.world.step(format!("{} is paused", self.name));
-        self.world.cut_off(&self.name, true);
         self.gate.set(GatePhase::Paused);
         sleep(pause).await;
         self.gate.set(GatePhase::Open);
-        self.world.cut_off(&self.name, false);
         self.world.step(format!("{} goes on", self.name));
     }
 
@@ -176,7 +182,7 @@ impl Node {
         };
         self.gate.guard(drained).await.unwrap_or_default();
         // What is left of it goes with the process.
-        self.world.killed(&self.name);
+        self.world.ended(&self.life);
         self.faults.kill();
         self.gate.set(GatePhase::Dead);
         self.gone.cancel();

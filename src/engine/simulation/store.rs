@@ -1,14 +1,17 @@
 //! The store as a simulated node has it: one store in memory for all, which delays, fails, loses answers and
 //! messages.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::broadcast;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::faults::{CommandKind, Faults};
+use super::world::{NodeLife, World};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
@@ -23,16 +26,82 @@ use crate::store::{
     SessionRoom, SessionStore, StoreError, StoreReport, StreamStore, Touched,
 };
 
+/// How long after it was told that a lease has ended a node may claim calls: it may be held up meanwhile.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
+
 /// The store as one node has it.
 #[derive(Debug)]
 pub(super) struct FaultyStore {
     memory: MemoryStore,
     faults: Arc<Faults>,
+    world: World,
+    life: NodeLife,
+    /// When it last told this node of a lease that it had ended.
+    seen_dead: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl FaultyStore {
-    pub(super) fn new(memory: MemoryStore, faults: Arc<Faults>) -> Self {
-        Self { memory, faults }
+    pub(super) fn new(memory: &MemoryStore, faults: &Arc<Faults>, world: &World, life: &NodeLife) -> Self {
+        Self {
+            memory: memory.clone(),
+            faults: Arc::clone(faults),
+            world: world.clone(),
+            life: life.clone(),
+            seen_dead: Mutex::default(),
+        }
+    }
+
+    /// Which leases have ended, as this node is told now.
+    async fn see_nodes(&self) -> Result<Vec<KnownNode>, StoreError> {
+        let known = self.memory.nodes().await?;
+        let mut seen = self.seen_dead.lock().unwrap_or_else(PoisonError::into_inner);
+        for life in self.memory.ended_leases() {
+            seen.insert(life.as_str().to_owned(), Instant::now());
+        }
+        Ok(known)
+    }
+
+    /// Claims a call. Its node must be a former life of this one, or one whose lease had ended when this node
+    /// looked last: between that and the claim it may have renewed it.
+    async fn claim_checked(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<CallRecord>, StoreError> {
+        let former = self.memory.life_of_call(session, call);
+        let claimed = self.memory.claim(session, call, from, to).await?;
+        let now = self.memory.life_of_call(session, call);
+        let Some(record) = claimed.as_ref().filter(|_| former != now) else {
+            return Ok(claimed);
+        };
+        let ended = former.is_some_and(|former| {
+            let seen = self.seen_dead.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = seen.get(former.as_str());
+            from == to || at.is_some_and(|at| at.elapsed() <= JUDGED_WITHIN)
+        });
+        if !ended {
+            let (life, call) = (&self.life, call.as_str());
+            self.world.wrong(format!(
+                "{life} claims call {call} from {from}, whose lease lasts"
+            ));
+        }
+        let body = record.body.as_deref().unwrap_or("null");
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
+        if let Some(key) = body["request"]["params"]["arguments"]["key"].as_str() {
+            self.world.claimed(key, &self.life);
+        }
+        Ok(claimed)
+    }
+}
+
+/// Names what has changed as the world does.
+fn named(subject: Subject<'_>) -> String {
+    match subject {
+        Subject::Topic(Topic::Resource(uri)) => uri.clone(),
+        Subject::Topic(list) => format!("{list:?}"),
+        Subject::Own(session, uri) => format!("{}|{uri}", session.as_str()),
     }
 }
 
@@ -142,7 +211,15 @@ impl StreamStore for FaultyStore {
     }
 
     async fn note_change(&self, subject: Subject<'_>, ttl: Duration) -> Result<Noted, StoreError> {
-        ask!(self, Version, self.memory.note_change(subject, ttl))
+        let uri = named(subject);
+        if let Err(error) = self.faults.before(CommandKind::Version).await {
+            self.world.versioned(&uri, &self.life, false);
+            return Err(error);
+        }
+        let noted = self.memory.note_change(subject, ttl).await;
+        self.world.versioned(&uri, &self.life, noted.is_ok());
+        self.faults.after(CommandKind::Version).await?;
+        noted
     }
 
     async fn versions(&self, topics: &[Topic]) -> Result<Vec<u64>, StoreError> {
@@ -249,7 +326,7 @@ impl CallStore for FaultyStore {
         from: &NodeId,
         to: &NodeId,
     ) -> Result<Option<CallRecord>, StoreError> {
-        ask!(self, Write, self.memory.claim(session, call, from, to))
+        ask!(self, Write, self.claim_checked(session, call, from, to))
     }
 
     async fn forget(&self, node: &NodeId) -> Result<(), StoreError> {
@@ -268,7 +345,7 @@ impl NodeStore for FaultyStore {
     }
 
     async fn nodes(&self) -> Result<Vec<KnownNode>, StoreError> {
-        ask!(self, Read, self.memory.nodes())
+        ask!(self, Read, self.see_nodes())
     }
 
     async fn send(&self, to: Recipients<'_>, message: &NodeMessage) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! What is known of a simulated run from outside: what was done, what was seen, and what was wrong.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,12 +10,6 @@ use tokio::time::Instant;
 
 /// How many of the last steps are printed of a run that fails.
 const STEPS_SHOWN_MAX: usize = 400;
-/// How long a node may be held up, or lose the store, before others may take its calls: its lease of 3 s was
-/// last renewed at most 1.4 s before, because it is renewed each second, and a command is up to 400 ms late.
-const LEASE_WITHOUT_RENEWAL: Duration = Duration::from_millis(1600);
-/// How long ago that may have been when another node begins to run one of its calls.
-const TAKEN_WITHIN: Duration = Duration::from_secs(70);
-
 /// The run, as all parts of it see it. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct World(Arc<Mutex<WorldInner>>);
@@ -24,20 +18,44 @@ pub(crate) struct World(Arc<Mutex<WorldInner>>);
 struct WorldInner {
     began: Instant,
     loses_messages: bool,
+    /// How long nodes wait for a store that is away.
+    grace: Duration,
     steps: Vec<String>,
     count: u64,
     digest: DefaultHasher,
     wrong: Vec<String>,
     runs: BTreeMap<String, Vec<PlayedRun>>,
+    claims: BTreeMap<String, Vec<PlayedClaim>>,
     changes: BTreeMap<String, Vec<PlayedChange>>,
-    nodes: BTreeMap<String, NodeSeen>,
+    /// How often each node was started.
+    starts: BTreeMap<String, u64>,
+    /// The lives that have ended.
+    over: BTreeSet<NodeLife>,
+}
+
+/// One start of a node: its name, and which of its starts it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeLife(String);
+
+impl Display for NodeLife {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// One run of a call by a node.
 #[derive(Debug)]
 struct PlayedRun {
-    node: String,
+    life: NodeLife,
     over: bool,
+}
+
+/// A call was claimed from a node whose lease had ended.
+#[derive(Debug)]
+struct PlayedClaim {
+    by: NodeLife,
+    /// How many runs of it had begun then.
+    runs: usize,
 }
 
 /// One change of a resource.
@@ -48,30 +66,40 @@ pub(crate) struct PlayedChange {
     /// When it was announced.
     pub(crate) announced: Option<Duration>,
     /// The node that makes it known.
-    node: String,
+    life: NodeLife,
+    /// Whether the store has a version that is no older.
+    noted: bool,
+    /// When the store last refused it one.
+    refused: Option<Duration>,
+    /// Whether its node was gone before it had one.
+    lost: bool,
 }
 
-/// What befell a node.
-#[derive(Debug, Default)]
-struct NodeSeen {
-    killed: bool,
-    /// When it was cut off last, alone, from when to when.
-    cut_off: Option<(Instant, Option<Instant>)>,
+impl PlayedChange {
+    /// Whether who is subscribed is told of it. One is not known that had no version yet when its node was
+    /// lost, or got none for as long as a node tries.
+    pub(crate) fn must_be_told(&self, grace: Duration) -> bool {
+        let given_up = self.refused.is_some_and(|at| at >= self.began + grace);
+        self.noted || !self.lost && !given_up
+    }
 }
 
 impl World {
     /// A run in which messages between nodes may be lost that nobody is told of.
-    pub(crate) fn new(loses_messages: bool) -> Self {
+    pub(crate) fn new(loses_messages: bool, grace: Duration) -> Self {
         Self(Arc::new(Mutex::new(WorldInner {
             began: Instant::now(),
             loses_messages,
+            grace,
             steps: Vec::new(),
             count: 0,
             digest: DefaultHasher::new(),
             wrong: Vec::new(),
             runs: BTreeMap::new(),
+            claims: BTreeMap::new(),
             changes: BTreeMap::new(),
-            nodes: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            over: BTreeSet::new(),
         })))
     }
 
@@ -81,6 +109,10 @@ impl World {
 
     pub(crate) fn loses_messages(&self) -> bool {
         self.lock().loses_messages
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.lock().grace
     }
 
     /// How long the run has lasted.
@@ -120,59 +152,64 @@ impl World {
         Err(format!("{steps}\n{}", inner.wrong.join("\n")))
     }
 
-    /// A node was killed.
-    pub(crate) fn killed(&self, node: &str) {
-        self.lock().nodes.entry(node.to_owned()).or_default().killed = true;
+    /// A node is started.
+    pub(crate) fn started(&self, node: &str) -> NodeLife {
+        let mut inner = self.lock();
+        let starts = inner.starts.entry(node.to_owned()).or_default();
+        *starts += 1;
+        NodeLife(match *starts {
+            1 => node.to_owned(),
+            again => format!("{node} (start {again})"),
+        })
     }
 
-    /// A node alone is held up, or loses the store, from now on; or no longer.
-    pub(crate) fn cut_off(&self, node: &str, begins: bool) {
+    /// A node is gone, and all that it ran.
+    pub(crate) fn ended(&self, life: &NodeLife) {
         let mut inner = self.lock();
-        let seen = inner.nodes.entry(node.to_owned()).or_default();
-        let now = Instant::now();
-        seen.cut_off = match (begins, seen.cut_off) {
-            (true, Some((since, None))) => Some((since, None)),
-            // It may not have renewed its lease in between.
-            (true, Some((since, Some(until)))) if until.elapsed() < LEASE_WITHOUT_RENEWAL => {
-                Some((since, None))
-            }
-            (true, _) => Some((now, None)),
-            (false, Some((since, None))) => Some((since, Some(now))),
-            (false, other) => other,
-        };
+        inner.over.insert(life.clone());
+        let changes = inner.changes.values_mut().flatten();
+        for change in changes.filter(|change| change.life == *life && !change.noted) {
+            change.lost = true;
+        }
+    }
+
+    /// A node has claimed a call from one whose lease had ended.
+    pub(crate) fn claimed(&self, key: &str, by: &NodeLife) {
+        self.step(format!("{by} has claimed call {key}"));
+        let mut inner = self.lock();
+        let runs = inner.runs.get(key).map_or(0, Vec::len);
+        let by = by.clone();
+        let claims = inner.claims.entry(key.to_owned()).or_default();
+        claims.push(PlayedClaim { by, runs });
     }
 
     /// A node begins to run a call; `once` if it must not be run twice. It runs until what is returned is
     /// dropped.
-    pub(crate) fn run(&self, key: &str, node: &str, once: bool) -> RunGuard {
+    pub(crate) fn run(&self, key: &str, by: &NodeLife, once: bool) -> RunGuard {
         let mut wrong = Vec::new();
         let mut inner = self.lock();
         let runs = inner.runs.get(key).map(Vec::as_slice).unwrap_or_default();
         if once && !runs.is_empty() {
             wrong.push(format!(
-                "call {key}, which must not be repeated, is run again by {node}"
+                "call {key}, which must not be repeated, is run again by {by}"
             ));
         }
-        for run in runs.iter().filter(|run| !run.over) {
-            if !inner
-                .nodes
-                .get(&run.node)
-                .is_some_and(NodeSeen::may_be_thought_dead)
-            {
-                wrong.push(format!(
-                    "{node} runs call {key}, which {} runs, and lives",
-                    run.node
-                ));
+        let claims = inner.claims.get(key).map(Vec::as_slice).unwrap_or_default();
+        for (index, run) in runs.iter().enumerate().filter(|(_, run)| !run.over) {
+            let claimed = |claim: &PlayedClaim| claim.by == *by && claim.runs > index;
+            if !inner.over.contains(&run.life) && !claims.iter().any(claimed) {
+                let life = &run.life;
+                wrong.push(format!("{by} runs call {key}, which {life} runs, and lives"));
             }
         }
         let runs = inner.runs.entry(key.to_owned()).or_default();
         let index = runs.len();
         runs.push(PlayedRun {
-            node: node.to_owned(),
+            life: by.clone(),
             over: false,
         });
         drop(inner);
-        self.step(format!("{node} begins to run call {key}"));
+        self.step(format!("{by} begins to run call {key}"));
         wrong.into_iter().for_each(|what| self.wrong(what));
         RunGuard {
             world: self.clone(),
@@ -182,15 +219,18 @@ impl World {
     }
 
     /// Notes that a resource is about to change, on that node. Returns which change of it this is.
-    pub(crate) fn change(&self, uri: &str, node: &str) -> usize {
-        self.step(format!("{uri} changes on {node}"));
+    pub(crate) fn change(&self, uri: &str, life: &NodeLife) -> usize {
+        self.step(format!("{uri} changes on {life}"));
         let mut inner = self.lock();
         let began = inner.began.elapsed();
         let changes = inner.changes.entry(uri.to_owned()).or_default();
         changes.push(PlayedChange {
             began,
             announced: None,
-            node: node.to_owned(),
+            life: life.clone(),
+            noted: false,
+            refused: None,
+            lost: false,
         });
         changes.len() - 1
     }
@@ -208,27 +248,22 @@ impl World {
         }
     }
 
-    /// The changes of a resource until now. One was not announced that was made on a node which was lost,
-    /// perhaps while the store was away.
-    pub(crate) fn changes(&self, uri: &str) -> Vec<PlayedChange> {
-        let inner = self.lock();
-        let mut changes = inner.changes.get(uri).cloned().unwrap_or_default();
-        for change in &mut changes {
-            let lost = inner.nodes.get(&change.node).is_some_and(|node| node.killed);
-            change.announced = change.announced.filter(|_| !lost);
+    /// A node has asked the store for a version of what has changed there: whether it `noted` one.
+    pub(crate) fn versioned(&self, uri: &str, life: &NodeLife, noted: bool) {
+        let mut inner = self.lock();
+        let now = inner.began.elapsed();
+        let changes = inner.changes.get_mut(uri).into_iter().flatten();
+        for change in changes.filter(|change| change.life == *life) {
+            change.noted |= noted;
+            if !noted {
+                change.refused = Some(now);
+            }
         }
-        changes
     }
-}
 
-impl NodeSeen {
-    /// Whether others may have thought that the node is dead, not long ago.
-    fn may_be_thought_dead(&self) -> bool {
-        let cut_off = self.cut_off.is_some_and(|(since, until)| {
-            let until = until.unwrap_or_else(Instant::now);
-            until - since > LEASE_WITHOUT_RENEWAL && until.elapsed() < TAKEN_WITHIN
-        });
-        self.killed || cut_off
+    /// The changes of a resource until now.
+    pub(crate) fn changes(&self, uri: &str) -> Vec<PlayedChange> {
+        self.lock().changes.get(uri).cloned().unwrap_or_default()
     }
 }
 

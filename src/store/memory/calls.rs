@@ -65,6 +65,12 @@ impl MemoryCalls {
         self.cancelled.retain(|_, (_, ends)| *ends > now);
     }
 
+    /// In which life its node runs a call.
+    #[cfg(test)]
+    pub(super) fn life_of(&self, call: &StreamId) -> Option<Life> {
+        self.running.get(call)?.life.clone()
+    }
+
     /// The call of that name, if it is `node`'s in that life.
     fn of(&mut self, node: &NodeId, life: Option<&Life>, call: &StreamId) -> Option<&mut MemoryCall> {
         self.running.get_mut(call).filter(|call| call.is_of(node, life))
