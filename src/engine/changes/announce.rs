@@ -122,12 +122,13 @@ impl Engine {
     }
 
     async fn announce_later(self: Arc<Self>, change: Announcement, mut stage: Stage) {
-        let until = Instant::now() + self.patience();
+        let mut until = Instant::now() + self.patience();
         loop {
             sleep(ANNOUNCE_AGAIN).await;
-            // A change from now on is announced by itself.
+            // A change from now on is announced by itself. One that came meanwhile is tried for as long.
             if self.listeners.unannounced.lock().remove(&change) == Some(Again::Yes) {
                 stage = Stage::Begun;
+                until = Instant::now() + self.patience();
             }
             let Err(error) = self.make_known(&change, &mut stage).await else {
                 return;
