@@ -42,6 +42,8 @@ mod world;
 
 /// How long a storm lasts.
 const STORM_MS: (u64, u64) = (8_000, 40_000);
+/// How long nodes wait for a store that is away: some outages last longer.
+const GRACE_MS: (u64, u64) = (3000, 8000);
 /// How long everything may take to come to its end after it.
 const END_WITHIN: Duration = Duration::from_secs(300);
 /// How often a client may open its stream meanwhile: it lets go of one each few seconds, and of two at most.
@@ -52,8 +54,9 @@ const OVER_WITHIN: Duration = Duration::from_secs(1500);
 const TOLD_WITHIN: Duration = Duration::from_secs(75);
 
 /// How long things live in a simulation: short, so that their ends are seen.
-fn settings() -> Settings {
+fn settings(grace: Duration) -> Settings {
     let mut settings = Settings::default();
+    settings.store.outage_grace = grace;
     settings.session.ttl = Duration::from_secs(60);
     settings.session.uninitialized_ttl = Duration::from_secs(60);
     settings.stream.ttl = Duration::from_secs(30);
@@ -76,6 +79,10 @@ struct SimulationRun {
 }
 
 impl SimulationRun {
+    fn settings(&self) -> Settings {
+        settings(self.world.grace())
+    }
+
     /// Starts a node, again and again until it is there. Once begun it is carried through.
     async fn start(self: &Arc<Self>, name: &str) {
         let (run, name) = (Arc::clone(self), name.to_owned());
@@ -83,7 +90,7 @@ impl SimulationRun {
         spawn(async move {
             loop {
                 let faults = Faults::new(run.random.fork(), &run.weather, &run.calm, run.loses);
-                let started = Node::start(&name, &run.world, &run.memory, faults, settings()).await;
+                let started = Node::start(&name, &run.world, &run.memory, faults, run.settings()).await;
                 if let Some(node) = started {
                     run.nodes.add(node);
                     return done.send(()).unwrap_or_default();
@@ -117,7 +124,10 @@ impl SimulationRun {
                 self.world.step(format!("{} has the store again", node.name));
             }
             3 => self.sky(Sky::Full, 6000).await,
-            4 => self.sky(Sky::Away, 5000).await,
+            4 => {
+                let most = if self.random.chance(300) { 12_000 } else { 5000 };
+                self.sky(Sky::Away, most).await;
+            }
             5 | 6 => {
                 let name = next(self.random.chance(400));
                 node.kill();
@@ -300,8 +310,9 @@ async fn call(client: &Arc<SimulatedClient>, calm: &AtomicBool, waiting: Option<
 async fn play(seed: u64) -> Result<u64, String> {
     let random = Random::new(seed);
     let loses = random.chance(500);
+    let grace = random.between(GRACE_MS.0, GRACE_MS.1);
     let run = Arc::new(SimulationRun {
-        world: World::new(loses, settings().store.outage_grace),
+        world: World::new(loses, grace),
         nodes: Nodes::default(),
         memory: MemoryStore::new(),
         weather: Arc::default(),
@@ -378,7 +389,7 @@ async fn act(run: &Arc<SimulationRun>) {
 
 /// When all clients are gone and time has passed, nothing is kept of them.
 async fn check_empty(run: &SimulationRun) {
-    sleep(4 * settings().session.ttl + Duration::from_secs(120)).await;
+    sleep(4 * run.settings().session.ttl + Duration::from_secs(120)).await;
     for node in run.nodes.all() {
         for left in node.left() {
             run.world.wrong(format!("{} keeps {left}", node.name));

@@ -139,14 +139,6 @@ impl MemoryStore {
         }
     }
 
-    /// Whose leases have ended that are listed.
-    #[cfg(test)]
-    pub(crate) fn ended_leases(&self) -> Vec<Life> {
-        let inner = self.lock();
-        let ended = inner.leases.iter().filter(|(node, _)| !inner.lease_lives(node));
-        ended.map(|(_, lease)| lease.life.clone()).collect()
-    }
-
     /// In which life its node runs a call.
     #[cfg(test)]
     pub(crate) fn life_of_call(&self, session: &SessionId, call: &StreamId) -> Option<Life> {

@@ -64,7 +64,9 @@ pub(super) struct AskedRequest {
     pub(super) id: Value,
     pub(super) key: String,
     /// The last step that was told.
-    steps: u32,
+    steps: f64,
+    /// Whether one before it was not.
+    missed: bool,
     pub(super) answered: bool,
     pub(super) cancelled: bool,
     /// Whether a node has refused it and asked the client to try again: what was refused may have been taken,
@@ -77,7 +79,8 @@ impl AskedRequest {
         Self {
             id,
             key: key.to_owned(),
-            steps: 0,
+            steps: 0.0,
+            missed: false,
             answered: false,
             cancelled: false,
             tried_again: false,
@@ -90,11 +93,12 @@ impl AskedRequest {
         match message["method"].as_str() {
             Some("notifications/progress") => {
                 let step = message["params"]["progress"].as_f64().unwrap_or_default();
-                let fits = f64::from(self.steps + 1) == step || self.tried_again;
+                let fits = step > self.steps || self.tried_again;
+                self.missed |= step > self.steps + 1.0;
                 if message["params"]["message"] != *key || !fits {
                     world.wrong(format!("call {key} at step {} is told {message}", self.steps));
                 }
-                self.steps += 1;
+                self.steps = step;
                 None
             }
             Some("elicitation/create") => {
@@ -126,16 +130,32 @@ impl AskedRequest {
                         self.id
                     ));
                 }
-                let text = message["result"]["content"][0]["text"].as_str();
-                let done: Value = serde_json::from_str(text.unwrap_or("null")).unwrap_or_default();
-                if text.is_some() && done["key"] != *key {
+                if !self.is_answer(message) {
                     world.wrong(format!("call {key} is answered {message}"));
+                }
+                if self.missed && !self.tried_again && message.get("error").is_none() {
+                    world.wrong(format!(
+                        "call {key} has a result, and its client was not told all"
+                    ));
                 }
                 self.answered = true;
                 world.step(format!("call {key} is answered {}", &short(message)));
                 None
             }
         }
+    }
+
+    /// Whether this is an error, or what a call of that key returns.
+    fn is_answer(&self, message: &Value) -> bool {
+        if message["error"]["message"].is_string() {
+            return true;
+        }
+        if self.key == "initialize" {
+            return message["result"]["protocolVersion"].is_string();
+        }
+        let text = message["result"]["content"][0]["text"].as_str();
+        let done: Value = serde_json::from_str(text.unwrap_or("null")).unwrap_or_default();
+        done["key"] == *self.key
     }
 }
 
@@ -288,9 +308,14 @@ impl SimulatedClient {
 
     /// Posts until a node takes it, or says that it never will.
     pub(super) async fn post(&self, text: &str) -> Posted {
+        self.post_to(text).await.0
+    }
+
+    /// The same. Which node it was, too.
+    pub(super) async fn post_to(&self, text: &str) -> (Posted, Option<Arc<Node>>) {
         loop {
             let Some(named) = self.named().filter(|_| !self.leaves.is_cancelled()) else {
-                return Posted::Broken;
+                return (Posted::Broken, None);
             };
             let node = self.node().await;
             match node.post(&self.principal, &named, text).await {
@@ -298,7 +323,7 @@ impl SimulatedClient {
                     sleep(self.random.between(300, 1000)).await;
                 }
                 Posted::Refused(Refusal::StreamLost { .. }) => sleep(self.random.between(100, 600)).await,
-                posted => return posted,
+                posted => return (posted, Some(node)),
             }
         }
     }

@@ -23,7 +23,8 @@ impl SimulatedClient {
         let closes_at = self.random.chance(150).then_some(closes_at);
         self.world
             .step(format!("{} calls {} ({work:?})", self.name, work.key));
-        match self.post(&text).await {
+        let (posted, node) = self.post_to(&text).await;
+        match posted {
             Posted::Body(body) => {
                 let message = serde_json::from_slice(&body).unwrap_or_default();
                 let _none = asked.take(&self.world, &message);
@@ -43,7 +44,11 @@ impl SimulatedClient {
                 .world
                 .wrong(format!("call {} is accepted, and not answered", work.key)),
             Posted::Refused(refusal) => self.refused(&format!("call {}", work.key), &refusal),
-            Posted::Broken => {}
+            Posted::Broken => return,
+        }
+        if !asked.answered && node.is_some_and(|node| !node.may_break()) {
+            self.world
+                .wrong(format!("call {} ends without an answer", work.key));
         }
     }
 

@@ -194,6 +194,11 @@ impl Node {
         !self.gone.is_cancelled() && !self.engine.is_draining()
     }
 
+    /// Whether its connections may break: it is gone, or its deadline to stop has passed.
+    pub(super) fn may_break(&self) -> bool {
+        self.gone.is_cancelled() || self.engine.stopping.deadline.is_cancelled()
+    }
+
     /// Does what a connection asks for, as long as the node lives.
     pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {

@@ -36,8 +36,8 @@ pub(super) struct FaultyStore {
     faults: Arc<Faults>,
     world: World,
     life: NodeLife,
-    /// When it last told this node of a lease that it had ended.
-    seen_dead: Mutex<BTreeMap<String, Instant>>,
+    /// When it last told this node of another that its lease had ended.
+    seen_dead: Mutex<BTreeMap<NodeId, Instant>>,
 }
 
 impl FaultyStore {
@@ -55,14 +55,14 @@ impl FaultyStore {
     async fn see_nodes(&self) -> Result<Vec<KnownNode>, StoreError> {
         let known = self.memory.nodes().await?;
         let mut seen = self.seen_dead.lock().unwrap_or_else(PoisonError::into_inner);
-        for life in self.memory.ended_leases() {
-            seen.insert(life.as_str().to_owned(), Instant::now());
+        for dead in known.iter().filter(|known| !known.lives) {
+            seen.insert(dead.node.clone(), Instant::now());
         }
         Ok(known)
     }
 
     /// Claims a call. Its node must be a former life of this one, or one whose lease had ended when this node
-    /// looked last: between that and the claim it may have renewed it.
+    /// looked: between that and the claim it may have renewed it.
     async fn claim_checked(
         &self,
         session: &SessionId,
@@ -76,12 +76,11 @@ impl FaultyStore {
         let Some(record) = claimed.as_ref().filter(|_| former != now) else {
             return Ok(claimed);
         };
-        let ended = former.is_some_and(|former| {
+        let seen = {
             let seen = self.seen_dead.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = seen.get(former.as_str());
-            from == to || at.is_some_and(|at| at.elapsed() <= JUDGED_WITHIN)
-        });
-        if !ended {
+            seen.get(from).is_some_and(|at| at.elapsed() <= JUDGED_WITHIN)
+        };
+        if from != to && !seen {
             let (life, call) = (&self.life, call.as_str());
             self.world.wrong(format!(
                 "{life} claims call {call} from {from}, whose lease lasts"
@@ -110,6 +109,7 @@ macro_rules! ask {
     ($self:ident, $kind:ident, $call:expr) => {{
         $self.faults.before(CommandKind::$kind).await?;
         let answer = $call.await;
+        tracing::trace!(life = %$self.life, command = stringify!($call), ?answer);
         $self.faults.after(CommandKind::$kind).await?;
         answer
     }};
