@@ -11,12 +11,14 @@
 //! tokio_unstable`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::client::{Nodes, OWN, SHARED, SimulatedClient};
+use self::client::{Nodes, SHARED, SimulatedClient};
 use self::faults::{Faults, Sky, Weather};
 use self::node::Node;
 use self::random::Random;
@@ -30,10 +32,12 @@ use crate::store::Received;
 use crate::store::memory::MemoryStore;
 
 mod client;
+mod ending;
 mod faults;
 mod handler;
 mod modern;
 mod node;
+mod panics;
 mod random;
 mod sse;
 mod store;
@@ -42,6 +46,8 @@ mod world;
 
 /// How long a storm lasts.
 const STORM_MS: (u64, u64) = (8_000, 40_000);
+/// How much may go wrong at once.
+const STRIKES_MAX: usize = 2;
 /// How long nodes wait for a store that is away: some outages last longer.
 const GRACE_MS: (u64, u64) = (3000, 8000);
 /// How long everything may take to come to its end after it.
@@ -76,6 +82,8 @@ struct SimulationRun {
     calm: Arc<AtomicBool>,
     /// Whether messages between nodes are lost that nobody is told of.
     loses: bool,
+    /// How many names were given to nodes.
+    named: AtomicU64,
 }
 
 impl SimulationRun {
@@ -101,17 +109,15 @@ impl SimulationRun {
         over.await.ok();
     }
 
-    /// Something goes wrong.
-    async fn strike(self: &Arc<Self>, started: &mut u64) {
+    /// A name that no node has had.
+    fn new_name(&self) -> String {
+        format!("node-{}", self.named.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Something goes wrong, perhaps while something else does.
+    async fn strike(self: &Arc<Self>) {
         let Some(node) = self.random.pick(&self.nodes.all()).cloned() else {
             return;
-        };
-        let mut next = |same: bool| match same {
-            true => node.name.clone(),
-            false => {
-                *started += 1;
-                format!("node-{started}")
-            }
         };
         match self.random.below(10) {
             0 => node.pause(self.random.between(50, 900)).await,
@@ -128,29 +134,35 @@ impl SimulationRun {
                 let most = if self.random.chance(300) { 12_000 } else { 5000 };
                 self.sky(Sky::Away, most).await;
             }
-            5 | 6 => {
-                let name = next(self.random.chance(400));
-                node.kill();
-                sleep(self.random.between(0, 4000)).await;
-                self.start(&name).await;
-            }
-            7 => {
-                let name = next(self.random.chance(400));
-                let within = self.random.between(100, 6000);
-                let stopping = Arc::clone(&node);
-                spawn(async move { stopping.drain(within).await });
-                node.gone.cancelled().await;
-                self.start(&name).await;
-            }
-            8 => {
-                self.forget_carriers();
-            }
+            5..8 => self.replace(&node).await,
+            8 => self.forget_carriers(),
             _ => {
                 let step = i64::try_from(self.random.below(7_200_000)).unwrap_or(0) - 3_600_000;
                 self.world.step(format!("the store's clock steps by {step} ms"));
                 self.memory.step_clock(step);
             }
         }
+    }
+
+    /// A node is killed, or stops, and another is started, perhaps under its name.
+    async fn replace(self: &Arc<Self>, node: &Arc<Node>) {
+        if node.doomed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let name = match self.random.chance(400) {
+            true => node.name.clone(),
+            false => self.new_name(),
+        };
+        if self.random.chance(650) {
+            node.kill();
+            sleep(self.random.between(0, 4000)).await;
+        } else {
+            let within = self.random.between(100, 6000);
+            let stopping = Arc::clone(node);
+            spawn(async move { stopping.drain(within).await });
+            node.gone.cancelled().await;
+        }
+        self.start(&name).await;
     }
 
     /// As one does that takes over and has not heard of the last writes. Connections notice when they look.
@@ -160,12 +172,21 @@ impl SimulationRun {
     }
 
     async fn sky(&self, sky: Sky, most_ms: u64) {
+        if !self.weather.is(Sky::Clear) {
+            return;
+        }
         self.world.step(format!("the store is {sky:?}"));
         self.weather.set(sky);
         let away = sky == Sky::Away;
+        // One that is cut off hears nothing of it.
         let tell = |heard: &Received| {
-            for node in self.nodes.all().iter().filter(|_| away) {
-                node.faults.receive(heard.clone());
+            for node in self
+                .nodes
+                .all()
+                .iter()
+                .filter(|node| away && !node.faults.is_cut())
+            {
+                node.faults.receive(heard);
             }
         };
         tell(&Received::Disconnected);
@@ -176,12 +197,17 @@ impl SimulationRun {
     }
 
     /// Things go wrong for a while.
-    async fn storm(self: &Arc<Self>, mut started: u64) {
+    async fn storm(self: &Arc<Self>) {
         let storm = self.random.between(STORM_MS.0, STORM_MS.1);
         let strikes = async {
+            let mut under_way = FuturesUnordered::new();
             loop {
-                sleep(self.random.between(200, 6000)).await;
-                self.strike(&mut started).await;
+                let pause = sleep(self.random.between(200, 6000));
+                tokio::select! {
+                    biased;
+                    Some(()) = under_way.next() => {}
+                    () = pause, if under_way.len() < STRIKES_MAX => under_way.push(self.strike()),
+                }
             }
         };
         drop(timeout(storm, strikes).await);
@@ -190,12 +216,11 @@ impl SimulationRun {
         self.calm.store(true, Ordering::Relaxed);
         for node in self.nodes.all() {
             node.faults.cut(false);
-            node.faults.receive(Received::Gap);
+            node.faults.receive(&Received::Gap);
             node.wake();
         }
         while self.nodes.serving().len() < 2 {
-            started += 1;
-            self.start(&format!("node-{started}")).await;
+            self.start(&self.new_name()).await;
         }
         self.world.step("it is calm");
     }
@@ -227,7 +252,8 @@ async fn cached(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
             for _ in 0..=u8::from(client.random.chance(250)) {
                 spawn(Arc::clone(client).listen(client.random.chance(500)));
             }
-            let wanted = [SHARED[0], SHARED[1], OWN].into_iter();
+            let own = client.own();
+            let wanted = [SHARED[0], SHARED[1], &own].into_iter();
             let wanted = wanted.filter(|_| client.random.chance(600)).collect::<Vec<_>>();
             // At once, behind a balancer: as clients do that start.
             let subscribing = wanted.iter().map(|uri| client.subscribe(uri));
@@ -311,13 +337,15 @@ async fn play(seed: u64) -> Result<u64, String> {
     let random = Random::new(seed);
     let loses = random.chance(500);
     let grace = random.between(GRACE_MS.0, GRACE_MS.1);
+    let memory = MemoryStore::new();
     let run = Arc::new(SimulationRun {
-        world: World::new(loses, grace),
+        world: World::new(loses, grace, &memory),
         nodes: Nodes::default(),
-        memory: MemoryStore::new(),
+        memory,
         weather: Arc::default(),
         calm: Arc::default(),
         loses,
+        named: AtomicU64::new(0),
         random,
     });
     let played = timeout(OVER_WITHIN, act(&run)).await;
@@ -328,9 +356,8 @@ async fn play(seed: u64) -> Result<u64, String> {
 }
 
 async fn act(run: &Arc<SimulationRun>) {
-    let nodes = 2 + run.random.below(2);
-    for number in 1..=nodes {
-        run.start(&format!("node-{number}")).await;
+    for _ in 0..2 + run.random.below(2) {
+        run.start(&run.new_name()).await;
     }
     let clients: Vec<_> = (0..4 + run.random.below(3))
         .map(|number| run.client(number))
@@ -345,7 +372,7 @@ async fn act(run: &Arc<SimulationRun>) {
         over
     });
     let lives: Vec<_> = lives.collect();
-    run.storm(nodes).await;
+    run.storm().await;
     for (client, over) in clients.iter().zip(lives) {
         if timeout(END_WITHIN, over).await.is_err() {
             run.world.wrong(format!("{} waits for ever", client.name));
@@ -385,12 +412,16 @@ async fn act(run: &Arc<SimulationRun>) {
         }
     }
     check_empty(run).await;
+    for client in &clients {
+        client.check_expired().await;
+    }
 }
 
 /// When all clients are gone and time has passed, nothing is kept of them.
 async fn check_empty(run: &SimulationRun) {
     sleep(4 * run.settings().session.ttl + Duration::from_secs(120)).await;
     for node in run.nodes.all() {
+        node.check_lives();
         for left in node.left() {
             run.world.wrong(format!("{} keeps {left}", node.name));
         }
@@ -403,13 +434,19 @@ async fn check_empty(run: &SimulationRun) {
 /// Plays a seed on a thread of its own, so that nothing of one run is left to the next.
 fn run(seed: u64) -> Result<u64, String> {
     let played = std::thread::spawn(move || {
+        panics::watch();
         crate::random::seed(seed);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_time().start_paused(true);
         #[cfg(tokio_unstable)]
         runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
         let runtime = runtime.build().map_err(|error| error.to_string())?;
-        runtime.block_on(play(seed))
+        let played = runtime.block_on(play(seed));
+        drop(runtime);
+        match panics::seen() {
+            Some(panic) => Err(format!("a task has panicked: {panic}")),
+            None => played,
+        }
     });
     played.join().unwrap_or_else(|_panic| Err("a panic".into()))
 }

@@ -23,6 +23,12 @@ use crate::store::{NodeMessage, Recipients, Store};
 pub(crate) struct RunningTasks(Arc<Mutex<BTreeMap<String, Arc<Notify>>>>);
 
 impl RunningTasks {
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Messages may have been missed: every task looks at its record.
     pub(crate) fn catch_up(&self) {
         for changed in self.lock().values() {

@@ -139,6 +139,12 @@ impl MemoryStore {
         }
     }
 
+    /// Whether it keeps anything of a session.
+    #[cfg(test)]
+    pub(crate) fn keeps(&self, session: &SessionId) -> bool {
+        self.lock().sessions.iter().any(|(id, _)| id == session)
+    }
+
     /// In which life its node runs a call.
     #[cfg(test)]
     pub(crate) fn life_of_call(&self, session: &SessionId, call: &StreamId) -> Option<Life> {

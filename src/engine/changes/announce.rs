@@ -47,6 +47,11 @@ enum Again {
 }
 
 impl Unannounced {
+    #[cfg(test)]
+    pub(super) fn left(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Announcement, Again>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -173,6 +173,12 @@ impl Listeners {
         open.by_number.len() + open.by_topic.len() + open.queued.len()
     }
 
+    /// How many changes are to be made known still.
+    #[cfg(test)]
+    pub(crate) fn unannounced_left(&self) -> usize {
+        self.unannounced.left()
+    }
+
     fn lock(&self) -> MutexGuard<'_, OpenListeners> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

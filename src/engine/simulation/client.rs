@@ -17,8 +17,6 @@ use super::world::{PlayedChange, World};
 use crate::protocol::error::Refusal;
 use crate::session::{Principal, SessionId, TransportKind};
 
-/// The resource of which each session has its own.
-pub(super) const OWN: &str = "own:note";
 /// The resources that are the same for all.
 pub(super) const SHARED: [&str; 2] = ["all:a", "all:b"];
 
@@ -215,6 +213,8 @@ pub(super) struct SimulatedClient {
     pub(super) opened: AtomicU64,
     session: Mutex<Option<SessionId>>,
     next_id: Mutex<u64>,
+    /// The ids of its requests that are answered.
+    finished: Mutex<Vec<u64>>,
     subscribed: Mutex<BTreeMap<String, KnownUpdates>>,
     /// The events of its session's own stream that it was given, on any connection.
     seen: Mutex<BTreeSet<u64>>,
@@ -242,6 +242,7 @@ impl SimulatedClient {
             opened: AtomicU64::new(0),
             session: Mutex::default(),
             next_id: Mutex::new(1),
+            finished: Mutex::default(),
             subscribed: Mutex::default(),
             seen: Mutex::default(),
             leaves: CancellationToken::new(),
@@ -287,8 +288,27 @@ impl SimulatedClient {
         }
     }
 
+    /// The resource of which each of its sessions has its own.
+    pub(super) fn own(&self) -> String {
+        format!("own:{}", self.name)
+    }
+
+    /// Notes that the request of that id is answered.
+    pub(super) fn finished(&self, id: u64) {
+        self.finished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(id);
+    }
+
     /// The id of its next request: sometimes one that was used before.
     pub(super) fn next_id(&self) -> u64 {
+        if self.random.chance(200) {
+            let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(id) = finished.pop() {
+                return id;
+            }
+        }
         let mut next = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
         *next += 1;
         *next
@@ -391,12 +411,10 @@ impl SimulatedClient {
             }
             _ => {
                 work.own = self.transport.is_some() && random.chance(300);
-                let uri = if work.own {
-                    Some(&OWN)
-                } else {
-                    random.pick(resources)
+                work.changes = match work.own {
+                    true => Some(self.own()),
+                    false => random.pick(resources).map(|uri| (*uri).to_owned()),
                 };
-                work.changes = uri.map(|uri| (*uri).to_owned());
             }
         }
         work
@@ -412,12 +430,16 @@ impl SimulatedClient {
                 let announced = change.announced;
                 announced.is_none_or(|announced| announced + LATE_BY_MOST >= known.asked)
             };
-            let may = changes.iter().filter(may).count();
-            if known.told.len() > may {
-                let (name, told) = (&self.name, known.told.len());
-                self.world.wrong(format!(
-                    "{name} was told {told} times of {uri}, which changed {may} times"
-                ));
+            // Each time there was another change to tell of.
+            for (before, told) in known.told.iter().enumerate() {
+                let until = changes.iter().filter(may).filter(|change| change.began <= *told);
+                let until = until.count();
+                if until <= before {
+                    let (name, told) = (&self.name, told.as_millis());
+                    let often = format!("{before} times before, and it changed {until} times");
+                    self.world
+                        .wrong(format!("{name} was told of {uri} at {told} ms, {often}"));
+                }
             }
             let grace = self.world.grace();
             let must = changes
@@ -442,7 +464,7 @@ impl SimulatedClient {
                 self.world.step(format!("{} is told of {uri}", self.name));
                 let (now, mut known) = (self.world.now(), self.subscribed());
                 let own = self.session().map(|id| format!("{}|{uri}", id.as_str()));
-                let own = own.filter(|_| uri == OWN);
+                let own = own.filter(|_| uri == self.own());
                 match known.get_mut(&own.unwrap_or_else(|| uri.to_owned())) {
                     Some(known) => known.told.push(now),
                     None => self.world.wrong(format!(

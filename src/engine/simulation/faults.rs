@@ -34,7 +34,7 @@ impl Weather {
         self.0.store(sky as u8, Ordering::Relaxed);
     }
 
-    fn is(&self, sky: Sky) -> bool {
+    pub(super) fn is(&self, sky: Sky) -> bool {
         self.0.load(Ordering::Relaxed) == sky as u8
     }
 }
@@ -86,17 +86,23 @@ impl Faults {
 
     /// Cuts its connections to the store, or lets it make new ones.
     pub(super) fn cut(&self, cut: bool) {
-        if self.cut.swap(cut, Ordering::Relaxed) != cut {
+        let changes = self.cut.swap(cut, Ordering::Relaxed) != cut;
+        // While the store is away for all, it has gone before, and comes back later.
+        if changes && !self.weather.is(Sky::Away) {
             self.receive(if cut {
-                Received::Disconnected
+                &Received::Disconnected
             } else {
-                Received::Gap
+                &Received::Gap
             });
         }
     }
 
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
     /// The same for all nodes: the store has gone, or is back.
-    pub(super) fn receive(&self, heard: Received) {
+    pub(super) fn receive(&self, heard: &Received) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for listener in &*listeners {
             drop(listener.send(heard.clone()));

@@ -10,6 +10,8 @@ use super::run;
 
 /// How many seeds are run unless `SEEDS` says otherwise.
 const SEEDS: u64 = 3000;
+/// Which of them are played twice.
+const AGAIN_EVERY: u64 = 100;
 /// How many failures end it.
 const FAILURES_MAX: usize = 3;
 
@@ -44,6 +46,15 @@ fn log_to_stdout() {
     }
 }
 
+/// Plays a seed; some of them again, which must be the same run.
+fn checked(seed: u64) -> Result<(), String> {
+    let digest = run(seed)?;
+    if seed.is_multiple_of(AGAIN_EVERY) && run(seed)? != digest {
+        return Err("it is another run when it is played again".into());
+    }
+    Ok(())
+}
+
 /// Runs them, and fails if any does.
 pub(super) fn simulate(seeds: Range<u64>) {
     if !cfg!(tokio_unstable) {
@@ -64,7 +75,7 @@ pub(super) fn simulate(seeds: Range<u64>) {
             if seed >= seeds.end {
                 return;
             }
-            if let Err(what) = run(seed) {
+            if let Err(what) = checked(seed) {
                 wrong.lock().unwrap().push((seed, what));
             }
             done.fetch_add(1, Ordering::Relaxed);

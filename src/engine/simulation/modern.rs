@@ -14,7 +14,10 @@ impl SimulatedClient {
     /// Makes a call. When its connection breaks, nobody can come back for the answer.
     pub(super) async fn modern_call(self: Arc<Self>) {
         let number = self.next_id();
-        let work = self.work(format!("{}/{number}", self.name), &SHARED);
+        let work = self.work(
+            format!("{}/{number}/{}", self.name, self.random.below(1 << 32)),
+            &SHARED,
+        );
         let once = self.random.chance(400);
         let id = json!(number);
         let text = self.call_text(&id, &work, once);
@@ -46,7 +49,9 @@ impl SimulatedClient {
             Posted::Refused(refusal) => self.refused(&format!("call {}", work.key), &refusal),
             Posted::Broken => return,
         }
-        if !asked.answered && node.is_some_and(|node| !node.may_break()) {
+        if asked.answered {
+            self.finished(number);
+        } else if node.is_some_and(|node| !node.may_break()) {
             self.world
                 .wrong(format!("call {} ends without an answer", work.key));
         }

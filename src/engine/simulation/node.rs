@@ -1,6 +1,7 @@
 //! A simulated node: an engine on the common store, which can be held up, cut off, stopped and killed.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +39,10 @@ pub(super) struct Node {
     pub(super) engine: Arc<Engine>,
     pub(super) faults: Arc<Faults>,
     gate: Gate,
+    /// Whether it is to be killed or stopped.
+    pub(super) doomed: AtomicBool,
+    /// When it went on last after it was held up.
+    went_on: Mutex<Option<Instant>>,
     /// Fires when it is killed, or has stopped.
     pub(super) gone: CancellationToken,
     world: World,
@@ -119,6 +124,8 @@ impl Node {
             engine,
             faults,
             gate,
+            doomed: AtomicBool::new(false),
+            went_on: Mutex::default(),
             gone: CancellationToken::new(),
             world: world.clone(),
         }))
@@ -126,6 +133,7 @@ impl Node {
 
     /// Kills it, at any point where it waits.
     pub(super) fn kill(&self) {
+        self.check_lives();
         self.world.ended(&self.life);
         self.world.step(format!("{} is killed", self.name));
         self.faults.kill();
@@ -133,6 +141,14 @@ impl Node {
         self.engine.work.kill();
         self.engine.supervisor.kill();
         self.gone.cancel();
+    }
+
+    /// One that was not told to stop has ended none of the tasks that it cannot do without.
+    pub(super) fn check_lives(&self) {
+        let owners = [&self.engine.supervisor, &self.engine.work];
+        if owners.iter().any(|owner| owner.stopping().is_cancelled()) {
+            self.world.wrong(format!("{} stops by itself", self.life));
+        }
     }
 
     /// What it keeps that belongs to a client.
@@ -145,6 +161,9 @@ impl Node {
             ("listeners", engine.listeners.left()),
             ("tasks of its work", engine.work.left()),
             ("shares of peers", engine.shares.left()),
+            ("subscribers", engine.sessions.subscribers().len()),
+            ("tasks", engine.tasks.left()),
+            ("changes to announce", engine.listeners.unannounced_left()),
         ];
         let left = counts.into_iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{count} {what}")).collect()
@@ -152,6 +171,9 @@ impl Node {
 
     /// It goes on, if it was held up.
     pub(super) fn wake(&self) {
+        if self.gate.phase() == GatePhase::Paused {
+            *self.went_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         self.gate.set(GatePhase::Open);
     }
 
@@ -160,12 +182,19 @@ impl Node {
         self.world.step(format!("{} is paused", self.name));
         self.gate.set(GatePhase::Paused);
         sleep(pause).await;
-        self.gate.set(GatePhase::Open);
+        self.wake();
         self.world.step(format!("{} goes on", self.name));
+    }
+
+    /// Whether it was held up since then.
+    pub(super) fn was_held_up_since(&self, then: Instant) -> bool {
+        let went_on = *self.went_on.lock().unwrap_or_else(PoisonError::into_inner);
+        went_on.is_some_and(|went_on| went_on >= then)
     }
 
     /// Stops it as SIGTERM does.
     pub(super) async fn drain(&self, deadline: Duration) {
+        self.check_lives();
         self.world.step(format!("{} drains", self.name));
         let engine = &self.engine;
         let drained = async {

@@ -39,7 +39,9 @@ impl WaitingRequests {
             Some(_) => false,
             None => asked.id == message["id"],
         };
-        let answer = match asked.values_mut().find(of) {
+        // An id may have been used before: then it is that of the request which waits.
+        let found = asked.values_mut().filter(of).min_by_key(|asked| asked.answered);
+        let answer = match found {
             Some(asked) => asked.take(&client.world, message),
             None => {
                 drop(asked);
@@ -61,6 +63,14 @@ impl WaitingRequests {
         if let Some(asked) = all.get_mut(key) {
             asked.tried_again = true;
         }
+    }
+
+    /// Whether it is answered, and will not be again.
+    fn is_over(&self, key: &str) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked
+            .get(key)
+            .is_some_and(|asked| asked.answered && !asked.tried_again)
     }
 
     fn is_answered(&self, key: &str) -> bool {
@@ -189,6 +199,9 @@ impl SimulatedClient {
         let id = json!(number);
         let text = self.call_text(&id, &work, once);
         self.ask(&waiting, AskedRequest::new(id, &key), &text).await;
+        if waiting.is_over(&key) {
+            self.finished(number);
+        }
     }
 
     async fn ask(&self, waiting: &WaitingRequests, asked: AskedRequest, text: &str) {

@@ -1,5 +1,6 @@
 //! Simulated clients of Streamable HTTP with a session: revisions from 2025-03-26 to 2025-11-25.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::{AskedRequest, KnownUpdates, OWN, SHARED, SimulatedClient, SseEvent};
+use super::client::{AskedRequest, KnownUpdates, SHARED, SimulatedClient, SseEvent};
 use super::handler::Work;
 use super::node::Posted;
 use super::store::spawn;
@@ -17,12 +18,19 @@ use crate::protocol::error::Refusal;
 use crate::session::SessionId;
 
 /// How a client treats one of its calls.
-#[derive(Debug)]
 struct Plan {
     /// When it cancels it.
     cancel_at: Option<Instant>,
     /// When it drops the connection, to come back.
     drop_at: Option<Instant>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_ms = |at: Option<Instant>| at.map(|at| (at - Instant::now()).as_millis());
+        let (cancel, drop) = (in_ms(self.cancel_at), in_ms(self.drop_at));
+        write!(f, "cancels it in {cancel:?} ms, drops it in {drop:?} ms")
+    }
 }
 
 /// How reading a stream ended.
@@ -66,7 +74,9 @@ impl SimulatedClient {
     /// Subscribes to a resource. It may be told from the request on, and must be after the answer.
     pub(super) async fn subscribe(&self, uri: &str) {
         let own = self.session().map(|id| format!("{}|{uri}", id.as_str()));
-        let key = own.filter(|_| uri == OWN).unwrap_or_else(|| uri.to_owned());
+        let key = own
+            .filter(|_| uri == self.own())
+            .unwrap_or_else(|| uri.to_owned());
         let known = KnownUpdates {
             asked: self.world.now(),
             ..KnownUpdates::default()
@@ -117,7 +127,7 @@ impl SimulatedClient {
             cancel_at: within(120, 3000),
             drop_at: within(250, 4000),
         };
-        let id = json!(id);
+        let (number, id) = (id, json!(id));
         let text = self.call_text(&id, &work, once);
         let mut asked = AskedRequest::new(id, &work.key);
         self.world
@@ -153,6 +163,9 @@ impl SimulatedClient {
         if plan.cancel_at.is_some_and(|at| at > Instant::now()) && asked.answered && self.random.chance(300) {
             // Too late: it must not hit another call.
             self.cancel(&mut asked).await;
+        }
+        if asked.answered {
+            self.finished(number);
         }
     }
 
@@ -328,53 +341,6 @@ impl SimulatedClient {
             }
             if rests {
                 sleep(self.random.between(0, 3000)).await;
-            }
-        }
-    }
-
-    /// Ends its session, after which no node knows it.
-    pub(super) async fn end(&self) {
-        let Some(session) = self.session() else { return };
-        let mut refused = false;
-        loop {
-            let node = self.node().await;
-            match node.end(&self.principal, &session).await {
-                Some(Ok(()) | Err(Refusal::SessionNotFound)) => {
-                    // One that has just lost the store tells other nodes when it has it again.
-                    refused |= node.faults.serves_last_known();
-                    break;
-                }
-                Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
-                    return self.world.wrong(format!("{} cannot end: {refusal}", self.name));
-                }
-                _ => sleep(Duration::from_millis(500)).await,
-            }
-            refused = true;
-        }
-        self.world.step(format!("{} has ended its session", self.name));
-        // A node that lost the store's answer does not know which nodes to tell. They look within 30 s.
-        if !refused {
-            self.check_ended(&session).await;
-        }
-    }
-
-    /// No node serves a session that has ended.
-    async fn check_ended(&self, session: &SessionId) {
-        // Where messages are lost that nobody is told of, a node may learn of it only when it looks.
-        if self.world.loses_messages() {
-            return;
-        }
-        for node in self.nodes.serving() {
-            let cached = node.engine.session(
-                session,
-                &self.principal,
-                crate::session::TransportKind::Streamable,
-            );
-            let served = matches!(node.within(cached).await, Some(Ok(_)));
-            if served && !node.faults.serves_last_known() {
-                let (name, node) = (&self.name, &node.name);
-                self.world
-                    .wrong(format!("{node} serves the session that {name} has ended"));
             }
         }
     }

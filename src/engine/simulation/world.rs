@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::store::memory::MemoryStore;
+
 /// How many of the last steps are printed of a run that fails.
 const STEPS_SHOWN_MAX: usize = 400;
 /// The run, as all parts of it see it. Clones are the same.
@@ -20,6 +22,7 @@ struct WorldInner {
     loses_messages: bool,
     /// How long nodes wait for a store that is away.
     grace: Duration,
+    store: MemoryStore,
     steps: Vec<String>,
     count: u64,
     digest: DefaultHasher,
@@ -86,11 +89,12 @@ impl PlayedChange {
 
 impl World {
     /// A run in which messages between nodes may be lost that nobody is told of.
-    pub(crate) fn new(loses_messages: bool, grace: Duration) -> Self {
+    pub(crate) fn new(loses_messages: bool, grace: Duration, store: &MemoryStore) -> Self {
         Self(Arc::new(Mutex::new(WorldInner {
             began: Instant::now(),
             loses_messages,
             grace,
+            store: store.clone(),
             steps: Vec::new(),
             count: 0,
             digest: DefaultHasher::new(),
@@ -109,6 +113,11 @@ impl World {
 
     pub(crate) fn loses_messages(&self) -> bool {
         self.lock().loses_messages
+    }
+
+    /// The store of all nodes.
+    pub(crate) fn store(&self) -> MemoryStore {
+        self.lock().store.clone()
     }
 
     pub(crate) fn grace(&self) -> Duration {
