@@ -42,6 +42,7 @@ mod random;
 mod sse;
 mod store;
 mod streamable;
+mod telling;
 mod world;
 
 /// How long a storm lasts.
@@ -278,12 +279,16 @@ async fn begin(client: &SimulatedClient) {
 /// Opens sessions and ends them, one after the other.
 async fn visit(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
     while !calm.load(Ordering::Relaxed) {
-        begin(client).await;
-        for _ in 0..client.random.below(3) {
-            Arc::clone(client).call(client.next_id()).await;
+        let visitor = client.visitor();
+        begin(&visitor).await;
+        if client.random.chance(500) {
+            visitor.end_amid_calls().await;
+        } else {
+            for _ in 0..client.random.below(3) {
+                Arc::clone(&visitor).call(visitor.next_id()).await;
+            }
+            visitor.end().await;
         }
-        client.end().await;
-        client.set_session(None);
         sleep(client.random.between(50, 2000)).await;
     }
 }
@@ -293,6 +298,12 @@ async fn stream(client: &Arc<SimulatedClient>, calm: &AtomicBool) {
     let waiting = Arc::new(WaitingRequests::default());
     spawn(Arc::clone(client).stream(Arc::clone(&waiting)));
     client.introduce(&waiting).await;
+    // What a former life has subscribed to is told to the next.
+    for uri in SHARED.iter().filter(|_| client.key.is_none()) {
+        if client.random.chance(600) {
+            client.sse_subscribe(&waiting, uri).await;
+        }
+    }
     call(client, calm, Some(&waiting)).await;
 }
 

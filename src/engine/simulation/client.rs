@@ -13,16 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::handler::{ONCE, SAFE, Work};
 use super::node::{ClientName, Node, Posted};
 use super::random::Random;
-use super::world::{PlayedChange, World};
+use super::world::World;
 use crate::protocol::error::Refusal;
 use crate::session::{Principal, SessionId, TransportKind};
 
 /// The resources that are the same for all.
 pub(super) const SHARED: [&str; 2] = ["all:a", "all:b"];
-
-/// How much later than it was announced a change may get its version, while the store is away, or be found by
-/// a node that got no message of it.
-const LATE_BY_MOST: Duration = Duration::from_secs(35);
 
 /// The nodes, as the balancer in front of them knows them. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +52,9 @@ impl Nodes {
 /// The id of a request that only asks whether a node takes it.
 pub(super) const REACHABLE: &str = "reachable";
 
+/// What the key of a request begins with that subscribes.
+pub(super) const SUBSCRIBE: &str = "subscribe ";
+
 /// A request that a client has made.
 #[derive(Debug)]
 pub(super) struct AskedRequest {
@@ -66,6 +65,8 @@ pub(super) struct AskedRequest {
     /// Whether one before it was not.
     missed: bool,
     pub(super) answered: bool,
+    /// Whether by a result.
+    pub(super) succeeded: bool,
     pub(super) cancelled: bool,
     /// Whether a node has refused it and asked the client to try again: what was refused may have been taken,
     /// and be answered too.
@@ -80,6 +81,7 @@ impl AskedRequest {
             steps: 0.0,
             missed: false,
             answered: false,
+            succeeded: false,
             cancelled: false,
             tried_again: false,
         }
@@ -137,6 +139,7 @@ impl AskedRequest {
                     ));
                 }
                 self.answered = true;
+                self.succeeded |= message["result"].is_object();
                 world.step(format!("call {key} is answered {}", &short(message)));
                 None
             }
@@ -150,6 +153,9 @@ impl AskedRequest {
         }
         if self.key == "initialize" {
             return message["result"]["protocolVersion"].is_string();
+        }
+        if self.key.starts_with(SUBSCRIBE) {
+            return message["result"].is_object();
         }
         let text = message["result"]["content"][0]["text"].as_str();
         let done: Value = serde_json::from_str(text.unwrap_or("null")).unwrap_or_default();
@@ -218,6 +224,8 @@ pub(super) struct SimulatedClient {
     subscribed: Mutex<BTreeMap<String, KnownUpdates>>,
     /// The events of its session's own stream that it was given, on any connection.
     seen: Mutex<BTreeSet<u64>>,
+    /// Whether it ends its session, while it uses it.
+    pub(super) ends: AtomicBool,
     /// Fires when it closes its streams.
     pub(super) leaves: CancellationToken,
 }
@@ -245,6 +253,7 @@ impl SimulatedClient {
             finished: Mutex::default(),
             subscribed: Mutex::default(),
             seen: Mutex::default(),
+            ends: AtomicBool::new(false),
             leaves: CancellationToken::new(),
         }
     }
@@ -257,6 +266,18 @@ impl SimulatedClient {
             key: Some(key),
             ..again
         })
+    }
+
+    /// The same client with another session.
+    pub(super) fn visitor(&self) -> Arc<Self> {
+        let random = self.random.fork();
+        let visitor = Self::new(&self.name, self.transport, &self.world, &self.nodes, random);
+        Arc::new(visitor)
+    }
+
+    /// Whether its session may be gone.
+    pub(super) fn may_be_gone(&self) -> bool {
+        self.leaves.is_cancelled() || self.ends.load(Ordering::Relaxed)
     }
 
     /// A node that takes requests, as soon as there is one.
@@ -368,7 +389,7 @@ impl SimulatedClient {
     pub(super) fn refused(&self, what: &str, refusal: &Refusal) {
         let name = &self.name;
         match refusal {
-            Refusal::SessionNotFound if self.leaves.is_cancelled() => {}
+            Refusal::SessionNotFound if self.may_be_gone() => {}
             Refusal::SessionNotFound => self.world.wrong(format!("{name} has lost its session: {what}")),
             refusal => self.world.wrong(format!("{name}: {what} is refused: {refusal}")),
         }
@@ -418,71 +439,5 @@ impl SimulatedClient {
             }
         }
         work
-    }
-
-    /// Checks that it was told of each change since it has subscribed, and no more often than that.
-    pub(super) fn check_told(&self) {
-        for (uri, known) in &*self.subscribed() {
-            let Some(since) = known.since else { continue };
-            let changes = self.world.changes(uri);
-            // One that could not be announced at once may get its version later.
-            let may = |change: &&PlayedChange| {
-                let announced = change.announced;
-                announced.is_none_or(|announced| announced + LATE_BY_MOST >= known.asked)
-            };
-            // Each time there was another change to tell of.
-            for (before, told) in known.told.iter().enumerate() {
-                let until = changes.iter().filter(may).filter(|change| change.began <= *told);
-                let until = until.count();
-                if until <= before {
-                    let (name, told) = (&self.name, told.as_millis());
-                    let often = format!("{before} times before, and it changed {until} times");
-                    self.world
-                        .wrong(format!("{name} was told of {uri} at {told} ms, {often}"));
-                }
-            }
-            let grace = self.world.grace();
-            let must = changes
-                .iter()
-                .rfind(|change| change.must_be_told(grace) && change.began > since);
-            if let Some(change) = must
-                && known.told.last().is_none_or(|told| *told < change.began)
-            {
-                let (name, began) = (&self.name, change.began.as_millis());
-                self.world.wrong(format!(
-                    "{name} was not told of {uri}, which changed at {began} ms"
-                ));
-            }
-        }
-    }
-
-    /// Takes a message that belongs to no request.
-    pub(super) fn take_notice(&self, message: &Value) -> Option<Value> {
-        match message["method"].as_str() {
-            Some("notifications/resources/updated") => {
-                let uri = message["params"]["uri"].as_str().unwrap_or_default();
-                self.world.step(format!("{} is told of {uri}", self.name));
-                let (now, mut known) = (self.world.now(), self.subscribed());
-                let own = self.session().map(|id| format!("{}|{uri}", id.as_str()));
-                let own = own.filter(|_| uri == self.own());
-                match known.get_mut(&own.unwrap_or_else(|| uri.to_owned())) {
-                    Some(known) => known.told.push(now),
-                    None => self.world.wrong(format!(
-                        "{} is told of {uri}, to which it is not subscribed",
-                        self.name
-                    )),
-                }
-                None
-            }
-            Some("ping") => Some(json!({"jsonrpc": "2.0", "id": message["id"], "result": {}})),
-            Some("notifications/cancelled") => None,
-            _ if message["id"] == REACHABLE => None,
-            // What a former life of the client has asked.
-            _ if self.key.is_some() || !self.introduced.load(Ordering::Relaxed) => None,
-            _ => {
-                self.world.wrong(format!("{} is told {message}", self.name));
-                None
-            }
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! How simulated clients end their sessions, and what is left of them then.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use futures::future::BoxFuture;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::client::SimulatedClient;
+use super::client::{SHARED, SimulatedClient};
 use super::store::spawn;
 use crate::cluster::messenger::ACKNOWLEDGE_WITHIN;
 use crate::cluster::registry::VERIFY_EVERY_MS;
@@ -14,6 +16,9 @@ use crate::session::{SessionId, TransportKind};
 
 /// When each node has read a session again, whatever it was told.
 const LOOKED_AGAIN: Duration = Duration::from_millis(VERIFY_EVERY_MS + 5000);
+
+/// How long calls and streams may last in a session that has ended.
+const OVER_WITHIN: Duration = Duration::from_secs(120);
 
 impl SimulatedClient {
     /// Ends its session, after which no node knows it. Those of HTTP+SSE cannot be ended.
@@ -62,6 +67,29 @@ impl SimulatedClient {
             sleep(LOOKED_AGAIN).await;
             client.check_ended(&session).await;
         });
+    }
+
+    /// Ends its session while calls run, streams are open, and it is subscribed. All of them end then.
+    pub(super) async fn end_amid_calls(self: &Arc<Self>) {
+        let mut under_way: Vec<BoxFuture<'static, ()>> = vec![Box::pin(Arc::clone(self).listen(false))];
+        let own = self.own();
+        futures::future::join_all([SHARED[0], &own].map(|uri| self.subscribe(uri))).await;
+        for _ in 0..=self.random.below(4) {
+            under_way.push(Box::pin(Arc::clone(self).call(self.next_id())));
+        }
+        let (done, over) = tokio::sync::oneshot::channel();
+        spawn(async move {
+            futures::future::join_all(under_way).await;
+            done.send(()).ok();
+        });
+        sleep(self.random.between(0, 3000)).await;
+        self.ends.store(true, Ordering::Relaxed);
+        self.end().await;
+        if timeout(OVER_WITHIN, over).await.is_err() {
+            self.world
+                .wrong(format!("{} waits in a session that has ended", self.name));
+        }
+        self.leaves.cancel();
     }
 
     /// No node serves a session that has ended, and the store keeps nothing of it.

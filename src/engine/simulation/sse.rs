@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{AskedRequest, REACHABLE, SHARED, SimulatedClient, SseEvent};
+use super::client::{AskedRequest, KnownUpdates, REACHABLE, SHARED, SUBSCRIBE, SimulatedClient, SseEvent};
 use super::node::{ClientName, Posted};
 use super::store::spawn;
 use super::streamable::at;
@@ -71,6 +71,11 @@ impl WaitingRequests {
         asked
             .get(key)
             .is_some_and(|asked| asked.answered && !asked.tried_again)
+    }
+
+    fn has_succeeded(&self, key: &str) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(key).is_some_and(|asked| asked.succeeded)
     }
 
     fn is_answered(&self, key: &str) -> bool {
@@ -189,6 +194,31 @@ impl SimulatedClient {
         }
     }
 
+    /// Subscribes to a resource. It may be told from the request on, and must be after the answer.
+    pub(super) async fn sse_subscribe(&self, waiting: &WaitingRequests, uri: &str) {
+        let known = KnownUpdates {
+            asked: self.world.now(),
+            ..KnownUpdates::default()
+        };
+        self.subscribed().insert(uri.to_owned(), known);
+        while !self.leaves.is_cancelled() {
+            let id = self.next_id();
+            let key = format!("{SUBSCRIBE}{uri} {id} {}", self.random.below(1 << 32));
+            let request =
+                json!({"jsonrpc": "2.0", "id": id, "method": "resources/subscribe", "params": {"uri": uri}});
+            self.ask(waiting, AskedRequest::new(json!(id), &key), &request.to_string())
+                .await;
+            if waiting.has_succeeded(&key) {
+                break;
+            }
+            sleep(self.random.between(200, 800)).await;
+        }
+        let now = self.world.now();
+        if let Some(known) = self.subscribed().get_mut(uri) {
+            known.since = Some(now);
+        }
+    }
+
     /// Makes a call.
     pub(super) async fn sse_call(self: Arc<Self>, waiting: Arc<WaitingRequests>) {
         let number = self.next_id();
@@ -198,7 +228,15 @@ impl SimulatedClient {
         self.world.step(format!("{} calls {key} ({work:?})", self.name));
         let id = json!(number);
         let text = self.call_text(&id, &work, once);
-        self.ask(&waiting, AskedRequest::new(id, &key), &text).await;
+        let cancel_at = Instant::now() + self.random.between(0, 3000);
+        let cancel_at = self.random.chance(120).then_some(cancel_at);
+        let mut asked = AskedRequest::new(id.clone(), &key);
+        tokio::select! {
+            biased;
+            () = self.ask(&waiting, AskedRequest::new(id, &key), &text) => {}
+            // It does not wait for the answer, which may come nevertheless.
+            () = at(cancel_at) => self.cancel(&mut asked).await,
+        }
         if waiting.is_over(&key) {
             self.finished(number);
         }
