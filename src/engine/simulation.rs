@@ -401,6 +401,7 @@ async fn act(run: &Arc<SimulationRun>) {
     sleep(TOLD_WITHIN).await;
     for (client, before) in clients.iter().zip(before) {
         client.check_told();
+        client.check_seen();
         client.check_reachable().await;
         let often = opened(client) - before;
         if often > OPENED_MAX {

@@ -339,12 +339,14 @@ impl SimulatedClient {
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The events of its session's own stream that it was given.
+    pub(super) fn seen(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes an event of its session's own stream. False when it was given that before.
     pub(super) fn sees(&self, number: u64) -> bool {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number)
+        self.seen().insert(number)
     }
 
     /// Posts until a node takes it, or says that it never will.

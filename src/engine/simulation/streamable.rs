@@ -288,11 +288,12 @@ impl SimulatedClient {
 
     /// Keeps the session's standalone stream open, on one node after another, until the client leaves.
     pub(super) async fn listen(self: Arc<Self>, rests: bool) {
-        let mut last: Option<String> = None;
+        let mut last: Option<(String, u64)> = None;
         while !self.leaves.is_cancelled() {
             let Some(session) = self.session() else { return };
             let node = self.node().await;
-            let opened = node.open_stream(&self.principal, &session, last.as_deref()).await;
+            let from = last.as_ref().map(|(stream, number)| format!("{stream}-{number}"));
+            let opened = node.open_stream(&self.principal, &session, from.as_deref()).await;
             let mut events = match opened {
                 Some(Ok(Some(events))) => events,
                 Some(Err(refusal)) if refusal.retry_after_seconds().is_none() => {
@@ -312,7 +313,8 @@ impl SimulatedClient {
             self.opened.fetch_add(1, Ordering::Relaxed);
             let stays = Instant::now() + self.random.between(500, 15_000);
             let stays = self.random.chance(500).then_some(stays);
-            let mut before = 0;
+            // What it says it has is not told again.
+            let mut before = last.as_ref().map_or(0, |(_, number)| *number);
             loop {
                 let bytes = tokio::select! {
                     biased;
@@ -332,7 +334,7 @@ impl SimulatedClient {
                     before = *number;
                     // Several connections may be given it, of which one has gone before that was noted.
                     again = !self.sees(*number);
-                    last = Some(format!("{stream}-{number}"));
+                    last = Some((stream.clone(), *number));
                 }
                 if let Some(message) = event.message.filter(|_| !again)
                     && let Some(answer) = self.take_notice(&message)

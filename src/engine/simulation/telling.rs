@@ -49,6 +49,18 @@ impl SimulatedClient {
         }
     }
 
+    /// Checks that it was given each event of its session's own stream up to the last one.
+    pub(super) fn check_seen(&self) {
+        let seen = self.seen();
+        let missing = |(before, after): (&u64, &u64)| *after != before + 1;
+        if let Some((before, after)) = seen.iter().zip(seen.iter().skip(1)).find(|pair| missing(*pair)) {
+            let name = &self.name;
+            self.world.wrong(format!(
+                "{name} was given event {after} of its own stream, and {before} before it"
+            ));
+        }
+    }
+
     /// Takes a message that belongs to no request.
     pub(super) fn take_notice(&self, message: &Value) -> Option<Value> {
         match message["method"].as_str() {
