@@ -39,8 +39,12 @@ impl WaitingRequests {
             Some(_) => false,
             None => asked.id == message["id"],
         };
-        // An id may have been used before: then it is that of the request which waits.
-        let found = asked.values_mut().filter(of).min_by_key(|asked| asked.answered);
+        // An id may have been used before: then it is that of the request which waits, or else of one that was
+        // sent twice, and so may be answered twice.
+        let found = asked
+            .values_mut()
+            .filter(of)
+            .min_by_key(|asked| (asked.answered, !asked.tried_again));
         let answer = match found {
             Some(asked) => asked.take(&client.world, message),
             None => {

@@ -132,9 +132,9 @@ impl SimulatedClient {
         let mut asked = AskedRequest::new(id, &work.key);
         self.world
             .step(format!("{} calls {} ({work:?}, {plan:?})", self.name, work.key));
-        let posted = tokio::select! {
+        let (posted, node) = tokio::select! {
             biased;
-            posted = self.post(&text) => posted,
+            posted = self.post_to(&text) => posted,
             () = at(plan.cancel_at) => {
                 // It is not known yet what the answer will be: the request is dropped, and the cancellation
                 // follows.
@@ -151,7 +151,15 @@ impl SimulatedClient {
                         .wrong(format!("call {} has a body without an answer", work.key));
                 }
             }
-            Posted::Stream(events) => self.follow(events, &mut asked, &work, &plan).await,
+            Posted::Stream(events) => {
+                let broke_off = self.follow(events, &mut asked, &work, &plan).await;
+                let excused = plan.drop_at.is_some_and(|at| at <= Instant::now()) || self.may_be_gone();
+                if broke_off && !excused && node.is_some_and(|node| !node.may_break()) {
+                    let key = &work.key;
+                    self.world
+                        .wrong(format!("call {key} breaks off, and cannot be taken up"));
+                }
+            }
             // Nobody is told of the end of a session's calls.
             Posted::Accepted if self.may_be_gone() => {}
             Posted::Accepted => self
@@ -180,29 +188,38 @@ impl SimulatedClient {
             .await;
     }
 
-    /// Reads a call's stream to the answer, wherever it is to be taken up.
-    async fn follow(&self, events: Receiver<Bytes>, asked: &mut AskedRequest, work: &Work, plan: &Plan) {
+    /// Reads a call's stream to the answer, wherever it is to be taken up. True when it broke off before the
+    /// client had anything to come back with.
+    async fn follow(
+        &self,
+        events: Receiver<Bytes>,
+        asked: &mut AskedRequest,
+        work: &Work,
+        plan: &Plan,
+    ) -> bool {
         let mut last: Option<(String, u64)> = None;
         let mut drop_at = plan.drop_at;
         let mut events = Some(events);
         loop {
-            let Some(open) = events.take() else { return };
+            let Some(open) = events.take() else { return false };
             match self
                 .read(open, asked, &mut last, plan.cancel_at, drop_at.take())
                 .await
             {
-                ReadEnd::Answered | ReadEnd::Cancelled => return,
+                ReadEnd::Answered | ReadEnd::Cancelled => return false,
                 ReadEnd::Broken => {}
             }
             let Some((stream, number)) = &last else {
-                return self
-                    .world
+                self.world
                     .step(format!("call {} broke off, and cannot be taken up", work.key));
+                return true;
             };
             let from = format!("{stream}-{number}");
             while events.is_none() {
                 sleep(self.random.between(50, 1500)).await;
-                let Some(session) = self.session() else { return };
+                let Some(session) = self.session() else {
+                    return false;
+                };
                 let node = self.node().await;
                 self.world.step(format!(
                     "{} takes call {} up at {from} on {}",
@@ -215,12 +232,13 @@ impl SimulatedClient {
                             self.world
                                 .wrong(format!("call {} ended without an answer", work.key));
                         }
-                        return;
+                        return false;
                     }
                     Some(Err(refusal)) if refusal.retry_after_seconds().is_some() => {}
-                    Some(Err(Refusal::BadEventId(_))) if asked.cancelled => return,
+                    Some(Err(Refusal::BadEventId(_))) if asked.cancelled => return false,
                     Some(Err(refusal)) => {
-                        return self.refused(&format!("to take up call {}", work.key), &refusal);
+                        self.refused(&format!("to take up call {}", work.key), &refusal);
+                        return false;
                     }
                     None => {}
                 }

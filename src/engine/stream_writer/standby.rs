@@ -79,7 +79,9 @@ impl StreamWriter {
                 self.carried.line.set_waits(true);
                 Ok(Some(self.read_every()))
             }
-            Ok(Attached::NoStream | Attached::Gone) => Err(WriterStop::Gone),
+            // It has ended since it was read, perhaps with events that nobody else can tell: the log is read again.
+            Ok(Attached::NoStream) => Ok(Some(Duration::ZERO)),
+            Ok(Attached::Gone) => Err(WriterStop::Gone),
             Err(error) => {
                 debug!(session = self.cached.tag, error = %causes(&error), "a stream is not taken over yet");
                 Ok(Some(LOOK_AGAIN))
