@@ -100,15 +100,15 @@ impl SessionsInner {
         let began = Instant::now();
         let loaded = match self.store.load(id, Some(&self.node)).await {
             // The store cannot note that this node keeps a copy, so the node keeps none. The session can
-            // still be read.
-            Err(error @ StoreError::Refused { .. }) if slot.is_empty() => {
-                let Ok(Some(record)) = self.store.load(id, None).await else {
-                    slot.note_failure(monotonic_ms());
-                    return self.serve_last_known(id, slot, error);
-                };
-                drop(self.registry.retire(id, slot, Retired::NotKept));
-                return Ok(LoadedSession::Known(Arc::new(self.restore(id, record, now_ms))));
-            }
+            // still be read, and so can its end: this node may have been held up when others were told of it.
+            Err(error @ StoreError::Refused { .. }) => match self.store.load(id, None).await {
+                Ok(Some(record)) if slot.is_empty() => {
+                    drop(self.registry.retire(id, slot, Retired::NotKept));
+                    return Ok(LoadedSession::Known(Arc::new(self.restore(id, record, now_ms))));
+                }
+                Ok(None) => Ok(None),
+                Ok(Some(_)) | Err(_) => Err(error),
+            },
             loaded => loaded,
         };
         match loaded {

@@ -127,19 +127,14 @@ impl Faults {
         self.cut.load(Ordering::Relaxed) || self.weather.is(Sky::Away)
     }
 
-    /// Whether the node may serve what it knows: it has lost the store, or a command has just failed or was
-    /// refused.
+    /// Whether the node may serve what it knows: it has lost the store, or a command has just failed.
     pub(super) fn serves_last_known(&self) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_away() || failed.is_some_and(|failed| failed.elapsed() < ASKED_AGAIN_AFTER)
     }
 
-    fn note_failure(&self) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
     fn away(&self) -> StoreError {
-        self.note_failure();
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         StoreError::Unreachable("the simulated store is away".into())
     }
 
@@ -155,7 +150,6 @@ impl Faults {
             return Err(self.away());
         }
         if !matches!(kind, CommandKind::Read | CommandKind::Message) && self.weather.is(Sky::Full) {
-            self.note_failure();
             return Err(StoreError::Refused {
                 why: WhyRefused::Full,
                 source: "the simulated store is full".into(),

@@ -79,6 +79,35 @@ async fn a_node_that_wakes_does_not_serve_a_session_that_has_ended() {
     }
 }
 
+/// The same while Redis is full: the node cannot note that it keeps a copy, but the end can be read.
+#[tokio::test]
+async fn a_node_that_wakes_while_redis_is_full_does_not_serve_a_session_that_has_ended() {
+    let cluster = Cluster::of(2).await;
+    let set = async |name: &str, value: &str| {
+        cluster.redis().command(&["CONFIG", "SET", name, value]).await;
+    };
+    set("maxmemory-policy", "noeviction").await;
+    let client = Client::legacy(&cluster.node(0).url());
+    let kept = Client::legacy(&cluster.node(0).url());
+    let echo = || json!({"text": "a"});
+    let [at_other, kept_at_other] = [&client, &kept].map(|client| client.at(&cluster.node(1).url()));
+    for (opens, asks) in [(&client, &at_other), (&kept, &kept_at_other)] {
+        opens.session().await;
+        asks.call("echo", echo()).await.ok();
+    }
+    cluster.node(1).pause();
+    // Its lease ends: it trusts no copy, and is not told of what changes.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(client.delete().await.status, 204);
+    set("maxmemory", "1").await;
+    let asked = tokio::spawn(async move { at_other.call("echo", json!({"text": "a"})).await.status });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.node(1).resume();
+    assert_eq!(asked.await.expect("an answer"), 404);
+    kept_at_other.call("echo", echo()).await.ok();
+    set("maxmemory", "0").await;
+}
+
 /// Finding 9: a node that changes a session does not wait for nodes that have stopped.
 #[tokio::test]
 async fn nobody_waits_for_a_node_that_has_stopped() {
