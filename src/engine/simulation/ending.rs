@@ -14,7 +14,7 @@ use crate::cluster::registry::VERIFY_EVERY_MS;
 use crate::protocol::error::Refusal;
 use crate::session::{SessionId, TransportKind};
 
-/// When each node has read a session again, whatever it was told.
+/// When each node has read a session again, also without a message.
 const LOOKED_AGAIN: Duration = Duration::from_millis(VERIFY_EVERY_MS + 5000);
 
 /// How long calls and streams may last in a session that has ended.
