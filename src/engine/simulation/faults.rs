@@ -13,9 +13,20 @@ use crate::store::{Received, StoreError, WhyRefused};
 /// How long a node serves a session as it knows it after a command for it has failed, before it asks again.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// An outage in which each node has failed to renew its lease.
+const FAILS_RENEWALS: Duration = Duration::from_millis(2500);
+/// How soon after such an outage nobody can tell yet who has died: a node that has just joined waits for 3 s.
+const JUDGES_NOBODY: Duration = Duration::from_millis(2500);
+
 /// How the common store does, for all nodes.
 #[derive(Debug, Default)]
-pub(super) struct Weather(AtomicU8);
+pub(super) struct Weather {
+    sky: AtomicU8,
+    /// Since when it takes no writes.
+    since: Mutex<Option<Instant>>,
+    /// When an outage ended in which leases could not be renewed.
+    cleared: Mutex<Option<Instant>>,
+}
 
 /// What the store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +42,20 @@ pub(super) enum Sky {
 
 impl Weather {
     pub(super) fn set(&self, sky: Sky) {
-        self.0.store(sky as u8, Ordering::Relaxed);
+        self.sky.store(sky as u8, Ordering::Relaxed);
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if sky != Sky::Clear {
+            since.get_or_insert_with(Instant::now);
+        } else if since
+            .take()
+            .is_some_and(|since| since.elapsed() >= FAILS_RENEWALS)
+        {
+            *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
     }
 
     pub(super) fn is(&self, sky: Sky) -> bool {
-        self.0.load(Ordering::Relaxed) == sky as u8
+        self.sky.load(Ordering::Relaxed) == sky as u8
     }
 }
 
@@ -125,6 +145,16 @@ impl Faults {
 
     pub(super) fn is_away(&self) -> bool {
         self.cut.load(Ordering::Relaxed) || self.weather.is(Sky::Away)
+    }
+
+    /// Whether leases have ended just now because none could be renewed, so that nobody can tell who has died.
+    pub(super) fn judges_nobody(&self) -> bool {
+        let cleared = *self
+            .weather
+            .cleared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        cleared.is_some_and(|cleared| cleared.elapsed() < JUDGES_NOBODY)
     }
 
     /// Whether the node may serve what it knows: it has lost the store, or a command has just failed.

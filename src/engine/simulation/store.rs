@@ -86,6 +86,12 @@ impl FaultyStore {
                 "{life} claims call {call} from {from}, whose lease lasts"
             ));
         }
+        if from != to && self.faults.judges_nobody() {
+            let (life, call) = (&self.life, call.as_str());
+            self.world.wrong(format!(
+                "{life} claims call {call} from {from} though no node could renew its lease until just now"
+            ));
+        }
         let body = record.body.as_deref().unwrap_or("null");
         let body: Value = serde_json::from_str(body).unwrap_or_default();
         if let Some(key) = body["request"]["params"]["arguments"]["key"].as_str() {
