@@ -48,11 +48,7 @@ async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
     let cluster = Cluster::of(1).await;
     let url = cluster.node(0).url();
     let redis = cluster.redis();
-    redis
-        .command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])
-        .await;
-    let client = cluster.client();
-    client.session().await;
+    let client = client_of_a_store_that_evicts_nothing(&cluster).await;
     let began = Instant::now();
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
     for _ in 0..1000 / AT_ONCE {
@@ -90,11 +86,7 @@ async fn a_full_redis_under_load_is_a_line_a_second_that_says_so() {
 async fn a_warning_names_its_node_when_nothing_else_is_logged() {
     let cluster = Cluster::with(1, &[("MCP_LOG__LEVEL", "warn")]).await;
     let redis = cluster.redis();
-    redis
-        .command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])
-        .await;
-    let client = cluster.client();
-    client.session().await;
+    let client = client_of_a_store_that_evicts_nothing(&cluster).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
     for _ in 0..10 {
         client.call("increment", json!({"key": "n"})).await;
@@ -107,6 +99,15 @@ async fn a_warning_names_its_node_when_nothing_else_is_logged() {
     .await;
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_each_names_its_node(cluster.node(0));
+}
+
+/// A client with a session, in a Redis that refuses writes when it is full.
+async fn client_of_a_store_that_evicts_nothing(cluster: &Cluster) -> Client {
+    let policy = ["CONFIG", "SET", "maxmemory-policy", "noeviction"];
+    cluster.redis().command(&policy).await;
+    let client = cluster.client();
+    client.session().await;
+    client
 }
 
 fn assert_each_names_its_node(node: &Node) {
