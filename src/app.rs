@@ -16,26 +16,20 @@ use crate::config::{Settings, fit_shares};
 use crate::engine::handler::Handler;
 use crate::engine::{Engine, Parts};
 use crate::http::{HttpService, Service};
+use crate::net::listener::{BoundListener, ListenError};
+use crate::net::server::Server;
 use crate::session::{Clock, NodeId};
 use crate::store::redis::ConnectError;
 use crate::store::{Store, StoreError};
 use crate::supervisor::{KillOnDrop, Supervisor};
 use crate::telemetry::{metrics, tell_left_out};
 
-mod connection;
 mod drain;
-mod exchange;
 pub(crate) mod files;
 pub(crate) mod open;
-mod raw_stream;
-mod reusable_timer;
-mod serve;
 pub(crate) mod signal;
-mod socket;
-mod write_timeout;
 
 use drain::drain;
-use serve::{BoundListener, RunningListener};
 pub use signal::Stop;
 use signal::told_to_stop;
 
@@ -94,6 +88,15 @@ pub enum AppError {
     /// Something that the node cannot do without has ended.
     #[error("the node stopped because a task that it needs has ended; the log says which")]
     Broken,
+}
+
+impl From<ListenError> for AppError {
+    fn from(error: ListenError) -> Self {
+        Self::Listen {
+            address: error.address,
+            source: error.source,
+        }
+    }
 }
 
 /// Puts a node together; see [`App::builder`].
@@ -187,7 +190,7 @@ impl Builder {
         warn_of_surroundings(engine.store.as_ref()).await;
         let service = Service::new(Arc::clone(&engine));
         let connections_max = engine.settings.http.connections_max;
-        let server = RunningListener::start(listener, HttpService::new(service.clone()), connections_max);
+        let server = Server::start(listener, HttpService::new(service.clone()), connections_max);
         Ok(Running {
             engine,
             service,
@@ -252,7 +255,7 @@ async fn warn_of_surroundings(store: &dyn Store) {
 pub struct Running {
     engine: Arc<Engine>,
     service: Service,
-    server: RunningListener,
+    server: Server,
     owned: [KillOnDrop; 2],
     /// Adds the node's name to log lines.
     span: Span,

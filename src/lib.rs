@@ -44,6 +44,7 @@
 //!
 //! - [`cli`]: the command line, one file for each subcommand.
 //! - [`app`]: puts a node together and runs it.
+//! - `net`: sockets: the listener and its connections.
 //! - `http`: admits, parses and prints.
 //! - `engine`: everything that a node does with a JSON-RPC message.
 //! - `cluster`: this node among others: its lease, its copies of sessions, its messages to other nodes.
@@ -61,6 +62,7 @@ mod cluster;
 pub mod config;
 mod engine;
 mod http;
+mod net;
 mod protocol;
 mod random;
 pub mod session;

@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::serve::RunningListener;
 use super::signal::{AT_ONCE, Stop};
 use crate::engine::Engine;
 use crate::http::Service;
+use crate::net::server::Server;
 
 /// How long no request must have come before the listener closes. A balancer that still sends requests pauses
 /// for less.
@@ -31,7 +31,7 @@ const TASKS_TOLD_BEFORE: Duration = Duration::from_secs(1);
 pub(super) async fn drain<A: Future<Output = Stop>>(
     service: &Service,
     engine: &Engine,
-    server: RunningListener,
+    server: Server,
     stop: Stop,
     again: impl FnOnce() -> A,
 ) {
@@ -52,7 +52,7 @@ pub(super) async fn drain<A: Future<Output = Stop>>(
 async fn drain_unless(
     service: &Service,
     engine: &Engine,
-    server: RunningListener,
+    server: Server,
     stop: Stop,
     hurry: &CancellationToken,
 ) {
@@ -70,7 +70,10 @@ async fn drain_unless(
         let quiet = until_quiet(service, deadline.min(STRAGGLERS_WITHIN));
         hurry.run_until_cancelled(quiet).await;
     }
-    let (unfinished, ()) = tokio::join!(server.stop(&give_up), engine.send_elsewhere(give_up.reached()));
+    let (unfinished, ()) = tokio::join!(
+        server.stop(give_up.reached()),
+        engine.send_elsewhere(give_up.reached())
+    );
     if unfinished.is_some() && engine.store.profile().is_shared {
         engine.stopping.deadline.cancel();
     }
@@ -99,14 +102,14 @@ async fn drain_unless(
 
 /// When a node that stops gives up what has not finished.
 #[derive(Debug, Clone)]
-pub(super) struct GiveUp {
+struct GiveUp {
     at: Instant,
     /// Fires on the second signal.
     hurry: CancellationToken,
 }
 
 impl GiveUp {
-    pub(super) fn after(wait: Duration, hurry: &CancellationToken) -> Self {
+    fn after(wait: Duration, hurry: &CancellationToken) -> Self {
         Self {
             at: Instant::now() + wait,
             hurry: hurry.clone(),
@@ -114,7 +117,7 @@ impl GiveUp {
     }
 
     /// Waits until then.
-    pub(super) async fn reached(&self) {
+    async fn reached(&self) {
         tokio::select! {
             () = sleep_until(self.at) => {}
             () = self.hurry.cancelled() => sleep(AT_ONCE).await,
@@ -122,7 +125,7 @@ impl GiveUp {
     }
 
     /// How long that is.
-    pub(super) fn left(&self) -> Duration {
+    fn left(&self) -> Duration {
         let left = self.at.saturating_duration_since(Instant::now());
         match self.hurry.is_cancelled() {
             true => left.min(AT_ONCE),

@@ -23,7 +23,7 @@ ACCOUNT = {"region_name": REGION, "aws_access_key_id": "none", "aws_secret_acces
 # What Fargate sells: CPU units -> memory in MiB.
 FARGATE = {256: (512, 2048), 512: (1024, 4096), 1024: (2048, 8192), 2048: (4096, 16384), 4096: (8192, 30720)}
 FARGATE_STOP_SECONDS_MAX = 120
-NODE_IDLE_SECONDS = 75  # HEAD_WITHIN in src/app/serve.rs
+NODE_IDLE_SECONDS = 75  # HEAD_WITHIN in src/net/connection.rs
 SLACK_SECONDS = 5
 # What the fake AWS leaves out of stacks. It has the calls behind some of them, and cfn-lint knows the shape of all.
 NOT_IN_THE_FAKE = {

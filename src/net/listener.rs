@@ -1,0 +1,110 @@
+//! The listening socket: bound where the settings say, or passed by systemd.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::Settings;
+
+/// The scheme of a Unix socket's address.
+const UNIX: &str = "unix:";
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub(crate) struct ListenError {
+    /// The settings that name the address.
+    pub(crate) address: String,
+    pub(crate) source: io::Error,
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    pub(super) kind: ListenerKind,
+    pub(super) address: String,
+}
+
+#[derive(Debug)]
+pub(super) enum ListenerKind {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl BoundListener {
+    /// Listens on the socket that systemd passed, or else where the settings say.
+    pub(crate) async fn bind(settings: &Settings) -> Result<Self, ListenError> {
+        if let Some(listener) = Self::passed()? {
+            return Ok(listener);
+        }
+        match settings.host.strip_prefix(UNIX) {
+            Some(path) => Self::bind_unix(path.into()),
+            None => Self::bind_tcp(&settings.host, settings.port).await,
+        }
+    }
+
+    /// The first socket of a socket unit. It stays open while the node is started again: connections wait
+    /// meanwhile.
+    fn passed() -> Result<Option<Self>, ListenError> {
+        let failed = |source| ListenError {
+            address: "the socket that was passed (LISTEN_FDS)".to_owned(),
+            source,
+        };
+        let socket = ListenFd::from_env().take_tcp_listener(0).map_err(failed)?;
+        let Some(socket) = socket else { return Ok(None) };
+        socket.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(socket).map_err(failed)?;
+        let address = format!("http://{}", listener.local_addr().map_err(failed)?);
+        Ok(Some(Self {
+            kind: ListenerKind::Tcp(listener),
+            address,
+        }))
+    }
+
+    async fn bind_tcp(host: &str, port: u16) -> Result<Self, ListenError> {
+        let failed = |source| ListenError {
+            address: format!("HOST={host} PORT={port}"),
+            source,
+        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let listener = TcpListener::bind((bare, port)).await.map_err(failed)?;
+        let address = format!("http://{}", listener.local_addr().map_err(failed)?);
+        Ok(Self {
+            kind: ListenerKind::Tcp(listener),
+            address,
+        })
+    }
+
+    fn bind_unix(path: PathBuf) -> Result<Self, ListenError> {
+        let failed = |source| ListenError {
+            address: format!("HOST={UNIX}{}", path.display()),
+            source,
+        };
+        remove_stale(&path).map_err(failed)?;
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        let address = format!("{UNIX}{}", path.display());
+        Ok(Self {
+            kind: ListenerKind::Unix(listener, path),
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// A socket that a crashed process left behind is removed; one that somebody listens on is not.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AddrInUse));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            std::fs::remove_file(path)
+        }
+        _ => Ok(()),
+    }
+}
