@@ -16,8 +16,9 @@ mod read;
 mod sources;
 mod table;
 
+pub(crate) use checks::Assigned;
 pub(crate) use checks::{fit_shares, most_of};
-pub(crate) use load::{Assigned, Loaded, load};
+pub(crate) use load::{Loaded, load};
 pub(crate) use problem::redact_url;
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{UNIX_PROXY, network};

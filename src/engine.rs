@@ -27,6 +27,7 @@ use crate::telemetry::metrics;
 
 pub(crate) mod attach;
 pub(crate) mod call;
+pub(crate) mod call_transport;
 pub(crate) mod calls;
 pub(crate) mod changes;
 pub(crate) mod dispatch;
@@ -42,12 +43,14 @@ pub(crate) mod messages;
 pub(crate) mod modern;
 pub(crate) mod no_peer;
 pub(crate) mod notify;
+pub(crate) mod open_requests;
 pub(crate) mod open_stream;
-pub(crate) mod peer;
 pub(crate) mod pending_call;
+mod question;
 mod refusal;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod running_call;
 pub(crate) mod session_outbox;
 pub(crate) mod shares;
 #[cfg(test)]
@@ -55,6 +58,7 @@ mod simulation;
 pub(crate) mod stream_writer;
 pub(crate) mod takeover;
 pub(crate) mod tasks;
+mod unlogged_stream;
 
 use calls::RunningCalls;
 use changes::Listeners;

@@ -35,6 +35,7 @@ pub mod changes;
 #[cfg(feature = "store-contract")]
 pub mod contract;
 mod error;
+mod event;
 mod limits;
 pub mod memory;
 pub mod messages;

@@ -335,7 +335,7 @@ mod tests {
         let input = |name: &str| notebook.get_tool(name).unwrap().input_schema;
         assert_eq!(
             input("remember")["properties"]["key"]["maxLength"],
-            json!(notes::NOTE_KEY_BYTES_MAX)
+            json!(uri::NOTE_KEY_BYTES_MAX)
         );
         assert_eq!(input("countdown")["properties"]["from"]["maximum"], json!(100));
         assert_eq!(input("echo")["required"], json!(["text"]));

@@ -17,7 +17,7 @@ impl Everything {
     /// Closes the connection, and has its result a moment later.
     #[tool(annotations(read_only_hint = true))]
     async fn test_reconnection(&self, caller: Caller) -> String {
-        caller.connection.let_go();
+        caller.connection.close();
         sleep(WORK).await;
         "Reconnection test completed successfully.".into()
     }

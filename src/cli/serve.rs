@@ -10,6 +10,7 @@ use crate::app::{App, Running, files};
 use crate::causes::causes;
 use crate::config::Loaded;
 use crate::engine::handler::Handler;
+use crate::session::NodeId;
 
 /// What `initialize` looks like: the shortest request that shows a server at work.
 const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#;
@@ -35,10 +36,11 @@ pub(crate) async fn run<H: Handler>(loaded: Loaded, make: impl FnOnce() -> H) ->
         _stop = &mut told => return Ok(Exit::Ok),
     };
     print::greeting(greeting(&node, guarded));
-    tell_systemd(NotifyState::Ready);
+    let id = node.node().clone();
+    tell_systemd(&id, NotifyState::Ready);
     let told = async {
         let stop = told.await;
-        tell_systemd(NotifyState::Stopping);
+        tell_systemd(&id, NotifyState::Stopping);
         stop
     };
     node.run_until(told, told_to_stop).await?;
@@ -46,9 +48,9 @@ pub(crate) async fn run<H: Handler>(loaded: Loaded, make: impl FnOnce() -> H) ->
 }
 
 /// Tells systemd how far the node is, if it runs as a unit of `Type=notify`.
-fn tell_systemd(state: NotifyState<'_>) {
+fn tell_systemd(node: &NodeId, state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(error = %causes(&error), "could not notify systemd");
+        tracing::warn!(node = %node, error = %causes(&error), "could not notify systemd");
     }
 }
 

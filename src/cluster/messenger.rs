@@ -80,13 +80,13 @@ impl Messenger {
     /// stopped trusting its copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off
     /// the session. Returns those that could not be sent a message: they are to be told later.
     #[must_use]
-    pub(crate) async fn tell_holders(
+    pub(crate) async fn tell_copies(
         &self,
-        holders: &[NodeId],
+        nodes: &[NodeId],
         session: &SessionId,
         news: SessionNews,
     ) -> Vec<NodeId> {
-        let others = holders.iter().filter(|holder| **holder != self.node).cloned();
+        let others = nodes.iter().filter(|node| **node != self.node).cloned();
         let (mut told, unknown): (Vec<_>, Vec<_>) = others.partition(|node| self.membership.lives(node));
         let mut dead = Vec::new();
         if !unknown.is_empty() {
@@ -99,7 +99,7 @@ impl Messenger {
                 .unwrap_or_default();
             told.extend(unknown.into_iter().filter(|node| !dead.contains(node)));
         }
-        // With a session that has ended, its holders are forgotten too.
+        // With a session that has ended, the nodes that keep copies are forgotten too.
         let released = async {
             if news == SessionNews::Changed {
                 self.release(session, &dead).await;

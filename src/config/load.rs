@@ -4,7 +4,7 @@
 use ::config::{Map, Value, ValueKind};
 
 use super::Settings;
-use super::checks;
+use super::checks::{self, Assigned};
 use super::problem::{Problem, SettingsError, closest, mask, redact_url};
 use super::sources::{DEFAULT, Merged, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
@@ -18,17 +18,6 @@ pub(crate) struct Loaded {
     pub(crate) assigned: Vec<Assigned>,
     /// Variables of the environment that begin with `MCP_` and were left alone: they are other programs'.
     pub(crate) foreign: Vec<String>,
-}
-
-/// A setting that was set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Assigned {
-    /// The setting, such as `session.ttl`.
-    pub(crate) name: String,
-    /// Its value, masked when it is secret.
-    pub(crate) value: String,
-    /// Where it comes from: a file's path, an environment variable, or a flag.
-    pub(crate) source: String,
 }
 
 /// Reads settings, and remembers where each came from.
@@ -78,18 +67,6 @@ impl Loaded {
     pub(crate) fn foreign_variables(&self) -> Option<String> {
         let names = self.foreign.join(", ");
         (!names.is_empty()).then(|| format!("not settings of this server, and left alone: {names}"))
-    }
-}
-
-impl Assigned {
-    /// What is wrong with it.
-    pub(super) fn problem(&self, expected: String) -> Problem {
-        Problem {
-            setting: self.name.clone(),
-            source: self.source.clone(),
-            value: Some(self.value.clone()),
-            expected,
-        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Engine {
                 Ok((carried, delivered))
             }
             Attached::NoStream | Attached::Held(_) => Err(self.no_stream(cached).await),
-            Attached::Gone => Err(self.gone(cached).await),
+            Attached::Gone => Err(self.session_gone(cached).await),
         }
     }
 

@@ -1,6 +1,5 @@
 //! One call: a request, its caller and its handler, from dispatch to the response's bytes.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use rmcp::model::{
-    ClientRequest, Implementation, InitializeRequest, InitializeRequestParams, InitializeResult, RequestId,
+    ClientRequest, InitializeRequest, InitializeRequestParams, InitializeResult, RequestId,
     RequestMetaObject, ServerResult,
 };
 use rmcp::service::RequestContext;
@@ -20,11 +19,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use super::calls::{Answers, InFlight, OpenRequests};
+use super::call_transport::{CallTransport, CallTransportSettings, LogGate, Open, open, peer_info};
+use super::calls::InFlight;
 use super::changes::ListenStart;
 use super::handler::Handler;
-use super::peer::{self, CallTransport, CallTransportSettings, LogGate, Open};
-use super::reply::{Finished, later, outbound};
+use super::open_requests::{Answers, OpenRequests};
+use super::running_call::{OUTBOUND_MESSAGES_MAX, RunningCall, later, outbound};
 use super::shares::Share;
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::era::Era;
@@ -117,31 +117,6 @@ impl Permits {
         Self {
             _node: node,
             _session: session,
-        }
-    }
-}
-
-/// A call that is ready to run, or runs.
-#[must_use]
-pub(crate) struct RunningCall {
-    /// The call. Never panics, always ends: by the handler's result, its error, or a bound.
-    pub call: BoxFuture<'static, Finished>,
-    /// What it sends before it ends; `None` if it sends nothing, or sends it elsewhere.
-    pub messages: Option<mpsc::Receiver<Bytes>>,
-}
-
-impl fmt::Debug for RunningCall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RunningCall")
-    }
-}
-
-impl RunningCall {
-    /// A call that has ended already.
-    pub(crate) fn ended(finished: Finished) -> Self {
-        Self {
-            call: Box::pin(std::future::ready(finished)),
-            messages: None,
         }
     }
 }
@@ -249,7 +224,7 @@ impl CallPeer {
             open: settings.open.clone(),
         };
         let wire = CallTransport::new(settings, out, answers_in);
-        let open = peer::open(peer_info(&call.caller), wire);
+        let open = open(peer_info(&call.caller), wire);
         Self {
             peer: open.peer().clone(),
             open: Some(open),
@@ -342,7 +317,7 @@ pub(crate) async fn initialize(
 ) -> Result<InitializeResult, ErrorData> {
     // Nobody reads before there is a session: what the handler sends is dropped, and what it asks is never
     // answered. Both ends stay alive, for a peer without them is closed.
-    let (outbound, mut unheard) = mpsc::channel(peer::OUTBOUND_MESSAGES_MAX);
+    let (outbound, mut unheard) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
     let (_no_answers, answers) = mpsc::channel(1);
     let wire = CallTransportSettings {
         name: "initialize".into(),
@@ -355,7 +330,7 @@ pub(crate) async fn initialize(
         listens: None,
         open: OpenRequests::default(),
     };
-    let peer = peer::open(params.clone(), CallTransport::new(wire, outbound, answers));
+    let peer = open(params.clone(), CallTransport::new(wire, outbound, answers));
     let cancel = CancellationToken::new();
     let mut context = RequestContext::new(RequestId::Number(0), peer.peer().clone());
     context.ct = cancel.clone();
@@ -380,16 +355,4 @@ pub(crate) async fn initialize(
             Err(internal())
         }
     }
-}
-
-/// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be
-/// sent requests, and results carry the members of the client's revision only.
-pub(crate) fn peer_info(caller: &Caller) -> InitializeRequestParams {
-    let client = caller
-        .client
-        .as_deref()
-        .cloned()
-        .unwrap_or_else(|| Implementation::new("unknown", "unknown"));
-    InitializeRequestParams::new(caller.capabilities.as_ref().clone(), client)
-        .with_protocol_version(caller.revision.to_rmcp())
 }

@@ -1,18 +1,17 @@
 //! The calls that this node is running: what a cancellation or a client's answer must find.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rmcp::model::RequestId;
-use serde_json::value::RawValue;
 use smallvec::SmallVec;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::open_requests::{Answers, Handed, ResponseOutcome};
 use crate::random::HashState;
 use crate::session::SessionId;
 use crate::store::streams::StreamId;
@@ -22,61 +21,6 @@ const SHARDS: usize = 64;
 
 /// How often a node looks whether calls are left, while it waits for them to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// A client's answer to a request that a call sent it.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    /// Which of the call's requests it answers.
-    pub number: u64,
-    /// The result's JSON text, or the error's.
-    pub outcome: ResponseOutcome,
-}
-
-/// A result's JSON text, or an error's.
-pub(crate) type ResponseOutcome = Result<Box<RawValue>, Box<RawValue>>;
-
-/// The numbers of the requests that one run of a call has open at its client: an answer to any other is not
-/// its own. The run of a call that another node has claimed since goes on for a moment, and has other
-/// numbers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OpenRequests(Arc<Mutex<BTreeSet<u64>>>);
-
-impl OpenRequests {
-    /// A request has been put.
-    pub(crate) fn open(&self, number: u64) {
-        self.lock().insert(number);
-    }
-
-    /// Nobody waits for its answer any longer.
-    pub(crate) fn close(&self, number: u64) {
-        self.lock().remove(&number);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Where the answers to a call's requests go, and which of them are open.
-#[derive(Debug, Clone)]
-pub(crate) struct Answers {
-    /// To the call.
-    pub sender: mpsc::Sender<Answer>,
-    /// What it has asked.
-    pub open: OpenRequests,
-}
-
-/// Outcome of [`RunningCalls::answer`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Handed {
-    /// The call has it.
-    Over,
-    /// No call of this node has that request open: it may be another node's.
-    NotOpen,
-    /// The call cannot take it just now.
-    Full,
-}
 
 /// A call of a session that runs here, and since when.
 #[derive(Debug, Clone)]
@@ -330,25 +274,14 @@ impl RunningCalls {
         let Some(answers) = self.answers_of(session, name) else {
             return Handed::NotOpen;
         };
-        let mut open = answers.open.lock();
-        if !open.contains(&number) {
-            return Handed::NotOpen;
-        }
-        match answers.sender.try_send(Answer { number, outcome }) {
-            Ok(()) => {
-                open.remove(&number);
-                Handed::Over
-            }
-            Err(mpsc::error::TrySendError::Full(_)) => Handed::Full,
-            Err(mpsc::error::TrySendError::Closed(_)) => Handed::NotOpen,
-        }
+        answers.hand_over(number, outcome)
     }
 
     /// The numbers of the requests that the call of that name has open at its client.
     #[must_use]
     pub(crate) fn open_requests(&self, session: &SessionId, call: &StreamId) -> Vec<u64> {
         let answers = self.answers_of(session, call.as_str());
-        answers.map_or_else(Vec::new, |answers| answers.open.lock().iter().copied().collect())
+        answers.map_or_else(Vec::new, |answers| answers.open.numbers())
     }
 
     fn answers_of(&self, session: &SessionId, name: &str) -> Option<Answers> {
@@ -377,7 +310,10 @@ fn shards<K, V>() -> CallShards<K, V> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::engine::open_requests::{OpenRequests, RequestKind};
 
     /// F3: the run that another node's claim has made a former one takes no answer that is not its own.
     #[test]
@@ -401,8 +337,10 @@ mod tests {
             let yes = serde_json::value::to_raw_value("yes").unwrap();
             calls.answer(session, &RequestId::String(id.into()), Ok(yes))
         };
-        open.open(0);
-        open.open(1);
+        let later = Instant::now() + Duration::from_secs(60);
+        let ask = |number| open.insert(number, RequestKind::Ping, later);
+        ask(0);
+        ask(1);
         assert_eq!(answer(&session, "call-1700000000000"), Handed::NotOpen);
         assert_eq!(answer(&SessionId::generate(), "call-0"), Handed::NotOpen);
         assert_eq!(answer(&session, "call-0"), Handed::Over);
@@ -410,7 +348,7 @@ mod tests {
         assert_eq!(answer(&session, "call-1"), Handed::Full, "it is not thrown away");
         assert_eq!(came.try_recv().unwrap().number, 0);
         assert_eq!(answer(&session, "call-1"), Handed::Over);
-        open.open(2);
+        ask(2);
         drop(came);
         assert_eq!(
             answer(&session, "call-2"),

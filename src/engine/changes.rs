@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tracing::debug;
 
 use super::Engine;
+use super::local_streams::IsLast;
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::session::announce::Topic;
@@ -115,11 +116,8 @@ impl Engine {
             .store
             .tell(&cached.id, stream, &news, &self.node, self.stream_ttl());
         let Told { events, holder } = told.await?;
-        if let Some(holder) = holder.filter(|holder| holder.node == self.node) {
-            for event in events {
-                self.streams
-                    .offer(&cached.id, stream, holder.connection, event, false);
-            }
+        for event in events {
+            self.offer(&cached.id, stream, holder.as_ref(), event, IsLast::No);
         }
         Ok(())
     }

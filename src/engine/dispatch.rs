@@ -9,17 +9,19 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Engine;
-use super::call::{self, Call, Permits, RunningCall};
+use super::call::{self, Call, Permits};
+use super::call_transport::LogGate;
 use super::calls::InFlight;
 use super::changes::Tell;
 use super::incoming::Incoming;
 use super::notify;
-use super::peer::LogGate;
 use super::pending_call::PendingCall;
-use super::reply::{Finished, Flight, Reply, ReplyTimes};
+use super::reply::{Flight, Reply, ReplyTimes};
 use super::request::{RequestMeta, typed_notification, typed_request};
+use super::running_call::{Finished, RunningCall};
 use super::session_outbox::{ClientPeers, beside_reply, outside};
 use super::shares::{PeerUse, Resource, Share};
 use crate::cluster::{CachedSession, SessionError};
@@ -77,13 +79,14 @@ impl Engine {
             body,
             ..
         } = incoming;
-        let pending = PendingCall::new(began, &request).repeatable(body, info.clone(), tool);
+        let pending =
+            PendingCall::new(began, &request).repeatable(body, info.clone(), Arc::clone(&peer), tool);
         let mut run = Run::first(&pending, peer, info, cancel.clone());
         let single = self.settings.call.reply == ReplyForm::Json;
         if single {
             run.out = Some(beside_reply(self, &cached, &pending));
         } else {
-            run.connection = Connection::new(Arc::clone(&pending.let_go));
+            run.connection = Connection::new(Arc::clone(&pending.close_connection));
         }
         let running = self.begin(&cached, request, meta, run).await?;
         let flight = Flight::new(running, cancel, true, self.work.clone());
@@ -215,10 +218,12 @@ impl Engine {
         let handler = Arc::clone(&self.handler);
         let wire = outside(self, cached);
         let limit = self.settings.call.timeout;
-        self.work.spawn("notification", async move {
+        let delivered = async move {
             notify::deliver(typed, caller, handler, wire, limit).await;
             drop(permit);
-        });
+        };
+        // In the request's span, which names the session.
+        self.work.spawn("notification", delivered.in_current_span());
         Ok(())
     }
 

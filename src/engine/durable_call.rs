@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Engine;
-use super::call::RunningCall;
 use super::calls::CallGuard;
-use super::local_streams::ConnectionGuard;
+use super::local_streams::{ConnectionGuard, IsLast};
 use super::loss;
 use super::messages::Found;
-use super::reply::{Finished, Flight, give_up, silence};
-use super::session_outbox::{question_in, refuse};
+use super::question::{RefuseQuestions, question_in, refuse};
+use super::running_call::{Finished, RunningCall, give_up, silence};
 use super::stream_writer::{Parted, StreamWriter, WriterOptions};
+use super::unlogged_stream::UnloggedStream;
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
@@ -56,7 +56,7 @@ pub(crate) struct DurableCall {
     /// When it began here.
     pub began: Instant,
     /// Notified when the handler lets go of the connection that carries its reply.
-    pub let_go: Arc<Notify>,
+    pub close_connection: Arc<Notify>,
     /// Held while this node looks after the call.
     pub(super) kept: Option<CallGuard>,
 }
@@ -83,7 +83,7 @@ impl DurableCall {
             cached: Arc::clone(cached),
             record,
             began: Instant::now(),
-            let_go: Arc::default(),
+            close_connection: Arc::default(),
             kept: None,
         }
     }
@@ -105,7 +105,7 @@ impl DurableCall {
         let carried = streams.carry(Arc::clone(&self.cached), name, streams.number());
         let holder = Holder {
             node: self.node().clone(),
-            connection: carried.line.connection,
+            connection: carried.connection.number,
         };
         let begin = || {
             let (session, record) = (&self.cached.id, &self.record);
@@ -162,9 +162,9 @@ impl DurableCall {
             ..self.options()
         };
         // What sends a client elsewhere also sends away one whose connection the handler lets go of.
-        let (let_go, leave) = (Arc::clone(&self.let_go), options.draining.clone());
+        let (close_connection, leave) = (Arc::clone(&self.close_connection), options.draining.clone());
         let leaving = async move {
-            let_go.notified().await;
+            close_connection.notified().await;
             leave.cancel();
             std::future::pending().await
         };
@@ -192,22 +192,23 @@ impl DurableCall {
         client: mpsc::Sender<Bytes>,
         why: &'static str,
     ) {
-        let running = RunningCall {
-            call,
-            messages: Some(outbound),
-        };
-        let flight = Flight::new(running, cancel, true, self.engine.work.clone());
-        let passes = |message: &[u8]| match question_in(message) {
+        let unlogged = UnloggedStream {
+            running: RunningCall {
+                call,
+                messages: Some(outbound),
+            },
+            cancel,
+            survives: true,
+            kind: StreamKind::Reply,
+            keep_alive: self.engine.settings.call.keep_alive,
             // No other node could find the call that waits for the answer.
-            Some(question) => {
-                refuse(&self.engine, &self.cached, &question, why);
-                false
-            }
-            None => true,
+            questions: Some(RefuseQuestions {
+                engine: Arc::clone(&self.engine),
+                cached: Arc::clone(&self.cached),
+                why,
+            }),
         };
-        flight
-            .tell(client, self.engine.settings.call.keep_alive, first, None, passes)
-            .await;
+        unlogged.write(client, first).await;
         // It may have been registered nevertheless, without this node hearing of it.
         self.take_off().await;
     }
@@ -217,17 +218,17 @@ impl DurableCall {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) async fn announce(&mut self) -> Result<Begun, StoreError> {
+    pub(crate) async fn register(&mut self) -> Result<Begun, StoreError> {
         self.kept = Some(self.engine.calls.keep(&self.record.name));
         let (session, record) = (&self.cached.id, &self.record);
         self.engine.register(session, record, self.began, None).await
     }
 
-    /// Runs a call that was [announced](Self::announce).
+    /// Runs a call that was [registered](Self::register).
     pub(crate) async fn follow(self, running: RunningCall, cancel: CancellationToken) {
         // A node that was held up just now may have been thought dead: then another runs the call.
         if !self.engine.membership.is_valid()
-            && self.engine.look_after(&self.cached.id, &self.record.name).await == Found::Gone
+            && self.engine.read_inbox(&self.cached.id, &self.record.name).await == Found::Gone
         {
             return debug!(
                 session = self.cached.tag,
@@ -298,7 +299,7 @@ impl DurableCall {
             tokio::select! {
                 biased;
                 () = done.cancelled() => break,
-                _ = looks.tick() => self.look_after(&writing).await,
+                _ = looks.tick() => self.read_inbox(&writing).await,
                 Some(message) = outbound.recv() => self.log(&message, &mut writing).await,
             }
         }
@@ -337,7 +338,7 @@ impl DurableCall {
         };
         let mut appended = append().await;
         if matches!(appended, Ok(Appended::Gone)) {
-            appended = match self.begin_again(writing.patience).await {
+            appended = match self.register_again(writing.patience).await {
                 Ok(true) => append().await,
                 Ok(false) => appended,
                 Err(lost) => Err(lost),
@@ -346,7 +347,14 @@ impl DurableCall {
         match appended {
             Ok(Appended::At { number, holder }) => {
                 writing.patience = self.engine.patience();
-                self.offer(number, &data, holder.as_ref(), false);
+                let data = data.into_owned();
+                self.engine.offer(
+                    session,
+                    stream,
+                    holder.as_ref(),
+                    Event { number, data },
+                    IsLast::No,
+                );
             }
             Ok(Appended::Gone) => {
                 writing.open = false;
@@ -365,12 +373,12 @@ impl DurableCall {
 
     /// Takes what came for the call. When it is another node's by now, it is told to stop. A store that does not
     /// answer says nothing of that: the call goes on, and the next look asks again.
-    async fn look_after(&self, writing: &Writing) {
-        let look = || self.engine.look_after(&self.cached.id, &self.record.name);
+    async fn read_inbox(&self, writing: &Writing) {
+        let look = || self.engine.read_inbox(&self.cached.id, &self.record.name);
         if look().await != Found::Gone {
             return;
         }
-        match self.begin_again(Duration::ZERO).await {
+        match self.register_again(Duration::ZERO).await {
             // Answers may have come while the store did not know it.
             Ok(true) if look().await != Found::Gone => {}
             Ok(_) => writing.cancel.cancel(),
@@ -383,13 +391,16 @@ impl DurableCall {
     ///
     /// # Errors
     /// [`Lost`] when the store did not answer within `patience`.
-    async fn begin_again(&self, patience: Duration) -> Result<bool, Lost> {
-        let line = self.engine.streams.line(&self.cached.id, &self.record.stream);
-        let holder = line
+    async fn register_again(&self, patience: Duration) -> Result<bool, Lost> {
+        let connection = self
+            .engine
+            .streams
+            .connection(&self.cached.id, &self.record.stream);
+        let holder = connection
             .filter(|_| self.record.name == self.record.stream)
-            .map(|line| Holder {
+            .map(|connection| Holder {
                 node: self.node().clone(),
-                connection: line.connection,
+                connection: connection.number,
             });
         let begin = || {
             let (session, record) = (&self.cached.id, &self.record);
@@ -398,7 +409,7 @@ impl DurableCall {
         match self.until_answered(patience, begin).await? {
             Begun::Begun => Ok(true),
             Begun::Gone => {
-                let refusal = self.engine.gone(&self.cached).await;
+                let refusal = self.engine.session_gone(&self.cached).await;
                 debug!(
                     session = self.cached.tag,
                     why = refusal.label(),
@@ -407,18 +418,6 @@ impl DurableCall {
                 Ok(false)
             }
             Begun::Cancelled => Ok(false),
-        }
-    }
-
-    fn offer(&self, number: u64, data: &str, holder: Option<&Holder>, last: bool) {
-        // The node that carries the stream has been told with the append, if it is another.
-        if let Some(holder) = holder.filter(|holder| holder.node == *self.node()) {
-            let event = Event {
-                number,
-                data: data.to_owned(),
-            };
-            let (streams, connection) = (&self.engine.streams, holder.connection);
-            streams.offer(&self.cached.id, &self.record.stream, connection, event, last);
         }
     }
 

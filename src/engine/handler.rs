@@ -1,6 +1,5 @@
 //! A handler with its type erased: what the pipeline needs of an rmcp `ServerHandler`.
 
-use crate::telemetry::seldom;
 use std::fmt;
 
 use futures::future::BoxFuture;
@@ -11,6 +10,8 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service};
 use rmcp::{ErrorData, ServerHandler};
+
+use crate::telemetry::seldom;
 
 /// How many resources of one listener are asked for at once.
 const ASKED_AT_ONCE: usize = 16;
@@ -37,7 +38,7 @@ pub trait Handler: Send + Sync + 'static {
     /// A tool's definition, for the header checks of SEP-2243.
     fn tool(&self, name: &str) -> Option<Tool>;
 
-    /// Whether a tool sends nothing before its result, see [`NoPeer`](super::no_peer::NoPeer).
+    /// Whether a tool sends nothing before its result, see [`NoPeer`](crate::NoPeer).
     fn is_silent(&self, _tool: &str) -> bool {
         false
     }

@@ -12,14 +12,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
-use super::call::RunningCall;
 use super::changes::Tell;
 use super::dispatch::{Run, permit, resource};
 use super::incoming::Incoming;
 use super::open_stream::FOREIGN;
 use super::pending_call::PendingCall;
-use super::reply::Finished;
 use super::request::RequestMeta;
+use super::running_call::{Finished, RunningCall};
 use super::shares::Share;
 use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
 use super::{Engine, handshake};
@@ -225,6 +224,7 @@ impl Engine {
         let pending = PendingCall::new(incoming.began, &request).repeatable(
             incoming.body.clone(),
             incoming.info.clone(),
+            Arc::clone(&incoming.peer),
             tool,
         );
         let (id, cancel) = (request.id.clone(), CancellationToken::new());
@@ -253,7 +253,7 @@ impl Engine {
         };
         // The client hears nothing but 202. If this node dies, another must find the call.
         let mut durable = pending.into_durable(self, cached, Some(StreamId::sse()));
-        let announced = match durable.announce().await {
+        let announced = match durable.register().await {
             Ok(announced) => announced,
             Err(error) => {
                 self.work.spawn("take-off", durable.take_off());
@@ -265,7 +265,7 @@ impl Engine {
                 .work
                 .spawn("call", durable.follow(running, cancel).in_current_span()),
             Begun::Cancelled => debug!(session = cached.tag, "a request was cancelled before it began"),
-            Begun::Gone => return Err(self.gone(cached).await),
+            Begun::Gone => return Err(self.session_gone(cached).await),
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::cluster::CachedSession;
 use crate::random;
 use crate::session::SessionId;
+use crate::store::calls::CallRecord;
 use crate::store::streams::{Event, StreamId};
 
 /// How many events wait at a connection that is busy writing. What does not fit is read from the log again.
@@ -29,14 +30,14 @@ const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
 /// All streams that connections of this node carry, or wait to carry.
 pub(crate) struct LocalStreams {
     /// Of each stream the connections here, the newest last.
-    lines: Mutex<BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>>,
+    connections: Mutex<BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>>,
     next: AtomicU64,
 }
 
 impl fmt::Debug for LocalStreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalStreams")
-            .field("lines", &self.lock().len())
+            .field("connections", &self.lock().len())
             .finish()
     }
 }
@@ -44,7 +45,7 @@ impl fmt::Debug for LocalStreams {
 impl Default for LocalStreams {
     fn default() -> Self {
         Self {
-            lines: Mutex::default(),
+            connections: Mutex::default(),
             // Other numbers than those of a former life of this node, which the store may still name.
             next: AtomicU64::new(random::number(FIRST_NUMBER_MAX) + 1),
         }
@@ -55,7 +56,7 @@ impl Default for LocalStreams {
 #[derive(Debug, Default)]
 pub(crate) struct PendingEvents {
     /// Events appended on this node, in order, and whether each is the stream's last.
-    pub events: VecDeque<(Event, bool)>,
+    pub events: VecDeque<(Event, IsLast)>,
     /// How many bytes they have.
     bytes: usize,
     /// Whether to read the log: an event was appended elsewhere, or did not fit.
@@ -64,15 +65,32 @@ pub(crate) struct PendingEvents {
     pub dismissed: bool,
 }
 
+/// Whether a stream ends with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IsLast {
+    Yes,
+    No,
+}
+
+impl IsLast {
+    /// Of the response of a call: a stream of its own ends with it.
+    pub(crate) fn of(record: &CallRecord) -> Self {
+        match record.stream == record.name {
+            true => Self::Yes,
+            false => Self::No,
+        }
+    }
+}
+
 /// One connection that carries a stream.
 #[derive(Debug)]
 pub(crate) struct StreamConnection {
     /// The connection's number on this node.
-    pub connection: u64,
+    pub number: u64,
     /// The session.
     pub cached: Arc<CachedSession>,
-    told: Mutex<PendingEvents>,
-    bell: Notify,
+    pending: Mutex<PendingEvents>,
+    notify: Notify,
     waits: AtomicBool,
 }
 
@@ -87,7 +105,7 @@ impl StreamConnection {
     pub(crate) fn set_waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Release);
         if waits {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             told.events.clear();
             told.bytes = 0;
         }
@@ -96,17 +114,17 @@ impl StreamConnection {
     /// What has come since the last call.
     #[must_use]
     pub(crate) fn take(&self) -> PendingEvents {
-        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until something has come.
-    pub(crate) async fn told(&self) {
-        self.bell.notified().await;
+    pub(crate) async fn notified(&self) {
+        self.notify.notified().await;
     }
 
     fn tell(&self, change: impl FnOnce(&mut PendingEvents)) {
-        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
-        self.bell.notify_one();
+        change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        self.notify.notify_one();
     }
 }
 
@@ -116,7 +134,7 @@ pub(crate) struct ConnectionGuard {
     streams: Arc<LocalStreams>,
     key: StreamKey,
     /// The connection.
-    pub line: Arc<StreamConnection>,
+    pub connection: Arc<StreamConnection>,
 }
 
 impl ConnectionGuard {
@@ -124,14 +142,17 @@ impl ConnectionGuard {
     /// oldest is dismissed.
     pub(crate) fn took_over(&self) {
         let mut all = self.streams.lock();
-        let Some(lines) = all.get_mut(&self.key) else {
+        let Some(connections) = all.get_mut(&self.key) else {
             return;
         };
-        for other in lines.iter().filter(|line| !Arc::ptr_eq(line, &self.line)) {
+        for other in connections
+            .iter()
+            .filter(|connection| !Arc::ptr_eq(connection, &self.connection))
+        {
             other.tell(|told| told.look = true);
         }
-        if lines.len() > WAITING_CONNECTIONS_MAX + 1 {
-            lines.remove(0).tell(|told| told.dismissed = true);
+        if connections.len() > WAITING_CONNECTIONS_MAX + 1 {
+            connections.remove(0).tell(|told| told.dismissed = true);
         }
     }
 }
@@ -140,11 +161,11 @@ impl Drop for ConnectionGuard {
     /// The next newest is told to look: nobody may carry the stream now.
     fn drop(&mut self) {
         let mut all = self.streams.lock();
-        let Some(lines) = all.get_mut(&self.key) else {
+        let Some(connections) = all.get_mut(&self.key) else {
             return;
         };
-        lines.retain(|line| !Arc::ptr_eq(line, &self.line));
-        match lines.last() {
+        connections.retain(|connection| !Arc::ptr_eq(connection, &self.connection));
+        match connections.last() {
             Some(next) => next.tell(|told| told.look = true),
             None => drop(all.remove(&self.key)),
         }
@@ -165,23 +186,23 @@ impl LocalStreams {
         self: &Arc<Self>,
         cached: Arc<CachedSession>,
         stream: StreamId,
-        connection: u64,
+        number: u64,
     ) -> ConnectionGuard {
         let key = (cached.id.clone(), stream);
-        let line = Arc::new(StreamConnection {
-            connection,
+        let connection = Arc::new(StreamConnection {
+            number,
             cached,
-            told: Mutex::default(),
-            bell: Notify::new(),
+            pending: Mutex::default(),
+            notify: Notify::new(),
             waits: AtomicBool::new(false),
         });
         let mut all = self.lock();
-        all.entry(key.clone()).or_default().push(Arc::clone(&line));
+        all.entry(key.clone()).or_default().push(Arc::clone(&connection));
         drop(all);
         ConnectionGuard {
             streams: Arc::clone(self),
             key,
-            line,
+            connection,
         }
     }
 
@@ -191,19 +212,19 @@ impl LocalStreams {
         &self,
         session: &SessionId,
         stream: &StreamId,
-        connection: u64,
+        number: u64,
         event: Event,
-        last: bool,
+        last: IsLast,
     ) {
-        let lines = self.lock();
-        let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
+        let connections = self.lock();
+        let Some(connections) = connections.get(&(session.clone(), stream.clone())) else {
             return;
         };
         // One that is not here yet reads the log when it is.
-        let Some(line) = lines.iter().find(|line| line.connection == connection) else {
+        let Some(connection) = connections.iter().find(|connection| connection.number == number) else {
             return;
         };
-        line.tell(|told| {
+        connection.tell(|told| {
             let bytes = told.bytes + event.data.len();
             if told.events.len() < WAITING_EVENTS_MAX && bytes <= WAITING_BYTES_MAX {
                 told.bytes = bytes;
@@ -217,42 +238,45 @@ impl LocalStreams {
     /// Tells the connection that carries the stream here to read the log; or else the newest that waits, for
     /// nobody may carry it now. False when there is none.
     pub(crate) fn wake(&self, session: &SessionId, stream: &StreamId) -> bool {
-        let lines = self.lock();
-        let Some(lines) = lines.get(&(session.clone(), stream.clone())) else {
+        let connections = self.lock();
+        let Some(connections) = connections.get(&(session.clone(), stream.clone())) else {
             return false;
         };
-        wake_connections(lines);
+        wake_connections(connections);
         true
     }
 
     /// The same of every stream of the session.
     pub(crate) fn wake_session(&self, session: &SessionId) {
-        let lines = self.lock();
+        let connections = self.lock();
         // The first of all names: a session's streams stand side by side.
         let first = (session.clone(), StreamId::first());
-        let of_session = lines.range(first..).take_while(|((id, _), _)| id == session);
-        of_session.for_each(|(_, lines)| wake_connections(lines));
+        let of_session = connections
+            .range(first..)
+            .take_while(|((id, _), _)| id == session);
+        of_session.for_each(|(_, connections)| wake_connections(connections));
     }
 
     /// Tells every connection to look: messages may have been missed.
     pub(crate) fn wake_all(&self) {
-        for line in self.lock().values().flatten() {
-            line.tell(|told| told.look = true);
+        for connection in self.lock().values().flatten() {
+            connection.tell(|told| told.look = true);
         }
     }
 
     /// Whether a connection of this node carries the stream.
     #[must_use]
     pub(crate) fn carries(&self, session: &SessionId, stream: &StreamId) -> bool {
-        self.line(session, stream).is_some()
+        self.connection(session, stream).is_some()
     }
 
     /// Whether the connection of that number is one of this node.
     #[must_use]
-    pub(crate) fn has(&self, session: &SessionId, stream: &StreamId, connection: u64) -> bool {
-        let lines = self.lock();
-        let lines = lines.get(&(session.clone(), stream.clone()));
-        lines.is_some_and(|lines| lines.iter().any(|line| line.connection == connection))
+    pub(crate) fn has(&self, session: &SessionId, stream: &StreamId, number: u64) -> bool {
+        let connections = self.lock();
+        let connections = connections.get(&(session.clone(), stream.clone()));
+        connections
+            .is_some_and(|connections| connections.iter().any(|connection| connection.number == number))
     }
 
     /// The sessions whose stream of that name is carried here.
@@ -260,8 +284,9 @@ impl LocalStreams {
     pub(crate) fn carrying(&self, stream: &str) -> Vec<Arc<CachedSession>> {
         let all = self.lock();
         let named = all.iter().filter(|((_, id), _)| id.as_str() == stream);
-        let carried = named.filter_map(|(_, lines)| lines.iter().rev().find(|line| !line.waits()));
-        carried.map(|line| Arc::clone(&line.cached)).collect()
+        let carried = named
+            .filter_map(|(_, connections)| connections.iter().rev().find(|connection| !connection.waits()));
+        carried.map(|connection| Arc::clone(&connection.cached)).collect()
     }
 
     /// Those of these sessions whose stream outside calls is carried here.
@@ -270,21 +295,25 @@ impl LocalStreams {
         let all = self.lock();
         let streams = [StreamId::standalone(), StreamId::sse()];
         let carried = |session: SessionId| {
-            let lines = streams.iter().find_map(|stream| {
-                let lines = all.get(&(session.clone(), stream.clone()))?;
-                lines.iter().rev().find(|line| !line.waits())
+            let connections = streams.iter().find_map(|stream| {
+                let connections = all.get(&(session.clone(), stream.clone()))?;
+                connections.iter().rev().find(|connection| !connection.waits())
             })?;
-            Some(Arc::clone(&lines.cached))
+            Some(Arc::clone(&connections.cached))
         };
         sessions.into_iter().filter_map(carried).collect()
     }
 
     /// The connection that carries the stream here, if one does.
     #[must_use]
-    pub(crate) fn line(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<StreamConnection>> {
-        let lines = self.lock();
-        let lines = lines.get(&(session.clone(), stream.clone()))?;
-        lines.iter().rev().find(|line| !line.waits()).cloned()
+    pub(crate) fn connection(&self, session: &SessionId, stream: &StreamId) -> Option<Arc<StreamConnection>> {
+        let connections = self.lock();
+        let connections = connections.get(&(session.clone(), stream.clone()))?;
+        connections
+            .iter()
+            .rev()
+            .find(|connection| !connection.waits())
+            .cloned()
     }
 
     /// How many streams there are.
@@ -294,15 +323,15 @@ impl LocalStreams {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tells the connection that carries a stream to read the log; or else the newest that waits.
-fn wake_connections(lines: &[Arc<StreamConnection>]) {
-    let carries = lines.iter().rev().find(|line| !line.waits());
-    if let Some(line) = carries.or(lines.last()) {
-        line.tell(|told| told.look = true);
+fn wake_connections(connections: &[Arc<StreamConnection>]) {
+    let carries = connections.iter().rev().find(|connection| !connection.waits());
+    if let Some(connection) = carries.or(connections.last()) {
+        connection.tell(|told| told.look = true);
     }
 }
 
@@ -350,7 +379,7 @@ mod tests {
             carry("bb", "get"),
         ];
         streams.wake_session(&SessionId::parse("b").unwrap());
-        assert!(own.iter().all(|carried| carried.line.take().look));
-        assert!(others.iter().all(|carried| !carried.line.take().look));
+        assert!(own.iter().all(|carried| carried.connection.take().look));
+        assert!(others.iter().all(|carried| !carried.connection.take().look));
     }
 }

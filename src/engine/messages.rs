@@ -12,14 +12,16 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Engine;
-use super::calls::{CallEntry, Handed};
+use super::calls::CallEntry;
+use super::local_streams::IsLast;
+use super::open_requests::Handed;
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::cluster::messenger::MessageHandler;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
 use crate::store::calls::{Answered, Cancelled, Inbox};
-use crate::store::streams::{Appended, Event, StreamId, holder_of};
+use crate::store::streams::{Appended, Event, Holder, StreamId, holder_of};
 use crate::store::{NodeMessage, Recipients, StoreError};
 use crate::telemetry::seldom;
 
@@ -60,7 +62,7 @@ impl Engine {
         let ago = said.elapsed();
         match self.store.cancel(&cached.id, &request, ago, CANCELLED_FOR).await {
             Ok(Cancelled::Noted(_)) => {}
-            Ok(Cancelled::Gone) => return Err(self.gone(cached).await),
+            Ok(Cancelled::Gone) => return Err(self.session_gone(cached).await),
             Err(error) if here => {
                 debug!(session = cached.tag, error = %causes(&error), "could not cancel calls of other nodes");
                 return Ok(());
@@ -136,13 +138,13 @@ impl Engine {
                 Ok(())
             }
             Answered::Full => Err(Refusal::TooMany("the call's limit of waiting answers is reached")),
-            Answered::Gone => Err(self.gone(cached).await),
+            Answered::Gone => Err(self.session_gone(cached).await),
         }
     }
 
     /// The refusal for a client whose session was found to be gone. From now on every request of the session
     /// gets it, also where this node keeps a copy.
-    pub(crate) async fn gone(&self, cached: &CachedSession) -> Refusal {
+    pub(crate) async fn session_gone(&self, cached: &CachedSession) -> Refusal {
         match self.sessions.confirm(&cached.id).await {
             Ok(()) => Refusal::SessionNotFound,
             Err(error) => error.into(),
@@ -165,31 +167,46 @@ impl Engine {
             .append(&cached.id, stream, message, &self.node, None, self.stream_ttl())
             .await?;
         if appended == Appended::Gone {
-            let refusal = self.gone(cached).await;
+            let refusal = self.session_gone(cached).await;
             debug!(
                 session = cached.tag,
                 why = refusal.label(),
                 "a message for a session that is gone"
             );
         }
-        if let Appended::At {
-            number,
-            holder: Some(holder),
-        } = &appended
-            && holder.node == self.node
-        {
+        if let Appended::At { number, holder } = &appended {
             let (number, data) = (*number, message.to_owned());
-            let event = Event { number, data };
-            self.streams
-                .offer(&cached.id, stream, holder.connection, event, false);
+            self.offer(
+                &cached.id,
+                stream,
+                holder.as_ref(),
+                Event { number, data },
+                IsLast::No,
+            );
         }
         Ok(appended)
     }
 
+    /// Hands an event that was appended to the connection that carries the stream, if it is one of this node.
+    /// Another node has been told with the append.
+    pub(super) fn offer(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: Option<&Holder>,
+        event: Event,
+        last: IsLast,
+    ) {
+        if let Some(holder) = holder.filter(|holder| holder.node == self.node) {
+            self.streams
+                .offer(session, stream, holder.connection, event, last);
+        }
+    }
+
     /// The store names this node as carrier, but no connection here carries the stream. One of a former life
     /// may have. It is detached, so that a connection that waits on another node takes over.
-    async fn let_go(&self, session: &SessionId, stream: &StreamId) {
-        let let_go = async {
+    async fn detach_stale(&self, session: &SessionId, stream: &StreamId) {
+        let detached = async {
             match holder_of(&*self.store, session, stream).await? {
                 Some(holder)
                     if holder.node == self.node && !self.streams.has(session, stream, holder.connection) =>
@@ -201,14 +218,14 @@ impl Engine {
                 _ => Ok(()),
             }
         };
-        let let_go: Result<(), StoreError> = let_go.await;
-        if let Err(error) = let_go {
+        let detached: Result<(), StoreError> = detached.await;
+        if let Err(error) = detached {
             debug!(session = session.tag(), error = %causes(&error), "could not detach a stale connection yet");
         }
     }
 
     /// Reads what came through other nodes for a call of this node, and hands it over.
-    pub(crate) async fn look_after(&self, session: &SessionId, call: &StreamId) -> Found {
+    pub(crate) async fn read_inbox(&self, session: &SessionId, call: &StreamId) -> Found {
         let mut taken = Vec::new();
         loop {
             let inbox = self
@@ -253,8 +270,8 @@ impl Engine {
     }
 
     /// The same when a message has said that something came. A call that is not this node's any longer stops.
-    async fn look_after_told(&self, session: &SessionId, call: &StreamId) {
-        if self.look_after(session, call).await == Found::Gone {
+    async fn read_inbox_of(&self, session: &SessionId, call: &StreamId) {
+        if self.read_inbox(session, call).await == Found::Gone {
             self.calls.stop(session, call);
         }
     }
@@ -312,7 +329,7 @@ impl MessageHandler for Engine {
                     && !self.streams.wake(&session, &stream)
                 {
                     self.attend("let-go", |engine| async move {
-                        engine.let_go(&session, &stream).await
+                        engine.detach_stale(&session, &stream).await
                     });
                 }
             }
@@ -325,7 +342,7 @@ impl MessageHandler for Engine {
                 if let Some(session) = SessionId::parse(&session) {
                     self.attend("look-after", |engine| async move {
                         for call in engine.calls.of_session(&session) {
-                            engine.look_after_told(&session, &call).await;
+                            engine.read_inbox_of(&session, &call).await;
                         }
                     });
                 }
@@ -333,7 +350,7 @@ impl MessageHandler for Engine {
             NodeMessage::Answer { session, call } => {
                 if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
                     self.attend("look-after", |engine| async move {
-                        engine.look_after_told(&session, &call).await
+                        engine.read_inbox_of(&session, &call).await
                     });
                 }
             }

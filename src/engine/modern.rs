@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::call::{self, Call, Permits};
+use super::call_transport::LogGate;
 use super::changes::ListenStart;
 use super::dispatch::{permit, resource};
 use super::incoming::Incoming;
-use super::peer::LogGate;
 use super::reply::{Flight, Reply};
 use super::request::RequestMeta;
 use crate::config::ReplyForm;

@@ -11,8 +11,8 @@ use rmcp::service::{
 use rmcp::transport::Transport;
 use rmcp::{ErrorData, Peer};
 
+use super::call_transport::{Idle, Open};
 use super::handler::Handler;
-use super::peer::{Idle, Open};
 use crate::protocol::era::Revision;
 use crate::telemetry::seldom;
 

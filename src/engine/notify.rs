@@ -19,9 +19,8 @@ use rmcp::service::{
 use rmcp::transport::Transport;
 use tokio_util::sync::CancellationToken;
 
-use super::call::peer_info;
+use super::call_transport::{CallTransport, Closed, peer_info};
 use super::handler::Handler;
-use super::peer::{CallTransport, Closed};
 use crate::causes::causes;
 use crate::session::Caller;
 use crate::telemetry::seldom;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::durable_call::{DurableCall, StoredRequest};
+use super::shares::PeerUse;
 use crate::cluster::CachedSession;
 use crate::protocol::message::Request;
 use crate::session::RequestInfo;
@@ -25,12 +26,13 @@ pub(crate) struct PendingCall {
     /// When it began.
     pub began: Instant,
     /// Notified when the handler lets go of the connection that carries its reply.
-    pub let_go: Arc<Notify>,
+    pub close_connection: Arc<Notify>,
     id: RequestId,
     method: Cow<'static, str>,
     tool: Option<String>,
     body: Bytes,
     info: RequestInfo,
+    peer: Option<Arc<PeerUse>>,
 }
 
 impl PendingCall {
@@ -41,7 +43,7 @@ impl PendingCall {
         Self {
             name: StreamId::generate(),
             began,
-            let_go: Arc::default(),
+            close_connection: Arc::default(),
             id: request.id.clone(),
             method: match label == request.method {
                 true => Cow::Borrowed(label),
@@ -50,16 +52,24 @@ impl PendingCall {
             tool: None,
             body: Bytes::new(),
             info: RequestInfo::default(),
+            peer: None,
         }
     }
 
     /// The same with what another node needs to run it again.
     #[must_use]
-    pub(crate) fn repeatable(self, body: Bytes, info: RequestInfo, tool: Option<String>) -> Self {
+    pub(crate) fn repeatable(
+        self,
+        body: Bytes,
+        info: RequestInfo,
+        peer: Arc<PeerUse>,
+        tool: Option<String>,
+    ) -> Self {
         Self {
             tool,
             body,
             info,
+            peer: Some(peer),
             ..self
         }
     }
@@ -90,7 +100,7 @@ impl PendingCall {
         record.body = self.stored_request(engine);
         DurableCall {
             began: self.began,
-            let_go: self.let_go,
+            close_connection: self.close_connection,
             ..DurableCall::of(engine, cached, record)
         }
     }
@@ -119,6 +129,7 @@ impl PendingCall {
         let text = std::str::from_utf8(&self.body)
             .ok()
             .filter(|text| safe && !text.is_empty())?;
-        StoredRequest::encode(text, &self.info).filter(|stored| stored.len() <= REPLAY_BYTES_MAX)
+        let peer = self.peer.as_ref()?.peer();
+        StoredRequest::encode(text, &self.info, peer).filter(|stored| stored.len() <= REPLAY_BYTES_MAX)
     }
 }

@@ -7,66 +7,24 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Engine;
-use super::call::RunningCall;
 use super::durable_call::Start;
 use super::pending_call::PendingCall;
+use super::running_call::{Finished, RunningCall, Verdict, give_up, later, next, silence};
 use super::stream_writer::SOCKET_EVENTS_MAX;
+use super::unlogged_stream::UnloggedStream;
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
 use crate::protocol::error::Refusal;
-use crate::protocol::sse;
 use crate::supervisor::Supervisor;
-use crate::telemetry::metrics::{self, StreamKind};
-
-mod client;
-
-use client::{ReplyReceiver, Turn};
+use crate::telemetry::metrics::StreamKind;
 
 /// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it
 /// bounds the number of messages and not their size, which is the handler's own choice.
 const STREAM_QUEUE_EVENTS_MAX: usize = 64;
-/// How long one event may wait for a place in the queue of a client that does not read. Then the client
-/// counts as gone: a call must not hold its place, and its messages, for somebody who takes none of them.
-pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// How long a call may go on whose client has gone, and can never come for the answer. A lost connection is
-/// no cancellation (2025-11-25, Transports, "Sending Messages to the Server"), so that the call may finish
-/// what it is at; but it must not hold its place until its time is up.
-const ABANDONED_FOR: Duration = Duration::from_secs(5);
-
-/// The last comment of a stream that ends without a response, because its call was cancelled.
-pub(super) const NOTHING: Bytes = Bytes::from_static(b": nothing more will come\n\n");
-
-/// What kind of answer it is. When the answer is the whole body, HTTP gives it a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// A response like any other: a result, or an error of the method's own.
-    Answered,
-    /// None: the call was cancelled, or there is nothing to answer.
-    Nothing,
-    /// An error: the request does not hold what 2026-07-28 asks for.
-    Malformed,
-    /// An error: there is no such method, or no such session any longer.
-    NotFound,
-    /// An error: a limit of the client is reached, and it can try again later.
-    TooMany,
-    /// An error: the node lacks something that it needs, and the client can try again later.
-    Unavailable,
-}
-
-/// How a call ended.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// The JSON-RPC response; `None` for a call that was cancelled, which has none.
-    pub body: Option<Bytes>,
-    /// What kind of answer it is.
-    pub verdict: Verdict,
-}
-
 /// The reply to a call while nobody knows yet whether it is one body or a stream.
 pub(crate) struct Flight {
     call: Option<BoxFuture<'static, Finished>>,
@@ -229,91 +187,34 @@ impl Flight {
         if let Some(durable) = self.durable.take() {
             return self.into_durable_stream(*durable, message, finished).await;
         }
-        let (events, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
-        let supervisor = self.supervisor.clone();
-        let told = self.tell(events, keep_alive, message, finished, |_| true);
-        supervisor.spawn("stream", told.in_current_span());
+        let Some(call) = self.rest(finished) else {
+            return Reply::Json(Finished::nothing());
+        };
+        let (client, stream) = mpsc::channel(STREAM_QUEUE_EVENTS_MAX);
+        let unlogged = UnloggedStream {
+            running: RunningCall {
+                call,
+                messages: self.messages.take(),
+            },
+            cancel: self.cancel.clone(),
+            survives: self.survives,
+            kind: self.kind,
+            keep_alive,
+            questions: None,
+        };
+        let written = unlogged.write(client, message);
+        self.supervisor.spawn("stream", written.in_current_span());
         Reply::Stream(stream)
     }
 
-    /// Writes to the client at the other end of `events`: what came `first`, what the call sends if it
-    /// `passes`, and the response of a call that has `finished` already, or else runs to its end.
-    pub(super) fn tell(
-        mut self,
-        events: mpsc::Sender<Bytes>,
-        keep_alive: Duration,
-        first: impl IntoIterator<Item = Bytes, IntoIter: Send> + Send,
-        finished: Option<Finished>,
-        passes: impl Fn(&[u8]) -> bool + Send + Sync,
-    ) -> impl Future<Output = ()> + Send {
-        // Counted from now on: its client may ask at once.
-        let opened = metrics::stream_open(self.kind);
-        async move {
-            let mut client = ReplyReceiver::new(events);
-            for message in first {
-                if passes(&message) {
-                    client.write(sse::message(&message)).await;
-                }
-            }
-            let finished = match finished {
-                Some(finished) => finished,
-                None => self.run(&mut client, keep_alive, &passes).await,
-            };
-            // What the call sent is written; what a task of it sends later is not.
-            if let Some(mut messages) = self.messages.take() {
-                messages.close();
-                while let Ok(message) = messages.try_recv() {
-                    if passes(&message) {
-                        client.write(sse::message(&message)).await;
-                    }
-                }
-            }
-            match finished.body {
-                Some(body) => client.write(sse::message(&body)).await,
-                // A reply of no bytes is taken for one that broke.
-                None => client.write(NOTHING).await,
-            }
-            client.flush().await;
-            drop(opened);
+    /// What is left of the call, which may have `finished` already.
+    fn rest(&mut self, finished: Option<Finished>) -> Option<BoxFuture<'static, Finished>> {
+        match finished {
+            Some(finished) => Some(Box::pin(std::future::ready(finished))),
+            None => self.call.take(),
         }
     }
 
-    /// Runs the call to its end. The call goes on, and with it its bounds, while an event waits to be
-    /// written; only what it sends waits behind that event.
-    async fn run(
-        &mut self,
-        client: &mut ReplyReceiver,
-        keep_alive: Duration,
-        passes: &(impl Fn(&[u8]) -> bool + Sync),
-    ) -> Finished {
-        let Some(mut call) = self.call.take() else {
-            return Finished::nothing();
-        };
-        let mut given_up = pin!(give_up(&self.cancel));
-        let mut abandoned = false;
-        loop {
-            tokio::select! {
-                biased;
-                finished = &mut call => return finished,
-                turn = client.turn() => match turn {
-                    Turn::Written => {}
-                    // It was given no event id.
-                    Turn::Gone if self.survives => abandoned = true,
-                    Turn::Gone => self.cancel.cancel(),
-                },
-                () = &mut given_up, if abandoned => abandoned = false,
-                Some(message) = next(&mut self.messages), if client.is_ready() => {
-                    if passes(&message) {
-                        client.put(sse::message(&message));
-                    }
-                }
-                () = sleep(keep_alive), if client.is_ready() => client.put(sse::KEEP_ALIVE),
-            }
-        }
-    }
-}
-
-impl Flight {
     /// The head of the answer waits until the call is registered: a client that has it can come back.
     async fn into_durable_stream(
         mut self,
@@ -321,12 +222,10 @@ impl Flight {
         message: Option<Bytes>,
         finished: Option<Finished>,
     ) -> Reply {
-        let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
-        let call = match (finished, self.call.take()) {
-            (Some(finished), _) => Box::pin(std::future::ready(finished)),
-            (None, Some(call)) => call,
-            (None, None) => return Reply::Json(Finished::nothing()),
+        let Some(call) = self.rest(finished) else {
+            return Reply::Json(Finished::nothing());
         };
+        let (client, socket) = mpsc::channel(SOCKET_EVENTS_MAX);
         let messages = self.messages.take().unwrap_or_else(silence);
         let first = message.into_iter().collect();
         let (begun, has_begun) = oneshot::channel();
@@ -372,59 +271,10 @@ impl Drop for Flight {
     }
 }
 
-impl Finished {
-    /// A response like any other.
-    pub(crate) const fn answered(body: Bytes) -> Self {
-        Self {
-            body: Some(body),
-            verdict: Verdict::Answered,
-        }
-    }
-
-    /// The end of a call without a response.
-    #[must_use]
-    pub(crate) const fn nothing() -> Self {
-        Self {
-            body: None,
-            verdict: Verdict::Nothing,
-        }
-    }
-}
-
-/// Gives a call some time to finish whose client can never come for the answer, then cancels it.
-pub(super) async fn give_up(cancel: &CancellationToken) {
-    sleep(ABANDONED_FOR).await;
-    tracing::debug!("a call is cancelled: its client has gone, and cannot come back");
-    cancel.cancel();
-}
-
-/// Waits that long, from when it is first polled: a timer is made, and the clock read, only by a call that
-/// has to wait.
-pub(crate) async fn later(wait: Duration) {
-    sleep(wait).await;
-}
-
 enum First {
     Message(Bytes),
     Finished(Finished),
     Silence,
-}
-
-/// The next message of a call, if it sends any.
-async fn next(messages: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
-    messages.as_mut()?.recv().await
-}
-
-/// The messages of a call that sends nothing.
-#[must_use]
-pub(crate) fn silence() -> mpsc::Receiver<Bytes> {
-    mpsc::channel(1).1
-}
-
-/// Where a call's messages go, and the other end.
-#[must_use]
-pub(crate) fn outbound() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
-    mpsc::channel(super::peer::OUTBOUND_MESSAGES_MAX)
 }
 
 /// Joins the calls of a batch (2025-03-26) into one, whose response is the array of theirs.

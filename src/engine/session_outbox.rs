@@ -8,10 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rmcp::ErrorData;
-use rmcp::model::{ErrorCode, RequestId};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use rmcp::model::RequestId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::debug;
@@ -20,9 +17,9 @@ use super::Engine;
 use super::calls::CallGuard;
 use super::loss;
 use super::messages::Found;
+use super::question::{question_in, refuse};
 use crate::causes::causes;
 use crate::cluster::CachedSession;
-use crate::protocol::error::CODE_TRANSPORT;
 use crate::store::StoreError;
 use crate::store::calls::{Begun, CallRecord};
 use crate::store::streams::{Appended, holder_of};
@@ -42,12 +39,12 @@ const STREAM_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What happens to messages while nobody carries the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unheard {
-    /// It is kept for the client's next stream.
-    Kept,
+pub(crate) enum WithoutStream {
+    /// They are kept for the client's next stream.
+    Keep,
     /// Notifications are dropped, and questions answered by an error: a client that wants single bodies may
     /// never open a stream.
-    Refused,
+    Refuse,
 }
 
 /// Sends messages to a session outside its replies.
@@ -60,20 +57,25 @@ pub(crate) struct SessionOutbox {
     /// When the call began.
     began: Instant,
     /// What happens to messages that nobody receives.
-    unheard: Unheard,
+    without_stream: WithoutStream,
     /// Where messages go instead of the session's standing stream: into a reply whose stream is not logged.
     reply: Option<mpsc::Sender<Bytes>>,
 }
 
 impl SessionOutbox {
     /// The outbox of a call, which begins now.
-    fn of(engine: &Arc<Engine>, cached: &Arc<CachedSession>, record: CallRecord, unheard: Unheard) -> Self {
+    fn of(
+        engine: &Arc<Engine>,
+        cached: &Arc<CachedSession>,
+        record: CallRecord,
+        without_stream: WithoutStream,
+    ) -> Self {
         Self {
             engine: Arc::clone(engine),
             cached: Arc::clone(cached),
             record,
             began: Instant::now(),
-            unheard,
+            without_stream,
             reply: None,
         }
     }
@@ -96,7 +98,7 @@ impl SessionOutbox {
                 () = &mut end => break,
                 _ = looks.tick(), if known.is_some() || lost > 0 => {
                     self.tell_loss(&mut lost).await;
-                    if known.is_some() && !self.look_after().await {
+                    if known.is_some() && !self.read_inbox().await {
                         known = None;
                         self.refuse_open();
                     }
@@ -166,8 +168,8 @@ impl SessionOutbox {
 
     /// Reads what came for the call. A store that took over may not know the call; then it is registered once
     /// more. False when the call is no longer this node's.
-    async fn look_after(&self) -> bool {
-        let look = || self.engine.look_after(&self.cached.id, &self.record.name);
+    async fn read_inbox(&self) -> bool {
+        let look = || self.engine.read_inbox(&self.cached.id, &self.record.name);
         if look().await != Found::Gone {
             return true;
         }
@@ -200,42 +202,44 @@ impl SessionOutbox {
             *lost += 1;
             return ControlFlow::Continue(());
         }
-        let said = async {
-            if self.unheard == Unheard::Refused && !self.is_heard(question.is_some()).await? {
-                return Ok(Fate::Unheard);
+        let sending = async {
+            if self.without_stream == WithoutStream::Refuse && !self.has_stream(question.is_some()).await? {
+                return Ok(SendOutcome::NoStream);
             }
             if question.is_some() && known.is_none() {
                 let kept = self.engine.calls.keep(&self.record.name);
                 match self.begin().await? {
                     Begun::Begun => *known = Some(kept),
-                    Begun::Cancelled => return Ok(Fate::Gone),
+                    Begun::Cancelled => return Ok(SendOutcome::Gone),
                     Begun::Gone => {
-                        let refusal = self.engine.gone(&self.cached).await;
+                        let refusal = self.engine.session_gone(&self.cached).await;
                         debug!(
                             session = self.cached.tag,
                             why = refusal.label(),
                             "a question for a session that is gone"
                         );
-                        return Ok(Fate::Gone);
+                        return Ok(SendOutcome::Gone);
                     }
                 }
             }
             if let Some(reply) = &self.reply {
                 let told = reply.send(Bytes::copy_from_slice(message)).await;
-                return Ok(told.map_or(Fate::Gone, |()| Fate::Told));
+                return Ok(told.map_or(SendOutcome::Gone, |()| SendOutcome::Sent));
             }
             let text = String::from_utf8_lossy(message);
             Ok(match self.engine.send_outside_calls(&self.cached, &text).await? {
-                Appended::At { .. } => Fate::Told,
-                Appended::Gone => Fate::Gone,
+                Appended::At { .. } => SendOutcome::Sent,
+                Appended::Gone => SendOutcome::Gone,
             })
         };
-        let fate: Result<Fate, StoreError> = said.await;
-        let over = matches!(fate, Ok(Fate::Gone));
-        let why = match fate {
-            Ok(Fate::Told) => return ControlFlow::Continue(()),
-            Ok(Fate::Unheard) => Cow::Borrowed("the client has no stream open on which it could be asked"),
-            Ok(Fate::Gone) => "the session has ended, or the call was cancelled".into(),
+        let outcome: Result<SendOutcome, StoreError> = sending.await;
+        let over = matches!(outcome, Ok(SendOutcome::Gone));
+        let why = match outcome {
+            Ok(SendOutcome::Sent) => return ControlFlow::Continue(()),
+            Ok(SendOutcome::NoStream) => {
+                Cow::Borrowed("the client has no stream open on which it could be asked")
+            }
+            Ok(SendOutcome::Gone) => "the session has ended, or the call was cancelled".into(),
             Err(error) => {
                 debug!(session = self.cached.tag, error = %causes(&error), "a message beside a reply was lost");
                 *lost += u64::from(question.is_none());
@@ -252,7 +256,7 @@ impl SessionOutbox {
     }
 
     /// Whether somebody carries the session's stream. For a question it waits a moment.
-    async fn is_heard(&self, waits: bool) -> Result<bool, StoreError> {
+    async fn has_stream(&self, waits: bool) -> Result<bool, StoreError> {
         let until = Instant::now() + if waits { STREAM_WITHIN } else { Duration::ZERO };
         let (session, stream) = (&self.cached.id, &self.record.stream);
         loop {
@@ -269,53 +273,11 @@ impl SessionOutbox {
     }
 }
 
-/// Answers a question in the client's place: the handler that asked must not wait in vain.
-pub(super) fn refuse(
-    engine: &Engine,
-    cached: &CachedSession,
-    id: &RequestId,
-    why: impl Into<Cow<'static, str>>,
-) {
-    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
-    let why = error.message.clone();
-    let answered =
-        serde_json::value::to_raw_value(&error).map(|error| engine.calls.answer(&cached.id, id, Err(error)));
-    debug!(session = cached.tag, ?answered, %why, "a request was not sent to its client");
-}
-
 /// What became of a message.
-enum Fate {
-    Told,
-    Unheard,
+enum SendOutcome {
+    Sent,
+    /// Nobody carries the session's stream.
+    NoStream,
+    /// The session has ended, or the call was cancelled.
     Gone,
-}
-
-/// The id of a request to the client, if the message is one.
-pub(super) fn question_in(message: &[u8]) -> Option<RequestId> {
-    #[derive(Deserialize)]
-    struct QuestionEnvelope<'a> {
-        id: Option<RequestId>,
-        #[serde(borrow)]
-        method: Option<&'a RawValue>,
-    }
-    let envelope: QuestionEnvelope<'_> = serde_json::from_slice(message).ok()?;
-    envelope.method.and(envelope.id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_requests_are_questions() {
-        let id = question_in(br#"{"jsonrpc":"2.0","id":"a-0","method":"ping"}"#);
-        assert_eq!(id, Some(RequestId::String("a-0".into())));
-        for other in [
-            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
-            "[]",
-        ] {
-            assert_eq!(question_in(other.as_bytes()), None, "{other}");
-        }
-    }
 }

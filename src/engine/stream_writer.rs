@@ -1,6 +1,7 @@
 //! Carries one stream to one client: what is in its log, then what comes, until it ends. While another
 //! connection carries the stream this one waits, and takes over when that is gone.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,8 @@ use tracing::debug;
 
 use super::Engine;
 use super::changes::Tell;
-use super::local_streams::ConnectionGuard;
+use super::local_streams::{ConnectionGuard, IsLast};
 use super::loss;
-use super::reply::NOTHING;
 use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::event_id::EventId;
@@ -135,7 +135,7 @@ impl StreamWriter {
             dead: None,
             engine,
             stream,
-            cached: Arc::clone(&carried.line.cached),
+            cached: Arc::clone(&carried.connection.cached),
             carried,
             options,
             client,
@@ -144,10 +144,7 @@ impl StreamWriter {
 
     /// Carries, or waits to, until the stream ends or the client goes.
     pub(crate) async fn run(mut self) -> Parted {
-        let stop = match self.carry().await {
-            Ok(never) => never,
-            Err(stop) => stop,
-        };
+        let Err(stop) = self.carry().await;
         debug!(
             session = self.cached.tag,
             ?stop,
@@ -155,21 +152,21 @@ impl StreamWriter {
         );
         if stop == WriterStop::Gone {
             // Perhaps with its session, of which nobody else may ask this node any more.
-            drop(Box::pin(self.engine.gone(&self.cached)).await);
+            drop(Box::pin(self.engine.session_gone(&self.cached)).await);
         }
         if stop == WriterStop::Dismissed && self.options.kind != StreamKind::Sse {
             // It would be the newest again at once, and dismiss another, which comes back in its turn.
             let later = sse::retry(DISMISSED_RETRY_MS);
             drop(self.write(later).await);
         }
-        if stop != WriterStop::Client && !self.said && self.write(NOTHING).await.is_err() {
+        if stop != WriterStop::Client && !self.said && self.write(sse::NOTHING_MORE).await.is_err() {
             debug!(
                 session = self.cached.tag,
                 "a client has gone before its stream ended"
             );
         }
         self.opened = None;
-        if stop == WriterStop::Client && !self.carried.line.waits() {
+        if stop == WriterStop::Client && !self.carried.connection.waits() {
             let (session, holder) = (&self.cached.id, self.holder());
             let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
             if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
@@ -182,7 +179,8 @@ impl StreamWriter {
         }
     }
 
-    async fn carry(&mut self) -> Result<WriterStop, WriterStop> {
+    /// Never ends but by a stop.
+    async fn carry(&mut self) -> Result<Infallible, WriterStop> {
         if self.options.prime {
             let id = EventId {
                 stream: self.stream.as_str(),
@@ -205,13 +203,13 @@ impl StreamWriter {
                 Box::pin(self.write(sse::KEEP_ALIVE)).await?;
             }
             let wake = look_at.min(self.spoke + keep_alive);
-            let (line, ended) = (Arc::clone(&self.carried.line), self.cached.ended.clone());
+            let (connection, ended) = (Arc::clone(&self.carried.connection), self.cached.ended.clone());
             let (draining, deadline) = (
                 self.options.draining.clone(),
                 self.engine.stopping.deadline.clone(),
             );
             tokio::select! {
-                () = line.told() => {
+                () = connection.notified() => {
                     if Box::pin(self.take_pending()).await? {
                         // No node keeps a copy of an uninitialized session, so no message tells that it is
                         // initialized by now.
@@ -223,7 +221,7 @@ impl StreamWriter {
                 }
                 () = self.client.closed() => return Err(WriterStop::Client),
                 () = ended.cancelled() => return Err(WriterStop::Gone),
-                () = draining.cancelled(), if self.may_leave() || self.carried.line.waits() => {
+                () = draining.cancelled(), if self.may_leave() || self.carried.connection.waits() => {
                     // Events that were handed over earlier come first.
                     if Box::pin(self.take_pending()).await? {
                         Box::pin(self.read_log()).await?;
@@ -235,7 +233,7 @@ impl StreamWriter {
                     }
                     return Err(WriterStop::Client);
                 }
-                () = deadline.cancelled(), if !pinged && !self.may_leave() && !self.carried.line.waits() => {
+                () = deadline.cancelled(), if !pinged && !self.may_leave() && !self.carried.connection.waits() => {
                     pinged = true;
                     Box::pin(self.ping()).await;
                     look_at = Instant::now();
@@ -253,7 +251,7 @@ impl StreamWriter {
                 let another = !Arc::ptr_eq(&cached, &self.cached);
                 self.cached = cached;
                 // A message that would have said what it subscribes to may have come late, or not at all.
-                let tells = self.stream.is_session_stream() && !self.carried.line.waits();
+                let tells = self.stream.is_session_stream() && !self.carried.connection.waits();
                 if tells && (another || self.cached.take_has_subscribed()) {
                     self.engine.sync_or_later(&self.cached, Tell::Changes).await;
                 }
@@ -269,12 +267,12 @@ impl StreamWriter {
 
     /// Takes what has come. True when the log must be read.
     async fn take_pending(&mut self) -> Result<bool, WriterStop> {
-        let told = self.carried.line.take();
+        let told = self.carried.connection.take();
         if told.dismissed {
             return Err(WriterStop::Dismissed);
         }
         let mut look = told.look;
-        if self.carried.line.waits() {
+        if self.carried.connection.waits() {
             return Ok(look);
         }
         for (event, last) in told.events {
@@ -284,7 +282,7 @@ impl StreamWriter {
                 break;
             }
             self.pass_on(event).await?;
-            if last {
+            if last == IsLast::Yes {
                 return Err(WriterStop::Done);
             }
         }
@@ -299,7 +297,7 @@ impl StreamWriter {
     async fn read_log(&mut self) -> Result<Instant, WriterStop> {
         loop {
             let cached = Arc::clone(&self.cached);
-            let waits = self.carried.line.waits();
+            let waits = self.carried.connection.waits();
             let after = if waits { BEYOND_ALL } else { self.written };
             let read = match self.engine.store.read(&cached.id, &self.stream, after).await {
                 Ok(read) => read,
@@ -414,7 +412,7 @@ impl StreamWriter {
     fn holder(&self) -> Holder {
         Holder {
             node: self.engine.node.clone(),
-            connection: self.carried.line.connection,
+            connection: self.carried.connection.number,
         }
     }
 }

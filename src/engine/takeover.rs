@@ -16,17 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error_span, info, warn};
 
 use super::Engine;
-use super::call::RunningCall;
 use super::dispatch::Run;
 use super::durable_call::{DurableCall, StoredRequest};
+use super::local_streams::IsLast;
 use super::messages::Found;
 use super::request::RequestMeta;
+use super::running_call::RunningCall;
 use crate::causes::causes;
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::protocol::message::{Body, Message};
 use crate::random::HashState;
-use crate::session::{NodeId, Peer, SessionId};
+use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::calls::{CallEnded, CallRecord};
 use crate::store::streams::{BEYOND_ALL, Event, Read, StreamId};
@@ -63,7 +64,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         if !engine.membership.can_judge() {
             continue;
         }
-        if let Err(error) = look_after(&engine, dead).await {
+        if let Err(error) = take_over_from(&engine, dead).await {
             debug!(error = %causes(&error), "could not look after nodes that died");
         }
         if Instant::now() >= orphans_at {
@@ -84,7 +85,7 @@ pub(crate) async fn reclaim_own(engine: &Arc<Engine>) -> Result<(), StoreError> 
     take_over(engine, &engine.node, calls).await.map(drop)
 }
 
-async fn look_after(engine: &Arc<Engine>, dead: Vec<NodeId>) -> Result<(), StoreError> {
+async fn take_over_from(engine: &Arc<Engine>, dead: Vec<NodeId>) -> Result<(), StoreError> {
     for node in dead.into_iter().filter(|node| *node != engine.node) {
         let calls = engine.store.calls_of(&node).await?;
         // It may be back under its name by now: then calls of its new life may be among these, and it looks
@@ -273,17 +274,9 @@ async fn end_as_lost(engine: &Engine, cached: &CachedSession, record: &CallRecor
     if ended != CallEnded::Gone {
         metrics::call_taken_over(Takeover::Lost);
     }
-    if let CallEnded::Answered {
-        number,
-        holder: Some(holder),
-    } = ended
-        && holder.node == engine.node
-    {
+    if let CallEnded::Answered { number, holder } = ended {
         let event = Event { number, data: error };
-        let last = stream == name;
-        engine
-            .streams
-            .offer(session, stream, holder.connection, event, last);
+        engine.offer(session, stream, holder.as_ref(), event, IsLast::of(record));
     }
     Ok(())
 }
@@ -336,7 +329,7 @@ async fn run_again(
 ) -> Result<Attempt, StoreError> {
     // This node may have been held up since it has claimed the call, or have lost the store, and another may
     // have claimed the call in its turn.
-    match engine.look_after(&cached.id, &record.name).await {
+    match engine.read_inbox(&cached.id, &record.name).await {
         Found::Here if engine.membership.is_valid() => {}
         Found::Gone => {
             debug!(
@@ -386,7 +379,7 @@ async fn begin_again(
         return Err(UNREADABLE);
     };
     let meta = RequestMeta::read(request.params)?;
-    let peer = engine.shares.of(Peer::Unknown);
+    let peer = engine.shares.of(stored.peer());
     let (name, now_ms) = (record.name.clone(), engine.now_ms());
     let run = Run::again(name, peer, stored.info(), cancel.clone(), now_ms);
     engine.begin(cached, request, meta, run).await

@@ -10,7 +10,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use rmcp::model::RequestId;
 use tokio::sync::mpsc;
 
-use crate::engine::reply::{Finished, Reply, Verdict};
+use crate::engine::reply::Reply;
+use crate::engine::running_call::{Finished, Verdict};
 use crate::protocol::error::{RETRY_AFTER_SECONDS, Refusal, error_body};
 use crate::protocol::sse;
 use crate::telemetry::metrics;

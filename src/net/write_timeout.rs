@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::debug;
+use tracing::{Span, debug};
 
 use super::exchange::{ExchangeState, InputEnd};
 use super::socket::Socket;
@@ -31,6 +31,8 @@ pub(super) struct WriteTimeout<S> {
     // Made when a client closes its half.
     closed: Option<Pin<Box<Sleep>>>,
     state: Arc<ExchangeState>,
+    // Whose node it is, for the log.
+    span: Span,
 }
 
 impl<S: Socket> WriteTimeout<S> {
@@ -41,6 +43,7 @@ impl<S: Socket> WriteTimeout<S> {
             waits: None,
             closed: None,
             state: Arc::default(),
+            span: Span::current(),
         }
     }
 
@@ -64,10 +67,10 @@ impl<S: Socket> WriteTimeout<S> {
 
     /// Ready when a client that has closed its half has gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let inner = &self.inner;
+        let (inner, span) = (&self.inner, &self.span);
         let closed = self.closed.get_or_insert_with(|| {
             if let Err(error) = inner.ask_after() {
-                debug!(error = %causes(&error), "could not set SO_KEEPALIVE");
+                span.in_scope(|| debug!(error = %causes(&error), "could not set SO_KEEPALIVE"));
             }
             Box::pin(sleep(Duration::ZERO))
         });

@@ -51,21 +51,21 @@ pub(crate) struct EraHints<'a> {
 ///
 /// # Errors
 /// [`Refusal::UnknownVersionHeader`].
-pub(crate) fn classify(method: &str, signs: EraHints<'_>) -> Result<Context, Refusal> {
+pub(crate) fn classify(method: &str, hints: EraHints<'_>) -> Result<Context, Refusal> {
     let era = |name: &str| Revision::parse(name).map(Revision::era);
     let modern = |name: Option<&str>| name.and_then(era) == Some(Era::Modern);
-    if method == "initialize" && !(modern(signs.header) && modern(signs.meta)) {
+    if method == "initialize" && !(modern(hints.header) && modern(hints.meta)) {
         return Ok(Context::Initialize);
     }
-    match (signs.meta, signs.header) {
+    match (hints.meta, hints.header) {
         // A legacy client may repeat its version in `_meta`; its session says how it is served.
-        (Some(meta), _) if signs.session && era(meta) == Some(Era::Legacy) => Ok(Context::Session),
+        (Some(meta), _) if hints.session && era(meta) == Some(Era::Legacy) => Ok(Context::Session),
         (Some(_), _) => Ok(Context::Meta),
         (None, None) => Ok(Context::Session),
         (None, Some(header)) => match era(header) {
             Some(Era::Legacy) => Ok(Context::Session),
             Some(Era::Modern) => Ok(Context::Meta),
-            None if !signs.session && is_newer(header) => Ok(Context::Meta),
+            None if !hints.session && is_newer(header) => Ok(Context::Meta),
             None => Err(Refusal::UnknownVersionHeader),
         },
     }
@@ -207,7 +207,7 @@ pub(crate) fn is_modern_only(method: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn signs<'a>(header: Option<&'a str>, meta: Option<&'a str>, session: bool) -> EraHints<'a> {
+    fn hints<'a>(header: Option<&'a str>, meta: Option<&'a str>, session: bool) -> EraHints<'a> {
         EraHints {
             header,
             meta,
@@ -219,15 +219,15 @@ mod tests {
     fn initialize_opens_a_session_unless_everything_says_modern() {
         let modern = Some("2026-07-28");
         for s in [
-            signs(None, None, false),
-            signs(Some("2025-06-18"), None, false),
-            signs(modern, None, false),
-            signs(None, modern, true),
+            hints(None, None, false),
+            hints(Some("2025-06-18"), None, false),
+            hints(modern, None, false),
+            hints(None, modern, true),
         ] {
             assert_eq!(classify("initialize", s), Ok(Context::Initialize));
         }
         assert_eq!(
-            classify("initialize", signs(modern, modern, false)),
+            classify("initialize", hints(modern, modern, false)),
             Ok(Context::Meta)
         );
     }
@@ -259,22 +259,22 @@ mod tests {
     #[test]
     fn other_requests_go_by_meta_then_header_then_session() {
         let of = |s| classify("tools/list", s);
-        assert_eq!(of(signs(None, None, true)), Ok(Context::Session));
-        assert_eq!(of(signs(Some("2025-03-26"), None, true)), Ok(Context::Session));
-        assert_eq!(of(signs(Some("2026-07-28"), None, false)), Ok(Context::Meta));
+        assert_eq!(of(hints(None, None, true)), Ok(Context::Session));
+        assert_eq!(of(hints(Some("2025-03-26"), None, true)), Ok(Context::Session));
+        assert_eq!(of(hints(Some("2026-07-28"), None, false)), Ok(Context::Meta));
         assert_eq!(
-            of(signs(Some("v999.0.0"), Some("v999.0.0"), false)),
+            of(hints(Some("v999.0.0"), Some("v999.0.0"), false)),
             Ok(Context::Meta)
         );
-        assert_eq!(of(signs(Some("2031-01-01"), None, false)), Ok(Context::Meta));
+        assert_eq!(of(hints(Some("2031-01-01"), None, false)), Ok(Context::Meta));
         assert_eq!(
-            of(signs(Some("1999-01-01"), None, true)),
+            of(hints(Some("1999-01-01"), None, true)),
             Err(Refusal::UnknownVersionHeader)
         );
         assert_eq!(
-            of(signs(Some("2031-01-01"), None, true)),
+            of(hints(Some("2031-01-01"), None, true)),
             Err(Refusal::UnknownVersionHeader)
         );
-        assert_eq!(of(signs(None, Some("2025-11-25"), true)), Ok(Context::Session));
+        assert_eq!(of(hints(None, Some("2025-11-25"), true)), Ok(Context::Session));
     }
 }

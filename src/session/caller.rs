@@ -163,19 +163,19 @@ impl RequestState {
 pub struct Connection(Option<Arc<Notify>>);
 
 impl Connection {
-    /// A connection that is closed when `let_go` is notified.
+    /// A connection that is closed when `close` is notified.
     #[must_use]
-    pub const fn new(let_go: Arc<Notify>) -> Self {
-        Self(Some(let_go))
+    pub const fn new(close: Arc<Notify>) -> Self {
+        Self(Some(close))
     }
 
     /// Closes it while the call goes on, so that the client need not hold it open all the time: it comes back
     /// for the rest, on any node (2025-11-25, SEP-1699). Nothing happens for clients that were given no event
     /// id to come back with.
-    pub fn let_go(&self) {
-        if let Some(let_go) = &self.0 {
+    pub fn close(&self) {
+        if let Some(close) = &self.0 {
             // The notice is kept for a carrier that waits for it later.
-            let_go.notify_one();
+            close.notify_one();
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Peer {
     Address(IpAddr),
     /// A client of a Unix socket that nobody tells apart from the others.
     Local,
-    /// It is not known any longer: a call that was taken over from a lost node.
+    /// It is not known: what a handler does outside requests.
     Unknown,
 }
 
@@ -31,6 +31,20 @@ impl Peer {
     pub fn key(&self) -> String {
         let digest = Sha256::digest(self.to_string().as_bytes());
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes; what it never writes is [`Peer::Unknown`].
+    pub(crate) fn parse(text: &str) -> Self {
+        let address = |text: &str| {
+            let address = text.strip_suffix("/64").unwrap_or(text).parse();
+            address.map_or(Self::Unknown, Self::at)
+        };
+        match text.split_once(':') {
+            Some(("principal", name)) => Self::Principal(Principal(name.into())),
+            Some(("address", text)) => address(text),
+            _ if text == "local" => Self::Local,
+            _ => Self::Unknown,
+        }
     }
 
     /// The peer at this address.
@@ -65,6 +79,21 @@ mod tests {
 
     fn at(address: &str) -> String {
         Peer::at(address.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn a_peer_is_read_as_it_was_written() {
+        let principal = Peer::Principal(Principal("a:b/64 ü".into()));
+        let addresses = ["192.0.2.1", "2001:db8:1:2:3::4", "::1"].map(|text| Peer::at(text.parse().unwrap()));
+        for peer in addresses
+            .into_iter()
+            .chain([principal, Peer::Local, Peer::Unknown])
+        {
+            assert_eq!(Peer::parse(&peer.to_string()), peer);
+        }
+        for text in ["", "address:", "address:x", "principal", "remote"] {
+            assert_eq!(Peer::parse(text), Peer::Unknown, "{text}");
+        }
     }
 
     #[test]

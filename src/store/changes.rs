@@ -1,7 +1,7 @@
 //! Changes to lists and resources, as a store keeps them: a version of each, and what each session was told.
 //! A session that had no stream is told of what changed meanwhile.
 
-use super::streams::{Event, Holder};
+use super::event::{Event, Holder};
 use crate::session::SessionId;
 pub use crate::session::announce::Topic;
 

@@ -127,17 +127,13 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Created, StoreError>;
 
     /// Reads a session; never handlers' state. In the same step, when the session is initialized, names
-    /// `holder` as a node that keeps a copy.
+    /// `node` as a node that keeps a copy.
     ///
     /// - Absence: `None`; also when no version could read the record. [`StoreError::Newer`] when a newer
     ///   version wrote it.
     /// - Collision: a node that is named already stays named, in its present life.
     /// - Expiry: reading renews nothing.
-    async fn load(
-        &self,
-        id: &SessionId,
-        holder: Option<&NodeId>,
-    ) -> Result<Option<SessionRecord>, StoreError>;
+    async fn load(&self, id: &SessionId, node: Option<&NodeId>) -> Result<Option<SessionRecord>, StoreError>;
 
     /// Lets the session live `ttl` from now, and notes `now_ms` (unix milliseconds) as its last activity.
     ///
@@ -164,12 +160,12 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - Absence: [`Ended::Gone`]; also when it is not the `owner`'s, and nothing is changed then.
     async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError>;
 
-    /// Notes that `holder` keeps no copy any longer.
+    /// Notes that `node` keeps no copy any longer.
     ///
     /// - Absence: nothing happens when the session is gone, or the node is not named.
     /// - Collision: while this store acts for that node, nothing happens when the copy is that of another of
     ///   its lives.
-    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError>;
+    async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError>;
 
     /// Sessions in no particular order, at most `limit` and at most
     /// [`SESSION_LIST_MAX`](super::Limits::SESSION_LIST_MAX), for operators.

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use super::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
+pub use super::event::{Event, Holder};
 use crate::random;
 use crate::session::{NodeId, SessionId, TransportKind};
 
@@ -83,24 +84,6 @@ impl StreamId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// The connection that carries a stream: the node, and a number that is unique on it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Holder {
-    /// The node.
-    pub node: NodeId,
-    /// The connection's number on the node.
-    pub connection: u64,
-}
-
-/// One event of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Its place in the stream, from 1.
-    pub number: u64,
-    /// A JSON-RPC message as JSON text.
-    pub data: String,
 }
 
 /// Which event of which call is appended, so that doing it again, because the answer to the first try was

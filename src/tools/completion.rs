@@ -5,7 +5,8 @@ use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Referen
 
 use super::failure::Failure;
 use super::handoff::HANDOFF;
-use super::notes::{Notes, OWN};
+use super::notes::Notes;
+use super::uri::OWN;
 use super::uri::TEMPLATE;
 use crate::session::Caller;
 

@@ -3,15 +3,9 @@
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::uri::NoteUri;
+use super::uri::{NOTE_KEY_BYTES_MAX, NoteUri, OWN, PREFIX};
 use crate::session::{Announcer, Caller, SessionId, State, StateError};
 
-/// What names a session's own notebook, in URIs and in the argument `notebook`.
-pub(super) const OWN: &str = "session";
-/// What precedes a note's key in the state it is kept in, so that notes and other state do not mix.
-const PREFIX: &str = "note:";
-/// The longest key of a note, in bytes.
-pub(super) const NOTE_KEY_BYTES_MAX: usize = State::KEY_BYTES_MAX - PREFIX.len(); // 256 - 5 = 251
 /// How long a handle is: a UUID with hyphens.
 const HANDLE_BYTES: usize = 36;
 /// The most bytes of notes that are written up for a model to read.

@@ -8,7 +8,8 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::notes::{Notes, OWN, shown};
+use super::notes::{Notes, shown};
+use super::uri::OWN;
 use super::uri::{NoteUri, TEMPLATE, decode, encode};
 use crate::session::Caller;
 

@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use super::notes::NOTE_KEY_BYTES_MAX;
+use crate::session::State;
+
+/// What names a session's own notebook, in URIs and in the argument `notebook`.
+pub(super) const OWN: &str = "session";
+/// What precedes a note's key in the state it is kept in, so that notes and other state do not mix.
+pub(super) const PREFIX: &str = "note:";
+/// The longest key of a note, in bytes.
+pub(super) const NOTE_KEY_BYTES_MAX: usize = State::KEY_BYTES_MAX - PREFIX.len(); // 256 - 5 = 251
 
 /// The URI template of every note (RFC 6570, level 1: both parts are percent-encoded).
 pub(super) const TEMPLATE: &str = "note://{notebook}/{key}";
@@ -13,7 +20,7 @@ const NOTEBOOK_BYTES_MAX: usize = 64;
 /// The URI of one note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NoteUri {
-    /// The notebook's handle, or [`OWN`](super::notes::OWN).
+    /// The notebook's handle, or [`OWN`].
     pub(super) notebook: String,
     /// The note's key, decoded.
     pub(super) key: String,
@@ -87,7 +94,6 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::notes::OWN;
     use super::*;
 
     #[test]

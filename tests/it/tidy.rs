@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anynode::tools::Notebook;
 
+mod circles;
 mod names;
 mod rust;
 mod store;
@@ -106,6 +107,7 @@ fn problems(files: &Files) -> Vec<String> {
     }
     usual_length(files, &mut problems);
     names::twice(files, &mut problems);
+    circles::of_parts(files, &mut problems);
 
     let of_tests = test_files(files);
     for (path, text) in files {

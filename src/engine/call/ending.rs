@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing::error;
 
 use crate::causes::causes;
-use crate::engine::reply::{Finished, Verdict};
+use crate::engine::running_call::{Finished, Verdict};
 use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::telemetry::metrics::Outcome;

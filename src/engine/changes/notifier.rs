@@ -43,7 +43,7 @@ type ToldVersions = BTreeMap<Topic, u64>;
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
     waiting: Mutex<WaitingChanges>,
-    bell: Notify,
+    notify: Notify,
     known: Mutex<ToldVersions>,
 }
 
@@ -98,7 +98,7 @@ impl Notifier {
             waiting.any_session = true;
         }
         drop(waiting);
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     /// Notes a start version for topics that have none. Other subscribers may not know that version yet.
@@ -146,7 +146,7 @@ impl Engine {
                 () = sleep(LOOK_AGAIN), if unread => {}
                 () = sleep(FLUSH_EVERY), if !unread && flushed == Flushed::Some => {}
                 () = left.due() => {}
-                () = notifier.bell.notified(), if !unread => {}
+                () = notifier.notify.notified(), if !unread => {}
                 _ = ticks.tick() => notifier.catch_up(),
             }
             let waiting = notifier.take();

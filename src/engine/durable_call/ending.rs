@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tracing::{debug, warn};
 
 use super::{DurableCall, Lost};
+use crate::engine::local_streams::IsLast;
 use crate::store::calls::CallEnded;
+use crate::store::streams::Event;
 use crate::telemetry::seldom;
 
 impl DurableCall {
-    /// Unregisters a refused call. Its [announcement](Self::announce) failed, but may have taken effect.
+    /// Unregisters a refused call. Its [registration](Self::register) failed, but may have taken effect.
     pub(crate) async fn take_off(self) {
         let (session, name, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
         let end = || {
@@ -19,7 +21,7 @@ impl DurableCall {
         match self.until_answered(self.engine.session_ttl(), end).await {
             Ok(CallEnded::Answered { .. } | CallEnded::Unanswered) => {}
             // Perhaps with its session, of which nobody else may ask this node any more.
-            Ok(CallEnded::Gone) => drop(self.engine.gone(&self.cached).await),
+            Ok(CallEnded::Gone) => drop(self.engine.session_gone(&self.cached).await),
             Err(Lost(_)) => debug!(
                 session = self.cached.tag,
                 "could not unregister a call that was not run"
@@ -31,7 +33,6 @@ impl DurableCall {
     pub(super) async fn end(&self, response: Option<&[u8]>) {
         let data = response.map(String::from_utf8_lossy);
         let (session, call, stream) = (&self.cached.id, &self.record.name, &self.record.stream);
-        let last = call == stream;
         let tries = AtomicU32::new(0);
         let end = || {
             tries.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +45,7 @@ impl DurableCall {
         // On a second try, the first may have ended it.
         let unknown = matches!(ended, Ok(CallEnded::Gone)) && tries.load(Ordering::Relaxed) == 1;
         if unknown && data.is_some() {
-            ended = match self.begin_again(patience).await {
+            ended = match self.register_again(patience).await {
                 Ok(true) => self.until_answered(patience, end).await,
                 Ok(false) => ended,
                 Err(lost) => Err(lost),
@@ -52,7 +53,10 @@ impl DurableCall {
         }
         match (ended, &data) {
             (Ok(CallEnded::Answered { number, holder }), Some(data)) => {
-                self.offer(number, data, holder.as_ref(), last);
+                let data = data.clone().into_owned();
+                let event = Event { number, data };
+                self.engine
+                    .offer(session, stream, holder.as_ref(), event, IsLast::of(&self.record));
             }
             // Nothing was appended, but the stream has ended: its carrier looks.
             (Ok(CallEnded::Answered { .. } | CallEnded::Unanswered), _) => {

@@ -1,8 +1,11 @@
 //! Replies, by a clock that the tests move.
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::engine::running_call::{ABANDONED_FOR, outbound};
+use crate::engine::unlogged_stream::WRITE_WITHIN;
+use crate::protocol::sse;
 
 const TIMES: ReplyTimes = ReplyTimes {
     form: ReplyForm::Auto,

@@ -11,15 +11,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{SessionOutbox, Unheard};
+use super::{SessionOutbox, WithoutStream};
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
 use crate::engine::Engine;
-use crate::engine::call::peer_info;
-use crate::engine::calls::{Answers, OpenRequests};
-use crate::engine::peer::{self, CallTransport, CallTransportSettings, LogGate};
+use crate::engine::call_transport::{self, CallTransport, CallTransportSettings, LogGate, peer_info};
+use crate::engine::open_requests::{Answers, OpenRequests};
 use crate::engine::pending_call::PendingCall;
-use crate::engine::reply::outbound;
+use crate::engine::running_call::outbound;
 use crate::session::{Connection, Peer, RequestInfo, SessionPeer, SessionPeers};
 use crate::store::Limits;
 use crate::store::calls::CallRecord;
@@ -35,7 +34,7 @@ pub(crate) fn beside_reply(
     let record = call.record(engine, Some(StreamId::standalone()));
     let outbox = SessionOutbox {
         began: call.began,
-        ..SessionOutbox::of(engine, cached, record, Unheard::Refused)
+        ..SessionOutbox::of(engine, cached, record, WithoutStream::Refuse)
     };
     engine
         .work
@@ -73,7 +72,7 @@ pub(crate) fn within_reply(
     let outbox = SessionOutbox {
         began: call.began,
         reply: Some(reply),
-        ..SessionOutbox::of(engine, cached, record, Unheard::Kept)
+        ..SessionOutbox::of(engine, cached, record, WithoutStream::Keep)
     };
     let end = over.clone().cancelled_owned();
     engine.work.spawn("within-reply", async move {
@@ -98,7 +97,7 @@ impl SessionPeers for ClientPeers {
         let caller = self
             .engine
             .caller(&self.cached, peer, connection, RequestInfo::default());
-        let open = peer::open(peer_info(&caller), outside(&self.engine, &self.cached));
+        let open = call_transport::open(peer_info(&caller), outside(&self.engine, &self.cached));
         SessionPeer::new(open.peer().clone(), Arc::new(open))
     }
 }
@@ -116,9 +115,9 @@ pub(crate) fn outside(engine: &Arc<Engine>, cached: &Arc<CachedSession>) -> Call
         body: None,
         cancelled: false,
     };
-    let unheard = match engine.settings.call.reply {
-        ReplyForm::Json => Unheard::Refused,
-        ReplyForm::Auto | ReplyForm::Sse => Unheard::Kept,
+    let without_stream = match engine.settings.call.reply {
+        ReplyForm::Json => WithoutStream::Refuse,
+        ReplyForm::Auto | ReplyForm::Sse => WithoutStream::Keep,
     };
     let (out, messages) = outbound();
     let (sender, answers_in) = mpsc::channel(Limits::ANSWERS_WAITING_MAX);
@@ -138,7 +137,7 @@ pub(crate) fn outside(engine: &Arc<Engine>, cached: &Arc<CachedSession>) -> Call
         cancel,
         Some(answers),
     );
-    let outbox = SessionOutbox::of(engine, cached, record, unheard);
+    let outbox = SessionOutbox::of(engine, cached, record, without_stream);
     let (ended, stopping) = (cached.ended.clone(), engine.work.stopping().clone());
     engine.work.spawn("outside", async move {
         let end = async {

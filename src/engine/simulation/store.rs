@@ -133,14 +133,10 @@ impl SessionStore for FaultyStore {
         ask!(self, Write, self.memory.create(id, record, ttl, room))
     }
 
-    async fn load(
-        &self,
-        id: &SessionId,
-        holder: Option<&NodeId>,
-    ) -> Result<Option<SessionRecord>, StoreError> {
-        match holder {
-            Some(_) => ask!(self, Write, self.memory.load(id, holder)),
-            None => ask!(self, Read, self.memory.load(id, holder)),
+    async fn load(&self, id: &SessionId, node: Option<&NodeId>) -> Result<Option<SessionRecord>, StoreError> {
+        match node {
+            Some(_) => ask!(self, Write, self.memory.load(id, node)),
+            None => ask!(self, Read, self.memory.load(id, node)),
         }
     }
 
@@ -156,8 +152,8 @@ impl SessionStore for FaultyStore {
         ask!(self, Write, self.memory.end(id, owner))
     }
 
-    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
-        ask!(self, Write, self.memory.release(id, holder))
+    async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
+        ask!(self, Write, self.memory.release(id, node))
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {

@@ -52,7 +52,7 @@ impl StreamWriter {
             return Ok(WriterRole::Waits(Instant::now() + waits));
         }
         self.dead = None;
-        self.carried.line.set_waits(false);
+        self.carried.connection.set_waits(false);
         if self.stream.is_session_stream() {
             self.engine.sync_or_later(&self.cached, Tell::Changes).await;
         }
@@ -76,7 +76,7 @@ impl StreamWriter {
                 Ok(None)
             }
             Ok(Attached::Held(_)) => {
-                self.carried.line.set_waits(true);
+                self.carried.connection.set_waits(true);
                 Ok(Some(self.read_every()))
             }
             // It has ended since it was read, perhaps with events that nobody else can tell: the log is read again.
@@ -105,14 +105,14 @@ impl StreamWriter {
         };
         if carries {
             self.dead = None;
-            self.carried.line.set_waits(true);
+            self.carried.connection.set_waits(true);
             return Other::Carries;
         }
         let seen_before = self.dead.replace(other.clone()).as_ref() == Some(other);
         if other.node == self.engine.node || seen_before {
             return Other::Gone;
         }
-        self.carried.line.set_waits(true);
+        self.carried.connection.set_waits(true);
         Other::MayBeDead
     }
 }

@@ -127,7 +127,7 @@ pub(super) async fn knows_a_call_of_a_former_life(store: Arc<dyn Store>) {
 pub(super) async fn releases_copies_of_one_life(store: Arc<dyn Store>) {
     let (id, twice) = (session(&store).await, node("twice"));
     let change = async |change| match store.change(&id, &change, LONG).await {
-        Ok(Changed::Changed(holders)) => holders,
+        Ok(Changed::Changed(nodes)) => nodes,
         other => unreachable!("change: the session is there, but it gave {other:?}"),
     };
     let load = async || {

@@ -78,7 +78,7 @@ impl Log {
     }
 
     /// Lets the oldest events go until `bytes` less are kept, but never the newest.
-    pub(super) fn let_go(&mut self, bytes: u64) {
+    pub(super) fn drop_oldest(&mut self, bytes: u64) {
         let left = self.bytes.saturating_sub(bytes);
         while self.events.len() > 1 && self.bytes > left {
             self.let_oldest_go();

@@ -129,7 +129,7 @@ impl Logs {
             self.make_room(stream);
             let over = self.bytes().saturating_sub(Limits::SESSION_BYTES_MAX);
             if let Some(log) = self.log(stream).filter(|_| over > 0) {
-                log.let_go(over);
+                log.drop_oldest(over);
             }
         }
         Some(number)

@@ -24,7 +24,7 @@ pub(super) struct MemorySession {
     /// The peer it counts for.
     peer: Arc<str>,
     /// Who keeps a copy, in which life.
-    holders: BTreeMap<NodeId, Option<Life>>,
+    copies: BTreeMap<NodeId, Option<Life>>,
     pub(super) pairs: Pairs,
     pub(super) logs: Logs,
     pub(super) calls: MemoryCalls,
@@ -61,13 +61,13 @@ impl SessionStore for MemoryStore {
         if inner.sessions.get(id).is_some() {
             return Ok(Created::Collision);
         }
-        if let Some(full) = inner.usage.enter(id, ttl, record.initialized, room) {
+        if let Some(full) = inner.usage.enter_session(id, ttl, record.initialized, room) {
             return Ok(Created::Full(full));
         }
         let session = MemorySession {
             record: record.clone(),
             peer: room.peer.into(),
-            holders: BTreeMap::new(),
+            copies: BTreeMap::new(),
             pairs: Pairs::default(),
             logs: Logs::default(),
             calls: MemoryCalls::default(),
@@ -77,18 +77,14 @@ impl SessionStore for MemoryStore {
         Ok(Created::Created)
     }
 
-    async fn load(
-        &self,
-        id: &SessionId,
-        holder: Option<&NodeId>,
-    ) -> Result<Option<SessionRecord>, StoreError> {
+    async fn load(&self, id: &SessionId, node: Option<&NodeId>) -> Result<Option<SessionRecord>, StoreError> {
         let mut inner = self.lock();
-        let life = holder.and_then(|node| inner.life_of(node));
+        let life = node.and_then(|node| inner.life_of(node));
         let Some(session) = inner.sessions.get_mut(id) else {
             return Ok(None);
         };
-        if let Some(node) = holder.filter(|_| session.record.initialized) {
-            session.holders.insert(node.clone(), life);
+        if let Some(node) = node.filter(|_| session.record.initialized) {
+            session.copies.insert(node.clone(), life);
         }
         Ok(Some(session.record.clone()))
     }
@@ -101,7 +97,7 @@ impl SessionStore for MemoryStore {
         session.record.last_activity_ms = now_ms;
         session.logs.keep(ttl);
         let peer = Arc::clone(&session.peer);
-        inner.usage.stays(id, &peer, ttl);
+        inner.usage.keep_session(id, &peer, ttl);
         Ok(Touched::Touched)
     }
 
@@ -143,19 +139,19 @@ impl SessionStore for MemoryStore {
                 session.changes.unsubscribe(uri);
             }
         }
-        let holders = session.holders.keys().cloned().collect();
+        let copies = session.copies.keys().cloned().collect();
         let peer = Arc::clone(&session.peer);
         if !ttl.is_zero() {
             session.logs.keep(ttl);
             inner.sessions.renew(id, ttl);
-            inner.usage.stays(id, &peer, ttl);
+            inner.usage.keep_session(id, &peer, ttl);
         }
         if *change == Change::Initialized {
-            inner.usage.settles(id, &peer);
+            inner.usage.leave_newcomers(id, &peer);
         }
         inner.send_each(&carriers, &NodeMessage::session_streams(id));
         inner.send_each(&stopped, &NodeMessage::session_calls(id));
-        Ok(Changed::Changed(holders))
+        Ok(Changed::Changed(copies))
     }
 
     async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError> {
@@ -167,19 +163,19 @@ impl SessionStore for MemoryStore {
         let Some(mut session) = inner.sessions.take(id) else {
             return Ok(Ended::Gone);
         };
-        inner.usage.leaves(id, &session.peer);
+        inner.usage.leave_sessions(id, &session.peer);
         inner.send_each(&session.logs.carriers(), &NodeMessage::session_streams(id));
-        Ok(Ended::Ended(session.holders.into_keys().collect()))
+        Ok(Ended::Ended(session.copies.into_keys().collect()))
     }
 
-    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
+    async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
         let mut inner = self.lock();
         // Others take a dead node off, in any of its lives.
-        let life = inner.life_of(holder).filter(|_| inner.lease_lives(holder));
+        let life = inner.life_of(node).filter(|_| inner.lease_lives(node));
         if let Some(session) = inner.sessions.get_mut(id)
-            && (life.is_none() || session.holders.get(holder) == Some(&life))
+            && (life.is_none() || session.copies.get(node) == Some(&life))
         {
-            session.holders.remove(holder);
+            session.copies.remove(node);
         }
         Ok(())
     }

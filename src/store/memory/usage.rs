@@ -86,7 +86,7 @@ impl Usage {
     }
 
     /// Enters a session; says what is full, if something is.
-    pub(super) fn enter(
+    pub(super) fn enter_session(
         &mut self,
         id: &SessionId,
         ttl: Duration,
@@ -113,7 +113,7 @@ impl Usage {
     }
 
     /// Lets a session live on.
-    pub(super) fn stays(&mut self, id: &SessionId, peer: &str, ttl: Duration) {
+    pub(super) fn keep_session(&mut self, id: &SessionId, peer: &str, ttl: Duration) {
         let id: Arc<str> = id.as_str().into();
         self.sessions.keep(&id, ttl);
         if let Some(peer) = self.of(peer, ttl) {
@@ -122,14 +122,14 @@ impl Usage {
     }
 
     /// A session is initialized now.
-    pub(super) fn settles(&mut self, id: &SessionId, peer: &str) {
+    pub(super) fn leave_newcomers(&mut self, id: &SessionId, peer: &str) {
         if let Some(peer) = self.peers.get_mut(&peer.into()) {
             peer.newcomers.remove(&id.as_str().into());
         }
     }
 
     /// A session has ended.
-    pub(super) fn leaves(&mut self, id: &SessionId, peer: &str) {
+    pub(super) fn leave_sessions(&mut self, id: &SessionId, peer: &str) {
         let id: Arc<str> = id.as_str().into();
         self.sessions.remove(&id);
         if let Some(peer) = self.peers.get_mut(&peer.into()) {

@@ -3,7 +3,7 @@
 -- ARGV: its life in milliseconds, 0 to leave it as it is; what the channel of a node starts with; the message to the
 -- nodes that carry its streams; what to change (set, subscribe, unsubscribe); then fields and values by turns, or how the subscription stands
 -- among the others, how many there may be, and the fields that end with it.
--- Returns `changed`, the peer it counts for and the fields that stand for holders; or `full`; or `gone`.
+-- Returns `changed`, the peer it counts for and the fields of the nodes that keep copies; or `full`; or `gone`.
 local key, what, name, value = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', key) == 0 then
   return {'gone'}

@@ -3,7 +3,7 @@
 -- session's stream.
 -- ARGV: the session's life in milliseconds, 0 to leave it as it is; what stands for a client that has not introduced itself;
 -- what the channel of a node starts with; the message to the nodes that run its calls; then fields and values by turns.
--- Returns `changed` and the fields that stand for holders; or `gone`.
+-- Returns `changed` and the fields of the nodes that keep copies; or `gone`.
 if redis.call('EXISTS', session) == 0 then
   return {'gone'}
 end

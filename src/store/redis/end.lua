@@ -1,6 +1,6 @@
 -- Ends a session with everything that belongs to it, and tells the nodes that carry its streams. Before it stands log.lua.
 -- ARGV: what the channel of a node starts with; the message; the principal whose session it must be, if that is asked.
--- Returns `ended`, the peer it counted for and the fields that stand for holders; or `gone`.
+-- Returns `ended`, the peer it counted for and the fields of the nodes that keep copies; or `gone`.
 local answer, fields, owner = {'ended', ''}, {}, ''
 -- A key of another type is no record that could be read: it only goes.
 if redis.call('TYPE', session).ok == 'hash' then

@@ -75,15 +75,11 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn load(
-        &self,
-        id: &SessionId,
-        holder: Option<&NodeId>,
-    ) -> Result<Option<SessionRecord>, StoreError> {
+    async fn load(&self, id: &SessionId, node: Option<&NodeId>) -> Result<Option<SessionRecord>, StoreError> {
         let key = self.keys.session(id);
         let fields = record::FIELDS.map(Value::from);
         let work = async {
-            let answer = match holder {
+            let answer = match node {
                 Some(node) => {
                     let held = [keys::held(node).into(), self.life_of(node).into()];
                     let args = held.into_iter().chain(fields).collect();
@@ -116,7 +112,7 @@ impl SessionStore for RedisStore {
         let Some(peer) = touched.first() else {
             return Ok(Touched::Gone);
         };
-        self.session_stays(id, peer, ttl).await;
+        self.keep_session(id, peer, ttl).await;
         Ok(Touched::Touched)
     }
 
@@ -152,9 +148,9 @@ impl SessionStore for RedisStore {
         match answer.as_slice() {
             [word, peer, held @ ..] if word == "changed" => {
                 if *change == Change::Initialized && !peer.is_empty() {
-                    tokio::join!(self.session_stays(id, peer, ttl), self.leave_newcomers(id, peer));
+                    tokio::join!(self.keep_session(id, peer, ttl), self.leave_newcomers(id, peer));
                 }
-                Ok(Changed::Changed(holders(held)))
+                Ok(Changed::Changed(copies(held)))
             }
             [word] if word == "full" => Ok(Changed::Full),
             [word] if word == "gone" => Ok(Changed::Gone),
@@ -178,15 +174,15 @@ impl SessionStore for RedisStore {
                 if !peer.is_empty() {
                     self.leave_sessions(id, peer).await;
                 }
-                Ok(Ended::Ended(holders(held)))
+                Ok(Ended::Ended(copies(held)))
             }
             [word] if word == "gone" => Ok(Ended::Gone),
             _ => Err(unexpected("end", &answer)),
         }
     }
 
-    async fn release(&self, id: &SessionId, holder: &NodeId) -> Result<(), StoreError> {
-        let (key, held, life) = (self.keys.session(id), keys::held(holder), self.life_of(holder));
+    async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
+        let (key, held, life) = (self.keys.session(id), keys::held(node), self.life_of(node));
         if life.is_empty() {
             // Another node's, which is dead: any life of it counts. Taking a field away cannot bring a hash
             // back.
@@ -244,7 +240,7 @@ impl<const N: usize> KeySet<N> {
 /// What the scripts that change a record answer.
 fn changed(answer: &[String]) -> Result<Changed, StoreError> {
     match answer.split_first() {
-        Some((word, held)) if word == "changed" => Ok(Changed::Changed(holders(held))),
+        Some((word, held)) if word == "changed" => Ok(Changed::Changed(copies(held))),
         Some((word, _)) if word == "full" => Ok(Changed::Full),
         Some((word, _)) if word == "gone" => Ok(Changed::Gone),
         _ => Err(unexpected("change", answer)),
@@ -334,7 +330,7 @@ impl RedisStore {
     }
 }
 
-fn holders(fields: &[String]) -> Vec<NodeId> {
+fn copies(fields: &[String]) -> Vec<NodeId> {
     let nodes = fields.iter().filter_map(|field| field.strip_prefix("held:"));
     nodes.filter_map(NodeId::parse).collect()
 }

@@ -45,7 +45,7 @@ impl RedisStore {
     }
 
     /// Lets a session live on in its sets.
-    pub(super) async fn session_stays(&self, id: &SessionId, peer: &str, ttl: Duration) {
+    pub(super) async fn keep_session(&self, id: &SessionId, peer: &str, ttl: Duration) {
         if !peer.is_empty() {
             let sets = [self.keys.sessions(), self.keys.peer_sessions(peer)];
             self.stay(&sets, id.as_str(), ttl).await;

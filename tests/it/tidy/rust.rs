@@ -60,6 +60,23 @@ impl Code {
         names
     }
 
+    /// The part of its outermost module that this file belongs to: `call` for `engine/call/ending.rs`.
+    pub(super) fn part(&self) -> Option<&str> {
+        self.modules.get(1).map(String::as_str)
+    }
+
+    /// The parts of its own outermost module that are named, with their lines.
+    pub(super) fn parts(&self) -> Vec<(usize, String)> {
+        let to_module = "super::".repeat(self.modules.len() - 1);
+        let mut names = self.paths_under(&format!("crate::{}", self.module()));
+        for (at, _) in self.text.match_indices(&to_module) {
+            if !to_module.is_empty() && !self.text[..at].ends_with("super::") {
+                self.names_at(at + to_module.len(), &mut names);
+            }
+        }
+        names
+    }
+
     /// Every use of one of these words, with its line.
     pub(super) fn words(&self, wanted: &[&str]) -> Vec<(usize, String)> {
         let mut words = Vec::new();

@@ -5,7 +5,6 @@
 //! session across nodes, keeps log messages to the level the client asked for, and ends the wait for an
 //! answer that does not come.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use bytes::Bytes;
 use rmcp::ServerHandler;
 use rmcp::model::{
     CancelledNotificationParam, ClientCapabilities, ClientJsonRpcMessage, ClientResult, CustomResult,
-    ErrorCode, ErrorData, GetMeta as _, InitializeRequestParams, JsonRpcMessage, NotificationMetaObject,
-    ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest,
+    ErrorCode, ErrorData, GetMeta as _, Implementation, InitializeRequestParams, JsonRpcMessage,
+    NotificationMetaObject, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
 };
 use rmcp::service::{RoleServer, RunningService, RxJsonRpcMessage, TxJsonRpcMessage, serve_directly};
 use rmcp::transport::Transport;
@@ -23,18 +22,14 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::calls::{Answer, OpenRequests};
 use super::changes::{ListenStart, Listening};
+use super::open_requests::{Answer, OpenRequests, RequestKind};
 use crate::cluster::CachedSession;
 use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::announce::Topic;
-use crate::session::{Announcer, LogLevel};
+use crate::session::{Announcer, Caller, LogLevel};
 use crate::store::Limits;
 
-/// How many messages of a call may wait to be written; then the handler waits.
-///
-/// Their number is bounded, their size is the handler's own choice: with messages of 1 KiB, 64 KiB a call.
-pub(crate) const OUTBOUND_MESSAGES_MAX: usize = 64;
 /// How many requests a call may have open at its client.
 pub(crate) const OPEN_REQUESTS_MAX: usize = Limits::ANSWERS_WAITING_MAX;
 
@@ -85,17 +80,6 @@ pub(crate) struct CallTransport {
     answers: mpsc::Receiver<Answer>,
     refused: Vec<(RequestId, ErrorData)>,
     listening: Option<Listening>,
-    open: BTreeMap<u64, (RequestKind, Instant)>,
-}
-
-/// What a request of the server asks for, and so what its answer is.
-#[derive(Debug, Clone, Copy)]
-enum RequestKind {
-    Sampling,
-    Elicitation,
-    Roots,
-    Ping,
-    Custom,
 }
 
 /// The call has ended, or its client's connection is closed for good.
@@ -119,6 +103,18 @@ pub(crate) fn open(info: InitializeRequestParams, wire: CallTransport) -> Open {
     serve_directly(Idle, wire, Some(info))
 }
 
+/// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be
+/// sent requests, and results carry the members of the client's revision only.
+pub(crate) fn peer_info(caller: &Caller) -> InitializeRequestParams {
+    let client = caller
+        .client
+        .as_deref()
+        .cloned()
+        .unwrap_or_else(|| Implementation::new("unknown", "unknown"));
+    InitializeRequestParams::new(caller.capabilities.as_ref().clone(), client)
+        .with_protocol_version(caller.revision.to_rmcp())
+}
+
 impl CallTransport {
     /// What is sent comes out of the receiver of `outbound`.
     #[must_use]
@@ -133,7 +129,6 @@ impl CallTransport {
             answers,
             refused: Vec::new(),
             listening: None,
-            open: BTreeMap::new(),
         }
     }
 
@@ -145,11 +140,6 @@ impl CallTransport {
     fn own_id(&self, number: u64) -> RequestId {
         let own = number.saturating_sub(self.settings.first_request);
         RequestId::Number(i64::try_from(own).unwrap_or(i64::MAX))
-    }
-
-    fn close_request(&mut self, number: u64) -> Option<(RequestKind, Instant)> {
-        self.settings.open.close(number);
-        self.open.remove(&number)
     }
 
     /// What a notification announces, if it is one that every client may want, and not for one subscription.
@@ -179,14 +169,13 @@ impl CallTransport {
                     return None;
                 };
                 let number = self.settings.first_request + u64::try_from(number).ok()?;
-                let kind = kind_of(&request.request);
+                let kind = RequestKind::of(&request.request);
                 if let Err(error) = self.admit(kind) {
                     self.refused.push((request.id, error));
                     return None;
                 }
-                self.open
-                    .insert(number, (kind, Instant::now() + self.settings.answer_timeout));
-                self.settings.open.open(number);
+                let until = Instant::now() + self.settings.answer_timeout;
+                self.settings.open.insert(number, kind, until);
                 request.id = self.full_id(number);
                 // rmcp numbers the tokens of each call from the start too; the client must be able to tell
                 // all of a session apart.
@@ -218,7 +207,7 @@ impl CallTransport {
                 format!("the client did not declare the `{missing}` capability, so it cannot be asked");
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, words, None));
         }
-        if self.open.len() >= OPEN_REQUESTS_MAX {
+        if self.settings.open.len() >= OPEN_REQUESTS_MAX {
             let words = "the call's limit of open requests to its client is reached";
             return Err(ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None));
         }
@@ -249,7 +238,9 @@ impl CallTransport {
             ServerNotification::CancelledNotification(cancelled) => {
                 if let Some(RequestId::Number(number)) = cancelled.params.request_id {
                     let number = self.settings.first_request + u64::try_from(number).ok()?;
-                    self.close_request(number)?;
+                    if !self.settings.open.remove(number) {
+                        return None;
+                    }
                     cancelled.params.request_id = Some(self.full_id(number));
                 }
                 Some(())
@@ -258,12 +249,10 @@ impl CallTransport {
         }
     }
 
-    fn take_answer(&mut self, answer: Answer) -> Option<ClientJsonRpcMessage> {
-        // The first answer wins: a second finds its request no longer open.
-        let (kind, _) = self.close_request(answer.number)?;
+    fn take_answer(&self, answer: Answer) -> ClientJsonRpcMessage {
         let id = self.own_id(answer.number);
-        Some(match answer.outcome {
-            Ok(result) => match typed_result(kind, &result) {
+        match answer.outcome {
+            Ok(result) => match typed_result(answer.kind, &result) {
                 Ok(result) => JsonRpcMessage::response(result, id),
                 Err(error) => {
                     let words = format!("the client's answer is not what was asked for: {error}");
@@ -276,12 +265,11 @@ impl CallTransport {
                 });
                 JsonRpcMessage::error(error, Some(id))
             }
-        })
+        }
     }
 
     /// Ends the wait for an answer that did not come, and tells the client not to bother.
-    fn give_up(&mut self, number: u64) -> ClientJsonRpcMessage {
-        self.close_request(number);
+    fn give_up(&self, number: u64) -> ClientJsonRpcMessage {
         let param =
             CancelledNotificationParam::new(Some(self.full_id(number)), Some("no answer in time".into()));
         let notification = rmcp::model::CancelledNotification::new(param);
@@ -330,24 +318,21 @@ impl Transport<RoleServer> for CallTransport {
             if let Some((id, error)) = self.refused.pop() {
                 return Some(JsonRpcMessage::error(error, Some(id)));
             }
-            let first = self
-                .open
-                .iter()
-                .min_by_key(|(_, (_, until))| *until)
-                .map(|(n, (_, until))| (*n, *until));
+            let first = self.settings.open.first_to_end();
             let until = first.map_or_else(
                 || Instant::now() + self.settings.answer_timeout,
                 |(_, until)| until,
             );
             tokio::select! {
                 answer = self.answers.recv() => {
-                    if let Some(message) = self.take_answer(answer?) {
-                        return Some(message);
-                    }
+                    return Some(self.take_answer(answer?));
                 }
                 () = sleep_until(until), if first.is_some() => {
                     let (number, _) = first?;
-                    return Some(self.give_up(number));
+                    // Its answer may have come just now.
+                    if self.settings.open.remove(number) {
+                        return Some(self.give_up(number));
+                    }
                 }
             }
         }
@@ -355,16 +340,6 @@ impl Transport<RoleServer> for CallTransport {
 
     fn close(&mut self) -> impl Future<Output = Result<(), Closed>> + Send {
         std::future::ready(Ok(()))
-    }
-}
-
-fn kind_of(request: &ServerRequest) -> RequestKind {
-    match request {
-        ServerRequest::CreateMessageRequest(_) => RequestKind::Sampling,
-        ServerRequest::ElicitRequest(_) => RequestKind::Elicitation,
-        ServerRequest::ListRootsRequest(_) => RequestKind::Roots,
-        ServerRequest::PingRequest(_) => RequestKind::Ping,
-        _ => RequestKind::Custom,
     }
 }
 
@@ -384,7 +359,7 @@ mod tests {
     use std::sync::Arc;
 
     use async_trait::async_trait;
-    use rmcp::model::PingRequest;
+    use rmcp::model::{PingRequest, ServerRequest};
 
     use super::*;
     use crate::session::announce::Announce;
