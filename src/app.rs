@@ -306,20 +306,26 @@ impl Running {
         let Self {
             engine,
             service,
-            server,
+            mut server,
             owned,
             span,
         } = self;
         let broken = engine.supervisor.stopping().clone();
-        let ended = tokio::select! {
-            stop = told => {
-                drain(&service, &engine, server, stop, again).instrument(span).await;
-                Ok(())
-            }
-            () = broken.cancelled() => {
-                drain(&service, &engine, server, Stop::WhenCallsFinish, again).instrument(span).await;
-                Err(engine.membership.displaced().map_or(AppError::Broken, AppError::Name))
-            }
+        let told = tokio::select! {
+            stop = told => Some(stop),
+            () = broken.cancelled() => None,
+            () = server.broken() => None,
+        };
+        let stop = told.unwrap_or(Stop::WhenCallsFinish);
+        drain(&service, &engine, server, stop, again)
+            .instrument(span)
+            .await;
+        let ended = match told {
+            Some(_) => Ok(()),
+            None => Err(engine
+                .membership
+                .displaced()
+                .map_or(AppError::Broken, AppError::Name)),
         };
         drop(owned);
         ended

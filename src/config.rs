@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod assigned;
 mod checks;
 mod load;
 mod problem;
@@ -16,7 +17,7 @@ mod read;
 mod sources;
 mod table;
 
-pub(crate) use checks::Assigned;
+pub(crate) use assigned::Assigned;
 pub(crate) use checks::{fit_shares, most_of};
 pub(crate) use load::{Loaded, load};
 pub(crate) use problem::redact_url;

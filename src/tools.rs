@@ -42,6 +42,7 @@ mod handoff;
 mod increment;
 mod input;
 mod list_notes;
+mod note_key;
 mod notes;
 mod open_notebook;
 mod recall;
@@ -335,7 +336,7 @@ mod tests {
         let input = |name: &str| notebook.get_tool(name).unwrap().input_schema;
         assert_eq!(
             input("remember")["properties"]["key"]["maxLength"],
-            json!(uri::NOTE_KEY_BYTES_MAX)
+            json!(note_key::NOTE_KEY_BYTES_MAX)
         );
         assert_eq!(input("countdown")["properties"]["from"]["maximum"], json!(100));
         assert_eq!(input("echo")["required"], json!(["text"]));

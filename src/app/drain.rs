@@ -93,7 +93,9 @@ async fn drain_unless(
         }
     }
     // No handler runs on when the node has left.
-    drop(unfinished);
+    if let Some(unfinished) = unfinished {
+        unfinished.close().await;
+    }
     engine.supervisor.stop(TASKS_STOP_WITHIN).await;
     engine.leave().await;
     engine.store.close().await;

@@ -80,7 +80,7 @@ impl Messenger {
     /// stopped trusting its copy, at most [`ACKNOWLEDGE_WITHIN`]. Nodes that have died since are taken off
     /// the session. Returns those that could not be sent a message: they are to be told later.
     #[must_use]
-    pub(crate) async fn tell_copies(
+    pub(crate) async fn tell_nodes(
         &self,
         nodes: &[NodeId],
         session: &SessionId,

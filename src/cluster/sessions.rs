@@ -420,13 +420,13 @@ impl SessionsInner {
         let renews = cached.record.initialized || *change == Change::Initialized;
         let ttl = if renews { left } else { Duration::ZERO };
         match self.store.change(&cached.id, change, ttl).await? {
-            Changed::Changed(copies) => {
+            Changed::Changed(nodes) => {
                 if let Some(slot) = self.registry.existing(&cached.id) {
                     slot.distrust();
                 }
                 // This node's own copy is read again for the sake of calls in flight here.
                 tokio::join!(
-                    self.tell(&copies, &cached.id, SessionNews::Changed),
+                    self.tell(&nodes, &cached.id, SessionNews::Changed),
                     self.refresh(&cached.id)
                 );
                 Ok(())
@@ -441,7 +441,7 @@ impl SessionsInner {
 
     async fn end(self: &Arc<Self>, id: &SessionId, owner: Option<&Principal>) -> Result<(), SessionError> {
         match self.end_in_store(id, owner).await? {
-            Ended::Ended(copies) => {
+            Ended::Ended(nodes) => {
                 let slot = self.registry.existing(id);
                 if let Some(slot) = &slot {
                     slot.note_ended();
@@ -452,7 +452,7 @@ impl SessionsInner {
                         self.retire_gone(id, slot).await;
                     }
                 };
-                tokio::join!(self.tell(&copies, id, SessionNews::Ended), retired);
+                tokio::join!(self.tell(&nodes, id, SessionNews::Ended), retired);
                 metrics::session_ended();
                 debug!(session = id.tag(), "session ended");
                 Ok(())

@@ -3,31 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Settings;
+use super::assigned::Assigned;
 use super::problem::Problem;
 use super::sources::DEFAULT;
-
-/// A setting that was set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Assigned {
-    /// The setting, such as `session.ttl`.
-    pub(crate) name: String,
-    /// Its value, masked when it is secret.
-    pub(crate) value: String,
-    /// Where it comes from: a file's path, an environment variable, or a flag.
-    pub(crate) source: String,
-}
-
-impl Assigned {
-    /// What is wrong with it.
-    pub(super) fn problem(&self, expected: String) -> Problem {
-        Problem {
-            setting: self.name.clone(),
-            source: self.source.clone(),
-            value: Some(self.value.clone()),
-            expected,
-        }
-    }
-}
 
 /// Fits defaults to what was set. An operator who shortens `session.ttl` need not know which other settings
 /// may not be longer.

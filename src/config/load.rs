@@ -4,7 +4,8 @@
 use ::config::{Map, Value, ValueKind};
 
 use super::Settings;
-use super::checks::{self, Assigned};
+use super::assigned::Assigned;
+use super::checks;
 use super::problem::{Problem, SettingsError, closest, mask, redact_url};
 use super::sources::{DEFAULT, Merged, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use super::call_transport::{CallTransport, CallTransportSettings, LogGate, Open, open, peer_info};
+use super::call_transport::{self, CallTransport, CallTransportSettings, LogGate, Open, peer_info};
 use super::calls::InFlight;
 use super::changes::ListenStart;
 use super::handler::Handler;
@@ -218,13 +218,13 @@ impl CallPeer {
             }
         };
         let (sender, answers_in) = mpsc::channel(Limits::ANSWERS_WAITING_MAX);
-        let settings = wire(engine, call, Arc::clone(name));
+        let settings = transport_settings(engine, call, Arc::clone(name));
         let answers = Answers {
             sender,
             open: settings.open.clone(),
         };
-        let wire = CallTransport::new(settings, out, answers_in);
-        let open = open(peer_info(&call.caller), wire);
+        let transport = CallTransport::new(settings, out, answers_in);
+        let open = call_transport::open(peer_info(&call.caller), transport);
         Self {
             peer: open.peer().clone(),
             open: Some(open),
@@ -234,8 +234,8 @@ impl CallPeer {
     }
 }
 
-/// What the wire of a call's own peer needs to know.
-fn wire(engine: &Engine, call: &Call, name: Arc<str>) -> CallTransportSettings {
+/// What the transport of a call's own peer needs to know.
+fn transport_settings(engine: &Engine, call: &Call, name: Arc<str>) -> CallTransportSettings {
     CallTransportSettings {
         name,
         first_request: call.first_request,
@@ -319,7 +319,7 @@ pub(crate) async fn initialize(
     // answered. Both ends stay alive, for a peer without them is closed.
     let (outbound, mut unheard) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
     let (_no_answers, answers) = mpsc::channel(1);
-    let wire = CallTransportSettings {
+    let settings = CallTransportSettings {
         name: "initialize".into(),
         first_request: 0,
         logs: LogGate::Request(None),
@@ -330,7 +330,7 @@ pub(crate) async fn initialize(
         listens: None,
         open: OpenRequests::default(),
     };
-    let peer = open(params.clone(), CallTransport::new(wire, outbound, answers));
+    let peer = call_transport::open(params.clone(), CallTransport::new(settings, outbound, answers));
     let cancel = CancellationToken::new();
     let mut context = RequestContext::new(RequestId::Number(0), peer.peer().clone());
     context.ct = cancel.clone();

@@ -1,4 +1,5 @@
-//! The peer of one request: what a handler sends through it belongs to that request, and to no other.
+//! The transport of one request's own peer: what a handler sends through it belongs to that request, and to
+//! no other.
 //!
 //! rmcp makes a `Peer` only together with a serve loop, so each request that may talk gets a loop whose
 //! transport is [`CallTransport`]: it numbers the server's requests so that their ids are unique in the
@@ -51,7 +52,7 @@ impl LogGate {
     }
 }
 
-/// What the wire of a call needs to know.
+/// What the transport of a call needs to know.
 #[derive(Debug)]
 pub(crate) struct CallTransportSettings {
     /// What the ids of the server's requests begin with: unique among all calls of all nodes.
@@ -99,8 +100,8 @@ pub(crate) type Open = RunningService<RoleServer, Idle>;
 
 /// Opens the peer of one call, or of what says things outside any.
 #[must_use]
-pub(crate) fn open(info: InitializeRequestParams, wire: CallTransport) -> Open {
-    serve_directly(Idle, wire, Some(info))
+pub(crate) fn open(info: InitializeRequestParams, transport: CallTransport) -> Open {
+    serve_directly(Idle, transport, Some(info))
 }
 
 /// What rmcp's peer knows of the client, which decides what rmcp lets a handler do: a modern client cannot be
@@ -207,7 +208,8 @@ impl CallTransport {
                 format!("the client did not declare the `{missing}` capability, so it cannot be asked");
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, words, None));
         }
-        if self.settings.open.len() >= OPEN_REQUESTS_MAX {
+        // Answers that wait for the handler count too: there is room for each.
+        if self.settings.open.len() + self.answers.len() >= OPEN_REQUESTS_MAX {
             let words = "the call's limit of open requests to its client is reached";
             return Err(ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None));
         }
@@ -238,6 +240,7 @@ impl CallTransport {
             ServerNotification::CancelledNotification(cancelled) => {
                 if let Some(RequestId::Number(number)) = cancelled.params.request_id {
                     let number = self.settings.first_request + u64::try_from(number).ok()?;
+                    // Its answer may have come already, and is what the handler gets then.
                     if !self.settings.open.remove(number) {
                         return None;
                     }
@@ -362,6 +365,7 @@ mod tests {
     use rmcp::model::{PingRequest, ServerRequest};
 
     use super::*;
+    use crate::engine::open_requests::{Answers, Handed, ResponseOutcome};
     use crate::session::announce::Announce;
 
     #[derive(Debug)]
@@ -374,28 +378,76 @@ mod tests {
         async fn announce_own(self: Arc<Self>, _session: &crate::session::SessionId, _uri: &str) {}
     }
 
-    #[tokio::test]
-    async fn a_call_asks_as_much_at_once_as_it_may_and_no_more() {
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// A transport, what comes out of it, and the way of answers to it.
+    fn transport() -> (CallTransport, mpsc::Receiver<Bytes>, Answers) {
         let settings = CallTransportSettings {
             name: "a".into(),
             first_request: 0,
             logs: LogGate::Request(None),
             capabilities: Arc::default(),
-            answer_timeout: Duration::from_secs(1),
+            answer_timeout: ANSWER_TIMEOUT,
             announcer: Announcer::new(Arc::new(AnnouncesNothing)),
             listens: None,
             open: OpenRequests::default(),
         };
-        let (outbound, _unread) = mpsc::channel(1);
-        let (_answer, answers) = mpsc::channel(1);
-        let mut wire = CallTransport::new(settings, outbound, answers);
-        let mut ask = |number: usize| {
-            let id = RequestId::Number(i64::try_from(number).unwrap());
-            let ping = ServerRequest::PingRequest(PingRequest::default());
-            wire.prepare(ServerJsonRpcMessage::request(ping, id)).is_some()
+        let (outbound, sent) = mpsc::channel(OPEN_REQUESTS_MAX);
+        let (sender, answers) = mpsc::channel(OPEN_REQUESTS_MAX);
+        let open = settings.open.clone();
+        let transport = CallTransport::new(settings, outbound, answers);
+        (transport, sent, Answers { sender, open })
+    }
+
+    /// Whether the transport lets a ping of that number go to the client.
+    fn ask(transport: &mut CallTransport, number: usize) -> bool {
+        let id = RequestId::Number(i64::try_from(number).unwrap());
+        let ping = ServerRequest::PingRequest(PingRequest::default());
+        transport
+            .prepare(ServerJsonRpcMessage::request(ping, id))
+            .is_some()
+    }
+
+    fn empty() -> ResponseOutcome {
+        Ok(RawValue::from_string("{}".into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_call_asks_as_much_at_once_as_it_may_and_no_more() {
+        let (mut transport, _sent, answers) = transport();
+        assert!((0..OPEN_REQUESTS_MAX).all(|number| ask(&mut transport, number)));
+        assert!(!ask(&mut transport, OPEN_REQUESTS_MAX));
+        assert_eq!(transport.refused.len(), 1, "the call is told");
+        // An answer on its way to the handler takes the place of its request: each finds room.
+        assert_eq!(answers.hand_over(0, empty()), Handed::Over);
+        assert!(!ask(&mut transport, OPEN_REQUESTS_MAX + 1));
+        transport.refused.clear();
+        transport.receive().await.expect("the answer");
+        assert!(ask(&mut transport, OPEN_REQUESTS_MAX + 2));
+    }
+
+    /// The handler gets what came, and the client is not told that nobody wants it.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_come_is_neither_cancelled_nor_waited_for() {
+        let (mut transport, mut sent, answers) = transport();
+        assert!(ask(&mut transport, 0) && ask(&mut transport, 1));
+        assert_eq!(answers.hand_over(0, empty()), Handed::Over);
+        let cancel = |number| {
+            let param = CancelledNotificationParam::new(Some(RequestId::Number(number)), None);
+            ServerJsonRpcMessage::notification(rmcp::model::CancelledNotification::new(param).into())
         };
-        assert!((0..OPEN_REQUESTS_MAX).all(&mut ask));
-        assert!(!ask(OPEN_REQUESTS_MAX));
-        assert_eq!(wire.refused.len(), 1, "the call is told");
+        assert!(transport.prepare(cancel(0)).is_none() && transport.prepare(cancel(1)).is_some());
+        tokio::time::advance(ANSWER_TIMEOUT * 2).await;
+        let answered = transport.receive().await.expect("the answer");
+        assert!(matches!(answered, JsonRpcMessage::Response(_)), "{answered:?}");
+        assert!(ask(&mut transport, 2));
+        let given_up = transport.receive().await.expect("the end of a wait");
+        assert!(matches!(given_up, JsonRpcMessage::Error(_)), "{given_up:?}");
+        let told = sent.try_recv().expect("the client is told of that one");
+        assert!(
+            String::from_utf8_lossy(&told).contains(r#""requestId":"a-2""#),
+            "{told:?}"
+        );
+        assert!(sent.try_recv().is_err());
     }
 }

@@ -117,6 +117,7 @@ impl Engine {
             .tell(&cached.id, stream, &news, &self.node, self.stream_ttl());
         let Told { events, holder } = told.await?;
         for event in events {
+            let event = (event.number, event.data.as_str());
             self.offer(&cached.id, stream, holder.as_ref(), event, IsLast::No);
         }
         Ok(())

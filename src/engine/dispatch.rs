@@ -216,10 +216,10 @@ impl Engine {
         let typed = typed_notification(&notification.method, notification.params)?;
         let caller = self.caller(cached, incoming.peer.peer(), Connection::default(), incoming.info);
         let handler = Arc::clone(&self.handler);
-        let wire = outside(self, cached);
+        let transport = outside(self, cached);
         let limit = self.settings.call.timeout;
         let delivered = async move {
-            notify::deliver(typed, caller, handler, wire, limit).await;
+            notify::deliver(typed, caller, handler, transport, limit).await;
             drop(permit);
         };
         // In the request's span, which names the session.

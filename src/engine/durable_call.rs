@@ -26,7 +26,7 @@ use crate::protocol::error::Refusal;
 use crate::session::NodeId;
 use crate::store::StoreError;
 use crate::store::calls::{Begun, CallRecord};
-use crate::store::streams::{Appended, Event, Holder, Step};
+use crate::store::streams::{Appended, Holder, Step};
 use crate::telemetry::metrics::StreamKind;
 use crate::telemetry::seldom;
 
@@ -55,7 +55,7 @@ pub(crate) struct DurableCall {
     pub record: CallRecord,
     /// When it began here.
     pub began: Instant,
-    /// Notified when the handler lets go of the connection that carries its reply.
+    /// Notified when the handler closes the connection that carries its reply.
     pub close_connection: Arc<Notify>,
     /// Held while this node looks after the call.
     pub(super) kept: Option<CallGuard>,
@@ -161,7 +161,7 @@ impl DurableCall {
             draining: self.engine.handing_over().child_token(),
             ..self.options()
         };
-        // What sends a client elsewhere also sends away one whose connection the handler lets go of.
+        // What sends a client elsewhere also sends away one whose connection the handler closes.
         let (close_connection, leave) = (Arc::clone(&self.close_connection), options.draining.clone());
         let leaving = async move {
             close_connection.notified().await;
@@ -347,14 +347,8 @@ impl DurableCall {
         match appended {
             Ok(Appended::At { number, holder }) => {
                 writing.patience = self.engine.patience();
-                let data = data.into_owned();
-                self.engine.offer(
-                    session,
-                    stream,
-                    holder.as_ref(),
-                    Event { number, data },
-                    IsLast::No,
-                );
+                self.engine
+                    .offer(session, stream, holder.as_ref(), (number, &data), IsLast::No);
             }
             Ok(Appended::Gone) => {
                 writing.open = false;

@@ -253,14 +253,14 @@ impl Engine {
         };
         // The client hears nothing but 202. If this node dies, another must find the call.
         let mut durable = pending.into_durable(self, cached, Some(StreamId::sse()));
-        let announced = match durable.register().await {
-            Ok(announced) => announced,
+        let registered = match durable.register().await {
+            Ok(registered) => registered,
             Err(error) => {
                 self.work.spawn("take-off", durable.take_off());
                 return Err(error.into());
             }
         };
-        match announced {
+        match registered {
             Begun::Begun => self
                 .work
                 .spawn("call", durable.follow(running, cancel).in_current_span()),

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::Engine;
 use crate::cluster::CachedSession;
 use crate::random;
 use crate::session::SessionId;
 use crate::store::calls::CallRecord;
-use crate::store::streams::{Event, StreamId};
+use crate::store::streams::{Event, Holder, StreamId};
 
 /// How many events wait at a connection that is busy writing. What does not fit is read from the log again.
 const WAITING_EVENTS_MAX: usize = 64;
@@ -30,14 +31,14 @@ const WAITING_CONNECTIONS_MAX: usize = 4; // x 8.5 KiB each = 34 KiB a stream
 /// All streams that connections of this node carry, or wait to carry.
 pub(crate) struct LocalStreams {
     /// Of each stream the connections here, the newest last.
-    connections: Mutex<BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>>,
+    streams: Mutex<BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>>,
     next: AtomicU64,
 }
 
 impl fmt::Debug for LocalStreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalStreams")
-            .field("connections", &self.lock().len())
+            .field("streams", &self.lock().len())
             .finish()
     }
 }
@@ -45,7 +46,7 @@ impl fmt::Debug for LocalStreams {
 impl Default for LocalStreams {
     fn default() -> Self {
         Self {
-            connections: Mutex::default(),
+            streams: Mutex::default(),
             // Other numbers than those of a former life of this node, which the store may still name.
             next: AtomicU64::new(random::number(FIRST_NUMBER_MAX) + 1),
         }
@@ -105,9 +106,9 @@ impl StreamConnection {
     pub(crate) fn set_waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Release);
         if waits {
-            let mut told = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            told.events.clear();
-            told.bytes = 0;
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.events.clear();
+            pending.bytes = 0;
         }
     }
 
@@ -149,10 +150,10 @@ impl ConnectionGuard {
             .iter()
             .filter(|connection| !Arc::ptr_eq(connection, &self.connection))
         {
-            other.tell(|told| told.look = true);
+            other.tell(|pending| pending.look = true);
         }
         if connections.len() > WAITING_CONNECTIONS_MAX + 1 {
-            connections.remove(0).tell(|told| told.dismissed = true);
+            connections.remove(0).tell(|pending| pending.dismissed = true);
         }
     }
 }
@@ -166,7 +167,7 @@ impl Drop for ConnectionGuard {
         };
         connections.retain(|connection| !Arc::ptr_eq(connection, &self.connection));
         match connections.last() {
-            Some(next) => next.tell(|told| told.look = true),
+            Some(next) => next.tell(|pending| pending.look = true),
             None => drop(all.remove(&self.key)),
         }
     }
@@ -224,13 +225,13 @@ impl LocalStreams {
         let Some(connection) = connections.iter().find(|connection| connection.number == number) else {
             return;
         };
-        connection.tell(|told| {
-            let bytes = told.bytes + event.data.len();
-            if told.events.len() < WAITING_EVENTS_MAX && bytes <= WAITING_BYTES_MAX {
-                told.bytes = bytes;
-                told.events.push_back((event, last));
+        connection.tell(|pending| {
+            let bytes = pending.bytes + event.data.len();
+            if pending.events.len() < WAITING_EVENTS_MAX && bytes <= WAITING_BYTES_MAX {
+                pending.bytes = bytes;
+                pending.events.push_back((event, last));
             } else {
-                told.look = true;
+                pending.look = true;
             }
         });
     }
@@ -260,7 +261,7 @@ impl LocalStreams {
     /// Tells every connection to look: messages may have been missed.
     pub(crate) fn wake_all(&self) {
         for connection in self.lock().values().flatten() {
-            connection.tell(|told| told.look = true);
+            connection.tell(|pending| pending.look = true);
         }
     }
 
@@ -323,7 +324,27 @@ impl LocalStreams {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamKey, Vec<Arc<StreamConnection>>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Hands an event that was appended, by its number and its text, to the connection that carries the
+    /// stream, if it is one of this node. Another node has been told with the append.
+    pub(super) fn offer(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        holder: Option<&Holder>,
+        (number, data): (u64, &str),
+        last: IsLast,
+    ) {
+        if let Some(holder) = holder.filter(|holder| holder.node == self.node) {
+            let data = data.to_owned();
+            let event = Event { number, data };
+            self.streams
+                .offer(session, stream, holder.connection, event, last);
+        }
     }
 }
 
@@ -331,7 +352,7 @@ impl LocalStreams {
 fn wake_connections(connections: &[Arc<StreamConnection>]) {
     let carries = connections.iter().rev().find(|connection| !connection.waits());
     if let Some(connection) = carries.or(connections.last()) {
-        connection.tell(|told| told.look = true);
+        connection.tell(|pending| pending.look = true);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::cluster::messenger::MessageHandler;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
 use crate::store::calls::{Answered, Cancelled, Inbox};
-use crate::store::streams::{Appended, Event, Holder, StreamId, holder_of};
+use crate::store::streams::{Appended, StreamId, holder_of};
 use crate::store::{NodeMessage, Recipients, StoreError};
 use crate::telemetry::seldom;
 
@@ -175,32 +175,15 @@ impl Engine {
             );
         }
         if let Appended::At { number, holder } = &appended {
-            let (number, data) = (*number, message.to_owned());
             self.offer(
                 &cached.id,
                 stream,
                 holder.as_ref(),
-                Event { number, data },
+                (*number, message),
                 IsLast::No,
             );
         }
         Ok(appended)
-    }
-
-    /// Hands an event that was appended to the connection that carries the stream, if it is one of this node.
-    /// Another node has been told with the append.
-    pub(super) fn offer(
-        &self,
-        session: &SessionId,
-        stream: &StreamId,
-        holder: Option<&Holder>,
-        event: Event,
-        last: IsLast,
-    ) {
-        if let Some(holder) = holder.filter(|holder| holder.node == self.node) {
-            self.streams
-                .offer(session, stream, holder.connection, event, last);
-        }
     }
 
     /// The store names this node as carrier, but no connection here carries the stream. One of a former life
@@ -254,6 +237,13 @@ impl Engine {
         }
     }
 
+    /// Reads what a message said has come, and stops a call that is no longer this node's.
+    async fn read_inbox_or_stop(&self, session: &SessionId, call: &StreamId) {
+        if self.read_inbox(session, call).await == Found::Gone {
+            self.calls.stop(session, call);
+        }
+    }
+
     /// Hands answers to the call, and returns the numbers of those that need not come again.
     fn hand_over(&self, session: &SessionId, call: &StreamId, answers: Vec<(u64, String)>) -> Vec<u64> {
         let mut numbers = Vec::with_capacity(answers.len());
@@ -267,13 +257,6 @@ impl Engine {
             }
         }
         numbers
-    }
-
-    /// The same when a message has said that something came. A call that is not this node's any longer stops.
-    async fn read_inbox_of(&self, session: &SessionId, call: &StreamId) {
-        if self.read_inbox(session, call).await == Found::Gone {
-            self.calls.stop(session, call);
-        }
     }
 }
 
@@ -328,7 +311,7 @@ impl MessageHandler for Engine {
                 if let (Some(session), Some(stream)) = (SessionId::parse(&session), StreamId::parse(&stream))
                     && !self.streams.wake(&session, &stream)
                 {
-                    self.attend("let-go", |engine| async move {
+                    self.attend("detach-stale", |engine| async move {
                         engine.detach_stale(&session, &stream).await
                     });
                 }
@@ -340,17 +323,17 @@ impl MessageHandler for Engine {
             }
             NodeMessage::SessionCalls { session } => {
                 if let Some(session) = SessionId::parse(&session) {
-                    self.attend("look-after", |engine| async move {
+                    self.attend("read-inbox", |engine| async move {
                         for call in engine.calls.of_session(&session) {
-                            engine.read_inbox_of(&session, &call).await;
+                            engine.read_inbox_or_stop(&session, &call).await;
                         }
                     });
                 }
             }
             NodeMessage::Answer { session, call } => {
                 if let (Some(session), Some(call)) = (SessionId::parse(&session), StreamId::parse(&call)) {
-                    self.attend("look-after", |engine| async move {
-                        engine.read_inbox_of(&session, &call).await
+                    self.attend("read-inbox", |engine| async move {
+                        engine.read_inbox_or_stop(&session, &call).await
                     });
                 }
             }

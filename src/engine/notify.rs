@@ -25,12 +25,12 @@ use crate::causes::causes;
 use crate::session::Caller;
 use crate::telemetry::seldom;
 
-/// Runs the handler for one notification, at most `limit`. What it sends meanwhile goes through `wire`.
+/// Runs the handler for one notification, at most `limit`. What it sends meanwhile goes through `transport`.
 pub(crate) async fn deliver(
     mut notification: ClientNotification,
     caller: Caller,
     handler: Arc<dyn Handler>,
-    wire: CallTransport,
+    transport: CallTransport,
     limit: Duration,
 ) {
     let info: InitializeRequestParams = peer_info(&caller);
@@ -39,14 +39,14 @@ pub(crate) async fn deliver(
     }
     notification.extensions_mut().insert(caller);
     let done = CancellationToken::new();
-    let wire = OneNotification {
+    let transport = OneNotification {
         notification: Some(notification),
         done: done.clone(),
-        wire,
+        transport,
     };
     let forward = Forward { handler, done, limit };
     // It ends with the handler, which the limit is on.
-    if let Err(cause) = serve_directly(forward, wire, Some(info)).waiting().await {
+    if let Err(cause) = serve_directly(forward, transport, Some(info)).waiting().await {
         let words = "the task that delivers a notification broke";
         seldom(
             words,
@@ -60,7 +60,7 @@ pub(crate) async fn deliver(
 struct OneNotification {
     notification: Option<ClientNotification>,
     done: CancellationToken,
-    wire: CallTransport,
+    transport: CallTransport,
 }
 
 impl Transport<RoleServer> for OneNotification {
@@ -70,7 +70,7 @@ impl Transport<RoleServer> for OneNotification {
         &mut self,
         item: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), Closed>> + Send + 'static {
-        self.wire.send(item)
+        self.transport.send(item)
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
@@ -80,7 +80,7 @@ impl Transport<RoleServer> for OneNotification {
         let done = self.done.clone();
         tokio::select! {
             () = done.cancelled() => None,
-            message = self.wire.receive() => message,
+            message = self.transport.receive() => message,
         }
     }
 

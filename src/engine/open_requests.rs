@@ -44,7 +44,7 @@ struct OpenRequest {
 }
 
 impl OpenRequests {
-    /// A request is put, whose answer may come until then.
+    /// Notes a request. Its answer may come until `until`.
     pub(crate) fn insert(&self, number: u64, kind: RequestKind, until: Instant) {
         self.lock().insert(number, OpenRequest { kind, until });
     }
@@ -64,7 +64,7 @@ impl OpenRequests {
         self.lock().keys().copied().collect()
     }
 
-    /// The one that is waited for no longer first, and until when.
+    /// The request whose wait ends first, and when.
     pub(crate) fn first_to_end(&self) -> Option<(u64, Instant)> {
         let open = self.lock();
         open.iter()

@@ -25,7 +25,7 @@ pub(crate) struct PendingCall {
     pub name: StreamId,
     /// When it began.
     pub began: Instant,
-    /// Notified when the handler lets go of the connection that carries its reply.
+    /// Notified when the handler closes the connection that carries its reply.
     pub close_connection: Arc<Notify>,
     id: RequestId,
     method: Cow<'static, str>,

@@ -25,6 +25,7 @@ use crate::telemetry::metrics::StreamKind;
 /// How many events may wait for a slow client; then what the call sends waits. Like the call's own queue it
 /// bounds the number of messages and not their size, which is the handler's own choice.
 const STREAM_QUEUE_EVENTS_MAX: usize = 64;
+
 /// The reply to a call while nobody knows yet whether it is one body or a stream.
 pub(crate) struct Flight {
     call: Option<BoxFuture<'static, Finished>>,

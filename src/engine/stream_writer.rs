@@ -267,15 +267,15 @@ impl StreamWriter {
 
     /// Takes what has come. True when the log must be read.
     async fn take_pending(&mut self) -> Result<bool, WriterStop> {
-        let told = self.carried.connection.take();
-        if told.dismissed {
+        let pending = self.carried.connection.take();
+        if pending.dismissed {
             return Err(WriterStop::Dismissed);
         }
-        let mut look = told.look;
+        let mut look = pending.look;
         if self.carried.connection.waits() {
             return Ok(look);
         }
-        for (event, last) in told.events {
+        for (event, last) in pending.events {
             if event.number != self.written + 1 {
                 // Another node has appended in between, or the log is not what it was.
                 look = true;

@@ -30,7 +30,7 @@ use crate::random::HashState;
 use crate::session::{NodeId, SessionId};
 use crate::store::StoreError;
 use crate::store::calls::{CallEnded, CallRecord};
-use crate::store::streams::{BEYOND_ALL, Event, Read, StreamId};
+use crate::store::streams::{BEYOND_ALL, Read, StreamId};
 use crate::telemetry::metrics::{self, Takeover, method_label};
 use crate::telemetry::seldom;
 
@@ -275,8 +275,13 @@ async fn end_as_lost(engine: &Engine, cached: &CachedSession, record: &CallRecor
         metrics::call_taken_over(Takeover::Lost);
     }
     if let CallEnded::Answered { number, holder } = ended {
-        let event = Event { number, data: error };
-        engine.offer(session, stream, holder.as_ref(), event, IsLast::of(record));
+        engine.offer(
+            session,
+            stream,
+            holder.as_ref(),
+            (number, &error),
+            IsLast::of(record),
+        );
     }
     Ok(())
 }

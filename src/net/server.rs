@@ -21,19 +21,31 @@ use crate::engine::shares::{PROBES_MAX, Resource, Share};
 use crate::http::HttpService;
 use crate::http::source::{Connected, ConnectionsFull, Source};
 
-/// Connections that are at a request still. They go on until this is dropped.
+/// Connections that are at a request still. They go on until this is dropped or [closed](Self::close).
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct UnfinishedConnections {
-    _accepting: JoinSet<()>,
+    kill: DropGuard,
+    accepting: JoinSet<()>,
 }
 
-/// A server at work. Dropping it closes the listener and all connections, with the requests they are at.
+impl UnfinishedConnections {
+    /// Drops them with the requests they are at, and waits until that is done.
+    pub(crate) async fn close(mut self) {
+        drop(self.kill);
+        drop(self.accepting.join_next().await);
+    }
+}
+
+/// A server at work. Dropping it closes the listener and all connections, with the requests they are at, as
+/// soon as the runtime comes to it.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: String,
     stop: DropGuard,
-    /// Accepts connections, and owns them.
+    /// Drops the connections.
+    kill: DropGuard,
+    /// One task, which accepts connections and owns them.
     accepting: JoinSet<()>,
     places: Places,
     socket: Option<PathBuf>,
@@ -43,7 +55,7 @@ impl Server {
     /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only
     /// questions after the node's health are answered. Yet more wait in the system's backlog.
     pub(crate) fn start(listener: BoundListener, http: HttpService, connections_max: usize) -> Self {
-        let stop = CancellationToken::new();
+        let [stop, kill] = [(); 2].map(|()| CancellationToken::new());
         let places = Places {
             any: Arc::new(Semaphore::new(connections_max)),
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
@@ -52,6 +64,7 @@ impl Server {
         let accept = Accept {
             http,
             stop: stop.clone(),
+            kill: kill.clone(),
             places: places.clone(),
             open: JoinSet::new(),
         };
@@ -76,6 +89,7 @@ impl Server {
         Self {
             address: listener.address,
             stop: stop.drop_guard(),
+            kill: kill.drop_guard(),
             accepting,
             places,
             socket,
@@ -84,6 +98,11 @@ impl Server {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Completes when connections are accepted no longer, though nobody has stopped the server.
+    pub(crate) async fn broken(&mut self) {
+        drop(self.accepting.join_next().await);
     }
 
     /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time
@@ -102,7 +121,7 @@ impl Server {
             _ended = accepting.join_next() => None,
             () = give_up => {
                 warn!(left = self.places.taken(), "some connections did not finish in time");
-                Some(UnfinishedConnections { _accepting: accepting })
+                Some(UnfinishedConnections { kill: self.kill, accepting })
             }
         }
     }
@@ -163,16 +182,17 @@ struct Seat {
 struct Accept {
     http: HttpService,
     stop: CancellationToken,
+    kill: CancellationToken,
     places: Places,
     open: JoinSet<()>,
 }
 
 impl Accept {
-    /// Accepts connections until the node stops, and then waits for those that are open.
+    /// Accepts connections until the server stops, and then waits for those that are open.
     async fn run<L: AxumListener<Addr: Address, Io: Socket>>(mut self, mut listener: L) {
         loop {
-            // axum's listeners wait a moment and try again when the system refuses a connection, for lack of
-            // file descriptors say.
+            // axum's listeners try again when the system refuses a connection, for lack of file descriptors
+            // say: after a moment, or when a connection has ended.
             let accepted = async {
                 let place = self.places.wait().await;
                 (place, listener.accept().await)
@@ -184,7 +204,10 @@ impl Accept {
             }
         }
         drop(listener);
-        while self.open.join_next().await.is_some() {}
+        let all = async { while self.open.join_next().await.is_some() {} };
+        if self.kill.run_until_cancelled(all).await.is_none() {
+            self.open.shutdown().await;
+        }
     }
 
     /// Serves a connection, if there is a seat for it.

@@ -9,7 +9,7 @@ use super::event_id::EventId;
 pub(crate) const RETRY_MS: u64 = 500;
 /// A comment: it shows that the connection is there, and clients pass it over.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-/// The last comment of a stream that ends without a response, because its call was cancelled.
+/// The last comment of a stream that ends without a message.
 pub(crate) const NOTHING_MORE: Bytes = Bytes::from_static(b": nothing more will come\n\n");
 
 /// A message without an id.

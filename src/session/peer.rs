@@ -20,7 +20,7 @@ pub enum Peer {
     Address(IpAddr),
     /// A client of a Unix socket that nobody tells apart from the others.
     Local,
-    /// It is not known: what a handler does outside requests.
+    /// It is not known: what a handler does outside requests, or a call that a node of a former version kept.
     Unknown,
 }
 

@@ -6,8 +6,7 @@ use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Referen
 use super::failure::Failure;
 use super::handoff::HANDOFF;
 use super::notes::Notes;
-use super::uri::OWN;
-use super::uri::TEMPLATE;
+use super::uri::{OWN, TEMPLATE};
 use crate::session::Caller;
 
 /// What can be completed: each argument of the resource template and of the prompt.

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::uri::{NOTE_KEY_BYTES_MAX, NoteUri, OWN, PREFIX};
+use super::note_key::{NOTE_KEY_BYTES_MAX, STATE_KEY_PREFIX};
+use super::uri::{NoteUri, OWN};
 use crate::session::{Announcer, Caller, SessionId, State, StateError};
 
 /// How long a handle is: a UUID with hyphens.
@@ -102,7 +103,7 @@ impl Notes {
         let entries = self.state.entries().await?;
         let notes = entries
             .into_iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?.to_owned(), value)));
+            .filter_map(|(key, value)| Some((key.strip_prefix(STATE_KEY_PREFIX)?.to_owned(), value)));
         Ok(notes.collect())
     }
 
@@ -156,7 +157,7 @@ impl Notes {
 /// Where the note `key` is kept in its state.
 fn state_key(key: &str) -> Result<String, Failure> {
     if (1..=NOTE_KEY_BYTES_MAX).contains(&key.len()) {
-        Ok(format!("{PREFIX}{key}"))
+        Ok(format!("{STATE_KEY_PREFIX}{key}"))
     } else {
         Err(Failure::bad_arguments(format!(
             "`key` must have 1 to {NOTE_KEY_BYTES_MAX} bytes, this one has {}",

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::notes::{Notes, shown};
-use super::uri::OWN;
-use super::uri::{NoteUri, TEMPLATE, decode, encode};
+use super::uri::{NoteUri, OWN, TEMPLATE, decode, encode};
 use crate::session::Caller;
 
 /// How many notes one page of `resources/list` holds.

@@ -2,15 +2,10 @@
 
 use std::fmt;
 
-use crate::session::State;
+use super::note_key::NOTE_KEY_BYTES_MAX;
 
 /// What names a session's own notebook, in URIs and in the argument `notebook`.
 pub(super) const OWN: &str = "session";
-/// What precedes a note's key in the state it is kept in, so that notes and other state do not mix.
-pub(super) const PREFIX: &str = "note:";
-/// The longest key of a note, in bytes.
-pub(super) const NOTE_KEY_BYTES_MAX: usize = State::KEY_BYTES_MAX - PREFIX.len(); // 256 - 5 = 251
-
 /// The URI template of every note (RFC 6570, level 1: both parts are percent-encoded).
 pub(super) const TEMPLATE: &str = "note://{notebook}/{key}";
 const SCHEME: &str = "note://";

@@ -372,6 +372,7 @@ fn names_stay_behind_their_fences() {
     finds("store/memory.rs", "use fred::prelude::*;", "names `fred`");
     accepts("http/mcp.rs", "use axum::Router;");
     accepts("net.rs", "use axum::Router;");
+    finds("app.rs", "use axum::Router;", "only http and net know axum");
     finds(
         "engine.rs",
         "fn f() -> axum::Response {}",

@@ -23,7 +23,7 @@ impl SessionsInner {
     /// Tells the nodes that keep copies of a session what happened. If this node has just lost the store, it
     /// tells the rest when the store is back; nobody waits for that.
     pub(super) async fn tell(self: &Arc<Self>, nodes: &[NodeId], id: &SessionId, news: SessionNews) {
-        let mut unsent = self.messenger.tell_copies(nodes, id, news).await;
+        let mut unsent = self.messenger.tell_nodes(nodes, id, news).await;
         if unsent.is_empty() {
             return;
         }
@@ -32,7 +32,7 @@ impl SessionsInner {
             let until = Instant::now() + inner.outage_grace;
             while !unsent.is_empty() && Instant::now() < until {
                 sleep(TELL_AGAIN).await;
-                unsent = inner.messenger.tell_copies(&unsent, &id, news).await;
+                unsent = inner.messenger.tell_nodes(&unsent, &id, news).await;
             }
         });
     }

@@ -7,7 +7,6 @@ use tracing::{debug, warn};
 use super::{DurableCall, Lost};
 use crate::engine::local_streams::IsLast;
 use crate::store::calls::CallEnded;
-use crate::store::streams::Event;
 use crate::telemetry::seldom;
 
 impl DurableCall {
@@ -53,10 +52,9 @@ impl DurableCall {
         }
         match (ended, &data) {
             (Ok(CallEnded::Answered { number, holder }), Some(data)) => {
-                let data = data.clone().into_owned();
-                let event = Event { number, data };
+                let last = IsLast::of(&self.record);
                 self.engine
-                    .offer(session, stream, holder.as_ref(), event, IsLast::of(&self.record));
+                    .offer(session, stream, holder.as_ref(), (number, data), last);
             }
             // Nothing was appended, but the stream has ended: its carrier looks.
             (Ok(CallEnded::Answered { .. } | CallEnded::Unanswered), _) => {

@@ -102,7 +102,7 @@ impl SessionPeers for ClientPeers {
     }
 }
 
-/// A wire to the session's standing stream, for what belongs to no request.
+/// A transport to the session's standing stream, for what belongs to no request.
 pub(crate) fn outside(engine: &Arc<Engine>, cached: &Arc<CachedSession>) -> CallTransport {
     let name = StreamId::generate();
     let record = CallRecord {

@@ -111,7 +111,7 @@ pub(super) async fn bounds_subscriptions(store: Arc<dyn Store>) {
     );
 }
 
-/// A node that loads an initialized session is named as its holder, once, until it releases it.
+/// A node that loads an initialized session is named as one that keeps a copy, once, until it releases it.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -121,20 +121,20 @@ pub(super) async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
         let loaded = store.load(&id, Some(&node(name))).await.expect("load must work");
         assert!(loaded.is_some(), "load: the session is there");
     };
-    let holders = async |change: Change| match store.change(&id, &change, LONG).await {
+    let copies = async |change: Change| match store.change(&id, &change, LONG).await {
         Ok(Changed::Changed(nodes)) => {
             let set: BTreeSet<_> = nodes.iter().cloned().collect();
             assert_eq!(
                 set.len(),
                 nodes.len(),
-                "change: each holder must be told once: {nodes:?}"
+                "change: each node that keeps a copy must be named once: {nodes:?}"
             );
             set
         }
         other => panic_with(&format!("change: the session is there, but it gave {other:?}")),
     };
     load("early").await;
-    let told = holders(Change::Initialized).await;
+    let told = copies(Change::Initialized).await;
     assert!(
         told.is_empty(),
         "load: nobody keeps a session that is not initialized, but {told:?} does"
@@ -142,7 +142,7 @@ pub(super) async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
     for name in ["b.1", "a", "b.1"] {
         load(name).await;
     }
-    let told = holders(Change::LogLevel(LogLevel::Info)).await;
+    let told = copies(Change::LogLevel(LogLevel::Info)).await;
     assert_eq!(
         told,
         [node("a"), node("b.1")].into(),
@@ -153,8 +153,8 @@ pub(super) async fn knows_who_keeps_copies(store: Arc<dyn Store>) {
         .release(&id, &node("stranger"))
         .await
         .expect("release: a stranger is no error");
-    let told = holders(Change::LogLevel(LogLevel::Info)).await;
-    assert_eq!(told, [node("b.1")].into(), "release must take one holder away");
+    let told = copies(Change::LogLevel(LogLevel::Info)).await;
+    assert_eq!(told, [node("b.1")].into(), "release must take one node away");
     let ended = store.end(&id, None).await.expect("end must work");
     assert_eq!(
         ended,

@@ -150,7 +150,7 @@ impl SessionStore for RedisStore {
                 if *change == Change::Initialized && !peer.is_empty() {
                     tokio::join!(self.keep_session(id, peer, ttl), self.leave_newcomers(id, peer));
                 }
-                Ok(Changed::Changed(copies(held)))
+                Ok(Changed::Changed(nodes_with_copies(held)))
             }
             [word] if word == "full" => Ok(Changed::Full),
             [word] if word == "gone" => Ok(Changed::Gone),
@@ -174,7 +174,7 @@ impl SessionStore for RedisStore {
                 if !peer.is_empty() {
                     self.leave_sessions(id, peer).await;
                 }
-                Ok(Ended::Ended(copies(held)))
+                Ok(Ended::Ended(nodes_with_copies(held)))
             }
             [word] if word == "gone" => Ok(Ended::Gone),
             _ => Err(unexpected("end", &answer)),
@@ -240,7 +240,7 @@ impl<const N: usize> KeySet<N> {
 /// What the scripts that change a record answer.
 fn changed(answer: &[String]) -> Result<Changed, StoreError> {
     match answer.split_first() {
-        Some((word, held)) if word == "changed" => Ok(Changed::Changed(copies(held))),
+        Some((word, held)) if word == "changed" => Ok(Changed::Changed(nodes_with_copies(held))),
         Some((word, _)) if word == "full" => Ok(Changed::Full),
         Some((word, _)) if word == "gone" => Ok(Changed::Gone),
         _ => Err(unexpected("change", answer)),
@@ -330,7 +330,7 @@ impl RedisStore {
     }
 }
 
-fn copies(fields: &[String]) -> Vec<NodeId> {
+fn nodes_with_copies(fields: &[String]) -> Vec<NodeId> {
     let nodes = fields.iter().filter_map(|field| field.strip_prefix("held:"));
     nodes.filter_map(NodeId::parse).collect()
 }

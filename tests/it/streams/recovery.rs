@@ -129,8 +129,19 @@ async fn a_read_only_tool_is_run_again_by_one_survivor() {
 /// Finding 27: the only survivor has no room for the call until its own has ended.
 #[tokio::test]
 async fn a_call_of_a_killed_node_waits_for_room() {
+    waits_while("MCP_CALL__NODE_MAX").await;
+}
+
+/// It counts for the client that it counted for before.
+#[tokio::test]
+async fn a_call_of_a_killed_node_waits_for_its_clients_share() {
+    waits_while("MCP_CALL__PEER_MAX").await;
+}
+
+/// A call that is taken over waits while one other has all that this setting grants.
+async fn waits_while(setting: &str) {
     let redis = Redis::start().await;
-    let full = [("MCP_CALL__NODE_MAX", "1"), ("MCP_LOG__LEVEL", "anynode=debug")];
+    let full = [(setting, "1"), ("MCP_LOG__LEVEL", "anynode=debug")];
     let (a, b) = (travel(&redis, "a").await, travel_with(&redis, "b", &full).await);
     let client = Client::legacy(&a.url());
     let quote = |takes_ms| json!({"name": "quote", "arguments": {"to": "Oslo", "takes_ms": takes_ms}});
