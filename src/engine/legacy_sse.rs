@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use rmcp::ErrorData;
 use rmcp::model::{RequestId, ServerJsonRpcMessage, ServerResult};
 use tokio::sync::mpsc;
@@ -111,10 +112,9 @@ impl Engine {
             return Err(Refusal::Internal);
         }
         let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
-        self.work.spawn("write-stream", async move {
-            let _parted = writer.run().await;
-            drop(permit);
-        });
+        // Not in a block of its own, which would keep room for the writer twice.
+        self.work
+            .spawn("write-stream", writer.run().map(move |_parted| drop(permit)));
         Ok(SseStream { cached, events })
     }
 

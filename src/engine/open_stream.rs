@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::Engine;
@@ -25,7 +26,7 @@ pub(crate) struct OpenStream {
     pub events: mpsc::Receiver<Bytes>,
     /// Whether it is the session's own and lasts as long as its client listens; else it ends with the answer
     /// to a call.
-    pub stands: bool,
+    pub standing: bool,
 }
 
 impl Engine {
@@ -89,13 +90,12 @@ impl Engine {
         };
         let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
         let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
-        self.work.spawn("write-stream", async move {
-            let _parted = writer.run().await;
-            drop(permit);
-        });
+        // Not in a block of its own, which would keep room for the writer twice.
+        self.work
+            .spawn("write-stream", writer.run().map(move |_parted| drop(permit)));
         Ok(Some(OpenStream {
             events,
-            stands: standalone,
+            standing: standalone,
         }))
     }
 }

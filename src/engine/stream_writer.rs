@@ -143,39 +143,45 @@ impl StreamWriter {
     }
 
     /// Carries, or waits to, until the stream ends or the client goes.
-    pub(crate) async fn run(mut self) -> Parted {
-        let Err(stop) = self.carry().await;
-        debug!(
-            session = self.cached.tag,
-            ?stop,
-            "a connection stops carrying a stream"
-        );
-        if stop == WriterStop::Gone {
-            // Perhaps with its session, of which nobody else may ask this node any more.
-            drop(Box::pin(self.engine.session_gone(&self.cached)).await);
-        }
-        if stop == WriterStop::Dismissed && self.options.kind != StreamKind::Sse {
-            // It would be the newest again at once, and dismiss another, which comes back in its turn.
-            let later = sse::retry(DISMISSED_RETRY_MS);
-            drop(self.write(later).await);
-        }
-        if stop != WriterStop::Client && !self.said && self.write(sse::NOTHING_MORE).await.is_err() {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps room for itself twice: as it is given, and as it is used"
+    )]
+    pub(crate) fn run(mut self) -> impl Future<Output = Parted> + Send {
+        async move {
+            let Err(stop) = self.carry().await;
             debug!(
                 session = self.cached.tag,
-                "a client has gone before its stream ended"
+                ?stop,
+                "a connection stops carrying a stream"
             );
-        }
-        self.opened = None;
-        if stop == WriterStop::Client && !self.carried.connection.waits() {
-            let (session, holder) = (&self.cached.id, self.holder());
-            let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
-            if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
-                debug!(session = self.cached.tag, error = %causes(&error), "could not take a connection off its stream");
+            if stop == WriterStop::Gone {
+                // Perhaps with its session, of which nobody else may ask this node any more.
+                drop(Box::pin(self.engine.session_gone(&self.cached)).await);
             }
-        }
-        match stop == WriterStop::Client && !self.can_come_back() {
-            true => Parted::ForGood,
-            false => Parted::MayComeBack,
+            if stop == WriterStop::Dismissed && self.options.kind != StreamKind::Sse {
+                // It would be the newest again at once, and dismiss another, which comes back in its turn.
+                let later = sse::retry(DISMISSED_RETRY_MS);
+                drop(self.write(later).await);
+            }
+            if stop != WriterStop::Client && !self.said && self.write(sse::NOTHING_MORE).await.is_err() {
+                debug!(
+                    session = self.cached.tag,
+                    "a client has gone before its stream ended"
+                );
+            }
+            self.opened = None;
+            if stop == WriterStop::Client && !self.carried.connection.waits() {
+                let (session, holder) = (&self.cached.id, self.holder());
+                let (engine, ttl) = (&self.engine, self.engine.stream_ttl());
+                if let Err(error) = engine.store.detach(session, &self.stream, &holder, ttl).await {
+                    debug!(session = self.cached.tag, error = %causes(&error), "could not take a connection off its stream");
+                }
+            }
+            match stop == WriterStop::Client && !self.can_come_back() {
+                true => Parted::ForGood,
+                false => Parted::MayComeBack,
+            }
         }
     }
 

@@ -150,7 +150,7 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     let Some(stream) = opened else {
         return Ok(response::empty(StatusCode::NO_CONTENT));
     };
-    let raw = match stream.stands {
+    let raw = match stream.standing {
         true => RawStream::Standing,
         false => RawStream::Reply,
     };

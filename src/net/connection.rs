@@ -48,11 +48,6 @@ const LINGER_AT_ONCE_BYTES: usize = 16 << 10;
 /// How long a node that stops waits for the first request of a connection that it has accepted, and for the
 /// end of one whose request it has refused.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
-/// How long a write may make no progress because the client does not read: as long as a stream waits for its
-/// client. Then the node closes the connection and drops what waits to be written; the log keeps what the
-/// client missed.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
-
 /// A request as it comes.
 pub(super) type Arrived = Request<Body>;
 
@@ -79,7 +74,7 @@ where
 {
     // Whose node it is, for the log. A task within the span would enter it each time that it is polled.
     let span = Span::current();
-    let stream = WriteTimeout::new(stream, WRITE_WITHIN);
+    let stream = WriteTimeout::new(stream);
     let exchange = Arc::new(Exchange::new(answer, stream.state()));
     let first_head = match purpose {
         Use::Any => FIRST_HEAD_WITHIN,

@@ -10,40 +10,38 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::{Span, debug};
 
 use super::exchange::{ExchangeState, InputEnd};
 use super::socket::Socket;
-use crate::causes::causes;
 
 /// How often the node looks whether a half-closed client that waits for a single body is still there: nothing
 /// can be written before that body.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// A connection on which a write without progress for `limit` is an error. While there is nothing to write,
+/// How long a write may make no progress because the client does not read: as long as a stream waits for its
+/// client. Then the node closes the connection and drops what waits to be written; the log keeps what the
+/// client missed.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection on which a write without progress for [`WRITE_WITHIN`] is an error. While there is nothing to write,
 /// it may be idle for as long as it likes.
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     inner: S,
-    limit: Duration,
     // Made when a write first waits: most connections never need one.
     waits: Option<Pin<Box<Sleep>>>,
     // Made when a client closes its half.
     closed: Option<Pin<Box<Sleep>>>,
     state: Arc<ExchangeState>,
-    // Whose node it is, for the log.
-    span: Span,
 }
 
 impl<S: Socket> WriteTimeout<S> {
-    pub(super) fn new(inner: S, limit: Duration) -> Self {
+    pub(super) fn new(inner: S) -> Self {
         Self {
             inner,
-            limit,
             waits: None,
             closed: None,
             state: Arc::default(),
-            span: Span::current(),
         }
     }
 
@@ -67,11 +65,10 @@ impl<S: Socket> WriteTimeout<S> {
 
     /// Ready when a client that has closed its half has gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (inner, span) = (&self.inner, &self.span);
+        let inner = &self.inner;
         let closed = self.closed.get_or_insert_with(|| {
-            if let Err(error) = inner.ask_after() {
-                span.in_scope(|| debug!(error = %causes(&error), "could not set SO_KEEPALIVE"));
-            }
+            // Where the system cannot ask, it learns of the end only when the answer is written.
+            drop(inner.ask_after());
             Box::pin(sleep(Duration::ZERO))
         });
         while !inner.is_gone() {
@@ -90,8 +87,7 @@ impl<S: Socket> WriteTimeout<S> {
             return write;
         }
         self.state.note_waiting(true);
-        let limit = self.limit;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(WRITE_WITHIN)));
         ready!(waits.as_mut().poll(cx));
         let words = "the client did not read for too long";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
@@ -148,18 +144,16 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-    const LIMIT: Duration = Duration::from_secs(10);
-
     #[tokio::test(start_paused = true)]
     async fn a_write_that_makes_no_headway_ends_and_silence_does_not() {
         let (ours, mut theirs) = duplex(8);
-        let mut connection = WriteTimeout::new(ours, LIMIT);
+        let mut connection = WriteTimeout::new(ours);
         connection.write_all(b"12345678").await.unwrap();
         // Idle for long, with nothing to write.
-        sleep(LIMIT * 100).await;
+        sleep(WRITE_WITHIN * 100).await;
         let slow = async {
             for _ in 0..3 {
-                sleep(LIMIT - Duration::from_secs(1)).await;
+                sleep(WRITE_WITHIN - Duration::from_secs(1)).await;
                 theirs.read_exact(&mut [0; 4]).await.unwrap();
             }
         };
@@ -167,6 +161,9 @@ mod tests {
         written.unwrap();
         let began = Instant::now();
         let error = connection.write_all(b"1").await.unwrap_err();
-        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, LIMIT));
+        assert_eq!(
+            (error.kind(), began.elapsed()),
+            (io::ErrorKind::TimedOut, WRITE_WITHIN)
+        );
     }
 }

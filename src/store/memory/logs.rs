@@ -12,7 +12,8 @@ use crate::store::streams::StreamId;
 /// The logs of one session. They end with it.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
-    of: HashMap<StreamId, Log>,
+    // In boxes: the smallest table has room for three, and most sessions have one.
+    of: HashMap<StreamId, Box<Log>>,
     made: u64,
 }
 
@@ -27,7 +28,7 @@ impl Logs {
 
     /// The stream's log. A standing one is there after its life too, without events: it is numbered on.
     pub(super) fn log(&mut self, stream: &StreamId) -> Option<&mut Log> {
-        let log = self.of.get_mut(stream)?;
+        let log = &mut **self.of.get_mut(stream)?;
         let lives = log.lives();
         if !lives && stream.is_session_stream() {
             log.expire();
@@ -75,7 +76,7 @@ impl Logs {
         }
         self.sweep();
         self.made += 1;
-        self.of.insert(stream.clone(), Log::new(self.made, ttl));
+        self.of.insert(stream.clone(), Box::new(Log::new(self.made, ttl)));
         if self.of.len() > Limits::SESSION_STREAMS_MAX {
             self.make_room(stream);
         }
@@ -93,7 +94,7 @@ impl Logs {
     }
 
     fn bytes(&self) -> u64 {
-        self.of.values().map(Log::bytes).sum()
+        self.of.values().map(|log| log.bytes()).sum()
     }
 
     /// Lets the oldest logs go that are done, but not `new`, until a quarter is free of what there is too

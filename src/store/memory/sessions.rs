@@ -1,10 +1,11 @@
 //! Sessions in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use smallvec::SmallVec;
 
 use super::calls::MemoryCalls;
 use super::changes::SessionChanges;
@@ -24,7 +25,7 @@ pub(super) struct MemorySession {
     /// The peer it counts for.
     peer: Arc<str>,
     /// Who keeps a copy, in which life.
-    copies: BTreeMap<NodeId, Option<Life>>,
+    copies: SmallVec<[(NodeId, Option<Life>); 1]>,
     pub(super) pairs: Pairs,
     pub(super) logs: Logs,
     pub(super) calls: MemoryCalls,
@@ -32,6 +33,11 @@ pub(super) struct MemorySession {
 }
 
 impl MemorySession {
+    /// The nodes that keep a copy.
+    fn nodes(&self) -> Vec<NodeId> {
+        self.copies.iter().map(|(node, _)| node.clone()).collect()
+    }
+
     /// Forgets what has expired.
     pub(super) fn sweep(&mut self) {
         self.logs.sweep();
@@ -67,7 +73,7 @@ impl SessionStore for MemoryStore {
         let session = MemorySession {
             record: record.clone(),
             peer: room.peer.into(),
-            copies: BTreeMap::new(),
+            copies: SmallVec::new(),
             pairs: Pairs::default(),
             logs: Logs::default(),
             calls: MemoryCalls::default(),
@@ -84,7 +90,8 @@ impl SessionStore for MemoryStore {
             return Ok(None);
         };
         if let Some(node) = node.filter(|_| session.record.initialized) {
-            session.copies.insert(node.clone(), life);
+            session.copies.retain(|(keeps, _)| keeps != node);
+            session.copies.push((node.clone(), life));
         }
         Ok(Some(session.record.clone()))
     }
@@ -139,7 +146,7 @@ impl SessionStore for MemoryStore {
                 session.changes.unsubscribe(uri);
             }
         }
-        let copies = session.copies.keys().cloned().collect();
+        let copies = session.nodes();
         let peer = Arc::clone(&session.peer);
         if !ttl.is_zero() {
             session.logs.keep(ttl);
@@ -165,17 +172,17 @@ impl SessionStore for MemoryStore {
         };
         inner.usage.leave_sessions(id, &session.peer);
         inner.send_each(&session.logs.carriers(), &NodeMessage::session_streams(id));
-        Ok(Ended::Ended(session.copies.into_keys().collect()))
+        Ok(Ended::Ended(session.nodes()))
     }
 
     async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
         let mut inner = self.lock();
         // Others take a dead node off, in any of its lives.
         let life = inner.life_of(node).filter(|_| inner.lease_lives(node));
-        if let Some(session) = inner.sessions.get_mut(id)
-            && (life.is_none() || session.copies.get(node) == Some(&life))
-        {
-            session.copies.remove(node);
+        if let Some(session) = inner.sessions.get_mut(id) {
+            session
+                .copies
+                .retain(|(keeps, in_life)| keeps != node || life.is_some() && *in_life != life);
         }
         Ok(())
     }

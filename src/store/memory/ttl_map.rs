@@ -21,7 +21,8 @@ pub(super) struct TtlMap<K, V> {
 
 #[derive(Debug)]
 struct TtlEntry<V> {
-    value: V,
+    // In a box: a table has room for up to twice as many entries as there are.
+    value: Box<V>,
     ends: Instant,
 }
 
@@ -40,7 +41,7 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         self.entries
             .get(key)
             .filter(|entry| entry.ends > Instant::now())
-            .map(|entry| &entry.value)
+            .map(|entry| &*entry.value)
     }
 
     /// The living value under `key`, to be changed.
@@ -48,7 +49,7 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         self.entries
             .get_mut(key)
             .filter(|entry| entry.ends > Instant::now())
-            .map(|entry| &mut entry.value)
+            .map(|entry| &mut *entry.value)
     }
 
     /// How long the value under `key` still lives.
@@ -64,7 +65,7 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         let now = Instant::now();
         let entry = self.entries.get_mut(key).filter(|entry| entry.ends > now)?;
         entry.ends = now + ttl.min(LIFE_MAX);
-        Some(&mut entry.value)
+        Some(&mut *entry.value)
     }
 
     /// Puts `value` under `key` for `ttl`, in place of what was there.
@@ -73,7 +74,13 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         let ends = Instant::now() + ttl.min(LIFE_MAX);
         if self
             .entries
-            .insert(key.clone(), TtlEntry { value, ends })
+            .insert(
+                key.clone(),
+                TtlEntry {
+                    value: Box::new(value),
+                    ends,
+                },
+            )
             .is_none()
         {
             self.round.push_back(key);
@@ -88,7 +95,7 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
             .get_mut(key)
             .filter(|entry| entry.ends > Instant::now())?;
         entry.ends = Instant::now();
-        self.entries.remove(key).map(|entry| entry.value)
+        self.entries.remove(key).map(|entry| *entry.value)
     }
 
     /// Everything that lives.
@@ -97,7 +104,7 @@ impl<K: Hash + Eq + Clone, V> TtlMap<K, V> {
         self.entries
             .iter()
             .filter(move |(_, entry)| entry.ends > now)
-            .map(|(key, entry)| (key, &entry.value))
+            .map(|(key, entry)| (key, &*entry.value))
     }
 
     fn sweep(&mut self) {
