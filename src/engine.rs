@@ -59,6 +59,7 @@ pub(crate) mod stream_writer;
 pub(crate) mod takeover;
 pub(crate) mod tasks;
 mod unlogged_stream;
+mod whole_numbers;
 
 use calls::RunningCalls;
 use changes::Listeners;

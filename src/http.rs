@@ -7,6 +7,7 @@
 //! | `DELETE /mcp` | ends a session |
 //! | `GET /sse` | opens or takes up the one stream of a session of 2024-11-05 |
 //! | `POST /messages` | one JSON-RPC message of such a session |
+//! | `GET /` | what this server is, in words |
 //! | `GET /health`, `/livez`, `/readyz` | for operators and balancers |
 //! | `GET /metrics` | for Prometheus |
 
@@ -20,10 +21,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use futures::FutureExt as _;
-use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request};
+use http::header::{CONNECTION, ORIGIN};
+use http::{HeaderValue, Method, Request, Uri};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
@@ -33,18 +34,23 @@ use crate::engine::shares::PeerUse;
 
 mod admit;
 mod body;
+mod cors;
 mod guard;
 mod health;
+mod index;
 mod mcp;
 pub(crate) mod response;
 pub(crate) mod source;
 mod sse;
 
+use cors::Cors;
 use guard::Guard;
 pub(crate) use response::RawStream;
 use source::{Connected, Source};
 
-/// Where clients' messages and streams arrive.
+/// What this server is, for people.
+const ROOT: &str = "/";
+/// Where clients' messages and streams arrive. One slash after each path is served too.
 const MCP: &str = "/mcp";
 const SSE: &str = "/sse";
 const MESSAGES: &str = "/messages";
@@ -122,23 +128,28 @@ impl Service {
     }
 
     fn routes(&self) -> Router {
-        Router::new()
-            .route(
-                MCP,
-                // `POST` does not come here, see `route`. It is named for what the other methods are told.
-                post(mcp::post)
-                    .get(mcp::get)
-                    .delete(mcp::delete)
-                    .fallback(mcp::other_method),
-            )
-            .route(SSE, get(sse::get).fallback(sse::not_get))
-            .route(MESSAGES, post(sse::post).fallback(sse::not_post))
-            .route(HEALTH, get(health::health))
-            .route(LIVEZ, get(health::livez))
-            .route(READYZ, get(health::readyz))
-            .route(METRICS, get(health::metrics))
-            .fallback(mcp::not_found)
-            .with_state(self.clone())
+        // `POST` does not come here, see `route`. It is named for what the other methods are told. Without a
+        // handler of its own HEAD would be served as GET, and open a stream.
+        let mcp = post(mcp::post).get(mcp::get).delete(mcp::delete);
+        let mcp = mcp.head(mcp::other_method).fallback(mcp::other_method);
+        let sse = get(sse::get).head(sse::not_get).fallback(sse::not_get);
+        let messages = post(sse::post).fallback(sse::not_post);
+        let reads = |handler: MethodRouter<Self>| handler.fallback(index::not_read);
+        let routes = [
+            (MCP, mcp),
+            (SSE, sse),
+            (MESSAGES, messages),
+            (HEALTH, reads(get(health::health))),
+            (LIVEZ, reads(get(health::livez))),
+            (READYZ, reads(get(health::readyz))),
+            (METRICS, reads(get(health::metrics))),
+        ];
+        let all = Router::new().route(ROOT, reads(get(index::index)));
+        let all = routes.into_iter().fold(all, |all, (path, methods)| {
+            all.route(path, methods.clone())
+                .route(&format!("{path}/"), methods)
+        });
+        all.fallback(index::not_found).with_state(self.clone())
     }
 }
 
@@ -147,6 +158,7 @@ impl Service {
 pub(crate) struct HttpService {
     service: Service,
     routes: TowerToHyperService<Router>,
+    cors: Cors,
 }
 
 impl HttpService {
@@ -154,7 +166,11 @@ impl HttpService {
     #[must_use]
     pub(crate) fn new(service: Service) -> Self {
         let routes = TowerToHyperService::new(service.routes());
-        Self { service, routes }
+        Self {
+            service,
+            routes,
+            cors: Cors::new(),
+        }
     }
 
     /// What all connections share.
@@ -175,9 +191,14 @@ impl HttpService {
     ) -> Result<Response, Infallible> {
         let once = connected.full.is_some();
         // Handlers are guarded one by one; this is for a mistake of the server's own.
-        let answered = AssertUnwindSafe(self.route(request, connected))
-            .catch_unwind()
-            .await;
+        let guarded = |request| AssertUnwindSafe(self.route(request, connected)).catch_unwind();
+        let answered = match request.headers().get(ORIGIN) {
+            Some(origin) if self.lets_read(origin, request.uri()) => {
+                let answer = async |request| guarded(request).await.unwrap_or_else(response::panicked);
+                Ok(Box::pin(self.cors.answer(request, answer)).await)
+            }
+            _ => guarded(request).await,
+        };
         let mut response = answered.unwrap_or_else(response::panicked);
         // While the node drains, each answer asks for the end of its connection: its client goes elsewhere
         // with its next request, before the node closes the connection under one. A place that is kept back
@@ -189,20 +210,26 @@ impl HttpService {
         Ok(response)
     }
 
+    /// Whether a page of that origin may call, and read the answer.
+    fn lets_read(&self, origin: &HeaderValue, uri: &Uri) -> bool {
+        self.service.guard.allows(origin) && trimmed(uri.path()) != METRICS
+    }
+
     async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
-        let (began, path) = (Instant::now(), request.uri().path());
+        let (began, path) = (Instant::now(), trimmed(request.uri().path()));
         if let Some(full) = connected.full
             && !PROBES.contains(&path)
         {
             return mcp::span(&self.service).in_scope(|| response::refusal(&full.into(), None));
         }
+        // Nearly all requests are these: they take the shortest way.
+        if path == MCP && request.method() == Method::POST {
+            self.service.note_request(began);
+            return mcp::answer(&self.service, request, connected, began).await;
+        }
         // Not health checks, which never end.
         if [MCP, SSE, MESSAGES].contains(&path) {
             self.service.note_request(began);
-        }
-        // Nearly all requests are these: they take the shortest way.
-        if path == MCP && request.method() == Method::POST {
-            return mcp::answer(&self.service, request, connected, began).await;
         }
         request.extensions_mut().insert(connected.clone());
         match self.routes.call(request).await {
@@ -210,4 +237,9 @@ impl HttpService {
             Err(never) => match never {},
         }
     }
+}
+
+/// A path without the slash that may follow it.
+fn trimmed(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }

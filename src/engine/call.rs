@@ -26,6 +26,7 @@ use super::handler::Handler;
 use super::open_requests::{Answers, OpenRequests};
 use super::running_call::{OUTBOUND_MESSAGES_MAX, RunningCall, later, outbound};
 use super::shares::Share;
+use super::whole_numbers::{has_fraction, write_as_integers};
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::era::Era;
 use crate::session::Caller;
@@ -124,7 +125,8 @@ impl Permits {
 /// Makes a call ready to run: it has its peer, and can be cancelled and answered, until the returned value is
 /// dropped. The handler is asked when [`RunningCall::call`] is first polled. What the call sends before it
 /// ends goes to `out`, if given; a call that sends nothing drops it. Needs a runtime.
-pub(crate) fn run(engine: Arc<Engine>, call: Call, out: Option<mpsc::Sender<Bytes>>) -> RunningCall {
+pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<Bytes>>) -> RunningCall {
+    write_whole_numbers(&engine, &mut call.request);
     let name: Arc<str> = call.name.as_str().into();
     let CallPeer {
         peer,
@@ -231,6 +233,17 @@ impl CallPeer {
             answers: Some(answers),
             messages,
         }
+    }
+}
+
+/// Writes whole numbers in a tool's arguments as its schema wants them.
+fn write_whole_numbers(engine: &Engine, request: &mut ClientRequest) {
+    if let ClientRequest::CallToolRequest(call) = request
+        && let Some(arguments) = &mut call.params.arguments
+        && has_fraction(arguments.values())
+        && let Some(tool) = engine.tool(&call.params.name)
+    {
+        write_as_integers(arguments, &tool.input_schema);
     }
 }
 

@@ -76,13 +76,14 @@ impl Engine {
             peer,
             began,
             info,
+            form,
             body,
             ..
         } = incoming;
         let pending =
             PendingCall::new(began, &request).repeatable(body, info.clone(), Arc::clone(&peer), tool);
         let mut run = Run::first(&pending, peer, info, cancel.clone());
-        let single = self.settings.call.reply == ReplyForm::Json;
+        let single = form == ReplyForm::Json;
         if single {
             run.out = Some(beside_reply(self, &cached, &pending));
         } else {
@@ -94,7 +95,7 @@ impl Engine {
             true => flight,
             false => flight.durable(self, &cached, pending),
         };
-        Ok(flight.reply(self.reply_times()).await)
+        Ok(flight.reply(self.reply_times(form)).await)
     }
 
     /// Ends a session everywhere, for good.
@@ -118,12 +119,12 @@ impl Engine {
         }
     }
 
-    /// Whether and when replies turn into streams.
+    /// Whether and when a reply of that form turns into a stream.
     #[must_use]
-    pub(crate) const fn reply_times(&self) -> ReplyTimes {
+    pub(crate) const fn reply_times(&self, form: ReplyForm) -> ReplyTimes {
         let call = &self.settings.call;
         ReplyTimes {
-            form: call.reply,
+            form,
             grace: call.reply_grace,
             keep_alive: call.keep_alive,
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::shares::PeerUse;
+use crate::config::ReplyForm;
 use crate::session::{Principal, RequestInfo};
 
 /// What is known of a message beside itself.
@@ -19,6 +20,8 @@ pub(crate) struct Incoming {
     pub began: Instant,
     /// What its handler may know of the HTTP request.
     pub info: RequestInfo,
+    /// What form its reply has.
+    pub form: ReplyForm,
     /// Its JSON text, if that is short enough to be kept for another node; else empty.
     pub body: Bytes,
 }

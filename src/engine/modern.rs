@@ -97,7 +97,7 @@ impl Engine {
         let node = permit(&incoming.peer, resource(request.method))?;
         // A subscription ends when the node leaves, and its client opens another elsewhere; a call may
         // finish.
-        let mut times = self.reply_times();
+        let mut times = self.reply_times(incoming.form);
         let (cancel, kind, listens) = match request.opens_listener() {
             Some(filter) => {
                 times.form = ReplyForm::Auto;

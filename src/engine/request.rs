@@ -98,7 +98,7 @@ pub(crate) fn typed_notification(
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct RequestMeta {
     /// The request's metadata.
-    #[serde(rename = "_meta", default)]
+    #[serde(rename = "_meta", default, deserialize_with = "or_default")]
     pub meta: RequestMetaObject,
     /// The tool or prompt that is named.
     #[serde(default, deserialize_with = "if_text")]
@@ -109,6 +109,13 @@ pub(crate) struct RequestMeta {
     /// The task that is named.
     #[serde(default, rename = "taskId", deserialize_with = "if_text")]
     pub task_id: Option<String>,
+}
+
+/// Null is as good as nothing: serializers of several languages write it for what is not there.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn if_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

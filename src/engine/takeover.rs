@@ -380,7 +380,9 @@ async fn begin_again(
 ) -> Result<RunningCall, Refusal> {
     const UNREADABLE: Refusal = Refusal::NotAMessage("a kept request cannot be read");
     let stored = StoredRequest::decode(stored).ok_or(UNREADABLE)?;
-    let Body::One(Message::Request(request)) = Body::parse(stored.request().as_bytes())? else {
+    let Body::One(Message::Request(request)) =
+        Body::parse(stored.request().as_bytes()).map_err(|unreadable| unreadable.refusal)?
+    else {
         return Err(UNREADABLE);
     };
     let meta = RequestMeta::read(request.params)?;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::source::Connected;
 use super::{Service, body};
+use crate::config::ReplyForm;
 use crate::engine::incoming::Incoming;
 use crate::engine::shares::PeerUse;
 use crate::protocol::era::Revision;
@@ -21,7 +22,7 @@ use crate::session::{Principal, RequestInfo, SessionId};
 /// The session's header (2025-11-25, Transports, "Session Management").
 pub(super) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Where a client stopped reading (2025-11-25, Transports, "Resumability and Redelivery").
-static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A request that was let in.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct AdmittedRequest {
     began: Instant,
     /// The peer it counts for.
     peer: Arc<PeerUse>,
+    /// What form its reply has: the one that is set, unless the client accepts only single bodies.
+    pub(super) form: ReplyForm,
 }
 
 impl AdmittedRequest {
@@ -51,6 +54,7 @@ impl AdmittedRequest {
             principal,
             began,
             peer,
+            form: service.engine.settings.call.reply,
         })
     }
 
@@ -84,13 +88,7 @@ impl AdmittedRequest {
 
     /// Refuses a request that names a revision that nobody knows.
     pub(super) fn check_version(&self) -> Result<(), Refusal> {
-        match self
-            .version()
-            .is_some_and(|version| Revision::parse(version).is_none())
-        {
-            true => Err(Refusal::UnknownVersionHeader),
-            false => Ok(()),
-        }
+        check_version(self.version())
     }
 
     /// Whether it names a session.
@@ -98,15 +96,16 @@ impl AdmittedRequest {
         self.parts.headers.contains_key(&SESSION_HEADER)
     }
 
+    /// The id of the session that it names in its header, if it names any.
+    pub(super) fn named_session(&self) -> Option<Result<SessionId, Refusal>> {
+        let value = self.parts.headers.get(&SESSION_HEADER)?;
+        let id = value.to_str().ok().and_then(SessionId::parse);
+        Some(id.ok_or(Refusal::SessionNotFound))
+    }
+
     /// The id of the session that it names in its header.
     pub(super) fn session_id(&self) -> Result<SessionId, Refusal> {
-        let value = self
-            .parts
-            .headers
-            .get(&SESSION_HEADER)
-            .ok_or(Refusal::NoSession)?;
-        let id = value.to_str().ok().and_then(SessionId::parse);
-        id.ok_or(Refusal::SessionNotFound)
+        self.named_session().unwrap_or(Err(Refusal::NoSession))
     }
 
     /// The session that it names in its query.
@@ -128,8 +127,17 @@ impl AdmittedRequest {
             principal: self.principal,
             peer: self.peer,
             began: self.began,
+            form: self.form,
             body,
         }
+    }
+}
+
+/// Refuses a `MCP-Protocol-Version` header of a revision that nobody knows.
+pub(super) fn check_version(header: Option<&str>) -> Result<(), Refusal> {
+    match header.is_some_and(|version| Revision::parse(version).is_none()) {
+        true => Err(Refusal::UnknownVersionHeader),
+        false => Ok(()),
     }
 }
 

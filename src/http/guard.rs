@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 
 use super::body::text;
@@ -127,9 +127,15 @@ impl Guard {
 
     /// Browsers send `Origin`, other clients do not. Pages on this machine may call; others only if listed.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(origin) = headers.get(ORIGIN) else {
-            return Ok(());
-        };
+        match headers.get(ORIGIN) {
+            Some(origin) if !self.allows(origin) => Err(Refusal::OriginNotAllowed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a page of that origin may call.
+    #[must_use]
+    pub(super) fn allows(&self, origin: &HeaderValue) -> bool {
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         let listed = self.origins.iter().any(|entry| *entry == origin || entry == ANY);
         // What has more than a host and a port is no origin (RFC 6454, section 7), and not for this machine
@@ -137,11 +143,7 @@ impl Guard {
         let host = origin
             .split_once("://")
             .map(|(_, authority)| without_port(authority));
-        if listed || host.is_some_and(is_loopback) {
-            Ok(())
-        } else {
-            Err(Refusal::OriginNotAllowed)
-        }
+        listed || host.is_some_and(is_loopback)
     }
 
     /// Tokens are looked up by their digest, so that the time it takes tells nothing of how much of one was
@@ -161,7 +163,14 @@ impl Guard {
 }
 
 fn is_loopback(host: &str) -> bool {
-    LOOPBACK.iter().any(|name| name.eq_ignore_ascii_case(host)) || host == "::1"
+    LOOPBACK.iter().any(|name| name.eq_ignore_ascii_case(host)) || host == "::1" || is_under_localhost(host)
+}
+
+/// Every name under `localhost` is this machine's too (RFC 6761, section 6.3).
+fn is_under_localhost(host: &str) -> bool {
+    const UNDER: &str = ".localhost";
+    let ends = host.len().checked_sub(UNDER.len()).and_then(|at| host.get(at..));
+    ends.is_some_and(|ends| ends.eq_ignore_ascii_case(UNDER))
 }
 
 fn without_port(authority: &str) -> &str {
@@ -203,8 +212,6 @@ fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn guard(change: impl FnOnce(&mut Settings)) -> Guard {
@@ -231,6 +238,8 @@ mod tests {
             "[::1]:3000",
             "[::1]",
             "LOCALHOST:1",
+            "app.localhost:3000",
+            "a.b.LocalHost",
         ] {
             assert!(admit(&guard, &[(HOST, host)]).is_ok(), "{host}");
         }
@@ -238,6 +247,7 @@ mod tests {
             "evil.example.com",
             "evil.example.com:3000",
             "localhost.evil.com",
+            "evil-localhost",
             "localhost:3000@evil.example",
             "",
         ] {
@@ -270,6 +280,7 @@ mod tests {
         let guard = guard(|s| s.http.allowed_origins = vec!["https://app.example.com".into()]);
         let of = |origin| admit(&guard, &[(HOST, "localhost"), (ORIGIN, origin)]);
         assert!(of("http://localhost:5173").is_ok());
+        assert!(of("http://app.localhost:5173").is_ok());
         assert!(of("https://app.example.com").is_ok());
         for bad in [
             "http://evil.example.com",

@@ -41,14 +41,14 @@ struct StoreStatus {
     latency_ms: f64,
 }
 
-/// How the node is: `ok`; `degraded` while the store is away or takes no writes, and known sessions are
+/// How the node is: `healthy`; `degraded` while the store is away or takes no writes, and known sessions are
 /// served without it, or while part of a cluster is away; `unavailable` (503) when it has taken none for too
 /// long; `draining` (503) while the node shuts down.
 fn status(service: &Service, store: StoreHealth) -> (&'static str, StatusCode) {
     if service.engine.is_draining() {
         ("draining", StatusCode::SERVICE_UNAVAILABLE)
     } else if store.writable && store.answers {
-        ("ok", StatusCode::OK)
+        ("healthy", StatusCode::OK)
     } else if store.away_for < bound(service) {
         ("degraded", StatusCode::OK)
     } else {

@@ -12,7 +12,7 @@ use rmcp::model::{ClientRequest, RequestId};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
 
-use super::admit::{AdmittedRequest, SESSION_HEADER};
+use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
 use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, body, response};
@@ -27,8 +27,8 @@ use crate::protocol::classify::{Context, EraHints, check_modern, classify};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::headers::{check_params, name_member};
-use crate::protocol::message::{Body, Message, Notification, Request};
-use crate::session::TransportKind;
+use crate::protocol::message::{Body, Message, Notification, Request, Unreadable};
+use crate::session::{SessionId, TransportKind};
 use crate::telemetry::metrics::method_label;
 
 const ALLOWED: &str = "GET, POST, DELETE";
@@ -40,6 +40,12 @@ pub(super) struct Refused(pub(super) Refusal, pub(super) Option<RequestId>);
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self(refusal, None)
+    }
+}
+
+impl From<Unreadable> for Refused {
+    fn from(unreadable: Unreadable) -> Self {
+        Self(unreadable.refusal, unreadable.id)
     }
 }
 
@@ -166,10 +172,6 @@ pub(super) async fn other_method(State(service): State<Service>, request: HttpRe
     span(&service).in_scope(|| response::refusal(&refusal, None))
 }
 
-pub(super) async fn not_found() -> Response {
-    response::empty(StatusCode::NOT_FOUND)
-}
-
 pub(super) fn span(service: &Service) -> Span {
     error_span!(
         "request",
@@ -224,26 +226,28 @@ async fn serve(
 
 async fn serve_request(
     service: &Service,
-    admitted: AdmittedRequest,
+    mut admitted: AdmittedRequest,
     request: Request<'_>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
-    body::check_accept(&admitted.parts.headers, engine.settings.call.reply)?;
-    let header = admitted.version();
+    admitted.form = body::check_accept(&admitted.parts.headers, admitted.form)?;
+    let (header, named) = (admitted.version(), admitted.named_session());
     let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
     let version = meta.meta.protocol_version();
     let hints = EraHints {
         header,
         meta: version.as_ref().map(rmcp::model::ProtocolVersion::as_str),
-        session: admitted.names_session(),
+        session: named.is_some(),
     };
     match classify(&request.method, hints)? {
         // In a box, like all that is not a call: the room that it needs would be kept, and moved, with each.
         Context::Initialize => Box::pin(initialize(service, admitted, request)).await,
         Context::Session => {
+            check_version(header)?;
+            let id = named.unwrap_or(Err(Refusal::NoSession))?;
             let label = method_label(&request.method);
-            let (incoming, cached) = session(service, admitted, label, body).await?;
+            let (incoming, cached) = in_session(service, admitted, &id, label, body).await?;
             response::reply(engine.request(incoming, cached, request, meta).await?)
         }
         Context::Meta => modern(service, admitted, request, meta).await,
@@ -259,9 +263,20 @@ async fn session(
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     admitted.check_version()?;
     let id = admitted.session_id()?;
+    in_session(service, admitted, &id, method, body).await
+}
+
+/// The same of a session whose id has been read.
+async fn in_session(
+    service: &Service,
+    admitted: AdmittedRequest,
+    id: &SessionId,
+    method: &'static str,
+    body: Bytes,
+) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     let cached = service
         .engine
-        .session(&id, &admitted.principal, TransportKind::Streamable)
+        .session(id, &admitted.principal, TransportKind::Streamable)
         .await?;
     note(Era::Legacy, method, Some(&cached.tag));
     Ok((admitted.into_incoming(body), cached))
@@ -275,13 +290,14 @@ async fn initialize(
 ) -> Result<Response, Refusal> {
     note(Era::Legacy, "initialize", None);
     let engine = &service.engine;
+    let form = admitted.form;
     let incoming = admitted.into_incoming(Bytes::new());
     let Initialized { body, session } = engine.initialize(incoming, request).await?;
     let Some(id) = session else {
         return Ok(response::json(StatusCode::OK, body));
     };
     note(Era::Legacy, "initialize", Some(&id.tag()));
-    let mut response = match engine.settings.call.reply {
+    let mut response = match form {
         // There is no session yet that could keep it: it cannot be taken up, and need not be.
         ReplyForm::Sse => response::event(&body),
         ReplyForm::Auto | ReplyForm::Json => response::json(StatusCode::OK, body),
@@ -313,7 +329,7 @@ async fn modern(
     let listens = read.listens();
     if listens {
         // It is a stream, also when other replies are single bodies.
-        body::check_accept(headers, ReplyForm::Auto)?;
+        body::check_accept_stream(headers)?;
     }
     let context = ModernContext {
         revision,
@@ -350,11 +366,11 @@ async fn notification_of(
 /// A batch of 2025-03-26.
 async fn batch(
     service: &Service,
-    admitted: AdmittedRequest,
-    items: Vec<Result<Message<'_>, Refusal>>,
+    mut admitted: AdmittedRequest,
+    items: Vec<Result<Message<'_>, Unreadable>>,
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
-    body::check_accept(&admitted.parts.headers, engine.settings.call.reply)?;
+    admitted.form = body::check_accept(&admitted.parts.headers, admitted.form)?;
     let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
     response::reply(engine.batch(incoming, &cached, items).await?)
 }

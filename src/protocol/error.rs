@@ -98,6 +98,9 @@ pub(crate) enum Refusal {
     /// A header that counts only once came twice.
     #[error("the {0} header is given more than once: send it once")]
     DoubledHeader(&'static str),
+    /// A path at which there is nothing.
+    #[error("there is nothing at this path: MCP is at /mcp, and for clients of 2024-11-05 at /sse")]
+    NoSuchPath,
     /// A method that this path does not have.
     #[error("method not allowed: {0}")]
     MethodNotAllowed(&'static str),
@@ -154,7 +157,7 @@ impl Refusal {
             | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
-            Self::SessionNotFound | Self::MethodNotFound(_) => StatusCode::NOT_FOUND,
+            Self::SessionNotFound | Self::MethodNotFound(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::StreamLost { .. } => StatusCode::GONE,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
@@ -208,6 +211,7 @@ impl Refusal {
             | Self::StoreRefused(_)
             | Self::NewerVersion
             | Self::ShuttingDown
+            | Self::NoSuchPath
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
     }
@@ -238,6 +242,7 @@ impl Refusal {
             Self::NewerVersion => "newer_version",
             Self::ShuttingDown => "shutting_down",
             Self::DoubledHeader(_) => "doubled_header",
+            Self::NoSuchPath => "no_such_path",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::UnsupportedVersion { .. } => "unsupported_version",

@@ -14,8 +14,16 @@ use super::error::Refusal;
 
 /// The headers of every request. As names and not as text, which would be read as a name each time.
 pub(crate) static VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
-static METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
-static NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
+pub(crate) static METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
+pub(crate) static NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
+/// Whether a header of that name repeats an argument (SEP-2243).
+pub(crate) fn is_param(name: &str) -> bool {
+    let prefix = HEADER_MCP_PARAM_PREFIX.len();
+    name.get(..prefix)
+        .is_some_and(|begins| begins.eq_ignore_ascii_case(HEADER_MCP_PARAM_PREFIX))
+        && name.len() > prefix
+}
+
 /// How deep `properties` chains are followed in a tool's input schema.
 const SCHEMA_DEPTH_MAX: usize = 16;
 

@@ -8,8 +8,6 @@ use serde_json::value::RawValue;
 
 use super::error::Refusal;
 
-/// The largest integer id accepted: every integer up to it survives a trip through a JavaScript number.
-pub(crate) const ID_INTEGER_MAX: i64 = 1 << 53;
 /// The longest string id accepted, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 512;
 /// The most messages one batch may hold.
@@ -61,7 +59,34 @@ pub(crate) enum Body<'a> {
     /// One message.
     One(Message<'a>),
     /// A batch, in which each message stands or falls alone. Only 2025-03-26 allows them.
-    Batch(Vec<Result<Message<'a>, Refusal>>),
+    Batch(Vec<Result<Message<'a>, Unreadable>>),
+}
+
+/// Why a message cannot be read, and its id, where that can be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub refusal: Refusal,
+    pub id: Option<RequestId>,
+}
+
+impl From<Refusal> for Unreadable {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, id: None }
+    }
+}
+
+impl Unreadable {
+    /// The refusal of this text, to which its id is the answer's if the text has one that can be read.
+    fn of(refusal: Refusal, text: &str) -> Self {
+        #[derive(Deserialize)]
+        struct OnlyId<'a> {
+            #[serde(borrow)]
+            id: &'a RawValue,
+        }
+        let only_id: Option<OnlyId<'_>> = serde_json::from_str(text).ok().filter(|_| begins_object(text));
+        let id = only_id.and_then(|only| parse_id(only.id).ok());
+        Self { refusal, id }
+    }
 }
 
 #[derive(Deserialize)]
@@ -90,28 +115,38 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// [`Refusal::NotJson`] or [`Refusal::NotAMessage`].
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         // Once for all of it: read from bytes, each string would be looked at by itself.
         let text = str::from_utf8(bytes).map_err(|_not_utf8| Refusal::NotJson)?;
+        let text = without_mark(text);
         match text.trim_ascii_start().starts_with('[') {
             true => Self::parse_batch(text),
             false => Ok(Self::One(parse_message(text)?)),
         }
     }
 
-    fn parse_batch(text: &'a str) -> Result<Self, Refusal> {
+    fn parse_batch(text: &'a str) -> Result<Self, Unreadable> {
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_syntax| Refusal::NotJson)?;
         match items.len() {
-            0 => Err(Refusal::NotAMessage("a batch must hold at least one message")),
+            0 => Err(Refusal::NotAMessage("a batch must hold at least one message").into()),
             1..=BATCH_MESSAGES_MAX => Ok(Self::Batch(
                 items.into_iter().map(|item| parse_message(item.get())).collect(),
             )),
-            _ => Err(Refusal::NotAMessage("a batch may hold 64 messages at the most")),
+            _ => Err(Refusal::NotAMessage("a batch may hold 64 messages at the most").into()),
         }
     }
 }
 
-fn parse_message(text: &str) -> Result<Message<'_>, Refusal> {
+/// JSON without the byte order mark that some clients put before it (RFC 8259, section 8.1).
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+fn parse_message(text: &str) -> Result<Message<'_>, Unreadable> {
+    read_message(text).map_err(|refusal| Unreadable::of(refusal, text))
+}
+
+fn read_message(text: &str) -> Result<Message<'_>, Refusal> {
     // An array would be read as the members in their order, which no other reader of JSON-RPC does
     // (SEP-2243).
     if !begins_object(text) {
@@ -173,14 +208,10 @@ fn classify(text: &str, error: &serde_json::Error) -> Refusal {
 /// [`Refusal::NotAMessage`].
 pub(crate) fn parse_id(raw: &RawValue) -> Result<RequestId, Refusal> {
     const RULE: Refusal =
-        Refusal::NotAMessage("`id` must be an integer up to 2^53 or a string of 512 bytes at the most");
+        Refusal::NotAMessage("`id` must be a signed 64-bit integer or a string of 512 bytes at the most");
     match serde_json::from_str(raw.get()).map_err(|_syntax| RULE)? {
         serde_json::Value::String(text) if text.len() <= ID_BYTES_MAX => Ok(RequestId::String(text.into())),
-        serde_json::Value::Number(number) => number
-            .as_i64()
-            .filter(|n| (-ID_INTEGER_MAX..=ID_INTEGER_MAX).contains(n))
-            .map(RequestId::Number)
-            .ok_or(RULE),
+        serde_json::Value::Number(number) => number.as_i64().map(RequestId::Number).ok_or(RULE),
         _ => Err(RULE),
     }
 }
@@ -190,7 +221,7 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Result<Message<'_>, Refusal> {
-        match Body::parse(text.as_bytes())? {
+        match Body::parse(text.as_bytes()).map_err(|unreadable| unreadable.refusal)? {
             Body::One(message) => Ok(message),
             Body::Batch(_) => panic!("not one message"),
         }
@@ -202,16 +233,18 @@ mod tests {
             panic!()
         };
         assert_eq!(request.id, RequestId::String("7".into()));
-        let Ok(Message::Request(request)) = one(r#"{"jsonrpc":"2.0","id":9007199254740992,"method":"ping"}"#)
-        else {
-            panic!()
-        };
-        assert_eq!(request.id, RequestId::Number(ID_INTEGER_MAX));
+        for id in [i64::MIN, -1, 0, 9_007_199_254_740_993, i64::MAX] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            let Ok(Message::Request(request)) = one(&text) else {
+                panic!("{text}")
+            };
+            assert_eq!(request.id, RequestId::Number(id));
+        }
     }
 
     #[test]
     fn ids_that_would_not_survive_are_refused() {
-        for id in ["9007199254740993", "1.5", "1e3", "true", "[1]", "{}", "null"] {
+        for id in ["9223372036854775808", "1.5", "1e3", "true", "[1]", "{}", "null"] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
             assert!(matches!(one(&text), Err(Refusal::NotAMessage(_))), "{id}");
         }
@@ -241,7 +274,7 @@ mod tests {
         );
         let over = of(BATCH_MESSAGES_MAX + 1);
         assert!(matches!(
-            Body::parse(over.as_bytes()),
+            Body::parse(over.as_bytes()).map_err(|unreadable| unreadable.refusal),
             Err(Refusal::NotAMessage(_))
         ));
     }
@@ -249,10 +282,8 @@ mod tests {
     #[test]
     fn what_is_not_json_is_told_from_what_is_not_a_message() {
         for text in ["", "{", "nonsense", r#"{"jsonrpc":1, oops"#, "[1,", "\u{0}"] {
-            assert!(
-                matches!(Body::parse(text.as_bytes()), Err(Refusal::NotJson)),
-                "{text}"
-            );
+            let parsed = Body::parse(text.as_bytes()).map_err(|unreadable| unreadable.refusal);
+            assert!(matches!(parsed, Err(Refusal::NotJson)), "{text}");
         }
         for text in [
             "1",
@@ -266,11 +297,60 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"x","result":{}}"#,
         ] {
-            assert!(
-                matches!(Body::parse(text.as_bytes()), Err(Refusal::NotAMessage(_))),
-                "{text}"
-            );
+            let parsed = Body::parse(text.as_bytes()).map_err(|unreadable| unreadable.refusal);
+            assert!(matches!(parsed, Err(Refusal::NotAMessage(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_its_id_where_that_can_be() {
+        let id_of = |text: &str| Body::parse(text.as_bytes()).expect_err("a refusal").id;
+        for (id, read) in [
+            ("7", RequestId::Number(7)),
+            ("\"a\"", RequestId::String("a".into())),
+        ] {
+            for rest in [
+                r#""method":5"#,
+                r#""method":"ping""#,
+                r#""jsonrpc":"2.0","method":"x","params":[]"#,
+            ] {
+                assert_eq!(
+                    id_of(&format!(r#"{{"id":{id},{rest}}}"#)),
+                    Some(read.clone()),
+                    "{rest}"
+                );
+            }
+        }
+        for text in [
+            r#"{"id":1.5,"method":5}"#,
+            r#"{"id":1,"id":1}"#,
+            "{\"id\":1,",
+            "[[1]]",
+            "1",
+            r#"{"method":1}"#,
+        ] {
+            let parsed = Body::parse(text.as_bytes());
+            let id = match parsed {
+                Ok(Body::Batch(items)) => items.into_iter().find_map(|item| item.expect_err("a refusal").id),
+                parsed => parsed.expect_err("a refusal").id,
+            };
+            assert_eq!(id, None, "{text}");
+        }
+        let Ok(Body::Batch(items)) = Body::parse(br#"[{"id":3,"method":4}]"#) else {
+            panic!()
+        };
+        assert_eq!(
+            items[0].as_ref().expect_err("a refusal").id,
+            Some(RequestId::Number(3))
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        assert!(matches!(
+            one("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}"),
+            Ok(Message::Request(_))
+        ));
     }
 
     #[test]
@@ -281,7 +361,7 @@ mod tests {
             b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"more\":\"\xc3\x28\"}",
             b"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"},\"\xff\"]",
         ] {
-            let parsed = Body::parse(bytes);
+            let parsed = Body::parse(bytes).map_err(|unreadable| unreadable.refusal);
             assert!(
                 matches!(parsed, Err(Refusal::NotJson)),
                 "{}",
@@ -311,7 +391,8 @@ mod tests {
             let Ok(Body::Batch(items)) = Body::parse(text.as_bytes()) else {
                 panic!()
             };
-            assert!(matches!(items[0], Err(Refusal::NotAMessage(_))), "{text}");
+            let refusal = items[0].as_ref().map_err(|unreadable| &unreadable.refusal);
+            assert!(matches!(refusal, Err(Refusal::NotAMessage(_))), "{text}");
         }
         for params in [r#"["echo",{}]"#, " [\"a\"]", "5", "\"x\"", "[]", "true"] {
             for id in ["", r#""id":1,"#] {
@@ -345,6 +426,7 @@ mod tests {
             panic!()
         };
         assert!(matches!(items[0], Ok(Message::Request(_))));
-        assert!(matches!(items[1], Err(Refusal::NotAMessage(_))));
+        let refusal = items[1].as_ref().map_err(|unreadable| &unreadable.refusal);
+        assert!(matches!(refusal, Err(Refusal::NotAMessage(_))));
     }
 }

@@ -44,7 +44,7 @@ async fn health_says_how_the_node_is() {
         .collect();
     assert!(places.is_sorted(), "{body}");
     let health: Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!(health["status"], "ok");
+    assert_eq!(health["status"], "healthy");
     assert_eq!(health["nodeId"], node.id());
     assert_eq!(health["activeSessions"], 1);
     assert_eq!(health["store"]["kind"], "redis");
@@ -78,7 +78,7 @@ async fn health_tells_the_truth_and_answers_at_once_while_the_store_hangs() {
         })
         .await;
     };
-    reaches(200, "ok").await;
+    reaches(200, "healthy").await;
     redis.pause();
     reaches(200, "degraded").await;
     assert_eq!(
@@ -90,7 +90,7 @@ async fn health_tells_the_truth_and_answers_at_once_while_the_store_hangs() {
     assert_eq!(get(&node, "/readyz").await.0, 503);
     assert_eq!(get(&node, "/livez").await.0, 200, "a restart would not help");
     redis.resume();
-    reaches(200, "ok").await;
+    reaches(200, "healthy").await;
     Client::legacy(&node.url()).list().await.ok();
 }
 

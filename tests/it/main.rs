@@ -15,6 +15,7 @@ mod balancers;
 mod bounds;
 mod cli;
 mod copies;
+mod edge;
 mod eras;
 mod health;
 mod library;

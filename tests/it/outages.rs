@@ -68,7 +68,7 @@ impl Work {
         let scene = Arc::new(Scene::on(url, redis, wanted).await);
         let vitals = Vitals::of(&scene);
         for node in 0..3 {
-            vitals.says(node, "ok", AT_ONCE).await;
+            vitals.says(node, "healthy", AT_ONCE).await;
         }
         let cast = Cast::of(&scene).await;
         cast.watch.all_well(&[200, 202]).await;
@@ -107,16 +107,16 @@ impl Outage {
             assert_eq!(course(name), [503], "{name}, while Redis is away");
         }
         assert_eq!(course(SHORT), [200, 503], "{SHORT}");
-        assert_eq!(self.vitals.said(0), ["ok", "degraded"]);
-        assert_eq!(self.vitals.said(1), ["ok", "degraded"]);
-        assert_eq!(self.vitals.said(2), ["ok", "degraded", "unavailable"]);
+        assert_eq!(self.vitals.said(0), ["healthy", "degraded"]);
+        assert_eq!(self.vitals.said(1), ["healthy", "degraded"]);
+        assert_eq!(self.vitals.said(2), ["healthy", "degraded", "unavailable"]);
     }
 
     /// Waits until the outage has been noticed, which others are about to end: without them, all the nodes
     /// say, and answer, is as promised.
     async fn ends_by_itself(&self) {
         self.vitals.says(0, "degraded", AT_ONCE).await;
-        self.vitals.says(0, "ok", FAILED_OVER_WITHIN).await;
+        self.vitals.says(0, "healthy", FAILED_OVER_WITHIN).await;
         let course = self
             .cast
             .watch
@@ -133,7 +133,7 @@ impl Outage {
             ..
         } = self;
         for node in 0..3 {
-            vitals.says(node, "ok", BACK_WITHIN).await;
+            vitals.says(node, "healthy", BACK_WITHIN).await;
         }
         match holds {
             Holds::All => {

@@ -17,7 +17,7 @@ use crate::engine::request::RequestMeta;
 use crate::engine::running_call::{Finished, RunningCall, outbound};
 use crate::engine::session_outbox::{WithinReply, beside_reply, within_reply};
 use crate::protocol::error::Refusal;
-use crate::protocol::message::{Message, Request};
+use crate::protocol::message::{Message, Request, Unreadable};
 use crate::telemetry::metrics;
 
 impl Engine {
@@ -29,11 +29,12 @@ impl Engine {
         self: &Arc<Self>,
         incoming: Incoming,
         cached: &Arc<CachedSession>,
-        items: Vec<Result<Message<'_>, Refusal>>,
+        items: Vec<Result<Message<'_>, Unreadable>>,
     ) -> Result<Reply, Refusal> {
         if !cached.revision().allows_batches() {
             return Err(Refusal::BatchNotAllowed);
         }
+        let form = incoming.form;
         let (out, messages) = outbound();
         let cancel = CancellationToken::new();
         let mut running = Vec::with_capacity(items.len());
@@ -53,7 +54,9 @@ impl Engine {
                     }
                 }
                 Ok(Message::Response(response)) => self.response(cached, response).await?,
-                Err(refusal) => running.push(refused(&refusal, None).call),
+                Err(unreadable) => {
+                    running.push(refused(&unreadable.refusal, unreadable.id.as_ref()).call);
+                }
             }
         }
         drop(out);
@@ -66,7 +69,7 @@ impl Engine {
             messages: Some(messages),
         };
         let flight = Flight::new(running, cancel, true, self.work.clone());
-        Ok(flight.reply(self.reply_times()).await)
+        Ok(flight.reply(self.reply_times(form)).await)
     }
 
     /// Gets one request ready and running, whose messages go to `out` unless replies are single bodies.
@@ -80,7 +83,7 @@ impl Engine {
     ) -> Result<RunningCall, Refusal> {
         let meta = RequestMeta::read(request.params)?;
         let pending = PendingCall::new(incoming.began, &request);
-        let (out, within) = match self.settings.call.reply {
+        let (out, within) = match incoming.form {
             ReplyForm::Json => (beside_reply(self, cached, &pending), None),
             ReplyForm::Auto | ReplyForm::Sse => {
                 let (out, within) = within_reply(self, cached, &pending, out.clone());

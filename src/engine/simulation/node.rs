@@ -243,6 +243,7 @@ impl Node {
             peer: self.engine.shares.of(Peer::Principal(principal.clone())),
             began: Instant::now(),
             info: RequestInfo::of([("x-client", principal.as_str())]),
+            form: self.engine.settings.call.reply,
             body: body.clone(),
         }
     }

@@ -87,6 +87,7 @@ fn every_refusal_has_its_row() {
         Refusal::StoreRefused(""),
         Refusal::NewerVersion,
         Refusal::ShuttingDown,
+        Refusal::NoSuchPath,
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),
         Refusal::UnsupportedVersion {

@@ -161,7 +161,7 @@ async fn no_call_is_taken_from_a_living_node_though_no_lease_could_be_renewed() 
         let back = Instant::now();
         for node in cluster.nodes() {
             until("the node is well again", async || {
-                health(node).await == ("ok".into(), 200)
+                health(node).await == ("healthy".into(), 200)
             })
             .await;
         }

@@ -87,12 +87,12 @@ async fn keep_asking(scene: Arc<Scene>, node: usize, said: Said) {
         );
         let status = health["status"].as_str().expect("a status");
         let right = match status {
-            "ok" | "degraded" => 200,
+            "healthy" | "degraded" => 200,
             "unavailable" => 503,
             _ => panic!("{health}"),
         };
         assert_eq!(code, right, "{health}");
-        assert_eq!(health["store"]["reachable"], status == "ok", "{health}");
+        assert_eq!(health["store"]["reachable"], status == "healthy", "{health}");
         assert_eq!(text(node, "/livez").await.0, 200, "a restart would not help");
         let up = health["uptimeSeconds"].as_u64().expect("seconds");
         assert!(up >= uptime, "{} was started again", node.id());

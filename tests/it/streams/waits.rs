@@ -142,7 +142,7 @@ async fn a_question_is_refused_at_once_while_the_store_is_away_or_full() {
             eventually("the store is back", || async {
                 let ready = reqwest::get(format!("{}/health", cluster.node(0).url())).await;
                 let health: Value = ready.ok()?.json().await.ok()?;
-                (health["status"] == "ok").then_some(())
+                (health["status"] == "healthy").then_some(())
             })
             .await;
         }

@@ -1,0 +1,204 @@
+//! Whole numbers that a client has written with a fraction of zero, as `30.0`: clients whose numbers are all
+//! doubles do. `integer` is any number without a fraction (JSON Schema 2020-12, Validation, section 6.1.1),
+//! but handlers' types take none with one.
+
+use rmcp::model::JsonObject;
+use serde_json::{Map, Value};
+
+/// How many steps are taken through references and alternatives, to find what a schema says of one value.
+const STEPS_MAX: usize = 64;
+/// The largest number up to which a double names every whole number.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
+
+/// Writes such numbers as integers, where the schema of a tool's arguments takes an integer and no other number.
+pub(super) fn write_as_integers(arguments: &mut JsonObject, schema: &JsonObject) {
+    let root = schema;
+    for (name, value) in arguments.iter_mut() {
+        let schemas = of_member(&variants(&[root], root), name);
+        write_value(value, &schemas, root);
+    }
+}
+
+/// Whether there is a number with a fraction, also one of zero: most arguments have none.
+pub(super) fn has_fraction<'a>(mut values: impl Iterator<Item = &'a Value>) -> bool {
+    values.any(|value| match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => has_fraction(items.iter()),
+        Value::Object(members) => has_fraction(members.values()),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    })
+}
+
+type Schema = Map<String, Value>;
+
+fn write_value(value: &mut Value, schemas: &[&Schema], root: &Schema) {
+    let schemas = variants(schemas, root);
+    match value {
+        Value::Number(number) => {
+            if takes(&schemas, "integer")
+                && !takes(&schemas, "number")
+                && let Some(whole) = number.as_f64().and_then(whole)
+            {
+                *number = whole.into();
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                write_value(item, &of_item(&schemas, index), root);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                write_value(member, &of_member(&schemas, name), root);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it has no fraction, and is small enough"
+)]
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
+}
+
+/// These schemas, with what they refer to and their alternatives.
+fn variants<'a>(schemas: &[&'a Schema], root: &'a Schema) -> Vec<&'a Schema> {
+    let mut all: Vec<&Schema> = schemas.to_vec();
+    let mut next = 0;
+    while let Some(schema) = all.get(next).copied().filter(|_| next < STEPS_MAX) {
+        next += 1;
+        let named = schema.get("$ref").and_then(Value::as_str);
+        all.extend(named.and_then(|path| referred(path, root)));
+        for several in ["allOf", "anyOf", "oneOf"] {
+            let each = schema.get(several).and_then(Value::as_array);
+            all.extend(each.into_iter().flatten().filter_map(Value::as_object));
+        }
+    }
+    all
+}
+
+/// What a reference within the same document names.
+fn referred<'a>(path: &str, root: &'a Schema) -> Option<&'a Schema> {
+    let mut names = path.strip_prefix("#/")?.split('/');
+    let first = root.get(names.next()?)?;
+    names.try_fold(first, |value, name| value.get(name))?.as_object()
+}
+
+fn takes(schemas: &[&Schema], wanted: &str) -> bool {
+    schemas.iter().any(|schema| match schema.get("type") {
+        Some(Value::String(one)) => one == wanted,
+        Some(Value::Array(several)) => several.iter().any(|one| one == wanted),
+        _ => false,
+    })
+}
+
+/// What the schemas say of an object's member.
+fn of_member<'a>(schemas: &[&'a Schema], name: &str) -> Vec<&'a Schema> {
+    let of = schemas.iter().filter_map(|schema| {
+        let listed = schema
+            .get("properties")
+            .and_then(|properties| properties.get(name));
+        listed.or_else(|| schema.get("additionalProperties"))?.as_object()
+    });
+    of.collect()
+}
+
+/// What the schemas say of an array's item.
+fn of_item<'a>(schemas: &[&'a Schema], index: usize) -> Vec<&'a Schema> {
+    let of = schemas.iter().filter_map(|schema| {
+        let listed = schema.get("prefixItems").and_then(|items| items.get(index));
+        listed.or_else(|| schema.get("items"))?.as_object()
+    });
+    of.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> JsonObject {
+        match value {
+            Value::Object(object) => object,
+            other => panic!("not an object: {other}"),
+        }
+    }
+
+    /// What becomes of these arguments by that schema.
+    fn written(arguments: Value, schema: Value) -> String {
+        let mut arguments = object(arguments);
+        assert!(has_fraction(arguments.values()));
+        write_as_integers(&mut arguments, &object(schema));
+        Value::Object(arguments).to_string()
+    }
+
+    fn one(value: Value, schema: Value) -> String {
+        written(json!({ "n": value }), json!({ "properties": { "n": schema } }))
+    }
+
+    #[test]
+    fn whole_numbers_are_integers_where_an_integer_is_wanted() {
+        for (value, integer) in [
+            (30.0, "30"),
+            (-0.0, "0"),
+            (1e3, "1000"),
+            (-9_007_199_254_740_992.0, "-9007199254740992"),
+        ] {
+            for schema in [
+                json!({ "type": "integer" }),
+                json!({ "type": ["integer", "null"] }),
+                json!({ "anyOf": [{ "type": "integer" }, { "type": "null" }] }),
+                json!({ "allOf": [{ "oneOf": [{ "type": "integer", "minimum": 0 }] }] }),
+            ] {
+                assert_eq!(
+                    one(json!(value), schema.clone()),
+                    format!(r#"{{"n":{integer}}}"#),
+                    "{schema}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn other_numbers_stay_as_they_are() {
+        for schema in [
+            json!({ "type": "number" }),
+            json!({ "type": ["integer", "number"] }),
+            json!({}),
+            json!(true),
+        ] {
+            assert_eq!(one(json!(30.0), schema), r#"{"n":30.0}"#);
+        }
+        for value in [2.5, 1e300, 9_007_199_254_740_994.0] {
+            let written = one(json!(value), json!({ "type": "integer" }));
+            assert_eq!(written, json!({ "n": value }).to_string());
+        }
+    }
+
+    #[test]
+    fn they_are_found_wherever_they_are() {
+        let schema = json!({
+            "properties": {
+                "list": { "items": { "type": "integer" } },
+                "pair": { "prefixItems": [{ "type": "integer" }, { "type": "number" }] },
+                "deep": { "$ref": "#/$defs/deep" },
+            },
+            "additionalProperties": { "type": "integer" },
+            "$defs": { "deep": { "properties": { "n": { "type": "integer" }, "again": { "$ref": "#/$defs/deep" } } } },
+        });
+        let arguments = json!({ "list": [1.0, 2], "pair": [1.0, 1.0], "deep": { "n": 1.0, "again": { "n": 2.0 } }, "other": 3.0 });
+        let wanted =
+            json!({ "list": [1, 2], "pair": [1, 1.0], "deep": { "n": 1, "again": { "n": 2 } }, "other": 3 });
+        assert_eq!(written(arguments, schema), wanted.to_string());
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_ends() {
+        let schema = json!({ "$ref": "#", "anyOf": [{ "$ref": "#" }, { "$ref": "#/anyOf" }], "properties": { "n": { "type": "integer" } } });
+        assert_eq!(written(json!({ "n": 1.0 }), schema), r#"{"n":1}"#);
+    }
+}

@@ -1,0 +1,58 @@
+//! `GET /`, for people who come with a browser, and what every path without a route answers.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::mcp::span;
+use super::{Service, body, response};
+use crate::protocol::era::Revision;
+use crate::protocol::error::Refusal;
+
+const ONLY_READ: &str = "GET, HEAD";
+const WORDS: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// The answer depends on what the client accepts.
+const BY_ACCEPT: (HeaderName, HeaderValue) = (VARY, HeaderValue::from_static("accept"));
+
+/// What this server is and where to connect: words, or JSON for a client that accepts that and no words.
+/// Where is said relative to this page, which a proxy may serve below another path.
+pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) -> Response {
+    let server = service.engine.handler.info().server_info;
+    let (name, version) = (&server.name, &server.version);
+    let revisions = Revision::ALL.map(Revision::as_str);
+    let no_words = headers.contains_key(ACCEPT) && !body::accepts(&headers, "text", "plain");
+    if no_words && body::accepts(&headers, "application", "json") {
+        let endpoints = json!({ "mcp": "mcp", "sse": "sse", "health": "health" });
+        let about = json!({
+            "name": name,
+            "version": version,
+            "protocolVersions": revisions,
+            "endpoints": endpoints,
+        });
+        let mut response = response::json(StatusCode::OK, about.to_string());
+        response.headers_mut().extend([BY_ACCEPT]);
+        return response;
+    }
+    let words = format!(
+        "{name} {version}\n\n\
+         This is an MCP server (Model Context Protocol). It is for MCP clients, and shows nothing here.\n\n\
+         Connect a client to   mcp      (this URL, followed by mcp)\n\
+         Clients of 2024-11-05 sse\n\
+         How the node is       health\n\n\
+         Protocol versions     {}\n",
+        revisions.join(", ")
+    );
+    ([(CONTENT_TYPE, WORDS), BY_ACCEPT], words).into_response()
+}
+
+/// A method that a path does not have which is only read.
+pub(super) async fn not_read(State(service): State<Service>) -> Response {
+    span(&service).in_scope(|| response::refusal(&Refusal::MethodNotAllowed(ONLY_READ), None))
+}
+
+/// A path without a route.
+pub(super) async fn not_found(State(service): State<Service>) -> Response {
+    span(&service).in_scope(|| response::refusal(&Refusal::NoSuchPath, None))
+}
