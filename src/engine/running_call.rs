@@ -1,4 +1,4 @@
-//! A call that runs, whatever becomes of its reply: what it sends, how it ends, and how long it is waited for.
+//! A running call, before it is known what form its reply has: what it sends, how it ends, how long it may go on.
 
 use std::fmt;
 use std::time::Duration;

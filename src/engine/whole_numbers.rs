@@ -12,10 +12,9 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
 
 /// Writes such numbers as integers, where the schema of a tool's arguments takes an integer and no other number.
 pub(super) fn write_as_integers(arguments: &mut JsonObject, schema: &JsonObject) {
-    let root = schema;
+    let schemas = variants(&[schema], schema);
     for (name, value) in arguments.iter_mut() {
-        let schemas = of_member(&variants(&[root], root), name);
-        write_value(value, &schemas, root);
+        write_value(value, &variants(&of_member(&schemas, name), schema), schema);
     }
 }
 
@@ -31,25 +30,35 @@ pub(super) fn has_fraction<'a>(mut values: impl Iterator<Item = &'a Value>) -> b
 
 type Schema = Map<String, Value>;
 
+/// `schemas` are all [`variants`] of what is said of the value.
 fn write_value(value: &mut Value, schemas: &[&Schema], root: &Schema) {
-    let schemas = variants(schemas, root);
     match value {
+        _ if schemas.is_empty() => {}
         Value::Number(number) => {
-            if takes(&schemas, "integer")
-                && !takes(&schemas, "number")
+            if takes(schemas, "integer")
+                && !takes(schemas, "number")
                 && let Some(whole) = number.as_f64().and_then(whole)
             {
                 *number = whole.into();
             }
         }
         Value::Array(items) => {
+            // A list may be long: what is said of its later items is looked up once.
+            let listed = schemas
+                .iter()
+                .filter_map(|schema| schema.get("prefixItems")?.as_array());
+            let listed = listed.map(Vec::len).max().unwrap_or(0);
+            let later = variants(&of_item(schemas, listed), root);
             for (index, item) in items.iter_mut().enumerate() {
-                write_value(item, &of_item(&schemas, index), root);
+                match index < listed {
+                    true => write_value(item, &variants(&of_item(schemas, index), root), root),
+                    false => write_value(item, &later, root),
+                }
             }
         }
         Value::Object(members) => {
             for (name, member) in members.iter_mut() {
-                write_value(member, &of_member(&schemas, name), root);
+                write_value(member, &variants(&of_member(schemas, name), root), root);
             }
         }
         Value::Null | Value::Bool(_) | Value::String(_) => {}

@@ -79,8 +79,8 @@ pub(super) fn check_accept_stream(headers: &HeaderMap) -> Result<(), Refusal> {
 /// What clients of MCP send.
 const BOTH: &[u8] = b"application/json, text/event-stream";
 
-/// Whether `Accept` takes a media type. The most specific range that holds it says so (RFC 9110, section
-/// 12.5.1): a weight of zero there rules it out.
+/// Whether `Accept` takes a media type. The most specific range that holds the type decides: a weight of zero
+/// rules it out (RFC 9110, section 12.5.1).
 #[must_use]
 pub(super) fn accepts(headers: &HeaderMap, main: &str, sub: &str) -> bool {
     let values = headers

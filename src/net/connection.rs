@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{Method, Request, Version};
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -159,11 +159,6 @@ async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) -> bool 
     timeout(patience, read_on).await.is_ok()
 }
 
-/// Whether the answer can have chunks: HTTP/1.0 has none, and the answer to `HEAD` has no body.
-fn knows_chunks<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_11 && request.method() != Method::HEAD
-}
-
 /// What a connection's task and its service share.
 struct Exchange<A> {
     /// What answers requests.
@@ -220,7 +215,8 @@ impl<A> Exchange<A> {
         F: Future<Output = Result<Response, Infallible>>,
     {
         self.asked.store(true, Ordering::Relaxed);
-        let chunked = knows_chunks(&request);
+        // HTTP/1.0 knows no chunks.
+        let chunked = request.version() == Version::HTTP_11;
         let response = (self.respond)(request).await?;
         if !chunked || response.extensions().get::<RawStream>().is_none() {
             return Ok(answered(&self.state, response));
