@@ -23,8 +23,8 @@ use axum::body::Body as HttpBody;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use futures::FutureExt as _;
-use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderValue, Method, Request, Uri};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
+use http::{HeaderValue, Method, Request};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
@@ -128,9 +128,9 @@ impl Service {
     }
 
     fn routes(&self) -> Router {
-        // `POST` does not come here, see `route`. It is named for what the other methods are told. Without a
-        // handler of its own HEAD would be served as GET, and open a stream.
-        let mcp = post(mcp::post).get(mcp::get).delete(mcp::delete);
+        // `POST /mcp` does not come here, see `route`. Without a handler of its own HEAD would be served as GET,
+        // and open a stream.
+        let mcp = get(mcp::get).delete(mcp::delete);
         let mcp = mcp.head(mcp::other_method).fallback(mcp::other_method);
         let sse = get(sse::get).head(sse::not_get).fallback(sse::not_get);
         let messages = post(sse::post).fallback(sse::not_post);
@@ -193,7 +193,7 @@ impl HttpService {
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         let guarded = |request| AssertUnwindSafe(self.route(request, connected)).catch_unwind();
         let answered = match request.headers().get(ORIGIN) {
-            Some(origin) if self.lets_read(origin, request.uri()) => {
+            Some(origin) if self.lets_read(origin, &request, once) => {
                 let answer = async |request| guarded(request).await.unwrap_or_else(response::panicked);
                 Ok(Box::pin(self.cors.answer(request, answer)).await)
             }
@@ -210,9 +210,13 @@ impl HttpService {
         Ok(response)
     }
 
-    /// Whether a page of that origin may call, and read the answer.
-    fn lets_read(&self, origin: &HeaderValue, uri: &Uri) -> bool {
-        self.service.guard.allows(origin) && trimmed(uri.path()) != METRICS
+    /// Whether a page of that origin may call, and read the answer. Of the requests for `OPTIONS` only
+    /// preflights are answered for it, and none on a connection that is only for health checks.
+    fn lets_read(&self, origin: &HeaderValue, request: &Request<HttpBody>, only_probes: bool) -> bool {
+        let is_preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) && !only_probes;
+        self.service.guard.allows(origin)
+            && trimmed(request.uri().path()) != METRICS
+            && (request.method() != Method::OPTIONS || is_preflight)
     }
 
     async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
@@ -228,7 +232,8 @@ impl HttpService {
             return mcp::answer(&self.service, request, connected, began).await;
         }
         // Not health checks, which never end.
-        if [MCP, SSE, MESSAGES].contains(&path) {
+        if [MCP, SSE, MESSAGES].contains(&path) && ![Method::HEAD, Method::OPTIONS].contains(request.method())
+        {
             self.service.note_request(began);
         }
         request.extensions_mut().insert(connected.clone());

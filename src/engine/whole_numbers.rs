@@ -2,11 +2,13 @@
 //! doubles do. `integer` is any number without a fraction (JSON Schema 2020-12, Validation, section 6.1.1),
 //! but handlers' types take none with one.
 
+use std::ptr;
+
 use rmcp::model::JsonObject;
 use serde_json::{Map, Value};
 
-/// How many steps are taken through references and alternatives, to find what a schema says of one value.
-const STEPS_MAX: usize = 64;
+/// How many references and alternatives are followed to find what a schema says of one value.
+const VARIANTS_MAX: usize = 64;
 /// The largest number up to which a double names every whole number.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
 
@@ -77,13 +79,21 @@ fn whole(number: f64) -> Option<i64> {
 fn variants<'a>(schemas: &[&'a Schema], root: &'a Schema) -> Vec<&'a Schema> {
     let mut all: Vec<&Schema> = schemas.to_vec();
     let mut next = 0;
-    while let Some(schema) = all.get(next).copied().filter(|_| next < STEPS_MAX) {
+    while let Some(schema) = all.get(next).copied() {
         next += 1;
         let named = schema.get("$ref").and_then(Value::as_str);
-        all.extend(named.and_then(|path| referred(path, root)));
-        for several in ["allOf", "anyOf", "oneOf"] {
-            let each = schema.get(several).and_then(Value::as_array);
-            all.extend(each.into_iter().flatten().filter_map(Value::as_object));
+        let several = ["allOf", "anyOf", "oneOf"]
+            .iter()
+            .filter_map(|name| schema.get(*name)?.as_array());
+        let each = several.flatten().filter_map(Value::as_object);
+        for found in named
+            .and_then(|path| referred(path, root))
+            .into_iter()
+            .chain(each)
+        {
+            if all.len() < VARIANTS_MAX && !all.iter().any(|known| ptr::eq(*known, found)) {
+                all.push(found);
+            }
         }
     }
     all
@@ -91,9 +101,9 @@ fn variants<'a>(schemas: &[&'a Schema], root: &'a Schema) -> Vec<&'a Schema> {
 
 /// What a reference within the same document names.
 fn referred<'a>(path: &str, root: &'a Schema) -> Option<&'a Schema> {
-    let mut names = path.strip_prefix("#/")?.split('/');
-    let first = root.get(names.next()?)?;
-    names.try_fold(first, |value, name| value.get(name))?.as_object()
+    let path = path.strip_prefix("#/")?;
+    let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+    root.get(first)?.pointer(rest)?.as_object()
 }
 
 fn takes(schemas: &[&Schema], wanted: &str) -> bool {
@@ -195,7 +205,9 @@ mod tests {
                 "list": { "items": { "type": "integer" } },
                 "pair": { "prefixItems": [{ "type": "integer" }, { "type": "number" }] },
                 "deep": { "$ref": "#/$defs/deep" },
+                "first": { "$ref": "#/oneOf/0" },
             },
+            "oneOf": [{ "type": "integer" }],
             "additionalProperties": { "type": "integer" },
             "$defs": { "deep": { "properties": { "n": { "type": "integer" }, "again": { "$ref": "#/$defs/deep" } } } },
         });

@@ -48,7 +48,6 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::NotAcceptable`].
 pub(super) fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<ReplyForm, Refusal> {
-    const SEND_BOTH: &str = "send Accept: application/json, text/event-stream";
     let accept = headers.get(ACCEPT);
     if accept.is_some_and(|value| value.as_bytes() == BOTH) {
         return Ok(form);
@@ -76,7 +75,9 @@ pub(super) fn check_accept_stream(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// What clients of MCP send.
+/// What a client is told to send that may get either.
+pub(super) const SEND_BOTH: &str = "send Accept: application/json, text/event-stream";
+/// What nearly all clients send: it is not taken apart.
 const BOTH: &[u8] = b"application/json, text/event-stream";
 
 /// Whether `Accept` takes a media type. The most specific range that holds the type decides: a weight of zero

@@ -169,8 +169,14 @@ fn is_loopback(host: &str) -> bool {
 /// Every name under `localhost` is this machine's too (RFC 6761, section 6.3).
 fn is_under_localhost(host: &str) -> bool {
     const UNDER: &str = ".localhost";
-    let ends = host.len().checked_sub(UNDER.len()).and_then(|at| host.get(at..));
-    ends.is_some_and(|ends| ends.eq_ignore_ascii_case(UNDER))
+    let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    let split = host
+        .len()
+        .checked_sub(UNDER.len())
+        .and_then(|at| host.split_at_checked(at));
+    split.is_some_and(|(name, ends)| {
+        ends.eq_ignore_ascii_case(UNDER) && !name.is_empty() && name.bytes().all(of_a_name)
+    })
 }
 
 fn without_port(authority: &str) -> &str {
@@ -248,6 +254,8 @@ mod tests {
             "evil.example.com:3000",
             "localhost.evil.com",
             "evil-localhost",
+            "evil.example/.localhost",
+            ".localhost",
             "localhost:3000@evil.example",
             "",
         ] {
@@ -290,6 +298,10 @@ mod tests {
             "http://localhost:3000@evil.example",
             "http://localhost@evil.example",
             "http://localhost:3000/path",
+            "http://evil.example/.localhost",
+            "http://evil.example?.localhost",
+            "http://evil.example@x.localhost",
+            "http://.localhost",
             "https://app.example.com:8443",
         ] {
             assert_eq!(of(bad), Err(Refusal::OriginNotAllowed), "{bad}");

@@ -47,7 +47,7 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
     ([(CONTENT_TYPE, WORDS), BY_ACCEPT], words).into_response()
 }
 
-/// A method that a path does not have which is only read.
+/// Another method on a path that is only read.
 pub(super) async fn not_read(State(service): State<Service>) -> Response {
     span(&service).in_scope(|| response::refusal(&Refusal::MethodNotAllowed(ONLY_READ), None))
 }

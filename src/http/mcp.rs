@@ -56,13 +56,6 @@ impl Refused {
     }
 }
 
-pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    match Connected::of(&request) {
-        Ok(connected) => answer(&service, request, &connected, Instant::now()).await,
-        Err(refusal) => response::refusal(&refusal, None),
-    }
-}
-
 /// The answer to a `POST`.
 pub(super) async fn answer(
     service: &Service,
@@ -329,7 +322,7 @@ async fn modern(
     let listens = read.listens();
     if listens {
         // It is a stream, also when other replies are single bodies.
-        body::check_accept_stream(headers)?;
+        body::check_accept_stream(headers).map_err(|_stream_only| Refusal::NotAcceptable(body::SEND_BOTH))?;
     }
     let context = ModernContext {
         revision,

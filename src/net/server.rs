@@ -11,7 +11,7 @@ use tokio::net::unix::SocketAddr as UnixAddress;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument as _, debug, warn};
+use tracing::{Instrument as _, debug, error, warn};
 
 use super::connection::{self, Use};
 use super::listener::{BoundListener, ListenerKind};
@@ -102,7 +102,9 @@ impl Server {
 
     /// Completes when connections are accepted no longer, though nobody has stopped the server.
     pub(crate) async fn broken(&mut self) {
-        drop(self.accepting.join_next().await);
+        if let Some(Err(error)) = self.accepting.join_next().await {
+            error!(error = %causes(&error), "connections are accepted no longer");
+        }
     }
 
     /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use rmcp::model::RequestId;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -76,15 +77,21 @@ impl From<Refusal> for Unreadable {
 }
 
 impl Unreadable {
-    /// The refusal of this text, to which its id is the answer's if the text has one that can be read.
+    /// The refusal of this text. It bears the text's id if that can be read, and is a request's: a response has
+    /// the id of a request of the server, and the client would take the refusal for an answer to one of its own.
     fn of(refusal: Refusal, text: &str) -> Self {
         #[derive(Deserialize)]
-        struct OnlyId<'a> {
+        struct Outline<'a> {
             #[serde(borrow)]
             id: &'a RawValue,
+            #[serde(borrow, rename = "method")]
+            _method: &'a RawValue,
+            result: Option<IgnoredAny>,
+            error: Option<IgnoredAny>,
         }
-        let only_id: Option<OnlyId<'_>> = serde_json::from_str(text).ok().filter(|_| begins_object(text));
-        let id = only_id.and_then(|only| parse_id(only.id).ok());
+        let outline: Option<Outline<'_>> = serde_json::from_str(text).ok().filter(|_| begins_object(text));
+        let request = outline.filter(|outline| outline.result.is_none() && outline.error.is_none());
+        let id = request.and_then(|request| parse_id(request.id).ok());
         Self { refusal, id }
     }
 }
@@ -150,7 +157,7 @@ fn read_message(text: &str) -> Result<Message<'_>, Refusal> {
     // An array would be read as the members in their order, which no other reader of JSON-RPC does
     // (SEP-2243).
     if !begins_object(text) {
-        let json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let json = serde_json::from_str::<IgnoredAny>(text).is_ok();
         return Err(if json { SHAPE } else { Refusal::NotJson });
     }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| classify(text, &error))?;
@@ -198,7 +205,7 @@ fn begins_object(text: &str) -> bool {
 
 /// Text that is not JSON at all is one thing, JSON of the wrong shape another.
 fn classify(text: &str, error: &serde_json::Error) -> Refusal {
-    let wrong_shape = error.is_data() && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let wrong_shape = error.is_data() && serde_json::from_str::<IgnoredAny>(text).is_ok();
     if wrong_shape { SHAPE } else { Refusal::NotJson }
 }
 
@@ -328,6 +335,9 @@ mod tests {
             "[[1]]",
             "1",
             r#"{"method":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"x","result":{}}"#,
+            r#"{"id":1,"result":{}}"#,
         ] {
             let parsed = Body::parse(text.as_bytes());
             let id = match parsed {

@@ -110,6 +110,9 @@ async fn a_page_of_a_strange_origin_may_not() {
             (403, None)
         );
     }
+    // What is no preflight is no page's question (Fetch, "CORS-preflight request").
+    let options = send(&node, Method::OPTIONS, "/mcp", &[("origin", PAGE)]).await;
+    assert_eq!(options.status(), 405);
     let metrics = send(&node, Method::GET, "/metrics", &[("origin", PAGE)]).await;
     assert!(
         !metrics.headers().contains_key("access-control-allow-origin"),
