@@ -1,13 +1,13 @@
 //! The composition root: settings, store and handler become a running node.
 
 use std::fmt;
-use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::time::interval;
-use tracing::{Instrument as _, Span, error_span, warn};
+use tracing::{Instrument as _, error_span, warn};
 
 use crate::cluster::Membership;
 use crate::cluster::membership::JoinError;
@@ -15,23 +15,29 @@ use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::config::{Settings, fit_shares};
 use crate::engine::handler::Handler;
 use crate::engine::{Engine, Parts};
-use crate::http::{HttpService, Service};
+use crate::http::{Authenticate, HttpService, MountedService, Service};
 use crate::net::listener::{BoundListener, ListenError};
 use crate::net::server::Server;
 use crate::session::{Clock, NodeId};
 use crate::store::redis::ConnectError;
 use crate::store::{Store, StoreError};
-use crate::supervisor::{KillOnDrop, Supervisor};
+use crate::supervisor::Supervisor;
 use crate::telemetry::{metrics, tell_left_out};
 
 mod drain;
 pub(crate) mod files;
+mod handle;
 pub(crate) mod open;
+mod running;
 pub(crate) mod signal;
 
-use drain::drain;
+pub use handle::NodeHandle;
+pub use running::Running;
 pub use signal::Stop;
 use signal::told_to_stop;
+
+/// What the lease of a node says that another program serves, where others say their address.
+const EMBEDDED: &str = "an address of the program that embeds it";
 
 /// A node: an MCP server that shares its sessions with every other node on the same store.
 #[derive(Debug)]
@@ -54,6 +60,7 @@ impl App {
             settings: Settings::default(),
             handler: None,
             store: None,
+            authenticate: None,
         }
     }
 }
@@ -104,6 +111,7 @@ pub struct Builder {
     settings: Settings,
     handler: Option<Arc<dyn Handler>>,
     store: Option<Arc<dyn Store>>,
+    authenticate: Option<Arc<dyn Authenticate>>,
 }
 
 impl fmt::Debug for Builder {
@@ -136,6 +144,14 @@ impl Builder {
         self
     }
 
+    /// Asks this who makes each request, instead of looking for the tokens of the settings (`auth.tokens`).
+    /// Sessions, streams, tasks and notebooks belong to the principal that it names.
+    #[must_use]
+    pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
+        self.authenticate = Some(Arc::new(authenticate));
+        self
+    }
+
     /// Runs the node until the process gets a signal to stop. On SIGTERM, calls in flight may finish. On
     /// Ctrl-C, or on a second signal, calls get 500 ms.
     ///
@@ -150,26 +166,76 @@ impl Builder {
         running.run_until(told, told_to_stop).await
     }
 
-    /// Starts the node, and returns once it listens.
+    /// Starts the node, and returns once it listens where the settings say.
     ///
     /// # Errors
     /// [`AppError`].
     pub async fn spawn(self) -> Result<Running, AppError> {
         let node = name(&self.settings);
         let span = error_span!("node", node = node.as_str());
-        self.start(node).instrument(span).await
+        let start = async {
+            metrics::install();
+            let listener = BoundListener::bind(&self.settings).await?;
+            let address = listener.address().to_owned();
+            let handle = self.start(node, &address).await?;
+            let connections_max = handle.engine.settings.http.connections_max;
+            let http = HttpService::new(handle.service.clone());
+            let server = Server::start(listener, http, connections_max);
+            Ok(Running::new(handle, server))
+        };
+        start.instrument(span).await
     }
 
-    async fn start(self, node: NodeId) -> Result<Running, AppError> {
-        metrics::install();
+    /// Starts the node for a program that has its own listener. The router serves `/mcp`, `/sse` and
+    /// `/messages`; nest it under any path, and put any layer around it. Serve it with
+    /// [`ConnectInfo`](axum::extract::ConnectInfo), or all clients without credentials count as one peer. The
+    /// `Host` header is checked as by a node that listens on loopback; `http.allowed_hosts` names other hosts.
+    ///
+    /// ```no_run
+    /// # use rmcp::ServerHandler;
+    /// # #[derive(Default)] struct MyServer;
+    /// # impl ServerHandler for MyServer {}
+    /// use std::net::SocketAddr;
+    ///
+    /// # async fn run(listener: tokio::net::TcpListener, told: impl Future<Output = ()> + Send + 'static)
+    /// # -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mcp, node) = anynode::App::builder().handler(MyServer::default).build().await?;
+    /// let program = axum::Router::new().nest("/tools", mcp).merge(node.probes());
+    /// let draining = node.drain();
+    /// axum::serve(listener, program.into_make_service_with_connect_info::<SocketAddr>())
+    ///     .with_graceful_shutdown(async {
+    ///         told.await;
+    ///         draining.await;
+    ///     })
+    ///     .await?;
+    /// node.stop().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn build(self) -> Result<(Router, NodeHandle), AppError> {
+        let node = name(&self.settings);
+        let span = error_span!("node", node = node.as_str());
+        let start = async {
+            metrics::install();
+            let handle = self.start(node, EMBEDDED).await?;
+            let http = HttpService::new(handle.service.clone());
+            let mounted = MountedService::new(http, handle.requests.clone(), handle.closed.clone());
+            Ok((mounted.router(), handle))
+        };
+        start.instrument(span).await
+    }
+
+    /// Starts a node that is reached at that address, and serves nothing yet.
+    async fn start(self, node: NodeId, address: &str) -> Result<NodeHandle, AppError> {
         let handler = self.handler.ok_or(AppError::NoHandler)?;
         let settings = fit_shares(self.settings);
         let store = match self.store {
             Some(store) => store,
             None => open::store(&settings).await?,
         };
-        let listener = BoundListener::bind(&settings).await?;
-        let membership = Arc::new(Membership::new(node, listener.address()));
+        let membership = Arc::new(Membership::new(node, address));
         membership.join(store.as_ref()).await?;
         let supervisors = [(); 2].map(|()| Supervisor::new(membership.node().as_str()));
         // A node that fails to start leaves no task behind.
@@ -188,16 +254,8 @@ impl Builder {
         engine.supervisor.spawn_vital("metrics", upkeep());
         engine.start().await?;
         warn_of_surroundings(engine.store.as_ref()).await;
-        let service = Service::new(Arc::clone(&engine));
-        let connections_max = engine.settings.http.connections_max;
-        let server = Server::start(listener, HttpService::new(service.clone()), connections_max);
-        Ok(Running {
-            engine,
-            service,
-            server,
-            owned,
-            span: Span::current(),
-        })
+        let service = Service::new(Arc::clone(&engine), self.authenticate);
+        Ok(NodeHandle::new(engine, service, owned))
     }
 }
 
@@ -245,102 +303,5 @@ async fn warn_of_surroundings(store: &dyn Store) {
             policy,
             "the store may evict sessions in use: set maxmemory-policy to noeviction or volatile-ttl"
         );
-    }
-}
-
-/// A node that listens. Dropping it is like killing it: other nodes take its calls over. [`stop`](Self::stop)
-/// lets them finish.
-#[derive(Debug)]
-#[must_use = "it ends when it is dropped"]
-pub struct Running {
-    engine: Arc<Engine>,
-    service: Service,
-    server: Server,
-    owned: [KillOnDrop; 2],
-    /// Adds the node's name to log lines.
-    span: Span,
-}
-
-impl Running {
-    /// Where it listens: `http://host:port`, or `unix:/path`.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        self.server.address()
-    }
-
-    /// The node's id.
-    #[must_use]
-    pub fn node(&self) -> &NodeId {
-        &self.engine.node
-    }
-
-    /// Which store it uses.
-    #[must_use]
-    pub fn store_kind(&self) -> &'static str {
-        self.engine.store.profile().kind
-    }
-
-    /// How many sessions it keeps restored.
-    #[must_use]
-    pub fn active_sessions(&self) -> usize {
-        self.engine.sessions.kept()
-    }
-
-    /// Runs until the process gets a signal to stop, then stops as [`stop`](Self::stop) does.
-    ///
-    /// # Errors
-    /// [`AppError::Broken`], [`AppError::Name`].
-    pub async fn run(self) -> Result<(), AppError> {
-        self.run_until(told_to_stop(), told_to_stop).await
-    }
-
-    /// Runs until `told` completes, then drains. `again` makes the future of a second signal.
-    ///
-    /// # Errors
-    /// [`AppError::Broken`], [`AppError::Name`].
-    pub async fn run_until<A: Future<Output = Stop>>(
-        self,
-        told: impl Future<Output = Stop>,
-        again: impl FnOnce() -> A,
-    ) -> Result<(), AppError> {
-        let Self {
-            engine,
-            service,
-            mut server,
-            owned,
-            span,
-        } = self;
-        let broken = engine.supervisor.stopping().clone();
-        let told = tokio::select! {
-            stop = told => Some(stop),
-            () = broken.cancelled() => None,
-            () = server.broken() => None,
-        };
-        let stop = told.unwrap_or(Stop::WhenCallsFinish);
-        drain(&service, &engine, server, stop, again)
-            .instrument(span)
-            .await;
-        let ended = match told {
-            Some(_) => Ok(()),
-            None => Err(engine
-                .membership
-                .displaced()
-                .map_or(AppError::Broken, AppError::Name)),
-        };
-        drop(owned);
-        ended
-    }
-
-    /// Stops: takes no new connections, lets calls in flight finish, at most `drain.deadline`.
-    pub async fn stop(self) {
-        drain(
-            &self.service,
-            &self.engine,
-            self.server,
-            Stop::WhenCallsFinish,
-            pending,
-        )
-        .instrument(self.span)
-        .await;
     }
 }

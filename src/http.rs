@@ -33,18 +33,22 @@ use crate::engine::Engine;
 use crate::engine::shares::PeerUse;
 
 mod admit;
+mod authenticate;
 mod body;
 mod cors;
 mod guard;
 mod health;
 mod index;
 mod mcp;
+mod mount;
 pub(crate) mod response;
 pub(crate) mod source;
 mod sse;
 
+pub use authenticate::{Authenticate, Challenge};
 use cors::Cors;
 use guard::Guard;
+pub(crate) use mount::MountedService;
 pub(crate) use response::RawStream;
 use source::{Connected, Source};
 
@@ -88,12 +92,13 @@ impl Deref for Service {
 }
 
 impl Service {
-    /// The service of an engine.
+    /// The service of an engine, which asks `authenticate` who makes each request, or else looks for the tokens
+    /// of the settings.
     #[must_use]
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
         Self {
             inner: Arc::new(ServiceInner {
-                guard: Guard::new(&engine.settings),
+                guard: Guard::new(&engine.settings, authenticate),
                 engine,
                 started: Instant::now(),
                 last_request_ms: AtomicU64::new(0),
@@ -127,30 +132,47 @@ impl Service {
         self.engine.shares.of(source.peer())
     }
 
-    fn routes(&self) -> Router {
-        // `POST /mcp` does not come here, see `route`. Without a handler of its own HEAD would be served as GET,
-        // and open a stream.
+    /// The paths for clients. `POST /mcp` does not come here, see [`HttpService::route`].
+    fn clients(&self) -> Router {
+        // Without a handler of its own HEAD would be served as GET, and open a stream.
         let mcp = get(mcp::get).delete(mcp::delete);
         let mcp = mcp.head(mcp::other_method).fallback(mcp::other_method);
         let sse = get(sse::get).head(sse::not_get).fallback(sse::not_get);
         let messages = post(sse::post).fallback(sse::not_post);
-        let reads = |handler: MethodRouter<Self>| handler.fallback(index::not_read);
+        let routes = [(MCP, mcp), (SSE, sse), (MESSAGES, messages)];
+        with_slashes(routes).with_state(self.clone())
+    }
+
+    /// The paths for operators and balancers.
+    pub(crate) fn probes(&self) -> Router {
         let routes = [
-            (MCP, mcp),
-            (SSE, sse),
-            (MESSAGES, messages),
             (HEALTH, reads(get(health::health))),
             (LIVEZ, reads(get(health::livez))),
             (READYZ, reads(get(health::readyz))),
             (METRICS, reads(get(health::metrics))),
         ];
-        let all = Router::new().route(ROOT, reads(get(index::index)));
-        let all = routes.into_iter().fold(all, |all, (path, methods)| {
-            all.route(path, methods.clone())
-                .route(&format!("{path}/"), methods)
-        });
-        all.fallback(index::not_found).with_state(self.clone())
+        with_slashes(routes).with_state(self.clone())
     }
+
+    /// All paths of a node with a listener of its own.
+    fn routes(&self) -> Router {
+        let index = Router::new().route(ROOT, reads(get(index::index)));
+        let index = index.fallback(index::not_found).with_state(self.clone());
+        index.merge(self.clients()).merge(self.probes())
+    }
+}
+
+/// A path that is only read.
+fn reads(get: MethodRouter<Service>) -> MethodRouter<Service> {
+    get.fallback(index::not_read)
+}
+
+/// Each path as it is, and with a slash after it.
+fn with_slashes<const N: usize>(routes: [(&str, MethodRouter<Service>); N]) -> Router<Service> {
+    routes.into_iter().fold(Router::new(), |all, (path, methods)| {
+        all.route(path, methods.clone())
+            .route(&format!("{path}/"), methods)
+    })
 }
 
 /// What answers the requests of a connection.

@@ -75,4 +75,5 @@ pub use app::App;
 pub use config::Settings;
 pub use engine::handler::Handler;
 pub use engine::no_peer::NoPeer;
+pub use http::{Authenticate, Challenge};
 pub use protocol::era::{Era, Revision};

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, stores or logs. Each rule names the revision and section, or the SEP, it comes from.
 
+pub(crate) mod challenge;
 pub(crate) mod classify;
 pub(crate) mod era;
 pub(crate) mod error;

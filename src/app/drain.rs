@@ -11,69 +11,51 @@ use tracing::{info, warn};
 use super::signal::{AT_ONCE, Stop};
 use crate::engine::Engine;
 use crate::http::Service;
-use crate::net::server::Server;
 
 /// How long no request must have come before the listener closes. A balancer that still sends requests pauses
 /// for less.
 const QUIET: Duration = Duration::from_millis(250);
 /// How long a balancer may go on after `drain.delay`. It is part of the deadline.
 const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
-/// How long after the first signal a second one counts. Two that come together were meant as one: `timeout`
-/// signals a process and then its group.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long tasks may take to stop when calls have used up the deadline.
 const TASKS_STOP_WITHIN: Duration = Duration::from_millis(500);
 /// How long before their end MCP tasks (SEP-2663) learn that the node stops, so that they can record their
 /// outcome.
 const TASKS_TOLD_BEFORE: Duration = Duration::from_secs(1);
 
-/// Stops a node. On a second signal, whose future `again` makes, calls get [`AT_ONCE`] and balancers nothing.
-pub(super) async fn drain<A: Future<Output = Stop>>(
+/// Lets balancers notice that the node drains. Completes when it should accept no more connections, and says
+/// when to give up what has not finished then.
+pub(super) async fn announce(
     service: &Service,
     engine: &Engine,
-    server: Server,
-    stop: Stop,
-    again: impl FnOnce() -> A,
-) {
-    let hurry = CancellationToken::new();
-    let hurried = async {
-        sleep(AGAIN_AFTER).await;
-        again().await;
-        info!(node = %engine.node, "second signal: stopping without waiting for calls or balancers");
-        hurry.cancel();
-        pending::<()>().await;
-    };
-    tokio::select! {
-        () = drain_unless(service, engine, server, stop, &hurry) => {}
-        () = hurried => {}
-    }
-}
-
-async fn drain_unless(
-    service: &Service,
-    engine: &Engine,
-    server: Server,
     stop: Stop,
     hurry: &CancellationToken,
-) {
+) -> GiveUp {
     let settings = &engine.settings.drain;
     let deadline = stop.deadline(settings.deadline);
-    engine.stopping.draining.cancel();
-    info!(node = %engine.node, "draining");
-    let balanced = stop == Stop::WhenBalancersKnow && !settings.delay.is_zero();
-    if balanced {
-        // The listener goes on serving: balancers send requests until they have seen /readyz change.
-        hurry.run_until_cancelled(sleep(settings.delay)).await;
+    if !engine.is_draining() {
+        engine.stopping.draining.cancel();
+        info!(node = %engine.node, "draining");
     }
+    if stop != Stop::WhenBalancersKnow || settings.delay.is_zero() {
+        return GiveUp::after(deadline, hurry);
+    }
+    // Requests are served still: balancers send them until they have seen /readyz change.
+    hurry.run_until_cancelled(sleep(settings.delay)).await;
     let give_up = GiveUp::after(deadline, hurry);
-    if balanced {
-        let quiet = until_quiet(service, deadline.min(STRAGGLERS_WITHIN));
-        hurry.run_until_cancelled(quiet).await;
-    }
-    let (unfinished, ()) = tokio::join!(
-        server.stop(give_up.reached()),
-        engine.send_elsewhere(give_up.reached())
-    );
+    let quiet = until_quiet(service, deadline.min(STRAGGLERS_WITHIN));
+    hurry.run_until_cancelled(quiet).await;
+    give_up
+}
+
+/// Sends clients elsewhere and lets calls finish. `answered` completes when all requests are answered, or
+/// when it is time to give up, with what is left then. Returns that.
+pub(super) async fn let_finish<U>(
+    engine: &Engine,
+    answered: impl Future<Output = Option<U>>,
+    give_up: &GiveUp,
+) -> Option<U> {
+    let (unfinished, ()) = tokio::join!(answered, engine.send_elsewhere(give_up.reached()));
     if unfinished.is_some() && engine.store.profile().is_shared {
         engine.stopping.deadline.cancel();
     }
@@ -84,6 +66,7 @@ async fn drain_unless(
         engine.stopping.tasks.cancel();
         pending::<()>().await;
     };
+    let hurry = &give_up.hurry;
     tokio::select! {
         () = engine.work.stop(left) => {}
         () = tell => {}
@@ -92,10 +75,11 @@ async fn drain_unless(
             engine.work.stop(TASKS_STOP_WITHIN).await;
         }
     }
-    // No handler runs on when the node has left.
-    if let Some(unfinished) = unfinished {
-        unfinished.close().await;
-    }
+    unfinished
+}
+
+/// Stops all that is left of the node, and leaves the others.
+pub(super) async fn depart(engine: &Engine) {
     engine.supervisor.stop(TASKS_STOP_WITHIN).await;
     engine.leave().await;
     engine.store.close().await;
@@ -104,7 +88,7 @@ async fn drain_unless(
 
 /// When a node that stops gives up what has not finished.
 #[derive(Debug, Clone)]
-struct GiveUp {
+pub(super) struct GiveUp {
     at: Instant,
     /// Fires on the second signal.
     hurry: CancellationToken,
@@ -119,7 +103,7 @@ impl GiveUp {
     }
 
     /// Waits until then.
-    async fn reached(&self) {
+    pub(super) async fn reached(&self) {
         tokio::select! {
             () = sleep_until(self.at) => {}
             () = self.hurry.cancelled() => sleep(AT_ONCE).await,

@@ -68,11 +68,11 @@ fn greeting(node: &Running, guarded: bool) -> String {
     } else {
         ""
     };
-    let store = match node.store_kind() {
+    let store = match node.handle().store_kind() {
         "memory" => "memory: they end with this process, and no other node sees them".to_owned(),
         kind => format!("{kind}: every node on it serves every client"),
     };
-    let more = match node.store_kind() {
+    let more = match node.handle().store_kind() {
         "memory" => "\n  more nodes   start each with REDIS_URL=redis://127.0.0.1:6379 and a PORT of its own",
         _ => "",
     };

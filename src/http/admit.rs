@@ -39,13 +39,13 @@ pub(super) struct AdmittedRequest {
 
 impl AdmittedRequest {
     /// Lets a request in that came on that connection at `began`, without its body.
-    pub(super) fn admit(
+    pub(super) async fn admit(
         service: &Service,
         parts: Parts,
         connected: &Connected,
         began: Instant,
     ) -> Result<Self, Refusal> {
-        let principal = service.guard.admit(&parts.headers, &parts.uri)?;
+        let principal = service.guard.admit(&parts).await?;
         let peer = service
             .guard
             .peer(&principal, &parts.headers, connected, &service.engine.shares);
@@ -59,9 +59,13 @@ impl AdmittedRequest {
     }
 
     /// Lets a request in that the router has passed on, without its body.
-    pub(super) fn of(service: &Service, request: Request<HttpBody>, began: Instant) -> Result<Self, Refusal> {
+    pub(super) async fn of(
+        service: &Service,
+        request: Request<HttpBody>,
+        began: Instant,
+    ) -> Result<Self, Refusal> {
         let connected = Connected::of(&request)?;
-        Self::admit(service, request.into_parts().0, &connected, began)
+        Self::admit(service, request.into_parts().0, &connected, began).await
     }
 
     /// Lets a `POST` in and reads its body, which is JSON.
@@ -72,7 +76,7 @@ impl AdmittedRequest {
         began: Instant,
     ) -> Result<(Self, body::Held), Refusal> {
         let (parts, http_body) = request.into_parts();
-        let admitted = Self::admit(service, parts, connected, began)?;
+        let admitted = Self::admit(service, parts, connected, began).await?;
         let headers = &admitted.parts.headers;
         body::check_content_type(headers)?;
         let max = service.engine.settings.http.body_bytes_max;

@@ -1,13 +1,15 @@
-//! Who may call, and from where: the `Host` and `Origin` checks against DNS rebinding, and bearer tokens.
+//! Who may call, and from where: the `Host` and `Origin` checks against DNS rebinding, and the principal.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
+use super::authenticate::{Authenticate, Challenge, StaticTokens};
 use super::body::text;
 use super::source::{Connected, Proxies, Source};
 use crate::config::Settings;
@@ -17,6 +19,8 @@ use crate::session::{Peer, Principal};
 
 /// Names that only ever mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// How long it may take to find out who makes a request.
+const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(10);
 /// Stands for every host or origin.
 const ANY: &str = "*";
 
@@ -25,7 +29,8 @@ pub(super) struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
     check_hosts: bool,
-    tokens: HashMap<[u8; 32], Principal>,
+    /// Says who makes a request; without it everybody may.
+    authenticate: Option<Arc<dyn Authenticate>>,
     anonymous: Principal,
     proxies: Proxies,
 }
@@ -35,32 +40,27 @@ impl fmt::Debug for Guard {
         f.debug_struct("Guard")
             .field("hosts", &self.hosts)
             .field("origins", &self.origins)
-            .field("tokens", &self.tokens.len())
+            .field("authenticate", &self.authenticate)
             .finish()
     }
 }
 
 impl Guard {
-    /// The checks that the settings ask for.
+    /// The checks that the settings ask for. Without `authenticate`, their tokens say who makes a request.
     ///
     /// `Host` is checked when the server listens on loopback, where a web page could reach it by a name of
     /// its own (2025-11-25, Transports, "Security Warning"), and wherever `http.allowed_hosts` says. A server
     /// on any other address is called by names that only its operator knows.
     #[must_use]
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
+        let tokens = || StaticTokens::of(&settings.auth.tokens).map(|tokens| Arc::new(tokens) as _);
         let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect();
         let local = is_loopback(&settings.host) || settings.host.starts_with("unix:");
-        let digest = |token: &str| Sha256::digest(token.as_bytes()).into();
         Self {
             hosts: settings.http.allowed_hosts.clone(),
             origins: lower(&settings.http.allowed_origins),
             check_hosts: local || !settings.http.allowed_hosts.is_empty(),
-            tokens: settings
-                .auth
-                .tokens
-                .iter()
-                .map(|(who, token)| (digest(token), Principal(who.as_str().into())))
-                .collect(),
+            authenticate: authenticate.or_else(tokens),
             anonymous: Principal::anonymous(),
             proxies: Proxies::new(&settings.http.trusted_proxies),
         }
@@ -69,15 +69,21 @@ impl Guard {
     /// Lets a request in, and returns its principal.
     ///
     /// # Errors
-    /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Unauthorized`].
-    pub(super) fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Refusal> {
-        check_single(headers)?;
-        self.check_host(headers, uri)?;
-        self.check_origin(headers)?;
-        self.authenticate(headers)
+    /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Challenged`].
+    pub(super) async fn admit(&self, head: &Parts) -> Result<Principal, Refusal> {
+        check_single(&head.headers)?;
+        self.check_host(&head.headers, &head.uri)?;
+        self.check_origin(&head.headers)?;
+        let Some(authenticate) = &self.authenticate else {
+            return Ok(self.anonymous.clone());
+        };
+        // In a box: its room would be kept with each request.
+        let named = Box::pin(timeout(AUTHENTICATE_WITHIN, authenticate.authenticate(head)));
+        let named = named.await.unwrap_or_else(|_late| Err(Challenge::unavailable()));
+        named.map_err(|challenge| Refusal::Challenged(challenge.into()))
     }
 
-    /// The peer of an admitted request on that connection: its principal, if the server asks for credentials.
+    /// The peer of an admitted request on that connection: its principal, if it has one.
     #[must_use]
     pub(super) fn peer(
         &self,
@@ -86,7 +92,7 @@ impl Guard {
         connected: &Connected,
         shares: &Arc<Shares>,
     ) -> Arc<PeerUse> {
-        if !self.tokens.is_empty() {
+        if !principal.as_str().is_empty() {
             return shares.of(Peer::Principal(principal.clone()));
         }
         // Most requests count for the other end of their connection, which has been looked up once.
@@ -144,21 +150,6 @@ impl Guard {
             .split_once("://")
             .map(|(_, authority)| without_port(authority));
         listed || host.is_some_and(is_loopback)
-    }
-
-    /// Tokens are looked up by their digest, so that the time it takes tells nothing of how much of one was
-    /// right.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
-        if self.tokens.is_empty() {
-            return Ok(self.anonymous.clone());
-        }
-        let value = text(headers, &AUTHORIZATION).ok_or(Refusal::Unauthorized)?;
-        let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthorized)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Refusal::Unauthorized);
-        }
-        let digest: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
-        self.tokens.get(&digest).cloned().ok_or(Refusal::Unauthorized)
     }
 }
 
@@ -218,20 +209,40 @@ fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn guard(change: impl FnOnce(&mut Settings)) -> Guard {
         let mut settings = Settings::default();
         change(&mut settings);
-        Guard::new(&settings)
+        Guard::new(&settings, None)
     }
 
     fn admit(guard: &Guard, pairs: &[(HeaderName, &'static str)]) -> Result<Principal, Refusal> {
-        let headers = pairs
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
-            .collect();
-        guard.admit(&headers, &Uri::from_static("/mcp"))
+        let pairs = pairs.iter();
+        admitted(
+            guard,
+            pairs
+                .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+                .collect(),
+        )
+    }
+
+    /// What needs no waiting here.
+    fn admitted(guard: &Guard, headers: HeaderMap) -> Result<Principal, Refusal> {
+        let (mut head, ()) = Request::builder().uri("/mcp").body(()).unwrap().into_parts();
+        head.headers = headers;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(guard.admit(&head))
+    }
+
+    fn unauthorized() -> Result<Principal, Refusal> {
+        Err(Refusal::Challenged(
+            Challenge::unauthorized("Bearer realm=\"anynode\"").into(),
+        ))
     }
 
     #[test]
@@ -317,7 +328,7 @@ mod tests {
             headers.insert(HOST, HeaderValue::from_static("localhost"));
             headers.append(name.clone(), HeaderValue::from_static("localhost"));
             headers.append(name.clone(), HeaderValue::from_static("localhost"));
-            let refused = guard.admit(&headers, &Uri::from_static("/mcp"));
+            let refused = admitted(&guard, headers);
             assert_eq!(refused, Err(Refusal::DoubledHeader(spelt)));
         }
         let mut headers = HeaderMap::new();
@@ -325,7 +336,7 @@ mod tests {
         for kind in ["application/json", "text/event-stream"] {
             headers.append(http::header::ACCEPT, HeaderValue::from_static(kind));
         }
-        assert!(guard.admit(&headers, &Uri::from_static("/mcp")).is_ok());
+        assert!(admitted(&guard, headers).is_ok());
     }
 
     #[test]
@@ -340,8 +351,8 @@ mod tests {
             "a-long-enough-token",
             "",
         ] {
-            assert_eq!(of(bad), Err(Refusal::Unauthorized), "{bad}");
+            assert_eq!(of(bad), unauthorized(), "{bad}");
         }
-        assert_eq!(admit(&guard, &[(HOST, "localhost")]), Err(Refusal::Unauthorized));
+        assert_eq!(admit(&guard, &[(HOST, "localhost")]), unauthorized());
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
     let began = Instant::now();
     async move {
         let ended = async {
-            let admitted = AdmittedRequest::of(&service, request, began)?;
+            let admitted = AdmittedRequest::of(&service, request, began).await?;
             admitted.check_version()?;
             let id = admitted.session_id()?;
             note(Era::Legacy, "DELETE", Some(&id.tag()));
@@ -115,7 +115,7 @@ where
     let began = Instant::now();
     async move {
         let opened = async {
-            let admitted = AdmittedRequest::of(&service, request, began)?;
+            let admitted = AdmittedRequest::of(&service, request, began).await?;
             let work = service.engine.work.clone();
             let opened = work.spawn_and_wait("open-stream", open(service, admitted)).await;
             opened.unwrap_or(Err(Refusal::ShuttingDown))
@@ -157,12 +157,20 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
 }
 
 pub(super) async fn other_method(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    let (parts, _) = request.into_parts();
-    let refusal = match service.guard.admit(&parts.headers, &parts.uri) {
-        Ok(_) => Refusal::MethodNotAllowed(ALLOWED),
+    refuse_method(&service, request, ALLOWED).await
+}
+
+/// Refuses a method that a path does not have.
+pub(super) async fn refuse_method(
+    service: &Service,
+    request: HttpRequest<HttpBody>,
+    allowed: &'static str,
+) -> Response {
+    let refusal = match service.guard.admit(&request.into_parts().0).await {
+        Ok(_) => Refusal::MethodNotAllowed(allowed),
         Err(refusal) => refusal,
     };
-    span(&service).in_scope(|| response::refusal(&refusal, None))
+    span(service).in_scope(|| response::refusal(&refusal, None))
 }
 
 pub(super) fn span(service: &Service) -> Span {

@@ -21,7 +21,6 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Asks nginx and its kin not to hold events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"anynode\"");
 
 /// A refusal as a response, to the request of that id if it is known.
 #[must_use]
@@ -40,7 +39,13 @@ pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     match refusal {
-        Refusal::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, BEARER)),
+        Refusal::Challenged(challenge) => {
+            headers.extend(
+                challenge
+                    .www_authenticate()
+                    .map(|value| (WWW_AUTHENTICATE, value.clone())),
+            );
+        }
         Refusal::MethodNotAllowed(allowed) => {
             drop(headers.insert(ALLOW, HeaderValue::from_static(allowed)));
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admit::AdmittedRequest;
-use super::mcp::{Refused, answer_get, finish, note, span};
+use super::mcp::{Refused, answer_get, finish, note, refuse_method, span};
 use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, body, response};
@@ -39,19 +39,11 @@ pub(super) async fn post(State(service): State<Service>, request: HttpRequest<Ht
 }
 
 pub(super) async fn not_get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    other_method(&service, &request, "GET")
+    refuse_method(&service, request, "GET").await
 }
 
 pub(super) async fn not_post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    other_method(&service, &request, "POST")
-}
-
-fn other_method(service: &Service, request: &HttpRequest<HttpBody>, allowed: &'static str) -> Response {
-    let refusal = match service.guard.admit(request.headers(), request.uri()) {
-        Ok(_) => Refusal::MethodNotAllowed(allowed),
-        Err(refusal) => refusal,
-    };
-    span(service).in_scope(|| response::refusal(&refusal, None))
+    refuse_method(&service, request, "POST").await
 }
 
 /// Opens a session with its stream, or takes up that of a session that is named.

@@ -6,6 +6,7 @@ use http::StatusCode;
 use rmcp::model::{ErrorCode, ErrorData, RequestId};
 use serde_json::{Value, json};
 
+use super::challenge::Challenge;
 use super::era::Revision;
 
 /// Errors of this server and its transport, in the range that JSON-RPC leaves to implementations.
@@ -71,9 +72,9 @@ pub(crate) enum Refusal {
         "the Origin is not allowed: add it to http.allowed_origins if browsers there may call this server"
     )]
     OriginNotAllowed,
-    /// No credentials, or bad ones.
-    #[error("credentials are missing or not valid: send Authorization: Bearer with a token of this server")]
-    Unauthorized,
+    /// The credentials are not enough.
+    #[error("{}", .0.words())]
+    Challenged(Box<Challenge>),
     /// A rate or a cap.
     #[error("too many requests: {0}. Try again in {RETRY_AFTER_SECONDS} s")]
     TooMany(&'static str),
@@ -155,7 +156,7 @@ impl Refusal {
             | Self::MetaIncomplete(_)
             | Self::BadEventId(_)
             | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Challenged(challenge) => challenge.status(),
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::SessionNotFound | Self::MethodNotFound(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::StreamLost { .. } => StatusCode::GONE,
@@ -204,7 +205,7 @@ impl Refusal {
             | Self::BodyIncomplete
             | Self::HostNotAllowed
             | Self::OriginNotAllowed
-            | Self::Unauthorized
+            | Self::Challenged(_)
             | Self::TooMany(_)
             | Self::Full(_)
             | Self::StoreUnreachable
@@ -234,7 +235,7 @@ impl Refusal {
             Self::BodyIncomplete => "body_incomplete",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
-            Self::Unauthorized => "unauthorized",
+            Self::Challenged(challenge) => challenge.label(),
             Self::TooMany(_) => "too_many",
             Self::Full(_) => "full",
             Self::StoreUnreachable => "store_unreachable",
@@ -263,6 +264,7 @@ impl Refusal {
             | Self::StoreRefused(_)
             | Self::NewerVersion
             | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
+            Self::Challenged(challenge) if challenge.may_pass() => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }

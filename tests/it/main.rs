@@ -16,6 +16,7 @@ mod bounds;
 mod cli;
 mod copies;
 mod edge;
+mod embedding;
 mod eras;
 mod health;
 mod library;

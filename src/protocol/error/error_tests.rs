@@ -80,7 +80,9 @@ fn every_refusal_has_its_row() {
         Refusal::BodyIncomplete,
         Refusal::HostNotAllowed,
         Refusal::OriginNotAllowed,
-        Refusal::Unauthorized,
+        Refusal::Challenged(Challenge::unauthorized("Bearer").into()),
+        Refusal::Challenged(Challenge::forbidden(None).into()),
+        Refusal::Challenged(Challenge::unavailable().into()),
         Refusal::TooMany(""),
         Refusal::Full(""),
         Refusal::StoreUnreachable,
@@ -98,14 +100,13 @@ fn every_refusal_has_its_row() {
         Refusal::InvalidParams(String::new()),
         Refusal::Internal,
     ];
-    let arms = include_str!("../error.rs")
-        .lines()
-        .filter(|line| line.contains("=> \""))
-        .count();
+    let sources = [include_str!("../error.rs"), include_str!("../challenge.rs")];
+    let lines = sources.into_iter().flat_map(str::lines);
+    let arms = lines.filter(|line| line.contains("=> \"")).count();
     assert_eq!(
         refusals.len(),
         arms,
-        "a refusal is missing here: src/protocol/error.rs has more labels"
+        "a refusal is missing here: src/protocol has more labels"
     );
     let mut lines = include_str!("../../../README.md").lines();
     lines
