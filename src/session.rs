@@ -5,6 +5,7 @@
 //! the store.
 
 pub mod announce;
+pub(crate) mod ask;
 pub mod caller;
 pub mod clock;
 pub mod id;
@@ -19,6 +20,8 @@ pub mod state;
 pub mod tasks;
 
 pub use announce::Announcer;
+pub use ask::AskError;
+pub(crate) use ask::Asking;
 pub use caller::{Caller, Connection, RequestState, Session};
 pub use clock::Clock;
 pub use id::{Life, NodeId, SessionId};

@@ -6,7 +6,6 @@
 //! - `notes`: the notes of one notebook, and the one way to change them.
 //! - `uri` and `resources`: notes as resources, `note://{notebook}/{key}`.
 //! - `handoff` and `completion`: the prompt, and what a client may offer while a person types.
-//! - `input`: asking the client for something in the middle of a call, in either era.
 //! - `failure` and `spoken`: results.
 
 use rmcp::handler::server::prompt::PromptContext;
@@ -40,7 +39,6 @@ mod failure;
 mod forget;
 mod handoff;
 mod increment;
-mod input;
 mod list_notes;
 mod note_key;
 mod notes;

@@ -1,72 +1,18 @@
-//! Asking the client in the middle of a call, in the way that it can be asked: by a request that it answers (to
-//! 2025-11-25), or by a result after which it calls again (2026-07-28). The tools that ask do not tell them apart.
+//! What a client can be asked for in the middle of a call, and how its answers are read. `Caller::inputs` asks, in
+//! the way that the client's revision has; the tools here do not tell them apart.
+#![expect(
+    deprecated,
+    reason = "SEP-2577 deprecates sampling and roots; clients of all revisions still have them"
+)]
 
-use anynode::Era;
+use rmcp::ErrorData;
 use rmcp::model::{
     ClientCapabilities, CreateMessageRequest, CreateMessageRequestParams, CreateMessageResult, ElicitRequest,
-    ElicitRequestParams, ElicitResult, ElicitationSchema, InputRequest, InputRequiredResult, SamplingMessage,
+    ElicitRequestParams, ElicitResult, ElicitationSchema, InputRequest, InputResponses, ListRootsRequest,
+    SamplingMessage,
 };
-use rmcp::service::{RequestContext, ServiceError};
-use rmcp::{ErrorData, RoleServer};
-use serde_json::Value;
-
-use crate::rounds::Rounds;
-
-/// The name of the one input that the tools here ask for.
-const INPUT: &str = "input";
-
-/// What came of asking.
-pub(crate) enum Asked<T> {
-    /// The client's answer.
-    Answered(T),
-    /// The result that asks: return it, and the client calls again.
-    Later(InputRequiredResult),
-}
-
-/// Shows a form to the person at the client.
-pub(crate) async fn person(
-    rounds: &Rounds,
-    context: &RequestContext<RoleServer>,
-    form: ElicitRequestParams,
-) -> Result<Asked<ElicitResult>, ErrorData> {
-    match rounds.caller.era() {
-        Era::Legacy => {
-            let answer = context.peer.create_elicitation(form).await;
-            Ok(Asked::Answered(answer.map_err(unanswered)?))
-        }
-        Era::Modern => {
-            if rounds.caller.capabilities.elicitation.is_none() {
-                return Err(missing(
-                    ClientCapabilities::builder().enable_elicitation().build(),
-                ));
-            }
-            later(rounds, InputRequest::Elicitation(ElicitRequest::new(form)))
-        }
-    }
-}
-
-/// Has the client's model write something.
-pub(crate) async fn model(
-    rounds: &Rounds,
-    context: &RequestContext<RoleServer>,
-    prompt: CreateMessageRequestParams,
-) -> Result<Asked<CreateMessageResult>, ErrorData> {
-    match rounds.caller.era() {
-        Era::Legacy => {
-            let answer = context.peer.create_message(prompt).await;
-            Ok(Asked::Answered(answer.map_err(unanswered)?))
-        }
-        Era::Modern => {
-            if rounds.caller.capabilities.sampling.is_none() {
-                return Err(missing(ClientCapabilities::builder().enable_sampling().build()));
-            }
-            later(
-                rounds,
-                InputRequest::CreateMessage(CreateMessageRequest::new(prompt)),
-            )
-        }
-    }
-}
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 /// A form, from the JSON Schema of its fields.
 pub(crate) fn form(message: &str, schema: Value) -> Result<ElicitRequestParams, ErrorData> {
@@ -79,9 +25,46 @@ pub(crate) fn form(message: &str, schema: Value) -> Result<ElicitRequestParams, 
     })
 }
 
+/// A form with one required field.
+pub(crate) fn form_of(message: &str, field: &str, kind: &str) -> Result<ElicitRequestParams, ErrorData> {
+    let schema = json!({"type": "object", "properties": {field: {"type": kind}}, "required": [field]});
+    form(message, schema)
+}
+
 /// A prompt of one message.
 pub(crate) fn prompt(text: &str, max_tokens: u32) -> CreateMessageRequestParams {
     CreateMessageRequestParams::new(vec![SamplingMessage::user_text(text)], max_tokens)
+}
+
+/// Asks a person for one field.
+pub(crate) fn person(message: &str, field: &str, kind: &str) -> Result<InputRequest, ErrorData> {
+    let form = form_of(message, field, kind)?;
+    Ok(InputRequest::Elicitation(ElicitRequest::new(form)))
+}
+
+/// Asks the client's model.
+pub(crate) fn model(question: &str, max_tokens: u32) -> InputRequest {
+    InputRequest::CreateMessage(CreateMessageRequest::new(prompt(question, max_tokens)))
+}
+
+/// Asks which directories the client works in.
+pub(crate) fn directories() -> InputRequest {
+    InputRequest::ListRoots(ListRootsRequest::default())
+}
+
+/// One of the answers, by its name.
+pub(crate) fn answer<T: DeserializeOwned>(answers: &InputResponses, name: &str) -> Result<T, ErrorData> {
+    let answer = answers.get(name).cloned().unwrap_or_default();
+    serde_json::from_value(answer).map_err(|error| {
+        let words = format!("`{name}` is not an answer to what was asked: {error}");
+        ErrorData::invalid_params(words, None)
+    })
+}
+
+/// What a person filled in; nothing when they did not.
+pub(crate) fn field(answer: &ElicitResult, name: &str) -> String {
+    let filled = answer.content.as_ref().and_then(|content| content.get(name));
+    filled.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// What a model wrote, as one text.
@@ -96,21 +79,4 @@ pub(crate) fn written(answer: &CreateMessageResult) -> String {
 /// The error for a client that cannot be asked: it names what the client would have to declare.
 pub(crate) fn missing(capability: ClientCapabilities) -> ErrorData {
     ErrorData::missing_required_client_capability(capability)
-}
-
-fn later<T: serde::de::DeserializeOwned>(
-    rounds: &Rounds,
-    request: InputRequest,
-) -> Result<Asked<T>, ErrorData> {
-    Ok(match rounds.answer(INPUT)? {
-        Some(answer) => Asked::Answered(answer),
-        None => Asked::Later(rounds.ask([(INPUT, request)])),
-    })
-}
-
-fn unanswered(error: ServiceError) -> ErrorData {
-    match error {
-        ServiceError::McpError(refused) => refused,
-        other => ErrorData::internal_error(format!("the client could not be asked: {other}"), None),
-    }
 }

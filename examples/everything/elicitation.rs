@@ -1,17 +1,16 @@
 //! Elicitation: a tool that shows a form to the person at the client, who may fill it in or not. It says that it changes
 //! nothing, so when its node dies another asks once more.
 
+use anynode::session::Caller;
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ElicitResult};
-use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, tool, tool_router};
+use rmcp::model::ElicitResult;
+use rmcp::{ErrorData, tool, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Everything;
-use crate::ask::{Asked, form, person};
-use crate::rounds::Rounds;
+use crate::ask::form;
 
 #[derive(Deserialize, JsonSchema)]
 struct Elicitation {
@@ -26,9 +25,8 @@ impl Everything {
     async fn test_elicitation(
         &self,
         Parameters(arguments): Parameters<Elicitation>,
-        rounds: Rounds,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
+        caller: Caller,
+    ) -> Result<String, ErrorData> {
         let form = form(
             &arguments.message,
             json!({
@@ -40,21 +38,16 @@ impl Everything {
                 "required": ["username", "email"],
             }),
         )?;
-        let asked = person(&rounds, &context, form).await?;
-        Ok(told("User response", asked))
+        Ok(told("User response", caller.elicit(form).await?))
     }
 }
 
 /// The result of a tool that asked a person: what they did, and what they filled in.
-pub(crate) fn told(heading: &str, asked: Asked<ElicitResult>) -> CallToolResponse {
-    match asked {
-        Asked::Answered(ElicitResult { action, content, .. }) => {
-            let action = json!(action);
-            let action = action.as_str().unwrap_or_default();
-            let content = content.unwrap_or_else(|| Value::Object(Default::default()));
-            let text = format!("{heading}: action={action}, content={content}");
-            CallToolResult::success(vec![ContentBlock::text(text)]).into()
-        }
-        Asked::Later(round) => round.into(),
-    }
+pub(crate) fn told(heading: &str, answer: ElicitResult) -> String {
+    let action = json!(answer.action);
+    let action = action.as_str().unwrap_or_default();
+    let content = answer
+        .content
+        .unwrap_or_else(|| Value::Object(Default::default()));
+    format!("{heading}: action={action}, content={content}")
 }

@@ -1,15 +1,13 @@
 //! Forms: fields with defaults (SEP-1034), and every way to offer a choice (SEP-1330). What is written here is what the
 //! client gets, member by member.
 
-use rmcp::model::CallToolResponse;
-use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, tool, tool_router};
+use anynode::session::Caller;
+use rmcp::{ErrorData, tool, tool_router};
 use serde_json::json;
 
 use crate::Everything;
-use crate::ask::{form, person};
+use crate::ask::form;
 use crate::elicitation::told;
-use crate::rounds::Rounds;
 
 /// What the result says before what the person did.
 const COMPLETED: &str = "Elicitation completed";
@@ -18,11 +16,7 @@ const COMPLETED: &str = "Elicitation completed";
 impl Everything {
     /// Shows a form whose fields are filled in already.
     #[tool(annotations(read_only_hint = true))]
-    async fn test_elicitation_sep1034_defaults(
-        &self,
-        rounds: Rounds,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
+    async fn test_elicitation_sep1034_defaults(&self, caller: Caller) -> Result<String, ErrorData> {
         let form = form(
             "Please check what is filled in",
             json!({
@@ -41,16 +35,12 @@ impl Everything {
                 },
             }),
         )?;
-        Ok(told(COMPLETED, person(&rounds, &context, form).await?))
+        Ok(told(COMPLETED, caller.elicit(form).await?))
     }
 
     /// Shows a form with one and with several of a few values to choose, with and without titles.
     #[tool(annotations(read_only_hint = true))]
-    async fn test_elicitation_sep1330_enums(
-        &self,
-        rounds: Rounds,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
+    async fn test_elicitation_sep1330_enums(&self, caller: Caller) -> Result<String, ErrorData> {
         let form = form(
             "Please choose",
             json!({
@@ -80,6 +70,6 @@ impl Everything {
                 },
             }),
         )?;
-        Ok(told(COMPLETED, person(&rounds, &context, form).await?))
+        Ok(told(COMPLETED, caller.elicit(form).await?))
     }
 }

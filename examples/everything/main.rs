@@ -45,7 +45,6 @@ mod progress;
 mod prompts;
 mod reconnection;
 mod resources;
-mod rounds;
 mod sampling;
 mod schemas;
 mod tasks;
@@ -158,9 +157,6 @@ impl ServerHandler for Everything {
         prompt: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        if prompt.name == prompts::IN_ROUNDS {
-            return prompts::in_rounds(caller(&context)?, prompt);
-        }
         let prompt = PromptContext::new(self, prompt.name, prompt.arguments, context);
         self.prompts.get_prompt(prompt).await
     }

@@ -4,25 +4,17 @@
 use anynode::session::Caller;
 use rmcp::handler::server::router::prompt::PromptRouter;
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{
-    ContentBlock, ElicitRequest, ElicitResult, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
-    InputRequest, Prompt, PromptMessage, ResourceContents, Role,
-};
+use rmcp::model::{ContentBlock, GetPromptResult, Prompt, PromptMessage, ResourceContents, Role};
 use rmcp::{ErrorData, prompt, prompt_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::Everything;
+use crate::ask::{answer, field, person};
 use crate::content::PNG;
-use crate::input_required::{ask_for, field};
-use crate::rounds::Rounds;
 
 /// The prompt with arguments.
 pub(crate) const WITH_ARGUMENTS: &str = "test_prompt_with_arguments";
-/// The prompt that asks before it answers.
-pub(crate) const IN_ROUNDS: &str = "test_input_required_result_prompt";
-/// What it asks for.
-const CONTEXT: &str = "user_context";
 
 #[derive(Deserialize, JsonSchema)]
 struct TwoArguments {
@@ -71,6 +63,17 @@ impl Everything {
         ])
     }
 
+    /// A prompt that asks for its context first.
+    #[prompt]
+    async fn test_input_required_result_prompt(&self, caller: Caller) -> Result<GetPromptResult, ErrorData> {
+        let question = person("What context should the prompt use?", "context", "string")?;
+        let answers = caller.inputs([("user_context", question)]).await?;
+        let context = field(&answer(&answers, "user_context")?, "context");
+        Ok(said([ContentBlock::text(format!(
+            "Answer in this context: {context}"
+        ))]))
+    }
+
     /// A prompt with an image in it.
     #[prompt]
     fn test_prompt_with_image(&self) -> GetPromptResult {
@@ -84,27 +87,8 @@ impl Everything {
 /// All prompts, in the same order each time.
 pub(crate) fn list(router: &PromptRouter<Everything>) -> Vec<Prompt> {
     let mut prompts = router.list_all();
-    let described = "A prompt that asks for its context first";
-    prompts.push(Prompt::new(IN_ROUNDS, Some(described), None));
     prompts.sort_by(|one, other| one.name.cmp(&other.name));
     prompts
-}
-
-/// The prompt in rounds (2026-07-28). rmcp's macros give prompts no way to see the rounds, so it is served here.
-pub(crate) fn in_rounds(
-    caller: &Caller,
-    request: GetPromptRequestParams,
-) -> Result<GetPromptResponse, ErrorData> {
-    let caller = caller.clone();
-    let rounds = Rounds::new(caller, IN_ROUNDS, request.request_state, request.input_responses);
-    let answer: Option<ElicitResult> = rounds.answer(CONTEXT)?;
-    let Some(answer) = answer else {
-        let form = ask_for("What context should the prompt use?", "context", "string")?;
-        let request = InputRequest::Elicitation(ElicitRequest::new(form));
-        return Ok(rounds.ask([(CONTEXT, request)]).into());
-    };
-    let text = format!("Answer in this context: {}", field(&answer, "context"));
-    Ok(said([ContentBlock::text(text)]).into())
 }
 
 /// A prompt of what the person says, in order.

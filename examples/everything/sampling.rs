@@ -1,15 +1,13 @@
 //! Sampling: a tool that has the client's model write something.
 
+use anynode::session::{AskError, Caller};
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
-use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, tool, tool_router};
+use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::Everything;
-use crate::ask::{Asked, model, prompt, written};
-use crate::rounds::Rounds;
+use crate::ask::{prompt, written};
 
 #[derive(Deserialize, JsonSchema)]
 struct Sampling {
@@ -24,17 +22,9 @@ impl Everything {
     async fn test_sampling(
         &self,
         Parameters(arguments): Parameters<Sampling>,
-        rounds: Rounds,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        Ok(
-            match model(&rounds, &context, prompt(&arguments.prompt, 100)).await? {
-                Asked::Answered(answer) => {
-                    let text = format!("LLM response: {}", written(&answer));
-                    CallToolResult::success(vec![ContentBlock::text(text)]).into()
-                }
-                Asked::Later(round) => round.into(),
-            },
-        )
+        caller: Caller,
+    ) -> Result<String, AskError> {
+        let answer = caller.sample(prompt(&arguments.prompt, 100)).await?;
+        Ok(format!("LLM response: {}", written(&answer)))
     }
 }

@@ -7,8 +7,7 @@ use anynode::session::Caller;
 use anynode::session::tasks::Working;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{
-    CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, ElicitRequest, ElicitResult,
-    InputRequest, InputRequests,
+    CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, ElicitResult, InputRequests,
 };
 use rmcp::{ErrorData, tool, tool_router};
 use schemars::JsonSchema;
@@ -16,9 +15,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::Everything;
-use crate::ask::missing;
-use crate::input_required::{ask_for, field, text};
-use crate::rounds::Rounds;
+use crate::ask::{answer, field, missing, person};
 
 /// How long the jobs take that end by themselves.
 const JOB: Duration = Duration::from_secs(1);
@@ -64,7 +61,7 @@ impl Everything {
         let words = format!("{} took {seconds} s", label.as_deref().unwrap_or("It"));
         if !caller.capabilities.supports_tasks() {
             sleep(takes).await;
-            return Ok(text(&words));
+            return Ok(said(&words).into());
         }
         let work = async move |task: Working| {
             task.set_status("computing").await;
@@ -107,11 +104,11 @@ impl Everything {
         caller: Caller,
     ) -> Result<CallToolResponse, ErrorData> {
         require_tasks(&caller)?;
-        let form = ask_for(&format!("Delete {filename}?"), "confirm", "boolean")?;
-        let requests = InputRequests::from([("confirm".into(), elicitation(form))]);
+        let question = person(&format!("Delete {filename}?"), "confirm", "boolean")?;
+        let requests = InputRequests::from([("confirm".into(), question)]);
         let work = async move |task: Working| {
-            let mut answers = task.ask(requests).await?;
-            let answer: ElicitResult = read(answers.remove("confirm"))?;
+            let answers = task.ask(requests).await?;
+            let answer: ElicitResult = answer(&answers, "confirm")?;
             let confirmed = answer
                 .content
                 .and_then(|content| content.get("confirm")?.as_bool());
@@ -130,14 +127,8 @@ impl Everything {
     async fn multi_input(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
         require_tasks(&caller)?;
         let requests = InputRequests::from([
-            (
-                "first".into(),
-                elicitation(ask_for("The first?", "value", "string")?),
-            ),
-            (
-                "second".into(),
-                elicitation(ask_for("The second?", "value", "string")?),
-            ),
+            ("first".into(), person("The first?", "value", "string")?),
+            ("second".into(), person("The second?", "value", "string")?),
         ]);
         let work = async move |task: Working| {
             let answers = task.ask(requests).await?;
@@ -149,19 +140,16 @@ impl Everything {
 
     /// Asks first, in a round of its own, and begins the task with the answer.
     #[tool]
-    async fn test_tool_with_task(&self, rounds: Rounds) -> Result<CallToolResponse, ErrorData> {
-        require_tasks(&rounds.caller)?;
-        let answer: Option<ElicitResult> = rounds.answer("user_name")?;
-        let Some(answer) = answer else {
-            let form = ask_for("What is your name?", "name", "string")?;
-            return Ok(rounds.ask([("user_name", elicitation(form))]).into());
-        };
-        let name = field(&answer, "name");
+    async fn test_tool_with_task(&self, caller: Caller) -> Result<CallToolResponse, ErrorData> {
+        require_tasks(&caller)?;
+        let question = person("What is your name?", "name", "string")?;
+        let answers = caller.inputs([("user_name", question)]).await?;
+        let name = field(&answer(&answers, "user_name")?, "name");
         let work = async move |_task: Working| {
             sleep(JOB).await;
             Ok(said(&format!("Hello, {name}!")))
         };
-        Ok(rounds.caller.tasks.start(work).await?.into())
+        Ok(caller.tasks.start(work).await?.into())
     }
 }
 
@@ -171,15 +159,6 @@ fn require_tasks(caller: &Caller) -> Result<(), ErrorData> {
         true => Ok(()),
         false => Err(missing(ClientCapabilities::builder().enable_tasks().build())),
     }
-}
-
-fn elicitation(form: rmcp::model::ElicitRequestParams) -> InputRequest {
-    InputRequest::Elicitation(ElicitRequest::new(form))
-}
-
-fn read(answer: Option<serde_json::Value>) -> Result<ElicitResult, ErrorData> {
-    serde_json::from_value(answer.unwrap_or_default())
-        .map_err(|error| ErrorData::invalid_params(format!("not an answer to a form: {error}"), None))
 }
 
 fn said(words: &str) -> CallToolResult {

@@ -29,7 +29,7 @@ use super::shares::Share;
 use super::whole_numbers::{has_fraction, write_as_integers};
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::era::Era;
-use crate::session::Caller;
+use crate::session::{Asking, Caller};
 use crate::store::Change;
 use crate::store::Limits;
 use crate::store::streams::StreamId;
@@ -89,6 +89,8 @@ pub(crate) struct Call {
     pub request: ClientRequest,
     /// The request's `_meta`.
     pub meta: RequestMetaObject,
+    /// Its JSON text, if its client is asked by its result; empty if that is too large to be kept.
+    pub body: Bytes,
     /// Who asks.
     pub caller: Caller,
     /// Which log messages the client wants.
@@ -152,6 +154,10 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
         engine.settings.call.timeout
     };
     let (era, method, began) = (call.caller.era(), call.method, call.began);
+    let asking = open
+        .is_some()
+        .then(|| Asking::of(era, &peer, &call.cancel, call.body));
+    call.caller.asking.clone_from(&asking);
     let (on_success, permits, session) = (call.on_success, call.permits, call.session);
     let (id, cancel, request) = (call.id, call.cancel, call.request);
     let mut context = RequestContext::new(id.clone(), peer);
@@ -168,7 +174,10 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
         let ended = {
             let result = ask(&*engine.handler, request, context);
             let request = async {
-                let result = result.await?;
+                let result = match &asking {
+                    Some(asking) => asking.result(result.await)?,
+                    None => result.await?,
+                };
                 if let (Some(cached), Some(change)) = (&session, &on_success) {
                     // Few calls have any, and unboxed its room would be kept, and moved, in the future of
                     // each.

@@ -172,6 +172,7 @@ impl Engine {
             method: method_label(&request.method),
             request: typed,
             meta: meta.meta,
+            body: Bytes::new(),
             caller: self.caller(cached, run.peer.peer(), run.connection, run.info),
             logs: LogGate::Session(Arc::clone(cached)),
             listens: None,
@@ -315,6 +316,7 @@ impl Engine {
             tasks: self.tasks_of(&cached.record.principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),
+            asking: None,
         }
     }
 }

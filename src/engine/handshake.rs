@@ -108,6 +108,7 @@ impl Engine {
             tasks: self.tasks_of(&record.principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),
+            asking: None,
         }
     }
 

@@ -116,6 +116,7 @@ impl Engine {
             request: request.request,
             logs: LogGate::Request(meta.meta.log_level().map(Into::into)),
             listens,
+            body: incoming.body.clone(),
             caller: self.modern_caller(incoming, context, &meta),
             meta: meta.meta,
             cancel: cancel.clone(),
@@ -148,6 +149,7 @@ impl Engine {
             tasks: self.tasks_of(&principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),
+            asking: None,
             peer: peer.clone(),
             principal,
         }

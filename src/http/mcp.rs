@@ -251,7 +251,7 @@ async fn serve_request(
             let (incoming, cached) = in_session(service, admitted, &id, label, body).await?;
             response::reply(engine.request(incoming, cached, request, meta).await?)
         }
-        Context::Meta => modern(service, admitted, request, meta).await,
+        Context::Meta => modern(service, admitted, request, meta, body).await,
     }
 }
 
@@ -315,6 +315,7 @@ async fn modern(
     admitted: AdmittedRequest,
     request: Request<'_>,
     meta: RequestMeta,
+    body: Bytes,
 ) -> Result<Response, Refusal> {
     note(Era::Modern, method_label(&request.method), None);
     let engine = &service.engine;
@@ -336,7 +337,7 @@ async fn modern(
         revision,
         capabilities,
     };
-    let incoming = admitted.into_incoming(Bytes::new());
+    let incoming = admitted.into_incoming(body);
     let reply = engine
         .modern_request(incoming, context, request.id, read, meta)
         .await?;

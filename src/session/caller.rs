@@ -11,6 +11,7 @@ use rmcp::model::{ClientCapabilities, Implementation, RequestStateCodec, Request
 use tokio::sync::Notify;
 
 use super::announce::Announcer;
+use super::ask::Asking;
 use super::clock::Clock;
 use super::id::{NodeId, SessionId};
 use super::notebooks::Notebooks;
@@ -18,7 +19,7 @@ use super::peer::Peer;
 use super::reach::{SessionPeer, SessionPeers};
 use super::record::Principal;
 use super::request_info::RequestInfo;
-use super::state::State;
+use super::state::{State, StateError};
 use super::tasks::Tasks;
 use crate::protocol::era::{Era, Revision};
 
@@ -211,6 +212,8 @@ pub struct Caller {
     pub announcer: Announcer,
     /// Seals MRTR `requestState` (SEP-2322) with keys that all nodes share.
     pub request_state: RequestState,
+    /// How the client can be asked, in a call that may ask.
+    pub(crate) asking: Option<Arc<Asking>>,
 }
 
 impl Caller {
@@ -218,6 +221,21 @@ impl Caller {
     #[must_use]
     pub const fn era(&self) -> Era {
         self.revision.era()
+    }
+
+    /// State that all callers share, on all nodes, whether or not they have a session; see
+    /// [`Notebooks::shared`].
+    #[must_use]
+    pub fn shared_state(&self) -> State {
+        self.notebooks.shared()
+    }
+
+    /// State of the caller's principal, on all nodes and in all its sessions; see [`Notebooks::own`].
+    ///
+    /// # Errors
+    /// [`StateError::NoPrincipal`].
+    pub fn principal_state(&self) -> Result<State, StateError> {
+        self.notebooks.own()
     }
 }
 

@@ -5,9 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::peer::Peer;
 use super::record::Principal;
 use super::state::{State, StateError, StateRoom, StateScope, StateStore};
+
+/// The names of the notebooks that have no handle: handles are UUIDs.
+const SHARED: &str = "shared";
+const OF_PRINCIPAL: &str = "principal-";
 
 /// Makes and finds the notebooks of one principal.
 #[derive(Clone)]
@@ -54,6 +60,35 @@ impl Notebooks {
     #[must_use]
     pub const fn ttl(&self) -> Duration {
         self.ttl
+    }
+
+    /// State that all callers share, on all nodes, whether or not they have a session. It lives
+    /// [`ttl`](Self::ttl) after its last use.
+    #[must_use]
+    pub fn shared(&self) -> State {
+        self.named(SHARED.into(), Principal::anonymous())
+    }
+
+    /// State of the principal, on all nodes and in all its sessions. It lives [`ttl`](Self::ttl) after its last
+    /// use.
+    ///
+    /// # Errors
+    /// [`StateError::NoPrincipal`].
+    pub fn own(&self) -> Result<State, StateError> {
+        let name = self.principal.as_str();
+        if name.is_empty() {
+            return Err(StateError::NoPrincipal);
+        }
+        // All of the hash: no two principals may ever have the same.
+        let digest = Sha256::digest(name.as_bytes());
+        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(self.named(format!("{OF_PRINCIPAL}{hash}").into(), self.principal.clone()))
+    }
+
+    /// A notebook under a name that is no handle, so that no client can name it.
+    fn named(&self, name: Arc<str>, owner: Principal) -> State {
+        let scope = StateScope::Notebook(name);
+        State::made_on_demand(Arc::clone(&self.store), scope, owner, self.ttl)
     }
 
     /// Makes an empty notebook. The handle it returns is unguessable (UUID v4): who has it can use the

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::id::SessionId;
+use super::peer::Peer;
 use super::record::Principal;
 use super::secrets::{NewSecret, Secrets};
 
@@ -88,6 +89,11 @@ pub enum StateError {
         "your limit of kept tasks is reached (task.peer_kept_max): each is kept for task.ttl after it began"
     )]
     TooManyTasks,
+    /// State of the principal, of a caller that has none.
+    #[error(
+        "this keeps something for whoever calls, and the server asks nobody for credentials (auth.tokens)"
+    )]
+    NoPrincipal,
     /// Other writers were always first.
     #[error("other writers were first {UPDATE_ATTEMPTS_MAX} times in a row: try again")]
     Contended,
@@ -203,11 +209,20 @@ pub trait StateStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Secrets, StateError>;
 }
 
-/// The JSON state of one session or notebook.
+/// The JSON state of one session or notebook, or what is kept for one principal or for all.
 #[derive(Debug, Clone)]
 pub struct State {
     store: Arc<dyn StateStore>,
     scope: StateScope,
+    /// How it is made, if it is made with the first write.
+    made: Option<Made>,
+}
+
+/// How a scope is made: whose it is, and how long it lives after its last use.
+#[derive(Debug, Clone)]
+struct Made {
+    owner: Principal,
+    ttl: Duration,
 }
 
 impl State {
@@ -221,7 +236,23 @@ impl State {
     /// The state of `scope` in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn StateStore>, scope: StateScope) -> Self {
-        Self { store, scope }
+        Self {
+            store,
+            scope,
+            made: None,
+        }
+    }
+
+    /// The same of a scope that is there when it is needed: empty at first, and again `ttl` after its last use.
+    #[must_use]
+    pub(crate) fn made_on_demand(
+        store: Arc<dyn StateStore>,
+        scope: StateScope,
+        owner: Principal,
+        ttl: Duration,
+    ) -> Self {
+        let made = Some(Made { owner, ttl });
+        Self { store, scope, made }
     }
 
     /// The value under `key`, or `None`.
@@ -230,7 +261,7 @@ impl State {
     /// [`StateError::Type`] when the value is not a `T`; else as [`StateError`] says.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StateError> {
         check_key(key)?;
-        decode(self.store.state_get(&self.scope, key).await?.as_deref())
+        decode(self.read(key).await?.as_deref())
     }
 
     /// Writes `value` under `key`, in the place of what was there.
@@ -240,11 +271,7 @@ impl State {
     pub async fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StateError> {
         check_key(key)?;
         let text = serde_json::to_string(value).map_err(StateError::Type)?;
-        match self
-            .store
-            .state_swap(&self.scope, key, Expected::Anything, Some(&text))
-            .await?
-        {
+        match self.swap(key, Expected::Anything, Some(&text)).await? {
             Swapped::Done(_) => Ok(()),
             Swapped::Conflict(_) => Err(StateError::Contended),
         }
@@ -262,7 +289,7 @@ impl State {
         F: FnMut(Option<T>) -> Option<T> + Send,
     {
         check_key(key)?;
-        let mut seen = self.store.state_get(&self.scope, key).await?;
+        let mut seen = self.read(key).await?;
         for _ in 0..UPDATE_ATTEMPTS_MAX {
             let wanted = change(decode(seen.as_deref())?);
             let text = wanted
@@ -271,11 +298,7 @@ impl State {
                 .transpose()
                 .map_err(StateError::Type)?;
             let expected = seen.as_deref().map_or(Expected::Absent, Expected::Text);
-            match self
-                .store
-                .state_swap(&self.scope, key, expected, text.as_deref())
-                .await?
-            {
+            match self.swap(key, expected, text.as_deref()).await? {
                 Swapped::Done(_) => return Ok(wanted),
                 Swapped::Conflict(now) => seen = now,
             }
@@ -289,11 +312,7 @@ impl State {
     /// As [`StateError`] says.
     pub async fn remove(&self, key: &str) -> Result<Option<Value>, StateError> {
         check_key(key)?;
-        match self
-            .store
-            .state_swap(&self.scope, key, Expected::Anything, None)
-            .await?
-        {
+        match self.swap(key, Expected::Anything, None).await? {
             Swapped::Done(before) | Swapped::Conflict(before) => decode(before.as_deref()),
         }
     }
@@ -303,11 +322,44 @@ impl State {
     /// # Errors
     /// As [`StateError`] says.
     pub async fn entries(&self) -> Result<Vec<(String, Value)>, StateError> {
-        let entries = self.store.state_entries(&self.scope).await?;
+        let entries = match self.store.state_entries(&self.scope).await {
+            Err(StateError::Gone) if self.made.is_some() => Vec::new(),
+            entries => entries?,
+        };
         entries
             .into_iter()
             .map(|(key, text)| Ok((key, serde_json::from_str(&text).map_err(StateError::Type)?)))
             .collect()
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<String>, StateError> {
+        match self.store.state_get(&self.scope, key).await {
+            Err(StateError::Gone) if self.made.is_some() => Ok(None),
+            read => read,
+        }
+    }
+
+    async fn swap(
+        &self,
+        key: &str,
+        expected: Expected<'_>,
+        value: Option<&str>,
+    ) -> Result<Swapped, StateError> {
+        let swapped = self.store.state_swap(&self.scope, key, expected, value).await;
+        let (Err(StateError::Gone), Some(Made { owner, ttl })) = (&swapped, &self.made) else {
+            return swapped;
+        };
+        // It counts for nobody: there is one for each principal, and one for all.
+        let room = StateRoom {
+            peer: &Peer::Unknown.key(),
+            peer_max: usize::MAX,
+        };
+        match self.store.state_open(&self.scope, owner, *ttl, room).await {
+            // Another writer was first.
+            Ok(()) | Err(StateError::Contended) => {}
+            Err(error) => return Err(error),
+        }
+        self.store.state_swap(&self.scope, key, expected, value).await
     }
 }
 

@@ -235,9 +235,9 @@ async fn a_modern_client_is_asked_in_a_second_round() {
     let arguments = json!({"question": "Which?"});
     let first = client.call("ask", arguments.clone()).await.unwrap();
     assert_eq!(first["resultType"], "input_required");
-    assert_eq!(first["inputRequests"]["answer"]["method"], "elicitation/create");
+    assert_eq!(first["inputRequests"]["input"]["method"], "elicitation/create");
 
-    let accepted = json!({"answer": {"action": "accept", "content": {"answer": "blue"}}});
+    let accepted = json!({"input": {"action": "accept", "content": {"answer": "blue"}}});
     let params = second_round("ask", &arguments, &first, accepted.clone());
     let result = client.request("tools/call", params).await.unwrap();
     assert_eq!(
@@ -250,16 +250,19 @@ async fn a_modern_client_is_asked_in_a_second_round() {
     let again = client.request("tools/call", wrong_key).await.unwrap();
     assert_eq!(again["resultType"], "input_required");
 
+    // An answer to the first question needs no state: it is the client's to give.
     let mut stateless = second_round("ask", &arguments, &first, accepted.clone());
     stateless.as_object_mut().unwrap().remove("requestState");
+    let result = client.request("tools/call", stateless).await.unwrap();
+    assert_eq!(result["structuredContent"]["answer"], "blue");
+
     let mut forged = second_round("ask", &arguments, &first, accepted.clone());
     forged["requestState"] = json!("rs1.x.y");
     let stolen = second_round("ask", &arguments, &first, accepted.clone());
     for params in [
-        second_round("ask", &arguments, &first, json!({"answer": 7})),
-        second_round("ask", &arguments, &first, json!({"answer": {"action": "accept"}})),
+        second_round("ask", &arguments, &first, json!({"input": 7})),
+        second_round("ask", &arguments, &first, json!({"input": {"action": "accept"}})),
         second_round("ask", &json!({"question": "Else?"}), &first, accepted),
-        stateless,
         forged,
     ] {
         let error = client.request("tools/call", params).await.unwrap_err();
@@ -276,11 +279,11 @@ async fn a_modern_client_sums_up_in_a_second_round() {
     let client = Client::modern(&store(), json!({"elicitation": {}, "sampling": {}}));
     let arguments = json!({"text": "Long."});
     let first = client.call("summarize", arguments.clone()).await.unwrap();
-    let request = &first["inputRequests"]["summary"];
+    let request = &first["inputRequests"]["input"];
     assert_eq!(request["method"], "sampling/createMessage");
     assert!(request["params"]["messages"].to_string().contains("Long."));
     let wrote = json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "Short."}});
-    let params = second_round("summarize", &arguments, &first, json!({"summary": wrote}));
+    let params = second_round("summarize", &arguments, &first, json!({"input": wrote}));
     let result = client.request("tools/call", params).await.unwrap();
     assert_eq!(
         result["structuredContent"],

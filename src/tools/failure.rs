@@ -6,7 +6,7 @@ use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorCode};
 use serde_json::json;
 
 use crate::causes::causes;
-use crate::session::StateError;
+use crate::session::{AskError, StateError};
 
 /// The JSON-RPC code of a request that could not be served just now (design, "Answers to bad input").
 const UNAVAILABLE: ErrorCode = ErrorCode(-32000);
@@ -57,6 +57,15 @@ impl From<ErrorData> for Failure {
     }
 }
 
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error.concerns_the_model() {
+            true => Self::Tell(error.to_string()),
+            false => Self::Refuse(error.into()),
+        }
+    }
+}
+
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         match error {
@@ -74,7 +83,7 @@ impl From<StateError> for Failure {
                 "Your limit of notebooks is reached (notebook.peer_max). Use one that you have, or try again \
                  when one has expired.",
             ),
-            StateError::TooManyTasks => Self::tell(error.to_string()),
+            StateError::TooManyTasks | StateError::NoPrincipal => Self::tell(error.to_string()),
             StateError::Contended => {
                 Self::tell("Others kept changing this note at the same time. Try again.")
             }

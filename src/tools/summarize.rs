@@ -4,27 +4,19 @@
     reason = "SEP-2577 deprecates sampling; the revisions served here still have it"
 )]
 
-use rmcp::handler::server::tool::{InputResponses, RequestState, schema_for_output};
+use rmcp::handler::server::tool::schema_for_output;
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{
-    CallToolResponse, ClientCapabilities, CreateMessageRequest, CreateMessageRequestParams,
-    CreateMessageResult, InputRequest, SamplingMessage,
-};
-use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, tool, tool_router};
+use rmcp::model::{CallToolResult, CreateMessageRequestParams, CreateMessageResult, SamplingMessage};
+use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Tools;
 use super::failure::Failure;
-use super::input::{Rounds, answer};
 use super::notes::{Notes, WRITE_UP_BYTES_MAX, write_up};
 use super::spoken::spoken;
-use crate::protocol::era::Era;
 use crate::session::Caller;
 
-/// The input's name among `inputRequests`.
-const SUMMARY: &str = "summary";
 /// The longest summary asked for.
 const SUMMARY_TOKENS_MAX: u32 = 500;
 const SYSTEM_PROMPT: &str = "You sum up what you are given in a few plain sentences. Keep names, numbers and open \
@@ -60,45 +52,11 @@ impl Tools {
         &self,
         Parameters(arguments): Parameters<SummarizeArguments>,
         caller: Caller,
-        context: RequestContext<RoleServer>,
-        RequestState(state): RequestState,
-        InputResponses(responses): InputResponses,
-    ) -> Result<CallToolResponse, Failure> {
-        require_sampling(&caller)?;
-        if caller.era() == Era::Legacy {
-            let asked = context.peer.create_message(request(&caller, &arguments).await?);
-            let result = answer(&context.ct, asked).await?;
-            let summarized = concluded(result).map_err(Failure::Tell)?;
-            return Ok(spoken(&summarized.summary, &summarized)?.into());
-        }
-        let rounds = Rounds::new(&caller, "summarize", &arguments, SUMMARY)?;
-        match rounds.input(state, responses)? {
-            Some(result) => {
-                let summarized = concluded(result).map_err(Failure::bad_arguments)?;
-                Ok(spoken(&summarized.summary, &summarized)?.into())
-            }
-            None => {
-                let request = CreateMessageRequest::new(request(&caller, &arguments).await?);
-                Ok(rounds.ask(InputRequest::CreateMessage(request)).into())
-            }
-        }
+    ) -> Result<CallToolResult, Failure> {
+        let wrote = caller.sample(request(&caller, &arguments).await?).await?;
+        let summarized = concluded(wrote)?;
+        spoken(summarized.summary.clone(), &summarized)
     }
-}
-
-fn require_sampling(caller: &Caller) -> Result<(), Failure> {
-    if caller.capabilities.sampling.is_some() {
-        return Ok(());
-    }
-    Err(match caller.era() {
-        Era::Legacy => Failure::tell(
-            "This client does not lend its model: it did not declare the `sampling` capability. Read the notes with \
-             `list_notes` and `recall`, and sum them up yourself.",
-        ),
-        Era::Modern => {
-            let needed = ClientCapabilities::builder().enable_sampling().build();
-            ErrorData::missing_required_client_capability(needed).into()
-        }
-    })
 }
 
 /// What the client's model is asked.
@@ -126,14 +84,14 @@ async fn request(
 }
 
 /// What the model wrote. Fails with words when that is nothing.
-fn concluded(result: CreateMessageResult) -> Result<Summarized, String> {
+fn concluded(result: CreateMessageResult) -> Result<Summarized, Failure> {
     let texts = result.message.content.iter().filter_map(|block| block.as_text());
     let summary = texts
         .map(|block| block.text.as_str())
         .collect::<Vec<_>>()
         .join("\n");
     if summary.is_empty() {
-        return Err("the client's model wrote no text".to_owned());
+        return Err(Failure::tell("The client's model wrote no text."));
     }
     Ok(Summarized {
         summary,
@@ -151,14 +109,15 @@ mod tests {
     fn a_summary_is_all_the_text_that_the_model_wrote() {
         let wrote = |content| {
             let result = json!({"role": "assistant", "model": "m", "content": content});
-            concluded(serde_json::from_value(result).unwrap()).map(|summarized| summarized.summary)
+            let concluded = concluded(serde_json::from_value(result).unwrap());
+            concluded.ok().map(|summarized| summarized.summary)
         };
         assert_eq!(
             wrote(json!({"type": "text", "text": "All."})),
-            Ok("All.".to_owned())
+            Some("All.".to_owned())
         );
         let blocks = json!([{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]);
-        assert_eq!(wrote(blocks), Ok("One.\nTwo.".to_owned()));
-        assert!(wrote(json!([])).is_err());
+        assert_eq!(wrote(blocks), Some("One.\nTwo.".to_owned()));
+        assert!(wrote(json!([])).is_none());
     }
 }

@@ -26,8 +26,8 @@ use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::tasks::{Busy, RunTasks, TaskPlace};
 use crate::session::{
-    Announcer, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, RequestInfo, RequestState,
-    Session, SessionId, SessionPeer, SessionPeers, State, StateError, Tasks,
+    Announcer, Asking, Caller, Clock, Connection, NodeId, Notebooks, Peer, Principal, RequestInfo,
+    RequestState, Session, SessionId, SessionPeer, SessionPeers, State, StateError, Tasks,
 };
 
 /// Reaches nobody.
@@ -224,6 +224,7 @@ impl Client {
                 Clock::of_this_machine(),
                 Duration::from_secs(60),
             ),
+            asking: None,
         };
         Self {
             caller,
@@ -259,13 +260,18 @@ impl Client {
         let running = serve_directly(Notebook::new(), wire, legacy.then_some(info));
         let mut context = RequestContext::new(NumberOrString::Number(1), running.peer().clone());
         context.ct = self.cancel.clone();
-        if self.named {
-            context.extensions.insert(self.caller.clone());
-        }
         let request = json!({"method": method, "params": params});
+        let body = request.to_string().into();
+        let asking = Asking::of(self.caller.era(), running.peer(), &self.cancel, body);
+        if self.named {
+            let mut caller = self.caller.clone();
+            caller.asking = Some(Arc::clone(&asking));
+            context.extensions.insert(caller);
+        }
         let mut request: ClientRequest = serde_json::from_value(request).unwrap();
         context.meta = std::mem::take(request.get_meta_mut());
-        let result = Service::handle_request(&self.notebook, request, context).await?;
+        let ended = Service::handle_request(&self.notebook, request, context).await;
+        let result = asking.result(ended)?;
         Ok(serde_json::to_value(result).unwrap())
     }
 
