@@ -18,8 +18,7 @@
 //!     #[tool]
 //!     async fn count(&self, session: Session) -> Result<String, ErrorData> {
 //!         let add_one = |count: Option<u64>| Some(count.unwrap_or(0) + 1);
-//!         let count = session.update("count", add_one).await;
-//!         let count = count.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+//!         let count = session.update("count", add_one).await?;
 //!         Ok(format!("{} calls so far", count.unwrap_or(0)))
 //!     }
 //! }

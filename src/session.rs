@@ -8,6 +8,7 @@ pub mod announce;
 pub(crate) mod ask;
 pub mod caller;
 pub mod clock;
+mod error_data;
 pub mod id;
 pub mod notebooks;
 pub(crate) mod once;

@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, CreateTaskResult, ErrorCode, GetTaskResult, InputResponses};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::error_data::later;
 use super::id::NodeId;
 use super::once::Once;
 use super::peer::Peer;
@@ -37,8 +38,6 @@ const RECORD: &str = "record";
 /// How long nothing may be heard of a task on a node that lives, before that node is asked whether it runs
 /// it: it may be another process of the same name.
 const QUIET_MS_MAX: u64 = 3000; // as long as a node's lease
-/// When a client may try again after a refusal that passes.
-const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Runs tasks on this node, and reaches those that others run.
 #[async_trait]
@@ -143,7 +142,7 @@ impl Tasks {
         Fut: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
         let id = crate::random::uuid().to_string();
-        let place = self.runner.enter(&id, &self.peer).map_err(too_many)?;
+        let place = self.runner.enter(&id, &self.peer)?;
         let record = TaskRecord::new(&self.principal, self.runner.node(), self.now_ms(), self.ttl);
         let state = self
             .runner
@@ -300,33 +299,15 @@ fn unknown() -> ErrorData {
 }
 
 fn newer() -> ErrorData {
-    let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS });
     let words = "the task belongs to a newer version of the server than this node runs: try again shortly, another node \
                  will take it";
-    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
+    later(words.into())
 }
 
-fn too_many(busy: Busy) -> ErrorData {
-    refused(format!("{busy}: try again shortly"))
-}
-
-/// The error of a client that has too many tasks.
-fn refused(words: String) -> ErrorData {
-    let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS, "reason": "too_many" });
-    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
-}
-
+/// What the client is told of a task that the store did not serve.
 fn unkept(error: StateError) -> ErrorData {
     match error {
         StateError::Gone => unknown(),
-        StateError::TooManyTasks => refused(error.to_string()),
-        // The cause names hosts and ports, so it stays in the node's own log.
-        StateError::Unreachable(_) | StateError::Refused { .. } => {
-            // The store itself is warned of elsewhere, once: tasks are many.
-            tracing::debug!(error = %causes(&error), "the store did not serve a task");
-            let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS });
-            ErrorData::new(ErrorCode(CODE_TRANSPORT), error.to_string(), Some(data))
-        }
-        other => ErrorData::internal_error(other.to_string(), None),
+        other => other.into(),
     }
 }

@@ -2,16 +2,10 @@
 
 use rmcp::ErrorData;
 use rmcp::handler::server::tool::IntoCallToolResult;
-use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorCode};
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
 use serde_json::json;
 
-use crate::causes::causes;
 use crate::session::{AskError, StateError};
-
-/// The JSON-RPC code of a request that could not be served just now (design, "Answers to bad input").
-const UNAVAILABLE: ErrorCode = ErrorCode(-32000);
-/// When a caller may try again after the store was out of reach.
-const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Why a tool did not do as asked.
 #[derive(Debug)]
@@ -89,17 +83,7 @@ impl From<StateError> for Failure {
             }
             StateError::BadKey(bytes) => Self::tell(format!("A key of {bytes} bytes cannot be used.")),
             StateError::Type(_) => Self::tell("The note holds a value of another type than this needs."),
-            // The cause names hosts and ports, so it stays in the node's own log.
-            StateError::Unreachable(_) | StateError::Refused { .. } => {
-                let words = error.to_string();
-                // The store itself is warned of elsewhere, once: calls are many.
-                tracing::debug!(error = %causes(&error), "the store did not serve a tool");
-                Self::Refuse(ErrorData::new(
-                    UNAVAILABLE,
-                    words,
-                    Some(json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS })),
-                ))
-            }
+            passes @ (StateError::Unreachable(_) | StateError::Refused { .. }) => Self::Refuse(passes.into()),
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::support::client::{Client, on_the_wire};
 use crate::support::process::{PATIENCE, eventually};
 
 mod bounds;
+mod errors;
 mod no_peer;
 
 /// A handler with one tool for each thing to prove.
@@ -59,19 +60,17 @@ impl Sample {
     async fn count(&self, session: Session) -> Result<String, ErrorData> {
         let counted = session
             .update("count", |count: Option<u64>| Some(count.unwrap_or(0) + 1))
-            .await;
-        let count = counted.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-        Ok(count.unwrap_or(0).to_string())
+            .await?;
+        Ok(counted.unwrap_or(0).to_string())
     }
 
     #[tool(description = "Sets, reads, lists and removes state of the session")]
     async fn keep(&self, session: Session) -> Result<String, ErrorData> {
-        let failed = |error: anynode::session::StateError| ErrorData::internal_error(error.to_string(), None);
-        session.set("a", &json!({"x": [1, 2]})).await.map_err(failed)?;
-        let read: Option<Value> = session.get("a").await.map_err(failed)?;
-        let all = session.entries().await.map_err(failed)?;
-        let removed = session.remove("a").await.map_err(failed)?;
-        let left: Option<Value> = session.get("a").await.map_err(failed)?;
+        session.set("a", &json!({"x": [1, 2]})).await?;
+        let read: Option<Value> = session.get("a").await?;
+        let all = session.entries().await?;
+        let removed = session.remove("a").await?;
+        let left: Option<Value> = session.get("a").await?;
         Ok(json!({"read": read, "all": all, "removed": removed, "left": left}).to_string())
     }
 
