@@ -76,3 +76,12 @@ pub use engine::handler::Handler;
 pub use engine::no_peer::NoPeer;
 pub use http::{Authenticate, Challenge};
 pub use protocol::era::{Era, Revision};
+/// The rmcp that handlers are written with, and the schemars that describes their arguments. A handler must be
+/// written with the same: another major version has other types of the same names, whose errors speak of traits
+/// that are not implemented. This version of anynode is tested with rmcp 3.11.0 and schemars 1.2.3.
+///
+/// With `use anynode::{rmcp, schemars};` their macros need no line in `Cargo.toml`, apart from
+/// `#[tool_router(server_handler)]`, which looks for a crate named rmcp: write `#[tool_router]` and
+/// `#[tool_handler]` instead.
+#[doc(no_inline)]
+pub use {rmcp, schemars};
