@@ -3,18 +3,13 @@
 use std::fmt;
 
 use futures::future::BoxFuture;
-use futures::{StreamExt as _, stream};
-use rmcp::model::{
-    ClientNotification, ClientRequest, ErrorCode, ServerConfig, ServerResult, SubscribeRequestParams,
-    SubscriptionsListenRequest, Tool,
-};
+use rmcp::model::{ClientNotification, ClientRequest, ServerConfig, ServerResult, Tool};
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service};
 use rmcp::{ErrorData, ServerHandler};
 
 use crate::telemetry::seldom;
 
-/// How many resources of one listener are asked for at once.
-const ASKED_AT_ONCE: usize = 16;
+mod subscriptions;
 
 /// What the pipeline needs of a handler. Every rmcp [`ServerHandler`] is one.
 pub trait Handler: Send + Sync + 'static {
@@ -50,13 +45,15 @@ impl<H: ServerHandler> Handler for H {
         request: ClientRequest,
         context: RequestContext<RoleServer>,
     ) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
-        if let ClientRequest::SubscriptionsListenRequest(listen) = request {
-            return Box::pin(async move {
-                let listen = admitted(self, listen, &context).await?;
-                Service::handle_request(self, listen.into(), context).await
-            });
+        match request {
+            ClientRequest::SubscriptionsListenRequest(listen) => {
+                Box::pin(subscriptions::listen(self, listen, context))
+            }
+            ClientRequest::SubscribeRequest(_) | ClientRequest::UnsubscribeRequest(_) => {
+                Box::pin(subscriptions::subscribe(self, request, context))
+            }
+            request => Box::pin(Service::handle_request(self, request, context)),
         }
-        Box::pin(Service::handle_request(self, request, context))
     }
 
     fn notification<'a>(
@@ -81,45 +78,6 @@ impl<H: ServerHandler> Handler for H {
     fn tool(&self, name: &str) -> Option<Tool> {
         self.get_tool(name)
     }
-}
-
-/// A listener may hear only of resources to which a session of the same principal may subscribe. rmcp's
-/// filter for handlers knows no caller, so `subscribe` decides, which does. A handler without it (-32601)
-/// refuses none.
-async fn admitted<H: ServerHandler>(
-    handler: &H,
-    mut listen: SubscriptionsListenRequest,
-    context: &RequestContext<RoleServer>,
-) -> Result<SubscriptionsListenRequest, ErrorData> {
-    let Some(wanted) = listen.params.notifications.resource_subscriptions.take() else {
-        return Ok(listen);
-    };
-    let asked = wanted.into_iter().map(|uri| async move {
-        #[expect(
-            deprecated,
-            reason = "only legacy clients send it; here it is asked for modern ones"
-        )]
-        let asked = handler.subscribe(SubscribeRequestParams::new(uri.clone()), context.clone());
-        (uri, asked.await)
-    });
-    let mut asked = stream::iter(asked).buffered(ASKED_AT_ONCE);
-    let mut admitted = Vec::new();
-    while let Some((uri, answer)) = asked.next().await {
-        match answer {
-            Ok(()) => admitted.push(uri),
-            Err(error) if error.code == ErrorCode::METHOD_NOT_FOUND => admitted.push(uri),
-            Err(error)
-                if matches!(
-                    error.code,
-                    ErrorCode::INVALID_PARAMS | ErrorCode::RESOURCE_NOT_FOUND
-                ) => {}
-            // It is not known whether it may, for example because the store is out of reach.
-            Err(error) => return Err(error),
-        }
-    }
-    drop(asked);
-    listen.params.notifications.resource_subscriptions = Some(admitted);
-    Ok(listen)
 }
 
 impl fmt::Debug for dyn Handler {

@@ -36,6 +36,7 @@ use crate::support::process::{PATIENCE, eventually};
 mod bounds;
 mod errors;
 mod no_peer;
+mod subscriptions;
 mod versions;
 
 /// A handler with one tool for each thing to prove.
