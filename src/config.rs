@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::protocol::era::Revision;
+
 mod assigned;
 mod checks;
 mod load;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub session: SessionSettings,
     /// HTTP.
     pub http: HttpSettings,
+    /// The protocol.
+    pub protocol: ProtocolSettings,
     /// HTTP+SSE.
     pub sse: SseSettings,
     /// Credentials.
@@ -135,6 +139,13 @@ pub struct HttpSettings {
     pub connections_peer_max: usize,
     /// How many bytes of bodies one peer may have on their way.
     pub bodies_peer_bytes_max: usize,
+}
+
+/// `[protocol]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProtocolSettings {
+    /// The revisions that are served. Empty: all.
+    pub revisions: Vec<Revision>,
 }
 
 /// `[sse]`
@@ -307,6 +318,7 @@ impl Default for Settings {
                 peer_uninitialized_max: 10_000, // for 60 s each: 166 a second that come to nothing
             },
             http: HttpSettings::default(),
+            protocol: ProtocolSettings::default(),
             sse: SseSettings::default(),
             auth: AuthSettings::default(),
             call: CallSettings {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::cluster::{Membership, Sessions};
 use crate::config::Settings;
+use crate::protocol::revisions::Revisions;
 use crate::session::state::StateStore;
 use crate::session::tasks::RunTasks;
 use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, SessionId, Tasks};
@@ -77,6 +78,8 @@ pub(crate) struct Engine {
     pub node: NodeId,
     /// Its settings.
     pub settings: Settings,
+    /// The revisions that it serves.
+    pub revisions: Revisions,
     /// The handler.
     pub handler: Arc<dyn Handler>,
     /// What the handler says of itself.
@@ -164,6 +167,7 @@ impl Engine {
             info: handler.info(),
             sessions: Sessions::new(kept, members, &settings, supervisor.clone()),
             shares: Arc::new(Shares::new(&settings)),
+            revisions: Revisions::of(&settings.protocol.revisions),
             keys: Arc::new(keys),
             streams: Arc::default(),
             calls: Arc::default(),

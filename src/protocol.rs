@@ -9,4 +9,5 @@ pub(crate) mod error;
 pub(crate) mod event_id;
 pub(crate) mod headers;
 pub(crate) mod message;
+pub(crate) mod revisions;
 pub(crate) mod sse;

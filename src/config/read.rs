@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::{LogFormat, ReplyForm};
+use crate::protocol::era::Revision;
 use crate::session::id::{NODE_ID_BYTES_MAX, NodeId};
 
 /// What the value should have been, in words that follow "expected".
@@ -215,6 +216,12 @@ pub(super) fn hosts(value: &ValueKind) -> Result<Vec<String>, ExpectedWords> {
     let expected =
         "a list of host names or addresses, with or without a port, such as mcp.example.com, or * for all";
     list(value, expected, |entry| entry == "*" || is_authority(entry))
+}
+
+pub(super) fn revisions(value: &ValueKind) -> Result<Vec<Revision>, ExpectedWords> {
+    let expected = format!("a list of {}", Revision::ALL.map(Revision::as_str).join(", "));
+    let named = list(value, &expected, |entry| Revision::parse(entry).is_some())?;
+    Ok(named.iter().filter_map(|name| Revision::parse(name)).collect())
 }
 
 /// What stands for the proxies that use the Unix socket.

@@ -131,6 +131,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(http.connections_max, |v| read::count(v, 1..=1_000_000)),
     setting!(http.connections_peer_max, |v| read::count(v, 1..=1_000_000)),
     setting!(http.bodies_peer_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
+    setting!(protocol.revisions, read::revisions),
     setting!(sse.client_keys, read::switch),
     row!("sse.continue", Open, |settings, value| {
         settings.sse.skip_initialize = read::switch(value)?;

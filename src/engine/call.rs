@@ -36,7 +36,7 @@ use crate::store::streams::StreamId;
 
 mod ending;
 
-use ending::{HandlerEnd, finish, internal, not_changed};
+use ending::{HandlerEnd, finish, internal, not_changed, only_served};
 
 /// The longest that a subscription is kept open; its client opens it again.
 const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -174,10 +174,11 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
         let ended = {
             let result = ask(&*engine.handler, request, context);
             let request = async {
-                let result = match &asking {
+                let mut result = match &asking {
                     Some(asking) => asking.result(result.await)?,
                     None => result.await?,
                 };
+                only_served(&mut result, engine.revisions);
                 if let (Some(cached), Some(change)) = (&session, &on_success) {
                     // Few calls have any, and unboxed its room would be kept, and moved, in the future of
                     // each.

@@ -13,7 +13,7 @@ use super::incoming::Incoming;
 use super::{Engine, call};
 use crate::causes::causes;
 use crate::protocol::classify::fit_client;
-use crate::protocol::era::{Era, Revision};
+use crate::protocol::era::Era;
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
 use crate::session::{
@@ -43,7 +43,7 @@ impl Engine {
     ) -> Result<Initialized, Refusal> {
         let _permit = permit(&incoming.peer, resource(&request.method))?;
         let params: InitializeRequestParams = parse(request.params)?;
-        let introduction = introduction(&params);
+        let introduction = self.introduction(&params)?;
         let mut record = self.new_record(
             introduction,
             TransportKind::Streamable,
@@ -84,11 +84,29 @@ impl Engine {
         });
         let mut result = answered?;
         // A handler may serve fewer revisions than this server: then what it chose counts.
-        let chosen =
-            Revision::parse(result.protocol_version.as_str()).filter(|chosen| chosen.era() == Era::Legacy);
+        let chosen = self.revisions.parse(result.protocol_version.as_str());
+        let chosen = chosen.filter(|chosen| chosen.era() == Era::Legacy);
         record.revision = chosen.unwrap_or(record.revision);
         result.protocol_version = record.revision.to_rmcp();
         Ok(result)
+    }
+
+    /// What a client says of itself, with the revision that is offered to it.
+    ///
+    /// # Errors
+    /// [`Refusal::UnsupportedVersion`], when no revision with sessions is served.
+    pub(super) fn introduction(&self, params: &InitializeRequestParams) -> Result<Introduction, Refusal> {
+        let requested = params.protocol_version.as_str();
+        let served = self.revisions;
+        let offered = served.negotiate(requested);
+        Ok(Introduction {
+            revision: offered.ok_or_else(|| Refusal::UnsupportedVersion {
+                requested: requested.to_owned(),
+                served,
+            })?,
+            client_info: params.client_info.clone(),
+            capabilities: params.capabilities.clone(),
+        })
     }
 
     /// The caller of `initialize`, who has no session yet.
@@ -133,15 +151,6 @@ impl Engine {
             log_level: None,
             subscriptions: Default::default(),
         }
-    }
-}
-
-/// What a client says of itself, with the revision that is offered to it.
-pub(super) fn introduction(params: &InitializeRequestParams) -> Introduction {
-    Introduction {
-        revision: Revision::negotiate(params.protocol_version.as_str()),
-        client_info: params.client_info.clone(),
-        capabilities: params.capabilities.clone(),
     }
 }
 

@@ -293,7 +293,7 @@ impl Engine {
     ) -> Result<RunningCall, Refusal> {
         let _permit = permit(&incoming.peer, resource(&request.method))?;
         let params = handshake::parse(request.params)?;
-        let mut introduction = handshake::introduction(&params);
+        let mut introduction = self.introduction(&params)?;
         let mut record = SessionRecord {
             revision: introduction.revision,
             client_info: introduction.client_info.clone(),

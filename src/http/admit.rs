@@ -13,9 +13,9 @@ use super::{Service, body};
 use crate::config::ReplyForm;
 use crate::engine::incoming::Incoming;
 use crate::engine::shares::PeerUse;
-use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
 use crate::protocol::headers::VERSION_HEADER;
+use crate::protocol::revisions::Revisions;
 use crate::session::request_info::Headers;
 use crate::session::{Principal, RequestInfo, SessionId};
 
@@ -90,9 +90,9 @@ impl AdmittedRequest {
         version.map(|value| value.to_str().unwrap_or_default().trim())
     }
 
-    /// Refuses a request that names a revision that nobody knows.
-    pub(super) fn check_version(&self) -> Result<(), Refusal> {
-        check_version(self.version())
+    /// Refuses a request that names a revision that is not served.
+    pub(super) fn check_version(&self, served: Revisions) -> Result<(), Refusal> {
+        check_version(self.version(), served)
     }
 
     /// Whether it names a session.
@@ -137,10 +137,10 @@ impl AdmittedRequest {
     }
 }
 
-/// Refuses a `MCP-Protocol-Version` header of a revision that nobody knows.
-pub(super) fn check_version(header: Option<&str>) -> Result<(), Refusal> {
-    match header.is_some_and(|version| Revision::parse(version).is_none()) {
-        true => Err(Refusal::UnknownVersionHeader),
+/// Refuses a `MCP-Protocol-Version` header of a revision that is not served.
+pub(super) fn check_version(header: Option<&str>, served: Revisions) -> Result<(), Refusal> {
+    match header.is_some_and(|version| served.parse(version).is_none()) {
+        true => Err(Refusal::UnknownVersionHeader(served)),
         false => Ok(()),
     }
 }

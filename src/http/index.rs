@@ -21,14 +21,18 @@ const BY_ACCEPT: (HeaderName, HeaderValue) = (VARY, HeaderValue::from_static("ac
 pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) -> Response {
     let server = service.engine.handler.info().server_info;
     let (name, version) = (&server.name, &server.version);
-    let revisions = Revision::ALL.map(Revision::as_str);
+    let served = service.engine.revisions;
+    let sse = served.contains(Revision::V2024_11_05);
     let no_words = headers.contains_key(ACCEPT) && !body::accepts(&headers, "text", "plain");
     if no_words && body::accepts(&headers, "application", "json") {
-        let endpoints = json!({ "mcp": "mcp", "sse": "sse", "health": "health" });
+        let mut endpoints = json!({ "mcp": "mcp", "health": "health" });
+        if sse {
+            endpoints["sse"] = json!("sse");
+        }
         let about = json!({
             "name": name,
             "version": version,
-            "protocolVersions": revisions,
+            "protocolVersions": served.names(),
             "endpoints": endpoints,
         });
         let mut response = response::json(StatusCode::OK, about.to_string());
@@ -39,10 +43,10 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
         "{name} {version}\n\n\
          This is an MCP server (Model Context Protocol). It is for MCP clients, and shows nothing here.\n\n\
          Connect a client to   mcp      (this URL, followed by mcp)\n\
-         Clients of 2024-11-05 sse\n\
+         {}\
          How the node is       health\n\n\
-         Protocol versions     {}\n",
-        revisions.join(", ")
+         Protocol versions     {served}\n",
+        if sse { "Clients of 2024-11-05 sse\n" } else { "" },
     );
     ([(CONTENT_TYPE, WORDS), BY_ACCEPT], words).into_response()
 }
@@ -54,5 +58,5 @@ pub(super) async fn not_read(State(service): State<Service>) -> Response {
 
 /// A path without a route.
 pub(super) async fn not_found(State(service): State<Service>) -> Response {
-    span(&service).in_scope(|| response::refusal(&Refusal::NoSuchPath, None))
+    span(&service).in_scope(|| response::refusal(&Refusal::NoSuchPath(service.engine.revisions), None))
 }

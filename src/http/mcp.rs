@@ -81,7 +81,7 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
     async move {
         let ended = async {
             let admitted = AdmittedRequest::of(&service, request, began).await?;
-            admitted.check_version()?;
+            admitted.check_version(service.engine.revisions)?;
             let id = admitted.session_id()?;
             note(Era::Legacy, "DELETE", Some(&id.tag()));
             service.engine.end_session(&id, &admitted.principal).await
@@ -134,7 +134,7 @@ where
 async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
     let engine = &service.engine;
     body::check_accept_stream(&admitted.parts.headers)?;
-    admitted.check_version()?;
+    admitted.check_version(engine.revisions)?;
     let id = admitted.session_id()?;
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
     let incoming = admitted.into_incoming(Bytes::new());
@@ -241,11 +241,11 @@ async fn serve_request(
         meta: version.as_ref().map(rmcp::model::ProtocolVersion::as_str),
         session: named.is_some(),
     };
-    match classify(&request.method, hints)? {
+    match classify(&request.method, hints, engine.revisions)? {
         // In a box, like all that is not a call: the room that it needs would be kept, and moved, with each.
         Context::Initialize => Box::pin(initialize(service, admitted, request)).await,
         Context::Session => {
-            check_version(header)?;
+            check_version(header, engine.revisions)?;
             let id = named.unwrap_or(Err(Refusal::NoSession))?;
             let label = method_label(&request.method);
             let (incoming, cached) = in_session(service, admitted, &id, label, body).await?;
@@ -262,7 +262,7 @@ async fn session(
     method: &'static str,
     body: Bytes,
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
-    admitted.check_version()?;
+    admitted.check_version(service.engine.revisions)?;
     let id = admitted.session_id()?;
     in_session(service, admitted, &id, method, body).await
 }
@@ -321,7 +321,14 @@ async fn modern(
     let engine = &service.engine;
     let (headers, method) = (&admitted.parts.headers, &request.method);
     let name = meta.named(name_member(method));
-    let (revision, capabilities) = check_modern(headers, admitted.version(), method, name, &meta.meta)?;
+    let (revision, capabilities) = check_modern(
+        headers,
+        admitted.version(),
+        method,
+        name,
+        &meta.meta,
+        engine.revisions,
+    )?;
     let read = ModernRequest::read(&request)?;
     if let ClientRequest::CallToolRequest(call) = read.typed()
         && let Some(tool) = engine.tool(&call.params.name)

@@ -13,7 +13,7 @@ use super::mcp::{Refused, answer_get, finish, note, refuse_method, span};
 use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, body, response};
-use crate::protocol::era::Era;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::message::{Body, Message};
 use crate::session::{SessionId, TransportKind};
@@ -46,9 +46,19 @@ pub(super) async fn not_post(State(service): State<Service>, request: HttpReques
     refuse_method(&service, request, "POST").await
 }
 
+/// Refuses where the revision is not served whose transport this is.
+fn check_served(service: &Service) -> Result<(), Refusal> {
+    let served = service.engine.revisions;
+    match served.contains(Revision::V2024_11_05) {
+        true => Ok(()),
+        false => Err(Refusal::NoSuchPath(served)),
+    }
+}
+
 /// Opens a session with its stream, or takes up that of a session that is named.
 async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
     let engine = &service.engine;
+    check_served(&service)?;
     body::check_accept_stream(&admitted.parts.headers)?;
     let named = admitted.session_in_query().map(ToOwned::to_owned);
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
@@ -100,7 +110,8 @@ async fn serve(
     message: Message<'_>,
     kept: Bytes,
 ) -> Result<(), Refusal> {
-    admitted.check_version()?;
+    admitted.check_version(service.engine.revisions)?;
+    check_served(service)?;
     let id = admitted.session_in_query().and_then(SessionId::parse);
     let id = id.ok_or(Refusal::SessionNotFound)?;
     let engine = &service.engine;

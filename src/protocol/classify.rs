@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::era::{Era, Revision};
 use super::error::Refusal;
 use super::headers::{check_method_and_name, name_member};
+use super::revisions::Revisions;
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -51,7 +52,7 @@ pub(crate) struct EraHints<'a> {
 ///
 /// # Errors
 /// [`Refusal::UnknownVersionHeader`].
-pub(crate) fn classify(method: &str, hints: EraHints<'_>) -> Result<Context, Refusal> {
+pub(crate) fn classify(method: &str, hints: EraHints<'_>, served: Revisions) -> Result<Context, Refusal> {
     let era = |name: &str| Revision::parse(name).map(Revision::era);
     let modern = |name: Option<&str>| name.and_then(era) == Some(Era::Modern);
     if method == "initialize" && !(modern(hints.header) && modern(hints.meta)) {
@@ -66,7 +67,7 @@ pub(crate) fn classify(method: &str, hints: EraHints<'_>) -> Result<Context, Ref
             Some(Era::Legacy) => Ok(Context::Session),
             Some(Era::Modern) => Ok(Context::Meta),
             None if !hints.session && is_newer(header) => Ok(Context::Meta),
-            None => Err(Refusal::UnknownVersionHeader),
+            None => Err(Refusal::UnknownVersionHeader(served)),
         },
     }
 }
@@ -89,6 +90,7 @@ pub(crate) fn check_modern(
     method: &str,
     name: Option<&str>,
     meta: &RequestMetaObject,
+    served: Revisions,
 ) -> Result<(Revision, ClientCapabilities), Refusal> {
     let Some(header) = version_header else {
         return Err(Refusal::HeaderMismatch(
@@ -105,10 +107,12 @@ pub(crate) fn check_modern(
     }
     let named = name_member(method).is_some();
     check_method_and_name(headers, method, if named { name } else { None })?;
-    let revision = Revision::parse(version)
+    let revision = served
+        .parse(version)
         .filter(|revision| revision.era() == Era::Modern)
         .ok_or_else(|| Refusal::UnsupportedVersion {
             requested: version.to_owned(),
+            served,
         })?;
     let capabilities = meta
         .client_capabilities()
@@ -224,10 +228,10 @@ mod tests {
             hints(modern, None, false),
             hints(None, modern, true),
         ] {
-            assert_eq!(classify("initialize", s), Ok(Context::Initialize));
+            assert_eq!(classify("initialize", s, Revisions::ALL), Ok(Context::Initialize));
         }
         assert_eq!(
-            classify("initialize", hints(modern, modern, false)),
+            classify("initialize", hints(modern, modern, false), Revisions::ALL),
             Ok(Context::Meta)
         );
     }
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn other_requests_go_by_meta_then_header_then_session() {
-        let of = |s| classify("tools/list", s);
+        let of = |s| classify("tools/list", s, Revisions::ALL);
         assert_eq!(of(hints(None, None, true)), Ok(Context::Session));
         assert_eq!(of(hints(Some("2025-03-26"), None, true)), Ok(Context::Session));
         assert_eq!(of(hints(Some("2026-07-28"), None, false)), Ok(Context::Meta));
@@ -269,11 +273,11 @@ mod tests {
         assert_eq!(of(hints(Some("2031-01-01"), None, false)), Ok(Context::Meta));
         assert_eq!(
             of(hints(Some("1999-01-01"), None, true)),
-            Err(Refusal::UnknownVersionHeader)
+            Err(Refusal::UnknownVersionHeader(Revisions::ALL))
         );
         assert_eq!(
             of(hints(Some("2031-01-01"), None, true)),
-            Err(Refusal::UnknownVersionHeader)
+            Err(Refusal::UnknownVersionHeader(Revisions::ALL))
         );
         assert_eq!(of(hints(None, Some("2025-11-25"), true)), Ok(Context::Session));
     }

@@ -89,15 +89,6 @@ impl Revision {
         }
     }
 
-    /// The answer to an `initialize` that asks for `requested`: the same when this server speaks it and it
-    /// has the handshake, else the newest that has (2025-11-25, Lifecycle, "Version Negotiation").
-    #[must_use]
-    pub fn negotiate(requested: &str) -> Self {
-        Self::parse(requested)
-            .filter(|revision| revision.era() == Era::Legacy)
-            .unwrap_or(Self::NEWEST_LEGACY)
-    }
-
     /// Whether JSON-RPC batches may be sent: only 2025-03-26 has them over Streamable HTTP.
     #[must_use]
     pub const fn allows_batches(self) -> bool {
@@ -141,15 +132,6 @@ mod tests {
             assert_eq!(revision.to_rmcp().as_str(), revision.as_str());
         }
         assert_eq!(Revision::parse("2025-01-01"), None);
-    }
-
-    #[test]
-    fn negotiation_echoes_what_it_knows_and_else_offers_the_newest_with_a_handshake() {
-        assert_eq!(Revision::negotiate("2024-11-05"), Revision::V2024_11_05);
-        assert_eq!(Revision::negotiate("2025-06-18"), Revision::V2025_06_18);
-        assert_eq!(Revision::negotiate("2026-07-28"), Revision::V2025_11_25);
-        assert_eq!(Revision::negotiate("2031-01-01"), Revision::V2025_11_25);
-        assert_eq!(Revision::negotiate(""), Revision::V2025_11_25);
     }
 
     #[test]

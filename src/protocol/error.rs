@@ -7,7 +7,8 @@ use rmcp::model::{ErrorCode, ErrorData, RequestId};
 use serde_json::{Value, json};
 
 use super::challenge::Challenge;
-use super::era::Revision;
+use super::era::{Era, Revision};
+use super::revisions::Revisions;
 
 /// Errors of this server and its transport, in the range that JSON-RPC leaves to implementations.
 pub(crate) const CODE_TRANSPORT: i32 = -32000;
@@ -32,9 +33,9 @@ pub(crate) enum Refusal {
     /// The `MCP-Protocol-Version` header names no revision with sessions.
     #[error(
         "unsupported MCP-Protocol-Version header: use the version that `initialize` answered, one of {}",
-        legacy_versions()
+        legacy(*.0)
     )]
-    UnknownVersionHeader,
+    UnknownVersionHeader(Revisions),
     /// A request outside any session that is not `initialize`.
     #[error("no Mcp-Session-Id header: send `initialize` first and repeat the Mcp-Session-Id of its answer")]
     NoSession,
@@ -100,8 +101,8 @@ pub(crate) enum Refusal {
     #[error("the {0} header is given more than once: send it once")]
     DoubledHeader(&'static str),
     /// A path at which there is nothing.
-    #[error("there is nothing at this path: MCP is at /mcp, and for clients of 2024-11-05 at /sse")]
-    NoSuchPath,
+    #[error("there is nothing at this path: MCP is at /mcp{}", at_sse(*.0))]
+    NoSuchPath(Revisions),
     /// A method that this path does not have.
     #[error("method not allowed: {0}")]
     MethodNotAllowed(&'static str),
@@ -109,10 +110,12 @@ pub(crate) enum Refusal {
     #[error("header mismatch: {0}")]
     HeaderMismatch(String),
     /// Modern: the version is not supported.
-    #[error("unsupported protocol version: use one of {}", all_versions())]
+    #[error("unsupported protocol version: use one of {served}")]
     UnsupportedVersion {
         /// The version asked for.
         requested: String,
+        /// Those that are served.
+        served: Revisions,
     },
     /// Modern: `_meta` lacks a required field, or has it malformed.
     #[error("request _meta is missing or has malformed required fields: {0}")]
@@ -128,16 +131,17 @@ pub(crate) enum Refusal {
     Internal,
 }
 
-fn legacy_versions() -> String {
-    join(&Revision::ALL.map(Revision::as_str)[..4])
-}
-
-fn all_versions() -> String {
-    join(&Revision::ALL.map(Revision::as_str))
-}
-
-fn join(names: &[&str]) -> String {
+fn legacy(served: Revisions) -> String {
+    let names: Vec<_> = served.in_era(Era::Legacy).map(Revision::as_str).collect();
     names.join(", ")
+}
+
+fn at_sse(served: Revisions) -> &'static str {
+    if served.contains(Revision::V2024_11_05) {
+        ", and for clients of 2024-11-05 at /sse"
+    } else {
+        ""
+    }
 }
 
 impl Refusal {
@@ -148,7 +152,7 @@ impl Refusal {
             Self::NotJson
             | Self::NotAMessage(_)
             | Self::BatchNotAllowed
-            | Self::UnknownVersionHeader
+            | Self::UnknownVersionHeader(_)
             | Self::NoSession
             | Self::DoubledHeader(_)
             | Self::HeaderMismatch(_)
@@ -158,7 +162,7 @@ impl Refusal {
             | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::Challenged(challenge) => challenge.status(),
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
-            Self::SessionNotFound | Self::MethodNotFound(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::SessionNotFound | Self::MethodNotFound(_) | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
             Self::StreamLost { .. } => StatusCode::GONE,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
@@ -188,7 +192,7 @@ impl Refusal {
             Self::NotJson => ErrorCode::PARSE_ERROR,
             Self::NotAMessage(_)
             | Self::BatchNotAllowed
-            | Self::UnknownVersionHeader
+            | Self::UnknownVersionHeader(_)
             | Self::NoSession
             | Self::DoubledHeader(_) => ErrorCode::INVALID_REQUEST,
             Self::SessionNotFound => ErrorCode(CODE_SESSION_NOT_FOUND),
@@ -212,7 +216,7 @@ impl Refusal {
             | Self::StoreRefused(_)
             | Self::NewerVersion
             | Self::ShuttingDown
-            | Self::NoSuchPath
+            | Self::NoSuchPath(_)
             | Self::MethodNotAllowed(_) => ErrorCode(CODE_TRANSPORT),
         }
     }
@@ -224,7 +228,7 @@ impl Refusal {
             Self::NotJson => "not_json",
             Self::NotAMessage(_) => "not_a_message",
             Self::BatchNotAllowed => "batch_not_allowed",
-            Self::UnknownVersionHeader => "unknown_version_header",
+            Self::UnknownVersionHeader(_) => "unknown_version_header",
             Self::NoSession => "no_session",
             Self::SessionNotFound => "session_not_found",
             Self::StreamLost { .. } => "stream_lost",
@@ -243,7 +247,7 @@ impl Refusal {
             Self::NewerVersion => "newer_version",
             Self::ShuttingDown => "shutting_down",
             Self::DoubledHeader(_) => "doubled_header",
-            Self::NoSuchPath => "no_such_path",
+            Self::NoSuchPath(_) => "no_such_path",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::UnsupportedVersion { .. } => "unsupported_version",
@@ -273,8 +277,8 @@ impl Refusal {
     #[must_use]
     pub(crate) fn data(&self) -> Option<Value> {
         match self {
-            Self::UnsupportedVersion { requested } => {
-                Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
+            Self::UnsupportedVersion { requested, served } => {
+                Some(json!({ "supported": served.names(), "requested": requested }))
             }
             Self::StreamLost { reconnect, reason } => {
                 Some(json!({ "reconnect": reconnect, "reason": reason }))

@@ -21,7 +21,7 @@ struct AskArguments {
 
 /// The form that the person fills in.
 #[derive(Debug, Deserialize, JsonSchema)]
-struct Answered {
+struct AnswerForm {
     #[schemars(title = "Answer")]
     answer: String,
 }
@@ -50,7 +50,7 @@ impl Tools {
         caller: Caller,
     ) -> Result<CallToolResult, Failure> {
         let (action, answer) = match caller.ask(arguments.question).await {
-            Ok(Answered { answer }) => ("accept", Some(answer)),
+            Ok(AnswerForm { answer }) => ("accept", Some(answer)),
             Err(AskError::Declined) => ("decline", None),
             Err(AskError::Dismissed) => ("cancel", None),
             Err(other) => return Err(other.into()),

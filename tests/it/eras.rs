@@ -6,6 +6,8 @@ use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, NodeOptions};
 
+mod revisions;
+
 #[tokio::test]
 async fn each_revision_is_negotiated_and_what_is_unknown_gets_the_newest() {
     let node = Node::start(&NodeOptions::default()).await;
@@ -208,11 +210,11 @@ async fn a_modern_client_is_asked_in_rounds_that_any_node_can_take() {
     let first = client.call("ask", arguments.clone()).await.ok();
     assert_eq!(first.result()["resultType"], "input_required");
     assert_eq!(
-        first.result()["inputRequests"]["answer"]["method"],
+        first.result()["inputRequests"]["input"]["method"],
         "elicitation/create"
     );
     let state = first.result()["requestState"].clone();
-    let teal = json!({"answer": {"action": "accept", "content": {"answer": "teal"}}});
+    let teal = json!({"input": {"action": "accept", "content": {"answer": "teal"}}});
     for _ in 0..3 {
         let done = client
             .request("tools/call", second(&state, teal.clone()))

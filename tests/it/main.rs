@@ -10,6 +10,7 @@
     reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
 )]
 
+mod asking;
 mod bad_input;
 mod balancers;
 mod bounds;

@@ -11,6 +11,7 @@ use crate::causes::causes;
 use crate::engine::running_call::{Finished, Verdict};
 use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
+use crate::protocol::revisions::Revisions;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::seldom;
 
@@ -32,6 +33,15 @@ pub(super) enum HandlerEnd {
     Cancelled,
     /// Its session has ended under it.
     SessionEnded,
+}
+
+/// Leaves of the revisions that `server/discover` names those that this server serves: a handler may know more.
+pub(super) fn only_served(result: &mut ServerResult, served: Revisions) {
+    if let ServerResult::DiscoverResult(found) = result {
+        found
+            .supported_versions
+            .retain(|version| served.parse(version.as_str()).is_some());
+    }
 }
 
 fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {

@@ -31,6 +31,7 @@ fn an_error_repeats_the_beginning_of_what_was_sent() {
         Refusal::HeaderMismatch(long.clone()),
         Refusal::UnsupportedVersion {
             requested: long.clone(),
+            served: Revisions::ALL,
         },
     ] {
         let body = error_body(None, &refusal.to_error());
@@ -52,6 +53,7 @@ fn an_error_repeats_the_beginning_of_what_was_sent() {
 fn an_unsupported_version_says_what_is_supported() {
     let data = Refusal::UnsupportedVersion {
         requested: "v999.0.0".into(),
+        served: Revisions::ALL,
     }
     .data()
     .unwrap();
@@ -65,7 +67,7 @@ fn every_refusal_has_its_row() {
         Refusal::NotJson,
         Refusal::NotAMessage(""),
         Refusal::BatchNotAllowed,
-        Refusal::UnknownVersionHeader,
+        Refusal::UnknownVersionHeader(Revisions::ALL),
         Refusal::NoSession,
         Refusal::DoubledHeader(""),
         Refusal::SessionNotFound,
@@ -89,11 +91,12 @@ fn every_refusal_has_its_row() {
         Refusal::StoreRefused(""),
         Refusal::NewerVersion,
         Refusal::ShuttingDown,
-        Refusal::NoSuchPath,
+        Refusal::NoSuchPath(Revisions::ALL),
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),
         Refusal::UnsupportedVersion {
             requested: String::new(),
+            served: Revisions::ALL,
         },
         Refusal::MetaIncomplete(String::new()),
         Refusal::MethodNotFound(String::new()),

@@ -17,18 +17,18 @@ use tokio_util::sync::CancellationToken;
 use super::error::AskError;
 
 /// The way to a client, for as long as its call runs.
-pub(crate) struct Requests {
+pub(crate) struct ClientRequests {
     peer: Peer<RoleServer>,
     cancelled: CancellationToken,
 }
 
-impl fmt::Debug for Requests {
+impl fmt::Debug for ClientRequests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").finish_non_exhaustive()
+        f.debug_struct("ClientRequests").finish_non_exhaustive()
     }
 }
 
-impl Requests {
+impl ClientRequests {
     pub(super) const fn new(peer: Peer<RoleServer>, cancelled: CancellationToken) -> Self {
         Self { peer, cancelled }
     }

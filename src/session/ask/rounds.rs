@@ -15,8 +15,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::error::AskError;
-use crate::session::caller::RequestState;
 use crate::session::record::Principal;
+use crate::session::request_state::RequestState;
 
 /// The most bytes that are sealed: they travel to the client and back in each round.
 const SEALED_BYTES_MAX: usize = 64 << 10;
@@ -28,11 +28,11 @@ const QUESTION_HASH_BYTES: usize = 16;
 pub(crate) struct Rounds {
     /// The call's JSON text; empty if it is too large to be kept.
     body: Bytes,
-    progress: Mutex<Progress>,
+    progress: Mutex<RoundProgress>,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct RoundProgress {
     /// What the client has brought, once it has been read.
     brought: Option<Brought>,
     /// How many questions the handler has asked in this round.
@@ -56,28 +56,28 @@ struct Brought {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Sealed {
     /// The steps that were answered.
-    done: Vec<Step>,
+    done: Vec<AnsweredQuestion>,
     /// The question that was asked last; nothing before the first.
     asked: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Step {
+struct AnsweredQuestion {
     question: String,
     answers: InputResponses,
 }
 
 /// The call, as far as it concerns its rounds.
 #[derive(Deserialize)]
-struct Call<'a> {
+struct AskingCall<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,
-    params: Params,
+    params: AskingParams,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Params {
+struct AskingParams {
     name: Option<String>,
     uri: Option<String>,
     arguments: Option<Value>,
@@ -141,8 +141,8 @@ impl Rounds {
         if self.body.is_empty() {
             return Err(AskError::TooLarge(SEALED_BYTES_MAX));
         }
-        let call: Call<'_> = serde_json::from_slice(&self.body).map_err(AskError::BadAnswer)?;
-        let Params {
+        let call: AskingCall<'_> = serde_json::from_slice(&self.body).map_err(AskError::BadAnswer)?;
+        let AskingParams {
             name,
             uri,
             mut arguments,
@@ -167,7 +167,7 @@ impl Rounds {
         })
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, RoundProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -197,7 +197,7 @@ impl Brought {
         if responses.len() < requests.len() {
             return None;
         }
-        self.sealed.done.push(Step {
+        self.sealed.done.push(AnsweredQuestion {
             question: question.to_owned(),
             answers: responses.clone(),
         });
