@@ -15,7 +15,7 @@ endif
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: ## Install what the tests need: Redis, balancers, the official clients and conformance suite
+setup: ## Install what the tests need: Redis, balancers, a browser, the official clients and conformance suite
 	@sh .ci/setup
 
 build: ## Build the server as it is shipped
@@ -77,5 +77,5 @@ tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
 
 clean: ## Remove what was built and installed inside the repository
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules deploy/.venv \
-	    tests/manifests/.venv tests/manifests/node_modules
+	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules tests/browser/node_modules \
+	    deploy/.venv tests/manifests/.venv tests/manifests/node_modules

@@ -14,6 +14,7 @@ mod asking;
 mod bad_input;
 mod balancers;
 mod bounds;
+mod browser;
 mod cli;
 mod copies;
 mod edge;

@@ -29,6 +29,9 @@ const EVERYWHERE: [&str; 2] = ["causes", "random"];
 const TOOLS_SEE: [&str; 2] = ["session", "protocol"];
 const TOOLS_SEEN_BY: [&str; 2] = ["cli", "app"];
 
+/// Where there is no Rust, but much that npm has installed.
+const SCRIPTS: [&str; 3] = ["tests/browser", "tests/clients", "tests/conformance"];
+
 const LINES_MAX: usize = 500;
 const LINES_USUAL: usize = 400;
 /// How many of a hundred source files are of usual length or shorter.
@@ -85,7 +88,7 @@ fn collect(root: &Path, dir: &Path, files: &mut Files) {
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.expect("a directory can be listed").path();
         let kind = path.extension().unwrap_or_default();
-        if path.is_dir() && !path.ends_with("tests/clients") && !path.ends_with("tests/conformance") {
+        if path.is_dir() && !SCRIPTS.iter().any(|scripts| path.ends_with(scripts)) {
             collect(root, &path, files);
         } else if kind == "rs" || kind == "lua" {
             let name = path
