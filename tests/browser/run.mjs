@@ -4,10 +4,14 @@
 // servers, name the scenario, and hold the result against what they expect.
 import { startChromium } from './chromium.mjs';
 import { startCutter } from './cutter.mjs';
+import { inspector1 } from './inspector_1.mjs';
+import { inspector2 } from './inspector_2.mjs';
 import { servePages } from './pages.mjs';
 
 // The test waits longer, so that a scenario that hangs ends here, with what it started.
 const SCENARIO_WITHIN_MS = 90_000;
+// Scenarios of pages of our own are functions of page/main.mjs; these are pages of others.
+const FOREIGN = { inspector1, inspector2 };
 
 const [scenario, json] = process.argv.slice(2);
 const options = JSON.parse(json);
@@ -16,7 +20,7 @@ const late = setTimeout(() => fail(new Error(`not done within ${SCENARIO_WITHIN_
 try {
   const chromium = await startChromium();
   started.push(chromium);
-  const result = await ours(options, chromium, started);
+  const result = await (FOREIGN[scenario] ?? ours)(options, chromium, started);
   clearTimeout(late);
   console.log(`result ${JSON.stringify(result)}`);
 } catch (error) {

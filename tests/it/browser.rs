@@ -1,4 +1,5 @@
-//! A real Chromium: pages of other origins that call the server, with the official clients and without.
+//! A real Chromium: pages of other origins that call the server, with the official clients and without, and the MCP
+//! Inspector's pages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use crate::support::process::{Process, free_port, within};
 mod answers;
 mod clients;
 mod cuts;
+mod inspector;
 
 /// The driver ends by itself after 90 s, with the browser that it started.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(120);
