@@ -1,11 +1,10 @@
-//! What a client is told when a handler passes an error of its session, notebooks or tasks on with `?`.
+//! What a client is told when a handler passes an error of its session's, a notebook's or a task's state on with `?`.
 
 use rmcp::ErrorData;
 use rmcp::model::ErrorCode;
 use serde_json::{Value, json};
 
 use super::state::StateError;
-use super::tasks::Busy;
 use crate::causes::causes;
 use crate::protocol::error::{CODE_TRANSPORT, RETRY_AFTER_SECONDS};
 
@@ -34,20 +33,13 @@ impl From<StateError> for ErrorData {
     }
 }
 
-/// A limit that passes: -32000, and 429.
-impl From<Busy> for ErrorData {
-    fn from(busy: Busy) -> Self {
-        too_many(format!("{busy}: try again shortly"))
-    }
-}
-
 /// What passes, and may be done later.
 pub(super) fn later(words: String) -> ErrorData {
     passes(words, json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS }))
 }
 
 /// A limit of the client is reached.
-fn too_many(words: String) -> ErrorData {
+pub(super) fn too_many(words: String) -> ErrorData {
     let data = json!({ "retryAfterSeconds": RETRY_AFTER_SECONDS, "reason": "too_many" });
     passes(words, data)
 }
@@ -90,12 +82,10 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_client_is_one_to_retry_and_says_so() {
-        let limits = [StateError::TooManyNotebooks, StateError::TooManyTasks].map(ErrorData::from);
-        let busy = ErrorData::from(Busy("the node runs as many tasks as it may"));
-        for limit in limits.into_iter().chain([busy]) {
-            assert_eq!(limit.code.0, -32000);
-            let data = json!({ "retryAfterSeconds": 1, "reason": "too_many" });
-            assert_eq!(limit.data, Some(data), "{}", limit.message);
+        for limit in [StateError::TooManyNotebooks, StateError::TooManyTasks] {
+            let (code, words, data) = told(limit);
+            assert_eq!(code, -32000, "{words}");
+            assert_eq!(data, json!({ "retryAfterSeconds": 1, "reason": "too_many" }));
         }
     }
 

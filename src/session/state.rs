@@ -60,6 +60,10 @@ pub enum Swapped {
 }
 
 /// Why state could not be read or written.
+///
+/// A handler passes it on with `?`. As an [`ErrorData`](rmcp::ErrorData) it says what the client can do: what passes
+/// is -32000 with `retryAfterSeconds`, what the arguments can put right is -32602, and [`Type`](Self::Type) is
+/// -32603.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {

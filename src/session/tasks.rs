@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::error_data::later;
+use super::error_data::{later, too_many};
 use super::id::NodeId;
 use super::once::Once;
 use super::peer::Peer;
@@ -83,6 +83,13 @@ pub(crate) trait RunTasks: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Busy(pub &'static str);
+
+/// A limit that passes: -32000, and 429.
+impl From<Busy> for ErrorData {
+    fn from(busy: Busy) -> Self {
+        too_many(format!("{busy}: try again shortly"))
+    }
+}
 
 /// A task's place on the node that runs it, given back when dropped.
 pub(crate) struct TaskPlace {
