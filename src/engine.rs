@@ -30,6 +30,7 @@ pub(crate) mod attach;
 pub(crate) mod call;
 pub(crate) mod call_transport;
 pub(crate) mod calls;
+mod cancel;
 pub(crate) mod changes;
 pub(crate) mod dispatch;
 pub(crate) mod durable_call;

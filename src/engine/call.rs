@@ -138,12 +138,12 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
     } = CallPeer::of(&engine, &call, &name, out);
     let registered = call.caller.session.as_ref().map(|session| {
         engine.calls.register(
-            session.id().clone(),
-            call.id.clone(),
+            (session.id().clone(), call.id.clone()),
             name,
             call.began,
             call.cancel.clone(),
             answers.clone(),
+            Some(call.caller.peer.clone()),
         )
     });
     // A subscription lasts as long as its client wants.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open_requests::{Answers, Handed, ResponseOutcome};
 use crate::random::HashState;
-use crate::session::SessionId;
+use crate::session::{Peer, SessionId};
 use crate::store::streams::StreamId;
 
 /// How many locks the table is spread over.
@@ -23,24 +23,46 @@ const SHARDS: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A call of a session that runs here, and since when.
-#[derive(Debug, Clone)]
-pub(crate) struct CallEntry {
-    /// When it began.
-    pub began: Instant,
+#[derive(Debug)]
+struct CallEntry {
+    began: Instant,
     /// What stops it.
-    pub cancel: CancellationToken,
+    cancel: CancellationToken,
     name: Arc<str>,
+    /// The peer it counts for; `None` if it is no request of the client's.
+    peer: Option<Peer>,
+    /// Whether its client has cancelled it. Its handler is told of that once, however often it is said.
+    cancelled: bool,
+}
+
+impl CallEntry {
+    /// Stops the call because its client said so. Returns its peer the first time, if it has one.
+    fn cancel(&mut self) -> Option<Peer> {
+        self.cancel.cancel();
+        let first = !std::mem::replace(&mut self.cancelled, true);
+        self.peer.clone().filter(|_| first)
+    }
+}
+
+/// What a client's cancellation found on this node.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct CancelledHere {
+    /// Whether any call was meant.
+    pub any: bool,
+    /// The peers of those calls whose handler has not been told yet.
+    pub untold: SmallVec<[Peer; 1]>,
 }
 
 /// A call's place in the table: its session, and the id that the client gave it.
 type CallKey = (SessionId, RequestId);
-/// Who may answer a call's requests, where the answers go, and what stops it.
+/// Who may answer a call's requests, where the answers go, and the id that the client gave it.
 #[derive(Debug)]
 struct Asker {
     session: SessionId,
+    request: RequestId,
     /// None of a call that asks nothing.
     answers: Option<Answers>,
-    cancel: CancellationToken,
 }
 // Not SipHash, though clients choose the ids of their requests. Ids that are made to collide are at most
 // `call.node_max`.
@@ -152,21 +174,22 @@ impl RunningCalls {
     }
 
     /// Puts a call on the table, by the session and the id that the client gave it. The ids of its own
-    /// requests begin with `name`. The client's answers go to `answers`, if it asks any.
+    /// requests begin with `name`. The client's answers go to `answers`, if it asks any. It counts for `peer`,
+    /// unless it is no request of the client's.
     #[must_use]
     pub(crate) fn register(
         self: &Arc<Self>,
-        session: SessionId,
-        request: RequestId,
+        (session, request): CallKey,
         name: Arc<str>,
         began: Instant,
         cancel: CancellationToken,
         answers: Option<Answers>,
+        peer: Option<Peer>,
     ) -> Registered {
         let asker = Asker {
             session: session.clone(),
+            request: request.clone(),
             answers,
-            cancel: cancel.clone(),
         };
         self.shard(&self.by_name, &name).insert(Arc::clone(&name), asker);
         let key = (session, request);
@@ -174,6 +197,8 @@ impl RunningCalls {
             began,
             cancel,
             name: Arc::clone(&name),
+            peer,
+            cancelled: false,
         };
         self.shard(&self.by_request, &key)
             .entry(key.clone())
@@ -186,30 +211,61 @@ impl RunningCalls {
         }
     }
 
-    /// The calls of a session that run here under that id.
+    /// Whether calls of a session run here under that id.
     #[must_use]
-    pub(crate) fn of_request(&self, session: &SessionId, request: &RequestId) -> SmallVec<[CallEntry; 1]> {
+    pub(crate) fn has(&self, session: &SessionId, request: &RequestId) -> bool {
         let key = (session.clone(), request.clone());
-        let shard = self.shard(&self.by_request, &key);
-        shard.get(&key).cloned().unwrap_or_default()
+        self.shard(&self.by_request, &key).contains_key(&key)
     }
 
-    /// Cancels all calls of that id that had begun by then. False when this node runs none.
-    pub(crate) fn cancel(&self, session: &SessionId, request: &RequestId, then: Instant) -> bool {
-        let mut elders = self.of_request(session, request);
-        elders.retain(|entry| entry.began <= then);
-        for entry in &elders {
-            entry.cancel.cancel();
+    /// Cancels, because the client said so, all calls of that id that are `meant` by when they began.
+    pub(crate) fn cancel(
+        &self,
+        session: &SessionId,
+        request: &RequestId,
+        meant: impl Fn(Instant) -> bool,
+    ) -> CancelledHere {
+        let mut here = CancelledHere::default();
+        let key = (session.clone(), request.clone());
+        let mut shard = self.shard(&self.by_request, &key);
+        let entries = shard.get_mut(&key).into_iter().flatten();
+        for entry in entries.filter(|entry| meant(entry.began)) {
+            here.any = true;
+            here.untold.extend(entry.cancel());
         }
-        !elders.is_empty()
+        here
+    }
+
+    /// The same of the call of that name, if this node runs it. Returns the id that the client gave it, and
+    /// its peer, if its handler has not been told yet.
+    #[must_use]
+    pub(crate) fn cancel_named(&self, session: &SessionId, call: &StreamId) -> Option<(RequestId, Peer)> {
+        self.with_entry(session, call, |request, entry| Some((request, entry.cancel()?)))?
     }
 
     /// Stops the call of that name, if this node runs it.
     pub(crate) fn stop(&self, session: &SessionId, call: &StreamId) {
-        let shard = self.shard(&self.by_name, call.as_str());
-        if let Some(asker) = shard.get(call.as_str()).filter(|asker| asker.session == *session) {
-            asker.cancel.cancel();
-        }
+        self.with_entry(session, call, |_request, entry| entry.cancel.cancel());
+    }
+
+    fn with_entry<T>(
+        &self,
+        session: &SessionId,
+        call: &StreamId,
+        act: impl FnOnce(RequestId, &mut CallEntry) -> T,
+    ) -> Option<T> {
+        let request = {
+            let shard = self.shard(&self.by_name, call.as_str());
+            let asker = shard
+                .get(call.as_str())
+                .filter(|asker| asker.session == *session)?;
+            asker.request.clone()
+        };
+        let key = (session.clone(), request);
+        let mut shard = self.shard(&self.by_request, &key);
+        let mut entries = shard.get_mut(&key)?.iter_mut();
+        let entry = entries.find(|entry| *entry.name == *call.as_str())?;
+        Some(act(key.1, entry))
     }
 
     /// The names of the calls of a session that this node runs.
@@ -326,12 +382,12 @@ mod tests {
             open: open.clone(),
         };
         let _registered = calls.register(
-            session.clone(),
-            RequestId::Number(1),
+            (session.clone(), RequestId::Number(1)),
             "call".into(),
             Instant::now(),
             CancellationToken::new(),
             Some(answers),
+            Some(Peer::Local),
         );
         let answer = |session: &SessionId, id: &str| {
             let yes = serde_json::value::to_raw_value("yes").unwrap();
@@ -361,38 +417,54 @@ mod tests {
     #[test]
     fn calls_of_one_id_are_all_cancelled_and_each_goes_alone() {
         let (calls, session) = (Arc::new(RunningCalls::default()), SessionId::generate());
+        let one = RequestId::Number(1);
         let begin = |name: &str| {
-            let cancel = CancellationToken::new();
-            let id = RequestId::Number(1);
-            let registered = calls.register(
-                session.clone(),
-                id,
-                name.into(),
-                Instant::now(),
-                cancel.clone(),
-                None,
-            );
+            let (key, cancel) = ((session.clone(), one.clone()), CancellationToken::new());
+            let now = Instant::now();
+            let registered = calls.register(key, name.into(), now, cancel.clone(), None, Some(Peer::Local));
             (cancel, registered)
+        };
+        let cancel = |id: &RequestId, then: Instant| {
+            let here = calls.cancel(&session, id, |began| began <= then);
+            (here.any, here.untold.len())
         };
         let (elder, _elder) = begin("elder");
         let (younger, registered) = begin("younger");
         drop(registered);
         let (third, _third) = begin("third");
-        let earlier = Instant::now().checked_sub(Duration::from_secs(1));
-        assert!(
-            !calls.cancel(&session, &RequestId::Number(1), earlier.unwrap()),
-            "it was of another call"
-        );
+        let earlier = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(cancel(&one, earlier), (false, 0), "it was of another call");
         assert_eq!(calls.of_session(&session).len(), 2, "one has ended");
         assert!(calls.of_session(&SessionId::generate()).is_empty());
-        assert!(calls.cancel(&session, &RequestId::Number(1), Instant::now()));
+        assert_eq!(cancel(&one, Instant::now()), (true, 2));
         assert!(elder.is_cancelled() && third.is_cancelled() && !younger.is_cancelled());
-        assert!(!calls.cancel(&session, &RequestId::Number(2), Instant::now()));
+        assert_eq!(cancel(&one, Instant::now()), (true, 0), "each is told once");
+        assert_eq!(cancel(&RequestId::Number(2), Instant::now()), (false, 0));
         drop((_elder, _third));
-        assert!(
-            !calls.cancel(&session, &RequestId::Number(1), Instant::now()),
-            "nothing is kept"
+        assert!(!calls.has(&session, &one), "nothing is kept");
+        assert_eq!(cancel(&one, Instant::now()), (false, 0));
+    }
+
+    /// A node that loses a call to another stops it, which its client has not asked for.
+    #[test]
+    fn a_call_that_was_stopped_may_still_be_cancelled_by_its_client_once() {
+        let (calls, session) = (Arc::new(RunningCalls::default()), SessionId::generate());
+        let (call, id, cancel) = (
+            StreamId::generate(),
+            RequestId::Number(1),
+            CancellationToken::new(),
         );
+        let (name, key) = (call.as_str().into(), (session.clone(), id.clone()));
+        let _kept = calls.register(key, name, Instant::now(), cancel.clone(), None, Some(Peer::Local));
+        let other = SessionId::generate();
+        calls.stop(&other, &call);
+        assert!(calls.cancel_named(&other, &call).is_none() && !cancel.is_cancelled());
+        calls.stop(&session, &call);
+        assert!(cancel.is_cancelled());
+        let untold = calls.cancel_named(&session, &call);
+        assert_eq!(untold, Some((id.clone(), Peer::Local)));
+        assert!(calls.cancel_named(&session, &call).is_none());
+        assert!(calls.cancel(&session, &id, |_| true).untold.is_empty());
     }
 
     #[test]

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rmcp::model::{ClientRequest, RequestId, ServerJsonRpcMessage, ServerResult};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +13,7 @@ use super::Engine;
 use super::call::{self, Call, Permits};
 use super::call_transport::LogGate;
 use super::calls::InFlight;
+use super::cancel::CancelledRequest;
 use super::changes::Tell;
 use super::incoming::Incoming;
 use super::notify;
@@ -28,7 +27,7 @@ use crate::cluster::{CachedSession, SessionError};
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
 use crate::protocol::error::{Refusal, error_body};
-use crate::protocol::message::{Notification, Request, Response, parse_id};
+use crate::protocol::message::{Notification, Request, Response};
 use crate::session::SessionRecord;
 use crate::session::state::StateScope;
 use crate::session::{
@@ -205,8 +204,8 @@ impl Engine {
         let kept;
         match notification.method.as_ref() {
             "notifications/cancelled" => {
-                let request = cancelled_request(notification)?;
-                return self.cancel(cached, &request, incoming.began).await;
+                let cancelled = CancelledRequest::read(notification)?;
+                return self.cancel(cached, &cancelled, incoming.began).await;
             }
             "notifications/initialized" if !cached.record.initialized => {
                 kept = self.initialized(cached).await?;
@@ -398,22 +397,6 @@ pub(super) fn resource(method: &str) -> Resource {
         "subscriptions/listen" => Resource::Listeners,
         _ => Resource::Calls,
     }
-}
-
-/// The id of the request that a client cancels.
-fn cancelled_request(notification: &Notification<'_>) -> Result<RequestId, Refusal> {
-    #[derive(Deserialize)]
-    struct CancelledParams<'a> {
-        #[serde(rename = "requestId", borrow)]
-        request_id: &'a RawValue,
-    }
-    let cancelled: CancelledParams<'_> = notification
-        .params
-        .and_then(|params| serde_json::from_str(params.get()).ok())
-        .ok_or(Refusal::NotAMessage(
-            "notifications/cancelled needs params.requestId",
-        ))?;
-    parse_id(cancelled.request_id)
 }
 
 /// What a request changes in the session when the handler agrees to it.

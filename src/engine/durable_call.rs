@@ -122,6 +122,7 @@ impl DurableCall {
             // A client that cancels a call wants no answer.
             Ok(Begun::Cancelled) => {
                 cancel.cancel();
+                self.engine.cancel_found(&self.cached.id, &self.record.name).await;
                 Start::Nothing
             }
             Ok(Begun::Gone) => {
@@ -411,7 +412,11 @@ impl DurableCall {
                 );
                 Ok(false)
             }
-            Begun::Cancelled => Ok(false),
+            Begun::Cancelled => {
+                let (session, name) = (&self.cached.id, &self.record.name);
+                Box::pin(self.engine.cancel_found(session, name)).await;
+                Ok(false)
+            }
         }
     }
 

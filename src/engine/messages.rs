@@ -1,18 +1,15 @@
-//! Finds, on this node or any other, what a client's message is for: the call that it cancels or answers, the
-//! streams that want to know of a change.
+//! Finds, on this node or any other, what a client's message is for: the call that it answers, the streams that
+//! want to know of a change. `cancel.rs` finds the call that it cancels.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use rmcp::model::RequestId;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Engine;
-use super::calls::CallEntry;
 use super::local_streams::IsLast;
 use super::open_requests::Handed;
 use crate::causes::causes;
@@ -20,14 +17,10 @@ use crate::cluster::CachedSession;
 use crate::cluster::messenger::MessageHandler;
 use crate::protocol::error::Refusal;
 use crate::session::SessionId;
-use crate::store::calls::{Answered, Cancelled, Inbox};
+use crate::store::calls::{Answered, Inbox};
 use crate::store::streams::{Appended, StreamId, holder_of};
-use crate::store::{NodeMessage, Recipients, StoreError};
+use crate::store::{NodeMessage, StoreError};
 use crate::telemetry::seldom;
-
-/// How long a cancellation is kept for calls that have begun and are not registered yet: far longer than the
-/// reply grace.
-const CANCELLED_FOR: Duration = Duration::from_secs(60);
 
 /// How many messages of other nodes may make this one ask the store at once.
 const MESSAGES_AT_WORK_MAX: usize = 1024; // 1024 x 2 KiB = 2 MiB
@@ -46,55 +39,6 @@ pub(crate) enum Found {
 }
 
 impl Engine {
-    /// Cancels the calls of this session that had begun under that id when the client said so, wherever they
-    /// run.
-    ///
-    /// # Errors
-    /// [`Refusal`]: the session is gone, or no call of that id runs here and no other node could be told.
-    pub(crate) async fn cancel(
-        &self,
-        cached: &CachedSession,
-        request: &RequestId,
-        said: Instant,
-    ) -> Result<(), Refusal> {
-        let here = self.calls.cancel(&cached.id, request, said);
-        let request = request.clone().into_json_value().to_string();
-        let ago = said.elapsed();
-        match self.store.cancel(&cached.id, &request, ago, CANCELLED_FOR).await {
-            Ok(Cancelled::Noted(_)) => {}
-            Ok(Cancelled::Gone) => return Err(self.session_gone(cached).await),
-            Err(error) if here => {
-                debug!(session = cached.tag, error = %causes(&error), "could not cancel calls of other nodes");
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let message = NodeMessage::Cancel {
-            session: cached.id.as_str().to_owned(),
-            request,
-        };
-        // A call that is not registered may run on any node. A node that runs none of that id does not ask
-        // for the time.
-        Ok(self.store.send(Recipients::All, &message).await?)
-    }
-
-    /// Cancels the calls of that id that run here, and began before the client has cancelled it: the message
-    /// about that may be read when the client has used the id again already.
-    async fn cancel_elders(&self, session: &SessionId, request: &str, running: &[CallEntry]) {
-        // Before it is asked: a call must not seem older than it is.
-        let asked = Instant::now();
-        match self.store.cancelled(session, request).await {
-            Ok(Some(ago)) => {
-                let elders = running.iter().filter(|call| asked - call.began > ago);
-                elders.for_each(|call| call.cancel.cancel());
-            }
-            Ok(None) => {}
-            Err(error) => {
-                debug!(session = session.tag(), error = %causes(&error), "could not read a cancellation; the call finds it when it looks");
-            }
-        }
-    }
-
     /// Hands a client's answer to the run of the call that asked, wherever that is. One that nobody waits for
     /// is of no use: it came twice, too late, or was made up.
     ///
@@ -208,7 +152,7 @@ impl Engine {
     }
 
     /// Reads what came through other nodes for a call of this node, and hands it over.
-    pub(crate) async fn read_inbox(&self, session: &SessionId, call: &StreamId) -> Found {
+    pub(crate) async fn read_inbox(self: &Arc<Self>, session: &SessionId, call: &StreamId) -> Found {
         let mut taken = Vec::new();
         loop {
             let inbox = self
@@ -217,7 +161,7 @@ impl Engine {
             match inbox.await {
                 Ok(Inbox::Mail { answers, cancelled }) => {
                     if cancelled {
-                        self.calls.stop(session, call);
+                        Box::pin(self.cancel_found(session, call)).await;
                     }
                     // Answers are taken off only with the next read: an answer that is lost on the way here
                     // must still be there.
@@ -238,7 +182,7 @@ impl Engine {
     }
 
     /// Reads what a message said has come, and stops a call that is no longer this node's.
-    async fn read_inbox_or_stop(&self, session: &SessionId, call: &StreamId) {
+    async fn read_inbox_or_stop(self: &Arc<Self>, session: &SessionId, call: &StreamId) {
         if self.read_inbox(session, call).await == Found::Gone {
             self.calls.stop(session, call);
         }
@@ -339,13 +283,10 @@ impl MessageHandler for Engine {
             }
             NodeMessage::Cancel { session, request } => {
                 if let (Some(session), Ok(id)) = (SessionId::parse(&session), serde_json::from_str(&request))
+                    && self.calls.has(&session, &id)
                 {
-                    let running = self.calls.of_request(&session, &id);
-                    if running.is_empty() {
-                        return;
-                    }
                     self.attend("cancel", |engine| async move {
-                        engine.cancel_elders(&session, &request, &running).await;
+                        engine.cancel_elders(&session, &request, &id).await;
                     });
                 }
             }

@@ -71,6 +71,15 @@ pub enum CallEnded {
     Gone,
 }
 
+/// What is noted of a request that its client has cancelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancellation {
+    /// How long ago that was.
+    pub ago: Duration,
+    /// The reason that the client gave.
+    pub reason: Option<String>,
+}
+
 /// Outcome of [`CallStore::inbox`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -210,12 +219,12 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Inbox, StoreError>;
 
-    /// Notes that the client cancelled a request (its id as JSON text), `ago` before now. It concerns every
-    /// call of that id that had begun by then. A registered call finds it in its [inbox](Self::inbox), and a
+    /// Notes that the client cancelled a request (its id as JSON text), `ago` before now, and the reason that
+    /// it gave. It concerns every call of that id that had begun by then. A registered call finds it in its [inbox](Self::inbox), and a
     /// node that claims the call finds it too; a call that is not registered yet finds it when it registers.
     /// A call that has begun since is another request, whose id was used again.
     ///
-    /// - Collision: of several cancellations of one id the latest counts.
+    /// - Collision: of several cancellations of one id the latest counts, and its reason.
     /// - Absence: [`Cancelled::Gone`] without the session. That no call has that id is no error.
     /// - Expiry: the note lives `ttl`, and of one session there are
     ///   [`CANCELS_NOTED_MAX`](super::Limits::CANCELS_NOTED_MAX) at most.
@@ -223,14 +232,16 @@ pub trait CallStore: fmt::Debug + Send + Sync + 'static {
         &self,
         session: &SessionId,
         request: &str,
+        reason: Option<&str>,
         ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError>;
 
-    /// How long ago the client has cancelled a request last.
+    /// When the client has cancelled a request last, and why.
     ///
     /// - Absence, expiry: `None`.
-    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError>;
+    async fn cancelled(&self, session: &SessionId, request: &str)
+    -> Result<Option<Cancellation>, StoreError>;
 
     /// The calls that a node has in flight, in any of its lives.
     ///

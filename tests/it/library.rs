@@ -34,6 +34,7 @@ use crate::support::client::{Client, on_the_wire};
 use crate::support::process::{PATIENCE, eventually};
 
 mod bounds;
+mod cancelled;
 mod errors;
 mod no_peer;
 mod subscriptions;

@@ -130,12 +130,12 @@ pub(crate) fn outside(engine: &Arc<Engine>, cached: &Arc<CachedSession>) -> Call
     let cancel = CancellationToken::new();
     let id = RequestId::String(Arc::clone(&name));
     let registered = engine.calls.register(
-        cached.id.clone(),
-        id,
+        (cached.id.clone(), id),
         Arc::clone(&name),
         Instant::now(),
         cancel,
         Some(answers),
+        None,
     );
     let outbox = SessionOutbox::of(engine, cached, record, without_stream);
     let (ended, stopping) = (cached.ended.clone(), engine.work.stopping().clone());

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ElicitRequestParams, ElicitResult,
-    ErrorCode, ProgressNotificationParam, ServerCapabilities, ServerConfig, SubscribeRequestParams,
-    SubscriptionFilter, Tool, ToolAnnotations, UnsubscribeRequestParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelledNotificationParam, ContentBlock,
+    ElicitRequestParams, ElicitResult, ErrorCode, ProgressNotificationParam, RequestId, ServerCapabilities,
+    ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, ToolAnnotations,
+    UnsubscribeRequestParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::world::{NodeLife, World};
-use crate::session::Caller;
+use crate::session::{Caller, Session};
 
 /// The tool that may be run again.
 pub(super) const SAFE: &str = "safe";
@@ -53,6 +54,10 @@ pub(super) struct SimulatedServer {
 
 fn failed(error: impl std::fmt::Display) -> ErrorData {
     ErrorData::new(ErrorCode(-32050), error.to_string(), None)
+}
+
+fn request_of(session: &Session, id: &RequestId) -> String {
+    format!("{} {id}", session.id().as_str())
 }
 
 impl SimulatedServer {
@@ -156,6 +161,10 @@ impl ServerHandler for SimulatedServer {
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let work: Work = serde_json::from_value(arguments).map_err(failed)?;
+        if let Some(session) = context.extensions.get::<Session>() {
+            let request = request_of(session, &context.id);
+            self.world.runs_request(&request, &self.life);
+        }
         let done = self.work(request.name == ONCE, &work, &context).await?;
         Ok(CallToolResult::success(vec![ContentBlock::text(done.to_string())]).into())
     }
@@ -174,6 +183,21 @@ impl ServerHandler for SimulatedServer {
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         Ok(())
+    }
+
+    async fn on_cancelled(
+        &self,
+        cancelled: CancelledNotificationParam,
+        context: NotificationContext<RoleServer>,
+    ) {
+        let session = context.extensions.get::<Session>();
+        let (Some(session), Some(id)) = (session, &cancelled.request_id) else {
+            return self.world.wrong("a cancellation names no call");
+        };
+        // No reason is known if the store was away just then.
+        let reason = cancelled.reason.as_deref().unwrap_or_default();
+        self.world
+            .told_cancelled(&request_of(session, id), reason, &self.life);
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {

@@ -16,7 +16,7 @@ use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
 use crate::store::Limits;
-use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Cancelled, Inbox};
+use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, Cancellation, Cancelled, Inbox};
 use crate::store::changes::{KnownVersions, Noted, Subject, Told, Topic, TopicNews};
 use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, StoreProfile};
@@ -307,13 +307,22 @@ impl CallStore for FaultyStore {
         &self,
         session: &SessionId,
         request: &str,
+        reason: Option<&str>,
         ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
-        ask!(self, Write, self.memory.cancel(session, request, ago, ttl))
+        ask!(
+            self,
+            Write,
+            self.memory.cancel(session, request, reason, ago, ttl)
+        )
     }
 
-    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+    async fn cancelled(
+        &self,
+        session: &SessionId,
+        request: &str,
+    ) -> Result<Option<Cancellation>, StoreError> {
         ask!(self, Read, self.memory.cancelled(session, request))
     }
 

@@ -181,9 +181,8 @@ impl SimulatedClient {
 
     pub(super) async fn cancel(&self, asked: &mut AskedRequest) {
         asked.cancelled = true;
-        self.world
-            .step(format!("call {} is cancelled by its client", asked.key));
-        let params = json!({"requestId": asked.id});
+        self.world.cancels(&asked.key);
+        let params = json!({"requestId": asked.id, "reason": asked.key});
         self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
             .await;
     }

@@ -30,6 +30,11 @@ struct WorldInner {
     runs: BTreeMap<String, Vec<PlayedRun>>,
     claims: BTreeMap<String, Vec<PlayedClaim>>,
     changes: BTreeMap<String, Vec<PlayedChange>>,
+    /// The calls that clients have cancelled.
+    cancelled: BTreeSet<String>,
+    /// How often each node has run a request of a session, less how often its handler was told that it was
+    /// cancelled.
+    untold: BTreeMap<String, u64>,
     /// How often each node was started.
     starts: BTreeMap<String, u64>,
     /// The lives that have ended.
@@ -102,6 +107,8 @@ impl World {
             runs: BTreeMap::new(),
             claims: BTreeMap::new(),
             changes: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            untold: BTreeMap::new(),
             starts: BTreeMap::new(),
             over: BTreeSet::new(),
         })))
@@ -224,6 +231,39 @@ impl World {
             world: self.clone(),
             key: key.to_owned(),
             index,
+        }
+    }
+
+    /// A client cancels a call.
+    pub(crate) fn cancels(&self, key: &str) {
+        self.step(format!("call {key} is cancelled by its client"));
+        self.lock().cancelled.insert(key.to_owned());
+    }
+
+    /// A node runs that request of a session.
+    pub(crate) fn runs_request(&self, request: &str, by: &NodeLife) {
+        let mut inner = self.lock();
+        *inner.untold.entry(format!("{by} {request}")).or_default() += 1;
+    }
+
+    /// A handler is told that the client has cancelled that request, and why: the key of a call.
+    pub(crate) fn told_cancelled(&self, request: &str, reason: &str, life: &NodeLife) {
+        self.step(format!("{life} is told that call {reason} is cancelled"));
+        let mut inner = self.lock();
+        let known = reason.is_empty() || inner.cancelled.contains(reason);
+        let untold = inner.untold.get_mut(&format!("{life} {request}"));
+        let runs = untold.is_some_and(|untold| match untold.checked_sub(1) {
+            Some(left) => {
+                *untold = left;
+                true
+            }
+            None => false,
+        });
+        drop(inner);
+        if !known || !runs {
+            self.wrong(format!(
+                "{life} is told once too often that call {reason} is cancelled"
+            ));
         }
     }
 

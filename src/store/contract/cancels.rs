@@ -40,15 +40,15 @@ pub(super) async fn notes_cancellations(store: Arc<dyn Store>) {
     };
     let cancel = async |request: &str, ttl| {
         let known = store
-            .cancel(&id, request, NEW, ttl)
+            .cancel(&id, request, None, NEW, ttl)
             .await
             .expect("cancel must work");
         let none = Cancelled::Noted(vec![]);
         assert_eq!(known, none, "cancel: no such call is registered");
     };
     let ago = async |request: &str| {
-        let ago = store.cancelled(&id, request).await;
-        ago.expect("cancelled must work")
+        let noted = store.cancelled(&id, request).await;
+        noted.expect("cancelled must work").map(|noted| noted.ago)
     };
     assert_eq!(ago("\"1\"").await, None, "cancelled: nothing was");
     cancel("\"1\"", LONG).await;
@@ -90,7 +90,7 @@ pub(super) async fn notes_cancellations(store: Arc<dyn Store>) {
     assert_eq!(first, Begun::Begun, "notes are bounded");
     let second = begin_with("g", "101", OLD).await;
     assert_eq!(second, Begun::Cancelled, "as many as may be stay");
-    let gone = store.cancel(&SessionId::generate(), "1", NEW, LONG).await;
+    let gone = store.cancel(&SessionId::generate(), "1", None, NEW, LONG).await;
     assert_eq!(
         gone.expect("cancel must work"),
         Cancelled::Gone,
@@ -104,19 +104,28 @@ pub(super) async fn notes_cancellations(store: Arc<dyn Store>) {
 /// When the store breaks the contract.
 pub(super) async fn keeps_the_latest_cancellation(store: Arc<dyn Store>) {
     let id = session(&store).await;
-    let ago = async || {
-        let ago = store.cancelled(&id, "1").await.expect("cancelled must work");
-        ago.expect("cancelled: it is noted")
+    let noted = async || {
+        let noted = store.cancelled(&id, "1").await.expect("cancelled must work");
+        noted.expect("cancelled: it is noted")
     };
-    let cancel = async |ago| {
-        let noted = store.cancel(&id, "1", ago, LONG).await;
+    let cancel = async |reason, ago| {
+        let noted = store.cancel(&id, "1", reason, ago, LONG).await;
         assert_eq!(noted.expect("cancel must work"), Cancelled::Noted(vec![]));
     };
-    cancel(OLD).await;
-    assert!(ago().await >= OLD, "cancelled: when it was, not when it came");
-    cancel(NEW).await;
-    cancel(OLD).await;
-    assert!(ago().await < OLD, "cancel: the latest counts");
+    cancel(None, OLD).await;
+    let first = noted().await;
+    assert!(first.ago >= OLD, "cancelled: when it was, not when it came");
+    assert_eq!(first.reason, None, "cancelled: no reason was given");
+    // What is kept beside it must not be taken for a part of it.
+    for reason in ["", "1/2", "zu spät,\n\"/%d+\""] {
+        cancel(Some(reason), NEW).await;
+        cancel(Some("elder"), OLD).await;
+        let latest = noted().await;
+        assert!(latest.ago < OLD, "cancel: the latest counts");
+        assert_eq!(latest.reason.as_deref(), Some(reason), "cancel: and its reason");
+    }
+    cancel(None, NEW).await;
+    assert_eq!(noted().await.reason, None, "cancel: the latest has none");
 }
 
 /// All calls of an id that are registered are cancelled, also the elder of two of which the younger has
@@ -131,7 +140,11 @@ pub(super) async fn cancels_all_calls_of_an_id(store: Arc<dyn Store>) {
         let begun = store.call_begin(&id, &call, NEW, None, LONG).await;
         assert_eq!(begun.expect("call_begin must work"), Begun::Begun);
     };
-    let cancel = async |ago| match store.cancel(&id, "1", ago, LONG).await.expect("cancel must work") {
+    let cancel = async |ago| match store
+        .cancel(&id, "1", None, ago, LONG)
+        .await
+        .expect("cancel must work")
+    {
         Cancelled::Noted(mut calls) => {
             calls.sort_by(|one, two| one.1.as_str().cmp(two.1.as_str()));
             calls
@@ -209,7 +222,7 @@ pub(super) async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
     );
     let request = call("call1", &me).request;
     let noted = store
-        .cancel(&id, &request, NEW, LONG)
+        .cancel(&id, &request, None, NEW, LONG)
         .await
         .expect("cancel must work");
     assert_eq!(noted, Cancelled::Noted(vec![(me.clone(), name.clone())]));
@@ -221,7 +234,9 @@ pub(super) async fn silences_calls_that_were_cancelled(store: Arc<dyn Store>) {
         "call_begin: a second time it is told"
     );
     let begun = begin(&store, &id, "call2", &me).await;
-    let noted = store.cancel(&id, &call("call2", &me).request, NEW, LONG).await;
+    let noted = store
+        .cancel(&id, &call("call2", &me).request, None, NEW, LONG)
+        .await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     let ended = store
         .call_end(&id, &begun, &begun, Some("response"), &me, LONG)
@@ -277,7 +292,7 @@ pub(super) async fn begins_a_new_life(store: Arc<dyn Store>) {
         "change: the first time nothing was before"
     );
     assert_eq!(begin("call1").await, Begun::Begun);
-    let noted = store.cancel(&id, "7", NEW, LONG).await;
+    let noted = store.cancel(&id, "7", None, NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     introduce().await;
     assert_eq!(

@@ -39,7 +39,7 @@ pub async fn leaves_nothing_behind(store: Arc<dyn Store>) {
     }
     let answered = store.answer(&id, &name, 1, "x").await;
     assert!(matches!(answered, Ok(Answered::Kept(_))), "answer: {answered:?}");
-    let noted = store.cancel(&id, "9", NEW, LONG).await;
+    let noted = store.cancel(&id, "9", None, NEW, LONG).await;
     assert!(matches!(noted, Ok(Cancelled::Noted(_))), "cancel: {noted:?}");
     let news = [TopicNews::First(&Topic::Tools, 1)];
     let (get, me) = (stream(StreamId::STANDALONE), node("me"));
@@ -160,7 +160,10 @@ async fn nothing_streams(store: &Arc<dyn Store>, id: &SessionId) {
     assert_eq!(answered, Answered::Gone, "answer: no session");
     let waiting = answers(store, id, &name, &me).await;
     assert_eq!(waiting, None, "inbox: no session");
-    let cancelled = store.cancel(id, "1", NEW, LONG).await.expect("cancel must work");
+    let cancelled = store
+        .cancel(id, "1", None, NEW, LONG)
+        .await
+        .expect("cancel must work");
     assert_eq!(cancelled, Cancelled::Gone, "cancel: no session");
     let claimed = store
         .claim(id, &name, &me, &node("b"))

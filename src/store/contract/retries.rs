@@ -178,7 +178,7 @@ pub(super) async fn keeps_mail_until_it_is_taken(store: Arc<dyn Store>) {
 
     let request = call("call1", &old).request;
     let cancelled = store
-        .cancel(&id, &request, NEW, LONG)
+        .cancel(&id, &request, None, NEW, LONG)
         .await
         .expect("cancel must work");
     assert_eq!(

@@ -11,7 +11,9 @@ use super::log::after;
 use crate::random::{HashMap, HashSet};
 use crate::session::{Life, NodeId, SessionId};
 use crate::store::Limits;
-use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, CallStore, Cancelled, Inbox};
+use crate::store::calls::{
+    Answered, Begun, CallEnded, CallRecord, CallStore, Cancellation, Cancelled, Inbox,
+};
 use crate::store::streams::{Holder, Step, StreamId};
 use crate::store::{NodeMessage, Recipients, StoreError};
 
@@ -43,12 +45,19 @@ struct Early {
     ends: Instant,
 }
 
+/// A cancellation: when it was, until when it is noted, and the client's reason.
+#[derive(Debug)]
+struct NotedCancel {
+    at: Instant,
+    ends: Instant,
+    reason: Option<String>,
+}
+
 /// The calls of one session. They end with it.
 #[derive(Debug, Default)]
 pub(super) struct MemoryCalls {
     running: HashMap<StreamId, MemoryCall>,
-    // Since when each cancellation is noted, and until when.
-    cancelled: HashMap<String, (Instant, Instant)>,
+    cancelled: HashMap<String, NotedCancel>,
     // Calls that were claimed and have ended, and until when that is noted: their former node may not know
     // yet.
     ended: HashMap<StreamId, Instant>,
@@ -62,7 +71,7 @@ impl MemoryCalls {
         let now = Instant::now();
         self.ended.retain(|_, until| *until > now);
         self.early.retain(|early| early.ends > now);
-        self.cancelled.retain(|_, (_, ends)| *ends > now);
+        self.cancelled.retain(|_, noted| noted.ends > now);
     }
 
     /// In which life its node runs a call.
@@ -141,7 +150,7 @@ impl MemoryCalls {
     fn bound_cancels(&mut self) {
         self.sweep();
         while self.cancelled.len() > Limits::CANCELS_NOTED_MAX {
-            let first = self.cancelled.iter().min_by_key(|(_, (_, ends))| *ends);
+            let first = self.cancelled.iter().min_by_key(|(_, noted)| noted.ends);
             let Some(first) = first.map(|(request, _)| request.clone()) else {
                 break;
             };
@@ -181,7 +190,7 @@ impl CallStore for MemoryStore {
         }
         // The note stays: several calls may have had that id when it was cancelled.
         let noted = calls.cancelled.get(&call.request);
-        if noted.is_some_and(|(noted, _)| noted.elapsed() < age) {
+        if noted.is_some_and(|noted| noted.at.elapsed() < age) {
             return Ok(Begun::Cancelled);
         }
         if call.stream == call.name {
@@ -320,6 +329,7 @@ impl CallStore for MemoryStore {
         &self,
         session: &SessionId,
         request: &str,
+        reason: Option<&str>,
         ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
@@ -330,8 +340,15 @@ impl CallStore for MemoryStore {
         let (calls, now) = (&mut of.calls, Instant::now());
         let since = now.checked_sub(ago).unwrap_or(now);
         // One that was on its way for longer takes nothing back.
-        let last = calls.cancelled.get(request).map_or(since, |(noted, _)| *noted);
-        let noted = (last.max(since), after(ttl));
+        let later = calls.cancelled.remove(request).filter(|noted| noted.at > since);
+        let noted = NotedCancel {
+            ends: after(ttl),
+            ..later.unwrap_or_else(|| NotedCancel {
+                at: since,
+                ends: now,
+                reason: reason.map(str::to_owned),
+            })
+        };
         calls.cancelled.insert(request.to_owned(), noted);
         calls.bound_cancels();
         let same = calls.running.iter_mut().filter(|(_, call)| {
@@ -344,12 +361,19 @@ impl CallStore for MemoryStore {
         Ok(Cancelled::Noted(stopped.collect()))
     }
 
-    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+    async fn cancelled(
+        &self,
+        session: &SessionId,
+        request: &str,
+    ) -> Result<Option<Cancellation>, StoreError> {
         let inner = self.lock();
         let of = inner.sessions.get(session);
         let noted = of.and_then(|of| of.calls.cancelled.get(request));
-        let noted = noted.filter(|(_, ends)| *ends > Instant::now());
-        Ok(noted.map(|(noted, _)| noted.elapsed()))
+        let noted = noted.filter(|noted| noted.ends > Instant::now());
+        Ok(noted.map(|noted| Cancellation {
+            ago: noted.at.elapsed(),
+            reason: noted.reason.clone(),
+        }))
     }
 
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {

@@ -19,7 +19,7 @@ end
 if redis.call('HEXISTS', calls, 'ended:' .. call) == 1 or redis.call('HEXISTS', log, 'done') == 1 then
   return 'gone'
 end
-local noted, ends = string.match(redis.call('HGET', calls, 'cancelled:' .. request) or '', '^(%d+)/(%d+)$')
+local noted, ends = string.match(redis.call('HGET', calls, 'cancelled:' .. request) or '', '^(%d+)/(%d+)')
 -- The note stays: several calls may have had that id when it was cancelled.
 if noted and tonumber(ends) > now_us() and now_us() - tonumber(ARGV[10]) < tonumber(noted) then
   return 'cancelled'

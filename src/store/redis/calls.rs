@@ -17,7 +17,9 @@ use super::streams::session_most;
 use super::{RedisStore, call_record, keys, millis, on_slot_of};
 use crate::session::{NodeId, SessionId};
 use crate::store::Limits;
-use crate::store::calls::{Answered, Begun, CallEnded, CallRecord, CallStore, Cancelled, Inbox};
+use crate::store::calls::{
+    Answered, Begun, CallEnded, CallRecord, CallStore, Cancellation, Cancelled, Inbox,
+};
 use crate::store::streams::{Holder, STREAMS_SWEPT_EVERY, StreamId};
 use crate::store::{NodeMessage, StoreError};
 
@@ -203,15 +205,15 @@ impl CallStore for RedisStore {
         &self,
         session: &SessionId,
         request: &str,
+        reason: Option<&str>,
         ago: Duration,
         ttl: Duration,
     ) -> Result<Cancelled, StoreError> {
         let keys = self.call_keys(session);
         let (most, ago) = (Limits::CANCELS_NOTED_MAX.to_string(), ago.as_micros().to_string());
-        let args = [request, &millis(ttl), &most, &ago];
-        let found: Vec<String> = self
-            .script(&self.scripts.cancel, &keys.each(), args.map(Value::from).into())
-            .await?;
+        let mut args = Vec::from([request, &millis(ttl), &most, &ago].map(Value::from));
+        args.extend(reason.map(Value::from));
+        let found: Vec<String> = self.script(&self.scripts.cancel, &keys.each(), args).await?;
         let named = |pair: &[String]| match pair {
             [node, call] => Some((NodeId::parse(node)?, StreamId::parse(call)?)),
             _ => None,
@@ -228,12 +230,25 @@ impl CallStore for RedisStore {
         }
     }
 
-    async fn cancelled(&self, session: &SessionId, request: &str) -> Result<Option<Duration>, StoreError> {
+    async fn cancelled(
+        &self,
+        session: &SessionId,
+        request: &str,
+    ) -> Result<Option<Cancellation>, StoreError> {
         let key = self.keys.calls(session);
-        let age: Option<u64> = self
+        let noted: Vec<String> = self
             .script(&self.scripts.cancelled, &[&key], vec![request.into()])
             .await?;
-        Ok(age.map(Duration::from_micros))
+        let Some((ago, reason)) = noted.split_first() else {
+            return Ok(None);
+        };
+        let ago = ago
+            .parse()
+            .map_err(|_no_number| unexpected("cancelled", &noted))?;
+        Ok(Some(Cancellation {
+            ago: Duration::from_micros(ago),
+            reason: reason.first().cloned(),
+        }))
     }
 
     async fn calls_of(&self, node: &NodeId) -> Result<Vec<(SessionId, StreamId)>, StoreError> {

@@ -1,7 +1,8 @@
 -- Notes that the client has cancelled a request: for each call of that id that had begun by then and is registered, and for those
 -- that had begun and are not. When it was stands beside it: what began later is another request, whose id was used again.
 -- KEYS: the session; its calls.
--- ARGV: the request's id; the note's life in milliseconds; the most notes; how many microseconds ago it was.
+-- ARGV: the request's id; the note's life in milliseconds; the most notes; how many microseconds ago it was; the client's reason, if
+-- it gave one.
 -- Returns `noted`, and then the nodes and the registered calls by turns; or `gone`.
 local calls, request, ttl = KEYS[2], ARGV[1], tonumber(ARGV[2])
 if redis.call('EXISTS', KEYS[1]) == 0 then
@@ -21,9 +22,12 @@ for call in string.gmatch(redis.call('HGET', calls, 'request:' .. request) or ''
 end
 
 -- One that was on its way for longer takes nothing back.
-local last = tonumber(string.match(redis.call('HGET', calls, 'cancelled:' .. request) or '', '^%d+') or 0)
-local noted = math.max(last, since)
-redis.call('HSET', calls, 'cancelled:' .. request, string.format('%.0f/%.0f', noted, now_us + ttl * 1000))
+local last, reason = string.match(redis.call('HGET', calls, 'cancelled:' .. request) or '', '^(%d+)/%d+(.*)$')
+local noted = tonumber(last or 0)
+if noted <= since then
+  noted, reason = since, ARGV[5] and '/' .. ARGV[5] or ''
+end
+redis.call('HSET', calls, 'cancelled:' .. request, string.format('%.0f/%.0f', noted, now_us + ttl * 1000) .. reason)
 if redis.call('PTTL', calls) < ttl then
   redis.call('PEXPIRE', calls, ttl)
 end
@@ -31,7 +35,7 @@ end
 local notes = {}
 for _, field in ipairs(redis.call('HKEYS', calls)) do
   if string.sub(field, 1, 10) == 'cancelled:' then
-    local ends = tonumber(string.match(redis.call('HGET', calls, field), '%d+$'))
+    local ends = tonumber(string.match(redis.call('HGET', calls, field), '^%d+/(%d+)'))
     if ends <= now_us then
       redis.call('HDEL', calls, field)
     else
