@@ -23,11 +23,12 @@ use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::tool::ToolCallContext;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
-    CompleteResult, GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation,
-    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
-    ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
-    UpdateTaskParams,
+    CompleteResult, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams, GetSkillResult,
+    GetTaskParams, GetTaskResult, Implementation, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListSkillsResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceDirectoryRequestParams, ReadResourceDirectoryResult, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
+    UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -47,7 +48,10 @@ mod reconnection;
 mod resources;
 mod sampling;
 mod schemas;
+mod skills;
 mod tasks;
+
+use skills::Skills;
 
 /// How long a client may keep a list before it asks again. These lists never change while the server runs.
 const LISTS_LAST_MS: u64 = 60_000;
@@ -56,6 +60,7 @@ const LISTS_LAST_MS: u64 = 60_000;
 struct Everything {
     tools: ToolRouter<Self>,
     prompts: PromptRouter<Self>,
+    skills: Skills,
     /// The tools as `tools/list` gives them: in the same order each time, and on each node.
     listed: Vec<Tool>,
 }
@@ -88,6 +93,7 @@ impl Everything {
         Self {
             tools,
             prompts: Self::prompt_router(),
+            skills: Skills::new(),
             listed,
         }
     }
@@ -113,6 +119,7 @@ impl ServerHandler for Everything {
             .enable_completions()
             .enable_logging()
             .enable_tasks()
+            .enable_skills_with_directory_read()
             .build();
         let server = Implementation::new("everything", env!("CARGO_PKG_VERSION"))
             .with_description("Every feature of MCP, on any node");
@@ -174,7 +181,8 @@ impl ServerHandler for Everything {
         _page: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Ok(ListResourcesResult::with_all_items(resources::list())
+        let resources = resources::list().into_iter().chain(self.skills.resources());
+        Ok(ListResourcesResult::with_all_items(resources.collect())
             .with_ttl_ms(LISTS_LAST_MS)
             .with_cache_scope(CacheScope::Public))
     }
@@ -196,7 +204,32 @@ impl ServerHandler for Everything {
         request: ReadResourceRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        Ok(resources::read(&request.uri)?.into())
+        let found = self.skills.read(&request.uri);
+        Ok(found.map_or_else(|| resources::read(&request.uri), Ok)?.into())
+    }
+
+    async fn list_skills(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListSkillsResult, ErrorData> {
+        Ok(self.skills.list())
+    }
+
+    async fn get_skill(
+        &self,
+        request: GetSkillRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetSkillResult, ErrorData> {
+        self.skills.get(&request.uri)
+    }
+
+    async fn read_resource_directory(
+        &self,
+        request: ReadResourceDirectoryRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceDirectoryResult, ErrorData> {
+        self.skills.directory(&request.uri)
     }
 
     // Tasks are the library's to keep, on every node: what clients ask of one is passed on.

@@ -9,9 +9,17 @@ const PACKAGES = join(import.meta.dirname, 'node_modules');
 /** A run takes some seconds; with nodes that die, some more. */
 const RUN_WITHIN_MS = 300_000;
 
+/** The scenarios of skills (SEP-2640), and how many of their checks apply: two are about 2026-07-28. */
+const skills = (enumeration) => ({
+  'sep-2640-skills-enumeration': enumeration,
+  'sep-2640-skills-directory': 7,
+  'sep-2640-skills-manifest': 6,
+});
+
 /**
  * Every server scenario, over the wire of each revision that a release of the suite can speak. A revision's own
- * `requirements` run all that applies to it, and say what counts; elsewhere all counts.
+ * `requirements` run all that applies to it, and say what counts; elsewhere all counts. Those of an extension belong to no
+ * revision, and are named: each with how many checks must succeed, because a server without the extension skips them all.
  */
 export const SUITES = [
   { name: '2025-03-26', release: '0.2', select: ['--suite', 'all', '--spec-version', '2025-03-26'] },
@@ -19,6 +27,8 @@ export const SUITES = [
   { name: '2025-11-25', release: '0.2', select: ['--requirements', '2025-11-25'] },
   { name: '2025-11-25, 0.1.16', release: '0.1', select: ['--suite', 'all'] },
   { name: '2026-07-28', release: '0.2', select: ['--requirements', '2026-07-28'] },
+  { name: '2025-11-25, skills', release: '0.2', select: ['--spec-version', '2025-11-25', '--force'], scenarios: skills(30) },
+  { name: '2026-07-28, skills', release: '0.2', select: ['--spec-version', '2026-07-28', '--force'], scenarios: skills(32) },
 ];
 
 /** Runs a suite against `url`. One entry for each scenario: when it ran, how its checks ended, and whether it has to pass. */
@@ -27,23 +37,29 @@ export async function run(suite, url, dir) {
   mkdirSync(results);
   const package_ = join(PACKAGES, `conformance-${suite.release}`);
   const args = [join(package_, 'dist/index.js'), 'server', '--url', url, ...suite.select, '-o', results];
-  const { announced, output } = await capture(process.execPath, args);
+  const { announced, output } = suite.scenarios
+    ? await captureEach(process.execPath, args, Object.keys(suite.scenarios))
+    : await capture(process.execPath, args);
   if (announced.length === 0) throw new Error(`the suite ran nothing:\n${output}`);
   const required = requirements(suite, package_);
   return announced.map(({ name, from, to }) => {
     const checks = checksOf(results, name);
     const ended = (status) => checks.filter((check) => check.status === status);
     const failed = ended('FAILURE');
+    const why = failed.map((check) => `${check.id}: ${check.errorMessage ?? check.description}`);
+    const succeeded = ended('SUCCESS').length;
+    const expected = suite.scenarios?.[name] ?? 0;
+    if (succeeded < expected) why.push(`${succeeded} of ${expected} checks succeeded`);
     return {
       name,
       from,
       to,
       required: required?.has(name) ?? true,
-      succeeded: ended('SUCCESS').length,
+      succeeded,
       failed: failed.length,
       warned: ended('WARNING').length,
-      passed: failed.length === 0,
-      why: failed.map((check) => `${check.id}: ${check.errorMessage ?? check.description}`),
+      passed: why.length === 0,
+      why,
     };
   });
 }
@@ -61,6 +77,17 @@ function checksOf(results, name) {
   const file = found && join(results, found, 'checks.json');
   const checks = file && existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : [];
   return checks.length > 0 ? checks : [{ id: 'the-scenario-ran', status: 'FAILURE', errorMessage: 'it left no results' }];
+}
+
+/** Runs some scenarios by their names, one after another. */
+async function captureEach(program, args, names) {
+  const runs = [];
+  for (const name of names) {
+    const from = Date.now();
+    const { output } = await capture(program, [...args, '--scenario', name]);
+    runs.push({ announced: { name, from, to: Date.now() }, output });
+  }
+  return { announced: runs.map(({ announced }) => announced), output: runs.map(({ output }) => output).join('\n') };
 }
 
 /** Runs the suite, and notes from when to when it ran each scenario that it announced: one at a time, in milliseconds. */

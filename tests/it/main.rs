@@ -28,6 +28,7 @@ mod official_clients;
 mod outages;
 mod readme;
 mod rolling;
+mod skills;
 mod sse;
 mod start;
 mod store;
