@@ -7,18 +7,18 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use anynode::session::Session;
+//! use anynode::session::Caller;
 //! use rmcp::{ErrorData, tool, tool_router};
 //!
 //! struct MyServer;
 //!
 //! #[tool_router(server_handler)]
 //! impl MyServer {
-//!     /// Counts the calls of this session, over all nodes.
+//!     /// Counts the calls of all clients, over all nodes.
 //!     #[tool]
-//!     async fn count(&self, session: Session) -> Result<String, ErrorData> {
+//!     async fn count(&self, caller: Caller) -> Result<String, ErrorData> {
 //!         let add_one = |count: Option<u64>| Some(count.unwrap_or(0) + 1);
-//!         let count = session.update("count", add_one).await?;
+//!         let count = caller.shared_state().update("count", add_one).await?;
 //!         Ok(format!("{} calls so far", count.unwrap_or(0)))
 //!     }
 //! }
@@ -33,7 +33,10 @@
 //!
 //! - **A server of your own:** write an rmcp `ServerHandler` and give it to [`cli::main`], as above. Its
 //!   requests carry a [`session::Caller`], and a [`session::Session`] when the client has one.
-//! - **In a program of your own:** [`App::builder`] takes [`Settings`] and a handler, and runs a node.
+//! - **In a program of your own:** [`App::builder`] takes [`Settings`] and a handler, and gives an
+//!   `axum::Router` ([`build`](app::Builder::build)), or a node that listens ([`spawn`](app::Builder::spawn)).
+//! - **Asking people and models:** [`ask`](session::Caller::ask) and its siblings, in one line for every client.
+//! - **Authentication of your own:** [`Authenticate`].
 //! - **Faster quick calls:** [`NoPeer`] names the tools that say nothing before their result.
 //! - **Another database:** implement the five traits of [`store`].
 //!

@@ -82,6 +82,16 @@ async fn python_2_works_on_any_node_without_a_session() {
     python("v2", "modern").await;
 }
 
+/// The README's first example, in both eras.
+#[tokio::test]
+async fn fastmcp_works_with_the_first_example_of_the_readme() {
+    for revisions in ["", "2025-11-25"] {
+        let env = [("MCP_PROTOCOL__REVISIONS", revisions)];
+        let cluster = Cluster::of_example("own_tools", NODES, &env).await;
+        run_on(&cluster, ".venv/fastmcp/bin/python", "fastmcp_own.py", "auto").await;
+    }
+}
+
 #[tokio::test]
 async fn fastmcp_works_on_any_node() {
     run(".venv/fastmcp/bin/python", "fastmcp_client.py", "auto").await;
@@ -137,8 +147,11 @@ async fn python(line: &str, mode: &str) {
 
 /// Runs one client in one mode; each of its requests goes to another node.
 async fn run(interpreter: &str, script: &str, mode: &str) {
+    run_on(&Cluster::of(NODES).await, interpreter, script, mode).await;
+}
+
+async fn run_on(cluster: &Cluster, interpreter: &str, script: &str, mode: &str) {
     let interpreter = installed(interpreter);
-    let cluster = Cluster::of(NODES).await;
     let balancer = cluster.balancer().await;
     let before = balancer.served().await;
 
