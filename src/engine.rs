@@ -47,6 +47,7 @@ pub(crate) mod no_peer;
 pub(crate) mod notify;
 pub(crate) mod open_requests;
 pub(crate) mod open_stream;
+mod pages;
 pub(crate) mod pending_call;
 mod question;
 mod refusal;

@@ -1,13 +1,12 @@
 //! One call: a request, its caller and its handler, from dispatch to the response's bytes.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use rmcp::model::{
     ClientRequest, InitializeRequest, InitializeRequestParams, InitializeResult, RequestId,
     RequestMetaObject, ServerResult,
@@ -22,8 +21,9 @@ use super::Engine;
 use super::call_transport::{self, CallTransport, CallTransportSettings, LogGate, Open, peer_info};
 use super::calls::InFlight;
 use super::changes::ListenStart;
-use super::handler::Handler;
+use super::handler::ask;
 use super::open_requests::{Answers, OpenRequests};
+use super::pages::{ask_for_page, first_page};
 use super::running_call::{OUTBOUND_MESSAGES_MAX, RunningCall, later, outbound};
 use super::shares::Share;
 use super::whole_numbers::{has_fraction, write_as_integers};
@@ -172,7 +172,10 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
         // A subscription is counted among the streams.
         let in_flight = (!endless).then(|| engine.measures.call_in_flight());
         let ended = {
-            let result = ask(&*engine.handler, request, context);
+            let result = match first_page(&request) {
+                Some(first) => ask_for_page(&*engine.handler, request, first, context),
+                None => ask(&*engine.handler, request, context),
+            };
             let request = async {
                 let mut result = match &asking {
                     Some(asking) => asking.result(result.await)?,
@@ -269,19 +272,6 @@ fn transport_settings(engine: &Engine, call: &Call, name: Arc<str>) -> CallTrans
         listens: call.listens.clone(),
         open: OpenRequests::default(),
     }
-}
-
-/// Asks the handler. A panic of the asking itself comes only when the future is awaited, where it is caught.
-///
-/// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the
-/// handler's own.
-fn ask<'a>(
-    handler: &'a dyn Handler,
-    request: ClientRequest,
-    context: RequestContext<RoleServer>,
-) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
-    catch_unwind(AssertUnwindSafe(|| handler.request(request, context)))
-        .unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
 }
 
 type Caught = Result<Result<ServerResult, ErrorData>, Box<dyn std::any::Any + Send>>;

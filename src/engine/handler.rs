@@ -1,6 +1,7 @@
 //! A handler with its type erased: what the pipeline needs of an rmcp `ServerHandler`.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use futures::future::BoxFuture;
 use rmcp::model::{ClientNotification, ClientRequest, ServerConfig, ServerResult, Tool};
@@ -78,6 +79,19 @@ impl<H: ServerHandler> Handler for H {
     fn tool(&self, name: &str) -> Option<Tool> {
         self.get_tool(name)
     }
+}
+
+/// Asks the handler. A panic of the asking itself comes only when the future is awaited, where it is caught.
+///
+/// Not an `async fn`, whose room for what the handler is given would be kept, and moved, as long as the
+/// handler's own.
+pub(super) fn ask<'a>(
+    handler: &'a dyn Handler,
+    request: ClientRequest,
+    context: RequestContext<RoleServer>,
+) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+    catch_unwind(AssertUnwindSafe(|| handler.request(request, context)))
+        .unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) }))
 }
 
 impl fmt::Debug for dyn Handler {

@@ -8,6 +8,7 @@ use crate::support::client::{Answer, Client};
 use crate::support::node::{Node, NodeOptions};
 
 mod clients;
+mod lists;
 mod pages;
 
 /// Sends a request to a path of a node.
