@@ -1,4 +1,4 @@
-"""FastMCP's client, unchanged: `python fastmcp_client.py http://127.0.0.1:3000/mcp`
+"""FastMCP's client, unchanged: `python fastmcp_client.py http://127.0.0.1:3000/mcp [auto|sse]`
 
 It finds out by itself what the server speaks, and takes the newest.
 """
@@ -32,8 +32,11 @@ async def tour(client):
 
 
 async def main():
+    url, mode = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "auto"
+    if mode == "sse":
+        url = url.removesuffix("mcp") + "sse"
     for _ in range(CONNECTIONS):
-        async with Client(sys.argv[1]) as client:
+        async with Client(url) as client:
             await tour(client)
     print(f"ok fastmcp {version('fastmcp')} {CONNECTIONS * ROUNDS} rounds")
 

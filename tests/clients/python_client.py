@@ -1,6 +1,6 @@
-"""The official Python SDK, 1.x and 2.x: `python python_client.py http://127.0.0.1:3000/mcp [legacy|auto|modern]`
+"""The official Python SDK, 1.x and 2.x: `python python_client.py http://127.0.0.1:3000/mcp [legacy|auto|modern|sse]`
 
-The 1.x line knows the mode `legacy` only. Each line has a virtual environment of its own.
+The 1.x line knows the modes `legacy` and `sse` only; `sse` is the transport of 2024-11-05. Each line has a virtual environment of its own.
 """
 
 import asyncio
@@ -34,8 +34,15 @@ class Complaints(logging.Handler):
 @contextlib.asynccontextmanager
 async def connected(url, mode, http=None):
     """A connected client, over `http` if that is given. Both lines name their methods alike."""
+    from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
+    if mode == "sse":
+        async with sse_client(url.removesuffix("mcp") + "sse") as (read, write):
+            async with mcp.ClientSession(read, write) as session:
+                await session.initialize()
+                yield session
+        return
     if hasattr(mcp, "Client"):
         server = streamable_http_client(url, http_client=http) if http else url
         async with mcp.Client(server, mode=MODES[mode]) as client:
@@ -119,7 +126,7 @@ async def main():
     logging.getLogger().addHandler(complaints)
     for _ in range(SESSIONS):
         async with connected(url, mode) as client:
-            await tour(client, legacy=mode == "legacy")
+            await tour(client, legacy=mode in ("legacy", "sse"))
     assert not complaints.texts, complaints.texts
     print(f"ok mcp {version('mcp')} {mode} {SESSIONS * ROUNDS} rounds")
 

@@ -97,6 +97,27 @@ async fn fastmcp_works_on_any_node() {
     run(".venv/fastmcp/bin/python", "fastmcp_client.py", "auto").await;
 }
 
+#[tokio::test]
+async fn python_works_on_any_node_over_http_with_sse() {
+    for line in ["v1", "v2"] {
+        python(line, "sse").await;
+    }
+}
+
+#[tokio::test]
+async fn fastmcp_works_on_any_node_over_http_with_sse() {
+    run(".venv/fastmcp/bin/python", "fastmcp_client.py", "sse").await;
+}
+
+/// Readers that end lines at each line end of Unicode get what was sent, over both transports.
+#[tokio::test]
+async fn python_1_is_told_every_line_end_as_it_was() {
+    let cluster = Cluster::with(NODES, &[("MCP_CALL__REPLY", "sse")]).await;
+    let balancer = cluster.balancer().await;
+    let url = format!("{}/mcp", balancer.url());
+    ends_well(".venv/v1/bin/python", &["line_ends.py", &url], "line ends").await;
+}
+
 /// The Inspector's command-line mode connects again for each command.
 #[tokio::test]
 async fn the_inspector_lists_and_calls_on_any_node() {
@@ -151,28 +172,29 @@ async fn run(interpreter: &str, script: &str, mode: &str) {
 }
 
 async fn run_on(cluster: &Cluster, interpreter: &str, script: &str, mode: &str) {
-    let interpreter = installed(interpreter);
     let balancer = cluster.balancer().await;
     let before = balancer.served().await;
-
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut command = Command::new(interpreter);
-    command
-        .current_dir(clients())
-        .args([script, &format!("{}/mcp", balancer.url()), mode]);
-    let mut client = Process::spawn(command, &dir.path().join("log"), "run `make setup`");
-    let what = format!("the end of {script} {mode}");
-    let status = within(CLIENT_PATIENCE, &what, || std::future::ready(client.ended())).await;
-
-    let log = client.log();
-    assert!(status.success(), "{script} {mode} failed:\n{log}");
-    let done = log
-        .lines()
-        .any(|line| line.starts_with("ok ") && line.ends_with(" rounds"));
-    assert!(done, "{script} {mode} did not say that it is done:\n{log}");
+    let url = format!("{}/mcp", balancer.url());
+    ends_well(interpreter, &[script, &url, mode], "rounds").await;
     for (node, (before, after)) in before.into_iter().zip(balancer.served().await).enumerate() {
         assert!(after > before, "node {node} served nothing");
     }
+}
+
+/// Runs a client's script, which ends well and says of how many things that it has done them.
+pub(crate) async fn ends_well(interpreter: &str, arguments: &[&str], things: &str) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(installed(interpreter));
+    command.current_dir(clients()).args(arguments);
+    let mut client = Process::spawn(command, &dir.path().join("log"), "run `make setup`");
+    let what = format!("the end of {arguments:?}");
+    let status = within(CLIENT_PATIENCE, &what, || std::future::ready(client.ended())).await;
+    let log = client.log();
+    assert!(status.success(), "{arguments:?} failed:\n{log}");
+    let done = log
+        .lines()
+        .any(|line| line.starts_with("ok ") && line.ends_with(things));
+    assert!(done, "{arguments:?} did not say that it is done:\n{log}");
 }
 
 /// The directory of the clients' scripts.
