@@ -40,6 +40,7 @@ mod guard;
 mod health;
 mod index;
 mod mcp;
+mod media;
 mod mount;
 pub(crate) mod response;
 pub(crate) mod source;

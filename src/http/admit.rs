@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
 use super::source::Connected;
-use super::{Service, body};
+use super::{Service, body, media};
 use crate::config::ReplyForm;
 use crate::engine::incoming::Incoming;
 use crate::engine::shares::PeerUse;
@@ -78,7 +78,7 @@ impl AdmittedRequest {
         let (parts, http_body) = request.into_parts();
         let admitted = Self::admit(service, parts, connected, began).await?;
         let headers = &admitted.parts.headers;
-        body::check_content_type(headers)?;
+        media::check_content_type(headers)?;
         let max = service.engine.settings.http.body_bytes_max;
         let held = body::read(&admitted.peer, headers, http_body, max).await?;
         Ok((admitted, held))

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use sha2::{Digest as _, Sha256};
 
-use super::body::text;
+use super::media::text;
 pub use crate::protocol::challenge::Challenge;
 use crate::session::Principal;
 

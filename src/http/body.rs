@@ -1,4 +1,4 @@
-//! Reading requests: media types, and bodies within their bound.
+//! Reading bodies within their bound.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::ReplyForm;
+use super::media::text;
 use crate::engine::shares::{PeerUse, Resource, Share};
 use crate::protocol::error::Refusal;
 use crate::store::calls::REPLAY_BYTES_MAX;
@@ -29,101 +29,6 @@ const UNCOUNTED_BYTES_MAX: usize = 8 << 10;
 /// How long the next bytes of a body may wait for room.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(50);
-
-/// Checks that the body is said to be JSON.
-///
-/// # Errors
-/// [`Refusal::UnsupportedMediaType`].
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let essence = text(headers, &CONTENT_TYPE).and_then(|value| value.split(';').next());
-    match essence {
-        Some(essence) if essence.trim().eq_ignore_ascii_case("application/json") => Ok(()),
-        _ => Err(Refusal::UnsupportedMediaType),
-    }
-}
-
-/// The form that a client's answer has: the one that is set if it accepts both, and single bodies if it
-/// accepts only these. No `Accept` at all accepts anything (RFC 9110, section 12.5.1).
-///
-/// # Errors
-/// [`Refusal::NotAcceptable`].
-pub(super) fn check_accept(headers: &HeaderMap, form: ReplyForm) -> Result<ReplyForm, Refusal> {
-    let accept = headers.get(ACCEPT);
-    if accept.is_some_and(|value| value.as_bytes() == BOTH) {
-        return Ok(form);
-    }
-    let anything = accept.is_none();
-    let json = anything || accepts(headers, "application", "json");
-    let stream = anything || accepts(headers, "text", "event-stream");
-    match (json, stream, form) {
-        (true, true, _) => Ok(form),
-        (true, false, _) => Ok(ReplyForm::Json),
-        (_, _, ReplyForm::Json) => Err(Refusal::NotAcceptable("send Accept: application/json")),
-        _ => Err(Refusal::NotAcceptable(SEND_BOTH)),
-    }
-}
-
-/// Checks that the answer may be a stream of events.
-///
-/// # Errors
-/// [`Refusal::NotAcceptable`].
-pub(super) fn check_accept_stream(headers: &HeaderMap) -> Result<(), Refusal> {
-    if !headers.contains_key(ACCEPT) || accepts(headers, "text", "event-stream") {
-        Ok(())
-    } else {
-        Err(Refusal::NotAcceptable("send Accept: text/event-stream"))
-    }
-}
-
-/// What a client is told to send that may get either.
-pub(super) const SEND_BOTH: &str = "send Accept: application/json, text/event-stream";
-/// What nearly all clients send: it is not taken apart.
-const BOTH: &[u8] = b"application/json, text/event-stream";
-
-/// Whether `Accept` takes a media type. The most specific range that holds the type decides: a weight of zero
-/// rules it out (RFC 9110, section 12.5.1).
-#[must_use]
-pub(super) fn accepts(headers: &HeaderMap, main: &str, sub: &str) -> bool {
-    let values = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let ranges = values.flat_map(|value| value.split(',')).filter_map(Range::read);
-    let holding = ranges.filter_map(|range| Some((range.specificity(main, sub)?, range.accepted)));
-    holding.max().is_some_and(|(_, accepted)| accepted)
-}
-
-/// One range of media types in `Accept`.
-struct Range<'a> {
-    main: &'a str,
-    sub: &'a str,
-    /// Whether its weight is more than zero.
-    accepted: bool,
-}
-
-impl<'a> Range<'a> {
-    fn read(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let (main, sub) = parts.next()?.split_once('/')?;
-        let zero = |parameter: &str| {
-            let (name, weight) = parameter.split_once('=').unwrap_or_default();
-            let is_weight = name.trim().eq_ignore_ascii_case("q");
-            is_weight && weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)
-        };
-        let accepted = !parts.any(zero);
-        Some(Self { main, sub, accepted })
-    }
-
-    /// How closely it names a media type; `None` when it does not hold it.
-    fn specificity(&self, main: &str, sub: &str) -> Option<u8> {
-        match (self.main, self.sub) {
-            ("*", "*") => Some(0),
-            (its, "*") if its.eq_ignore_ascii_case(main) => Some(1),
-            (its, sub_of) if its.eq_ignore_ascii_case(main) && sub_of.eq_ignore_ascii_case(sub) => Some(2),
-            _ => None,
-        }
-    }
-}
 
 /// A body, and the room that it takes until it is dropped.
 ///
@@ -178,7 +83,7 @@ pub(super) async fn read(
             () = pace.too_slow(parts.len()) => return Err(Refusal::BodyIncomplete),
         };
         let Some(frame) = frame else {
-            held.bytes = parts.freeze();
+            held.bytes = without_mark(parts.freeze());
             return Ok(held);
         };
         let Ok(data) = frame.map_err(|_broken| Refusal::BodyIncomplete)?.into_data() else {
@@ -190,7 +95,7 @@ pub(super) async fn read(
         }
         let whole = parts.is_empty() && body.is_end_stream();
         if whole && size <= UNCOUNTED_BYTES_MAX {
-            held.bytes = data;
+            held.bytes = without_mark(data);
             return Ok(held);
         }
         if let Err(words) = held.make_room(peer, parts.len(), data.len()) {
@@ -198,7 +103,7 @@ pub(super) async fn read(
                 .await?;
         }
         if whole {
-            held.bytes = data;
+            held.bytes = without_mark(data);
             return Ok(held);
         }
         parts.extend_from_slice(&data);
@@ -238,6 +143,14 @@ impl Held {
     }
 }
 
+/// JSON without the byte order mark that some clients put before it (RFC 8259, section 8.1).
+fn without_mark(body: Bytes) -> Bytes {
+    match body.starts_with("\u{feff}".as_bytes()) {
+        true => body.slice('\u{feff}'.len_utf8()..),
+        false => body,
+    }
+}
+
 /// Takes more of what is held already, if anything is.
 fn take(
     held: &mut Option<Share>,
@@ -272,22 +185,12 @@ impl Pace {
     }
 }
 
-/// A header's text, if it is there and plain.
-#[must_use]
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::trim)
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
     use bytes::Bytes;
     use futures::StreamExt as _;
-    use http::HeaderValue;
 
     use super::*;
     use crate::config::Settings;
@@ -419,71 +322,18 @@ mod tests {
         assert!(read(&peer, Body::empty()).await.unwrap().is_empty());
     }
 
-    fn accept(value: &'static str) -> Result<ReplyForm, Refusal> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(value));
-        check_accept(&headers, ReplyForm::Auto)
-    }
-
-    #[test]
-    fn the_answer_has_a_form_that_is_accepted() {
-        for good in [
-            "application/json, text/event-stream",
-            "text/event-stream,application/json",
-            "*/*",
-            "application/*, text/*;q=0.5",
-            "Application/JSON, Text/Event-Stream; q=1",
-            "text/*;q=0, text/event-stream, application/json",
-            "*/*;q=0, application/json; Q = 0.5, text/event-stream",
-        ] {
-            assert_eq!(accept(good), Ok(ReplyForm::Auto), "{good}");
-        }
-        for single in [
-            "application/json",
-            "application/*",
-            "application/json, text/event-stream;q=0.0",
-            "*/*, text/event-stream;q=0",
-            "application/json, text/*;q=0",
-        ] {
-            assert_eq!(accept(single), Ok(ReplyForm::Json), "{single}");
-        }
-        for bad in [
-            "text/event-stream",
-            "*/*, application/json;q=0",
-            "text/html",
-            "",
-            "*/*;q=0",
-        ] {
-            assert!(accept(bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            check_accept(&HeaderMap::new(), ReplyForm::Sse),
-            Ok(ReplyForm::Sse)
-        );
-    }
-
-    #[test]
-    fn who_gets_single_bodies_only_need_not_accept_streams() {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        for form in [ReplyForm::Json, ReplyForm::Sse, ReplyForm::Auto] {
-            assert_eq!(check_accept(&headers, form), Ok(ReplyForm::Json));
-        }
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        assert!(check_accept(&headers, ReplyForm::Json).is_err());
-    }
-
-    #[test]
-    fn only_json_bodies_are_taken() {
-        let of = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-            check_content_type(&headers)
-        };
-        assert_eq!(of("application/json; charset=utf-8"), Ok(()));
-        assert_eq!(of("Application/JSON"), Ok(()));
-        assert!(of("text/plain").is_err());
-        assert!(of("application/jsonp").is_err());
-        assert!(check_content_type(&HeaderMap::new()).is_err());
+    #[tokio::test]
+    async fn a_byte_order_mark_is_passed_over() {
+        let peer = peer(&shares(), 1);
+        let marked = |text: &str| format!("\u{feff}{text}");
+        assert_eq!(&*read(&peer, marked("{}")).await.unwrap(), b"{}");
+        let long = "x".repeat(2 * UNCOUNTED_BYTES_MAX);
+        assert_eq!(&*read(&peer, marked(&long)).await.unwrap(), long.as_bytes());
+        // In parts, and cut within the mark.
+        let mut parts = marked("{}").into_bytes();
+        let end = parts.split_off(1);
+        let parts = [parts, end].map(|part| Ok::<_, Infallible>(Bytes::from(part)));
+        let parts = Body::from_stream(futures::stream::iter(parts));
+        assert_eq!(&*read(&peer, parts).await.unwrap(), b"{}");
     }
 }

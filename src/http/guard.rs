@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tokio::time::timeout;
 
 use super::authenticate::{Authenticate, Challenge, StaticTokens};
-use super::body::text;
+use super::media::text;
 use super::source::{Connected, Proxies, Source};
 use crate::config::Settings;
 use crate::engine::shares::{PeerUse, Shares};

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::mcp::span;
-use super::{Service, body, response};
+use super::{Service, media, response};
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
 
@@ -23,8 +23,8 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
     let (name, version) = (&server.name, &server.version);
     let served = service.engine.revisions;
     let sse = served.contains(Revision::V2024_11_05);
-    let no_words = headers.contains_key(ACCEPT) && !body::accepts(&headers, "text", "plain");
-    if no_words && body::accepts(&headers, "application", "json") {
+    let no_words = headers.contains_key(ACCEPT) && !media::accepts(&headers, "text", "plain");
+    if no_words && media::accepts(&headers, "application", "json") {
         let mut endpoints = json!({ "mcp": "mcp", "health": "health" });
         if sse {
             endpoints["sse"] = json!("sse");

@@ -15,7 +15,7 @@ use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, r
 use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
 use super::response::RawStream;
 use super::source::Connected;
-use super::{Service, body, response};
+use super::{Service, media, response};
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
 use crate::engine::handshake::{Initialized, internal};
@@ -133,7 +133,7 @@ where
 /// Opens the session's standalone stream, or takes a reply's up.
 async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
     let engine = &service.engine;
-    body::check_accept_stream(&admitted.parts.headers)?;
+    media::check_accept_stream(&admitted.parts.headers)?;
     admitted.check_version(engine.revisions)?;
     let id = admitted.session_id()?;
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
@@ -232,7 +232,7 @@ async fn serve_request(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
-    admitted.form = body::check_accept(&admitted.parts.headers, admitted.form)?;
+    admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
     let (header, named) = (admitted.version(), admitted.named_session());
     let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
     let version = meta.meta.protocol_version();
@@ -338,7 +338,8 @@ async fn modern(
     let listens = read.listens();
     if listens {
         // It is a stream, also when other replies are single bodies.
-        body::check_accept_stream(headers).map_err(|_stream_only| Refusal::NotAcceptable(body::SEND_BOTH))?;
+        media::check_accept_stream(headers)
+            .map_err(|_stream_only| Refusal::NotAcceptable(media::SEND_BOTH))?;
     }
     let context = ModernContext {
         revision,
@@ -379,7 +380,7 @@ async fn batch(
     items: Vec<Result<Message<'_>, Unreadable>>,
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
-    admitted.form = body::check_accept(&admitted.parts.headers, admitted.form)?;
+    admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
     let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
     response::reply(engine.batch(incoming, &cached, items).await?)
 }

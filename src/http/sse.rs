@@ -12,7 +12,7 @@ use super::admit::AdmittedRequest;
 use super::mcp::{Refused, answer_get, finish, note, refuse_method, span};
 use super::response::RawStream;
 use super::source::Connected;
-use super::{Service, body, response};
+use super::{Service, media, response};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::message::{Body, Message};
@@ -59,7 +59,7 @@ fn check_served(service: &Service) -> Result<(), Refusal> {
 async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, Refusal> {
     let engine = &service.engine;
     check_served(&service)?;
-    body::check_accept_stream(&admitted.parts.headers)?;
+    media::check_accept_stream(&admitted.parts.headers)?;
     let named = admitted.session_in_query().map(ToOwned::to_owned);
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
     let incoming = admitted.into_incoming(Bytes::new());

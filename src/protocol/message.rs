@@ -125,7 +125,6 @@ impl<'a> Body<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         // Once for all of it: read from bytes, each string would be looked at by itself.
         let text = str::from_utf8(bytes).map_err(|_not_utf8| Refusal::NotJson)?;
-        let text = without_mark(text);
         match text.trim_ascii_start().starts_with('[') {
             true => Self::parse_batch(text),
             false => Ok(Self::One(parse_message(text)?)),
@@ -142,11 +141,6 @@ impl<'a> Body<'a> {
             _ => Err(Refusal::NotAMessage("a batch may hold 64 messages at the most").into()),
         }
     }
-}
-
-/// JSON without the byte order mark that some clients put before it (RFC 8259, section 8.1).
-pub(crate) fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn parse_message(text: &str) -> Result<Message<'_>, Unreadable> {
@@ -353,14 +347,6 @@ mod tests {
             items[0].as_ref().expect_err("a refusal").id,
             Some(RequestId::Number(3))
         );
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_passed_over() {
-        assert!(matches!(
-            one("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}"),
-            Ok(Message::Request(_))
-        ));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::protocol::message::without_mark;
 use crate::session::{Peer, RequestInfo};
 
 /// A request's JSON text, with what its handler may know of the HTTP request.
@@ -26,7 +25,7 @@ impl<'a> StoredRequest<'a> {
     /// The text that is kept; `None` when the request is not JSON.
     pub(crate) fn encode(request: &str, info: &RequestInfo, peer: &Peer) -> Option<String> {
         let stored = StoredRequest {
-            request: serde_json::from_str(without_mark(request)).ok()?,
+            request: serde_json::from_str(request).ok()?,
             headers: info.as_lines().into(),
             peer: peer.to_string().into(),
         };
