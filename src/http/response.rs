@@ -18,7 +18,8 @@ use crate::telemetry::metrics;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Proxies must not keep a stream, nor compress it: whatever compresses waits for more.
+const AS_IT_COMES: HeaderValue = HeaderValue::from_static("no-store, no-transform");
 /// Asks nginx and its kin not to hold events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -131,6 +132,11 @@ pub(super) fn stream(mut events: mpsc::Receiver<Bytes>) -> Response {
 pub(crate) enum RawStream {
     /// The stream ends when the client closes its half. Another connection carries later events.
     Standing,
+    /// The same of HTTP+SSE. Its body is not sent in chunks, but ends with its connection: HAProxy, unless it is
+    /// told otherwise (`option http-no-delay`), holds back each event of a body in chunks for 200 ms, to fill a
+    /// packet. The price is that a stream that breaks off looks like one that has ended. Clients of HTTP+SSE do
+    /// the same in either case; those of `/mcp` do not all: some take a stream up again only if it broke off.
+    StandingUnchunked,
     /// The stream ends by itself, with the answer to a call. A client that has closed its half may wait for
     /// that.
     Reply,
@@ -147,7 +153,7 @@ fn streamed(events: Body) -> Response {
     let mut response = Response::new(events);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, EVENT_STREAM);
-    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(CACHE_CONTROL, AS_IT_COMES);
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }

@@ -70,7 +70,7 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     note(Era::Legacy, "other", Some(&stream.cached.tag));
     Ok(response::as_raw_stream(
         response::stream(stream.events),
-        RawStream::Standing,
+        RawStream::StandingUnchunked,
     ))
 }
 

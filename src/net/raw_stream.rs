@@ -28,8 +28,8 @@ const LINE_END: Bytes = Bytes::from_static(b"\r\n");
 /// The end of a chunked body (RFC 9112, section 7.1).
 const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
 
-/// Writes a response to a request of HTTP/1.1, with its body in chunks as they come, until the body ends or
-/// the client goes away. The connection ends with it, as its headers say: the node ignores what else the
+/// Writes a response to a request of HTTP/1.1, with its body as it comes, until the body ends or the client
+/// goes away. The body is in chunks, unless its end is that of the connection. The connection ends with it, as its headers say: the node ignores what else the
 /// client sends (RFC 9112, section 9.6). A half-closed client may wait for a reply: the node probes whether
 /// it is still there.
 ///
@@ -41,16 +41,21 @@ where
 {
     let (parts, mut body) = response.into_parts();
     let raw = parts.extensions.get::<RawStream>().copied();
-    let mut waiting = VecDeque::from([head(parts)]);
+    let framing = match raw {
+        Some(RawStream::StandingUnchunked) => Framing::None,
+        Some(RawStream::Standing | RawStream::Reply) | None => Framing::Chunks,
+    };
+    let stands = matches!(raw, Some(RawStream::Standing | RawStream::StandingUnchunked));
+    let mut waiting = VecDeque::from([head(parts, framing)]);
     // Made when the client closes its half.
     let mut probe_at: Option<Pin<Box<Sleep>>> = None;
     loop {
         let ended = tokio::select! {
             biased;
-            ended = poll_fn(|cx| poll_frames(&mut body, &mut waiting, cx)) => ended,
+            ended = poll_fn(|cx| poll_frames(&mut body, framing, &mut waiting, cx)) => ended,
             closed = poll_fn(|cx| poll_half_closed(&mut connection, cx)), if probe_at.is_none() => {
                 closed?;
-                if raw == Some(RawStream::Standing) || is_gone(&mut connection).await {
+                if stands || is_gone(&mut connection).await {
                     return Ok(());
                 }
                 probe_at = Some(Box::pin(sleep(PROBE_EVERY)));
@@ -74,7 +79,16 @@ where
     }
 }
 
-fn head(mut parts: Parts) -> Bytes {
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// By a last chunk (RFC 9112, section 7.1).
+    Chunks,
+    /// By the end of the connection (RFC 9112, section 6.3).
+    None,
+}
+
+fn head(mut parts: Parts, framing: Framing) -> Bytes {
     let now = httpdate::fmt_http_date(SystemTime::now());
     if let Ok(now) = HeaderValue::try_from(now) {
         parts.headers.insert(DATE, now);
@@ -82,9 +96,10 @@ fn head(mut parts: Parts) -> Bytes {
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("close"));
-    parts
-        .headers
-        .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if framing == Framing::Chunks {
+        let chunked = HeaderValue::from_static("chunked");
+        parts.headers.insert(TRANSFER_ENCODING, chunked);
+    }
     let mut head = BytesMut::new();
     let reason = parts.status.canonical_reason().unwrap_or_default();
     head.put_slice(format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_str()).as_bytes());
@@ -97,10 +112,11 @@ fn head(mut parts: Parts) -> Bytes {
     head.freeze()
 }
 
-/// Takes what the body has ready, as chunks. Ready when there is something to write; true when it is the
+/// Takes what the body has ready. Ready when there is something to write; true when it is the
 /// last.
 fn poll_frames(
     body: &mut Body,
+    framing: Framing,
     waiting: &mut VecDeque<Bytes>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<bool>> {
@@ -109,14 +125,17 @@ fn poll_frames(
             Poll::Pending if waiting.is_empty() => return Poll::Pending,
             Poll::Pending => break,
             Poll::Ready(None) => {
-                waiting.push_back(LAST_CHUNK);
+                if framing == Framing::Chunks {
+                    waiting.push_back(LAST_CHUNK);
+                }
                 return Poll::Ready(Ok(true));
             }
             Poll::Ready(Some(frame)) => {
                 // Trailers are not sent, and an empty chunk would be the last.
                 let data = frame.map_err(io::Error::other)?.into_data();
-                if let Some(data) = data.ok().filter(|data| !data.is_empty()) {
-                    waiting.extend(chunk(data));
+                match data.ok().filter(|data| !data.is_empty()) {
+                    Some(data) if framing == Framing::Chunks => waiting.extend(chunk(data)),
+                    data => waiting.extend(data),
                 }
             }
         }
@@ -195,11 +214,16 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::http::response::as_raw_stream;
 
     /// Writes a response of that body, and gives the client's end of the connection.
     fn written(room: usize, body: Body) -> (DuplexStream, JoinHandle<io::Result<()>>) {
+        written_as(RawStream::Reply, room, body)
+    }
+
+    fn written_as(raw: RawStream, room: usize, body: Body) -> (DuplexStream, JoinHandle<io::Result<()>>) {
         let (ours, theirs) = duplex(room);
-        let mut response = Response::new(body);
+        let mut response = as_raw_stream(Response::new(body), raw);
         let kind = HeaderValue::from_static("text/event-stream");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         (theirs, TaskTracker::new().spawn(write(ours, response)))
@@ -236,6 +260,20 @@ mod tests {
             "transfer-encoding: chunked",
         ];
         assert_eq!(headers, expected);
+        write.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_without_chunks_ends_with_its_connection() {
+        let body = Body::from_stream(stream::iter(events(["one\n", "", "two\n"])));
+        let (mut client, write) = written_as(RawStream::StandingUnchunked, 7, body);
+        let text = read(&mut client).await;
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "one\ntwo\n");
+        assert!(
+            head.contains("connection: close") && !head.contains("transfer-encoding"),
+            "{head}"
+        );
         write.await.unwrap().unwrap();
     }
 

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::support::client::Client;
 use crate::support::node::{Node, NodeOptions};
 
 /// Asks for the stream of 2024-11-05, whose first event comes at once.
@@ -27,22 +28,43 @@ async fn answer_to(node: &Node, request: &str, end: &str) -> String {
     read_until(&mut connection, end).await
 }
 
+/// The standing stream of a session.
+async fn asks_for_standing_stream(node: &Node) -> String {
+    let headers = Client::legacy(&node.url()).session_headers().await;
+    let mut request = "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n".to_owned();
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request + "\r\n"
+}
+
+/// A stream of `/mcp` that breaks off must not look like one that has ended; one of HTTP+SSE ends with its connection.
 #[tokio::test]
 async fn a_stream_is_chunked_for_clients_that_know_chunks() {
     let node = Node::start(&NodeOptions::default()).await;
-    let text = answer_to(&node, &asks_for_stream("GET", "1.1"), "\n\n\r\n").await;
+    let text = answer_to(&node, &asks_for_stream("GET", "1.1"), "\n\n").await;
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    for header in ["connection: close", "content-type: text/event-stream"] {
+        assert!(head.contains(header), "no {header} in {head}");
+    }
+    assert!(body.starts_with("event: endpoint\n"), "{body}");
+
+    let text = answer_to(&node, &asks_for_standing_stream(&node).await, "\n\n\r\n").await;
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     for header in [
         "transfer-encoding: chunked",
         "connection: close",
         "content-type: text/event-stream",
+        "x-accel-buffering: no",
+        "cache-control: no-store, no-transform",
     ] {
         assert!(head.contains(header), "no {header} in {head}");
     }
     let (size, event) = body.split_once("\r\n").expect("a chunk");
     let size = usize::from_str_radix(size, 16).expect("its size");
     assert_eq!(event.len(), size + "\r\n".len());
-    assert!(event.starts_with("event: endpoint\n"), "{event}");
+    assert!(event.starts_with("id: "), "{event}");
 
     let text = answer_to(&node, &asks_for_stream("GET", "1.0"), "\n\n").await;
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
