@@ -33,6 +33,7 @@ pub(crate) mod signal;
 
 pub use handle::NodeHandle;
 pub use running::Running;
+use running::Servers;
 pub use signal::Stop;
 use signal::told_to_stop;
 
@@ -177,11 +178,13 @@ impl Builder {
             metrics::install();
             let listener = BoundListener::bind(&self.settings).await?;
             let address = listener.address().to_owned();
+            let probe_listener = BoundListener::bind_probes(&self.settings).await?;
             let handle = self.start(node, &address).await?;
             let connections_max = handle.engine.settings.http.connections_max;
             let http = HttpService::new(handle.service.clone());
-            let server = Server::start(listener, http, connections_max);
-            Ok(Running::new(handle, server))
+            let probes = probe_listener.map(|listener| Server::start_probes(listener, http.clone()));
+            let clients = Server::start(listener, http, connections_max);
+            Ok(Running::new(handle, Servers { clients, probes }))
         };
         start.instrument(span).await
     }

@@ -24,7 +24,7 @@ pub(crate) use checks::{fit_shares, most_of};
 pub(crate) use load::{Loaded, load};
 pub(crate) use problem::redact_url;
 pub use problem::{Problem, SettingsError};
-pub(crate) use read::{UNIX_PROXY, network};
+pub(crate) use read::{ListenAddress, UNIX_PROXY, network};
 pub use sources::Sources;
 
 /// `settings.default.toml`: every setting with its default, its unit, its range and its meaning.
@@ -139,6 +139,22 @@ pub struct HttpSettings {
     pub connections_peer_max: usize,
     /// How many bytes of bodies one peer may have on their way.
     pub bodies_peer_bytes_max: usize,
+    /// How long a connection may be idle between two requests.
+    pub keep_alive: Duration,
+    /// Where health and metrics are served apart from the rest: `host:port`, or `unix:/path`. Empty for nowhere.
+    pub probe_listen: String,
+    /// The path below which clients reach this server. Empty to hand out relative URLs.
+    pub public_path: String,
+}
+
+impl HttpSettings {
+    /// What a client is told to ask for, as a reference to be resolved against the URL that it has asked.
+    pub(crate) fn reference(&self, to: &str) -> String {
+        match self.public_path.trim_end_matches('/') {
+            "" if self.public_path.is_empty() => to.to_owned(),
+            path => format!("{path}/{to}"),
+        }
+    }
 }
 
 /// `[protocol]`
@@ -286,6 +302,9 @@ impl Default for HttpSettings {
             connections_max: 20_000,
             connections_peer_max: 16_000,
             bodies_peer_bytes_max: 204 << 20,
+            keep_alive: Duration::from_secs(75),
+            probe_listen: String::new(),
+            public_path: String::new(),
         }
     }
 }

@@ -6,10 +6,12 @@
 //! | `GET /mcp` | the standalone stream of a session, or a reply's stream taken up again |
 //! | `DELETE /mcp` | ends a session |
 //! | `GET /sse` | opens or takes up the one stream of a session of 2024-11-05 |
-//! | `POST /messages` | one JSON-RPC message of such a session |
+//! | `POST /messages`, `/sse/messages` | one JSON-RPC message of such a session |
 //! | `GET /` | what this server is, in words |
 //! | `GET /health`, `/livez`, `/readyz` | for operators and balancers |
 //! | `GET /metrics` | for Prometheus |
+//!
+//! `http.probe_listen` moves `/health` and `/metrics` to an address of their own, where `/livez` and `/readyz` are too.
 
 use std::convert::Infallible;
 use std::ops::Deref;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body as HttpBody;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use futures::FutureExt as _;
@@ -31,6 +34,7 @@ use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::shares::PeerUse;
+use crate::protocol::error::Refusal;
 
 mod admit;
 mod authenticate;
@@ -51,7 +55,7 @@ use cors::Cors;
 use guard::Guard;
 pub(crate) use mount::MountedService;
 pub(crate) use response::RawStream;
-use source::{Connected, Source};
+use source::{Connected, Purpose, Source};
 
 /// What this server is, for people.
 const ROOT: &str = "/";
@@ -59,12 +63,17 @@ const ROOT: &str = "/";
 const MCP: &str = "/mcp";
 const SSE: &str = "/sse";
 const MESSAGES: &str = "/messages";
+/// Where a client posts that was told `messages` by `/sse/`.
+const MESSAGES_BELOW: &str = "/sse/messages";
 /// The paths that are served even if the node has no room for more connections.
 const HEALTH: &str = "/health";
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 const METRICS: &str = "/metrics";
 const PROBES: [&str; 4] = [HEALTH, LIVEZ, READYZ, METRICS];
+/// Those that tell of what goes on inside. Balancers need none of them, and ask the others where they send
+/// clients to: that another address answers proves nothing of that one.
+const INSIDE: [&str; 2] = [HEALTH, METRICS];
 
 /// The service behind every connection of a node: its routes, and what they share. Clones share one state.
 #[derive(Debug, Clone)]
@@ -133,6 +142,17 @@ impl Service {
         self.engine.shares.of(source.peer())
     }
 
+    /// How long a connection may be idle between two requests.
+    #[must_use]
+    pub(crate) fn keep_alive(&self) -> Duration {
+        self.engine.settings.http.keep_alive
+    }
+
+    /// Whether health and metrics have an address of their own.
+    fn has_probe_address(&self) -> bool {
+        !self.engine.settings.http.probe_listen.is_empty()
+    }
+
     /// The paths for clients. `POST /mcp` does not come here, see [`HttpService::route`].
     fn clients(&self) -> Router {
         // Without a handler of its own HEAD would be served as GET, and open a stream.
@@ -140,7 +160,12 @@ impl Service {
         let mcp = mcp.head(mcp::other_method).fallback(mcp::other_method);
         let sse = get(sse::get).head(sse::not_get).fallback(sse::not_get);
         let messages = post(sse::post).fallback(sse::not_post);
-        let routes = [(MCP, mcp), (SSE, sse), (MESSAGES, messages)];
+        let routes = [
+            (MCP, mcp),
+            (SSE, sse),
+            (MESSAGES, messages.clone()),
+            (MESSAGES_BELOW, messages),
+        ];
         with_slashes(routes).with_state(self.clone())
     }
 
@@ -212,7 +237,7 @@ impl HttpService {
         request: Request<HttpBody>,
         connected: &Connected,
     ) -> Result<Response, Infallible> {
-        let once = connected.full.is_some();
+        let once = connected.purpose != Purpose::Clients;
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         let guarded = |request| AssertUnwindSafe(self.route(request, connected)).catch_unwind();
         let answered = match request.headers().get(ORIGIN) {
@@ -244,18 +269,26 @@ impl HttpService {
 
     async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
         let (began, path) = (Instant::now(), trimmed(request.uri().path()));
-        if let Some(full) = connected.full
-            && !PROBES.contains(&path)
-        {
-            return mcp::span(&self.service).in_scope(|| response::refusal(&full.into(), None));
+        let refused = match connected.purpose {
+            Purpose::Spare(full) if !PROBES.contains(&path) => Some(full.into()),
+            Purpose::Probes if !PROBES.contains(&path) => Some(Refusal::NoSuchPath(index::ONLY_PROBES)),
+            _ => None,
+        };
+        if let Some(refusal) = refused {
+            return mcp::span(&self.service).in_scope(|| response::refusal(&refusal, None));
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {
             self.service.note_request(began);
             return mcp::answer(&self.service, request, connected, began).await;
         }
+        if connected.purpose != Purpose::Probes && self.service.has_probe_address() && INSIDE.contains(&path)
+        {
+            return index::not_found(State(self.service.clone())).await;
+        }
         // Not health checks, which never end.
-        if [MCP, SSE, MESSAGES].contains(&path) && ![Method::HEAD, Method::OPTIONS].contains(request.method())
+        if [MCP, SSE, MESSAGES, MESSAGES_BELOW].contains(&path)
+            && ![Method::HEAD, Method::OPTIONS].contains(request.method())
         {
             self.service.note_request(began);
         }

@@ -19,7 +19,11 @@ pub(crate) fn raise_limit() -> Option<u64> {
 /// What is wrong with a limit on open files, for a node of these settings.
 #[must_use]
 pub(crate) fn too_low(settings: &Settings, limit: Option<u64>) -> Option<String> {
-    let connections = u64::try_from(settings.http.connections_max + PROBES_MAX).unwrap_or(u64::MAX);
+    let spare = match settings.http.probe_listen.is_empty() {
+        true => PROBES_MAX,
+        false => 2 * PROBES_MAX,
+    };
+    let connections = u64::try_from(settings.http.connections_max + spare).unwrap_or(u64::MAX);
     let stores = u64::try_from(settings.store.connections).unwrap_or(u64::MAX);
     let needed = connections.saturating_add(stores).saturating_add(OTHER_FILES);
     let limit = limit.filter(|limit| *limit < needed)?;

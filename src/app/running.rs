@@ -24,18 +24,49 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[must_use = "it ends when it is dropped"]
 pub struct Running {
     handle: NodeHandle,
-    server: Server,
+    servers: Servers,
+}
+
+/// What a node listens with.
+#[derive(Debug)]
+pub(super) struct Servers {
+    /// For clients.
+    pub(super) clients: Server,
+    /// For health checks and metrics, if these have an address of their own.
+    pub(super) probes: Option<Server>,
+}
+
+impl Servers {
+    /// Completes when one of them accepts connections no longer, though nobody has stopped it.
+    async fn broken(&mut self) {
+        let probes = async {
+            match &mut self.probes {
+                Some(probes) => probes.broken().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.clients.broken() => {}
+            () = probes => {}
+        }
+    }
 }
 
 impl Running {
-    pub(super) const fn new(handle: NodeHandle, server: Server) -> Self {
-        Self { handle, server }
+    pub(super) const fn new(handle: NodeHandle, servers: Servers) -> Self {
+        Self { handle, servers }
     }
 
     /// Where it listens: `http://host:port`, or `unix:/path`.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.server.address()
+        self.servers.clients.address()
+    }
+
+    /// Where health and metrics are apart from that, if they are.
+    #[must_use]
+    pub(crate) fn probe_address(&self) -> Option<&str> {
+        self.servers.probes.as_ref().map(Server::address)
     }
 
     /// The node's id.
@@ -66,23 +97,23 @@ impl Running {
         told: impl Future<Output = Stop>,
         again: impl FnOnce() -> A,
     ) -> Result<(), AppError> {
-        let Self { handle, mut server } = self;
+        let Self { handle, mut servers } = self;
         let told = tokio::select! {
             stop = told => Ok(stop),
             error = handle.broken() => Err(error),
-            () = server.broken() => Err(AppError::Broken),
+            () = servers.broken() => Err(AppError::Broken),
         };
         let stop = told.as_ref().copied().unwrap_or(Stop::WhenCallsFinish);
         let span = handle.span.clone();
-        drain(&handle, server, stop, again).instrument(span).await;
+        drain(&handle, servers, stop, again).instrument(span).await;
         told.map(|_stop| ())
     }
 
     /// Stops: takes no new connections, lets calls in flight finish, at most `drain.deadline`.
     pub async fn stop(self) {
-        let Self { handle, server } = self;
+        let Self { handle, servers } = self;
         let span = handle.span.clone();
-        drain(&handle, server, Stop::WhenCallsFinish, pending)
+        drain(&handle, servers, Stop::WhenCallsFinish, pending)
             .instrument(span)
             .await;
     }
@@ -92,7 +123,7 @@ impl Running {
 /// and balancers nothing.
 async fn drain<A: Future<Output = Stop>>(
     handle: &NodeHandle,
-    server: Server,
+    servers: Servers,
     stop: Stop,
     again: impl FnOnce() -> A,
 ) {
@@ -106,12 +137,16 @@ async fn drain<A: Future<Output = Stop>>(
     };
     let drained = async {
         let give_up = announce(&handle.service, engine, stop, &hurry).await;
-        let unfinished = let_finish(engine, server.stop(give_up.reached()), &give_up).await;
+        let unfinished = let_finish(engine, servers.clients.stop(give_up.reached()), &give_up).await;
         // No handler runs on when the node has left.
         if let Some(unfinished) = unfinished {
             unfinished.close().await;
         }
         depart(engine).await;
+        // Until now it has told how the drain goes.
+        if let Some(probes) = servers.probes {
+            probes.close();
+        }
     };
     tokio::select! {
         () = drained => {}

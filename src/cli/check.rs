@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Exit, print, unix_ms};
-use crate::app::{files, open};
+use crate::app::{AppError, files, open};
 use crate::config::{Assigned, Loaded};
+use crate::net::listener::BoundListener;
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::{Created, Ended, SessionRoom, Store, StoreReport};
@@ -34,6 +35,9 @@ pub(crate) struct CheckArguments {
 /// # Errors
 /// When the store cannot be opened, does not answer, or does not keep what it is given.
 pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::Result<Exit> {
+    BoundListener::try_probes(&loaded.settings)
+        .await
+        .map_err(AppError::from)?;
     let store = open::store(&loaded.settings).await?;
     let findings = examine(&*store).await;
     store.close().await;

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use url::{Host, Url};
 
 use super::{Exit, print};
-use crate::config::Settings;
+use crate::config::{ListenAddress, Settings};
 
 /// How long the whole exchange may take: health checks repeat every few seconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -91,15 +91,29 @@ enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// A node that listens on all addresses is reached on loopback.
+    fn reached(host: &str, port: u16) -> Self {
+        let host = match host {
+            "0.0.0.0" => "127.0.0.1",
+            "::" => "::1",
+            host => host,
+        };
+        Self::Tcp(host.into(), port)
+    }
+}
+
 impl HealthTarget {
     /// The node that runs with these settings on this machine.
     fn of(settings: &Settings) -> Self {
-        let place = match (settings.host.strip_prefix("unix:"), settings.host.as_str()) {
-            (Some(path), _) => Endpoint::Unix(path.into()),
-            // A node that listens on all addresses is reached on loopback.
-            (None, "0.0.0.0") => Endpoint::Tcp("127.0.0.1".into(), settings.port),
-            (None, "::") => Endpoint::Tcp("::1".into(), settings.port),
-            (None, host) => Endpoint::Tcp(host.into(), settings.port),
+        let place = match ListenAddress::parse(&settings.http.probe_listen) {
+            // `/health` is only there.
+            Some(ListenAddress::Unix(path)) => Endpoint::Unix(path.into()),
+            Some(ListenAddress::Tcp(host, port)) => Endpoint::reached(host, port),
+            None => match settings.host.strip_prefix("unix:") {
+                Some(path) => Endpoint::Unix(path.into()),
+                None => Endpoint::reached(&settings.host, settings.port),
+            },
         };
         Self {
             place,
@@ -195,6 +209,22 @@ mod tests {
             place("unix:/run/mcp.sock"),
             Endpoint::Unix("/run/mcp.sock".into())
         );
+    }
+
+    #[test]
+    fn health_is_asked_where_it_is_apart_from_clients() {
+        let place = |address: &str| {
+            let mut settings = settings("0.0.0.0", 80);
+            settings.http.probe_listen = address.into();
+            HealthTarget::of(&settings).place
+        };
+        assert_eq!(place("[::]:9090"), Endpoint::Tcp("::1".into(), 9090));
+        assert_eq!(place("10.0.0.5:9090"), Endpoint::Tcp("10.0.0.5".into(), 9090));
+        assert_eq!(
+            place("unix:/run/probes.sock"),
+            Endpoint::Unix("/run/probes.sock".into())
+        );
+        assert_eq!(place(""), Endpoint::Tcp("127.0.0.1".into(), 80));
     }
 
     #[test]

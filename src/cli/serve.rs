@@ -76,8 +76,12 @@ fn greeting(node: &Running, guarded: bool) -> String {
         "memory" => "\n  more nodes   start each with REDIS_URL=redis://127.0.0.1:6379 and a PORT of its own",
         _ => "",
     };
+    let health = match node.probe_address() {
+        Some(address) => format!("\n  health at    {address}"),
+        None => String::new(),
+    };
     format!(
-        "anynode {version}, {node_id}\n  listens on   {address}\n  sessions in  {store}{more}\n  try it       \
+        "anynode {version}, {node_id}\n  listens on   {address}{health}\n  sessions in  {store}{more}\n  try it       \
          curl {option}{url} {token}-H 'Content-Type: application/json' -d '{TRY}'",
         version = env!("CARGO_PKG_VERSION"),
         node_id = node.node(),

@@ -1,10 +1,12 @@
 //! Checks that look at more than one setting.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::Settings;
 use super::assigned::Assigned;
 use super::problem::Problem;
+use super::read::ListenAddress;
 use super::sources::DEFAULT;
 
 /// Fits defaults to what was set. An operator who shortens `session.ttl` need not know which other settings
@@ -106,6 +108,10 @@ pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem
             report(name, node, expected);
         }
     }
+    if is_taken(settings) {
+        let expected = "expected another address: port and host listen there".to_owned();
+        report("http.probe_listen", "port", expected);
+    }
     match (&settings.store.cert_file, &settings.store.key_file) {
         (Some(_), None) => report("store.key_file", "store.cert_file", needs("store.cert_file")),
         (None, Some(_)) => report("store.cert_file", "store.key_file", needs("store.key_file")),
@@ -120,6 +126,30 @@ pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem
         }
     }
     found
+}
+
+/// Whether `http.probe_listen` is where the node listens anyway.
+fn is_taken(settings: &Settings) -> bool {
+    match ListenAddress::parse(&settings.http.probe_listen) {
+        None => false,
+        Some(ListenAddress::Unix(path)) => settings.host.strip_prefix("unix:") == Some(path),
+        Some(ListenAddress::Tcp(host, port)) => {
+            port != 0 && port == settings.port && overlap(host, &settings.host)
+        }
+    }
+}
+
+/// Whether what listens at one host takes the port of the other. The address of all of IPv6 is that of IPv4 too.
+fn overlap(one: &str, other: &str) -> bool {
+    let address = |host: &str| host.parse::<IpAddr>().ok();
+    match (address(one), address(other)) {
+        (Some(one), Some(other)) => {
+            let covers =
+                |all: IpAddr, other: IpAddr| all.is_unspecified() && (all.is_ipv6() || other.is_ipv4());
+            one == other || covers(one, other) || covers(other, one)
+        }
+        _ => one == other,
+    }
 }
 
 fn needs(other: &str) -> String {

@@ -222,6 +222,54 @@ fn settings_are_checked_against_each_other() {
 }
 
 #[test]
+fn probes_need_an_address_that_is_not_the_clients() {
+    let loaded = |port: &str, host: &str, probes: &str| {
+        load(environment(&[
+            ("PORT", port),
+            ("HOST", host),
+            ("MCP_HTTP__PROBE_LISTEN", probes),
+        ]))
+    };
+    for (host, probes) in [
+        ("127.0.0.1", "127.0.0.1:3000"),
+        ("0.0.0.0", "127.0.0.1:3000"),
+        ("127.0.0.1", "0.0.0.0:3000"),
+        ("::", "127.0.0.1:3000"),
+        ("localhost", "localhost:3000"),
+        ("unix:/run/mcp.sock", "unix:/run/mcp.sock"),
+    ] {
+        let found = loaded("3000", host, probes).unwrap_err().to_string();
+        let told = "(from MCP_HTTP__PROBE_LISTEN): expected another address";
+        assert!(found.contains(told), "{host}: {found}");
+    }
+    for (port, host, probes) in [
+        ("3000", "127.0.0.1", "127.0.0.1:3001"),
+        ("3000", "127.0.0.1", "127.0.0.2:3000"),
+        ("3000", "0.0.0.0", "[::1]:3000"),
+        ("0", "127.0.0.1", "127.0.0.1:0"),
+        ("3000", "unix:/run/mcp.sock", "127.0.0.1:3000"),
+    ] {
+        assert!(loaded(port, host, probes).is_ok(), "{port} {host} {probes}");
+    }
+}
+
+#[test]
+fn clients_are_told_relative_urls_or_those_of_the_public_path() {
+    let reference = |path: &str| {
+        let http = load(environment(&[("MCP_HTTP__PUBLIC_PATH", path)]))
+            .unwrap()
+            .settings
+            .http;
+        http.reference("messages?sessionId=a")
+    };
+    assert_eq!(reference(""), "messages?sessionId=a");
+    assert_eq!(reference("/"), "/messages?sessionId=a");
+    for path in ["/tools", "/tools/"] {
+        assert_eq!(reference(path), "/tools/messages?sessionId=a");
+    }
+}
+
+#[test]
 fn a_default_follows_what_was_set() {
     let session = load(environment(&[("MCP_SESSION__TTL", "5s")]))
         .unwrap()

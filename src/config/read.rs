@@ -1,7 +1,7 @@
 //! Reads one value of each kind: text, numbers, sizes, durations, lists. A refusal tells what is allowed.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -173,6 +173,53 @@ pub(super) fn host(value: &ValueKind) -> Result<String, ExpectedWords> {
             None => host.parse::<IpAddr>().is_ok() || is_host_name(host),
         },
     )
+}
+
+/// Where to listen besides: a host and a port, or a Unix socket; empty for nowhere.
+pub(super) fn listen(value: &ValueKind) -> Result<String, ExpectedWords> {
+    let expected = "empty for none, or an address with its port, such as 0.0.0.0:9090 or [::]:9090, or unix:/path/to/socket";
+    text(value, expected, |address| {
+        address.is_empty() || ListenAddress::parse(address).is_some()
+    })
+}
+
+/// An address to listen on that names its port itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ListenAddress<'a> {
+    /// A host's name or address, and a port.
+    Tcp(&'a str, u16),
+    /// A socket's path.
+    Unix(&'a str),
+}
+
+impl<'a> ListenAddress<'a> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return (path.starts_with('/') && path.len() > 1).then_some(Self::Unix(path));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let good = match bracketed {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => host.parse::<Ipv4Addr>().is_ok() || is_host_name(host),
+        };
+        let port = port.parse().ok().filter(|_| good)?;
+        Some(Self::Tcp(bracketed.unwrap_or(host), port))
+    }
+}
+
+/// A path as it stands in URLs. Nothing in it needs to be escaped, and none of its parts is resolved away.
+pub(super) fn public_path(value: &ValueKind) -> Result<String, ExpectedWords> {
+    let expected = "empty, or a path such as /tools: it begins with /, and has letters, digits, '-', '_', '.', '~' and '/'";
+    text(value, expected, |path| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
+        let parts = path
+            .strip_prefix('/')
+            .map(|path| path.strip_suffix('/').unwrap_or(path));
+        let stays = |part: &str| !part.is_empty() && part != "." && part != "..";
+        let whole = parts.is_some_and(|parts| parts.split('/').all(stays));
+        path.is_empty() || path == "/" || (whole && path.bytes().all(plain))
+    })
 }
 
 pub(super) fn redis_url(value: &ValueKind) -> Result<String, ExpectedWords> {

@@ -183,3 +183,61 @@ fn switches_are_true_or_false() {
         assert_eq!(switch(&bad), Err("true or false".to_owned()));
     }
 }
+
+#[test]
+fn an_address_for_probes_has_a_port_or_is_a_socket() {
+    for good in [
+        "",
+        "0.0.0.0:9090",
+        "127.0.0.1:0",
+        "[::]:9090",
+        "[::1]:9090",
+        "localhost:9090",
+        "unix:/run/probes.sock",
+    ] {
+        assert_eq!(listen(&of(good)).as_deref(), Ok(good));
+    }
+    for bad in [
+        "9090",
+        ":9090",
+        "0.0.0.0",
+        "::1",
+        "::1:9090",
+        "[::1]",
+        "[0.0.0.0]:9090",
+        "0.0.0.0:65536",
+        "0.0.0.0:http",
+        "a b:9090",
+        "http://0.0.0.0:9090",
+        "unix:",
+        "unix:probes.sock",
+    ] {
+        assert!(listen(&of(bad)).unwrap_err().contains("0.0.0.0:9090"), "{bad}");
+    }
+    assert_eq!(
+        ListenAddress::parse("[::1]:9"),
+        Some(ListenAddress::Tcp("::1", 9))
+    );
+    assert_eq!(ListenAddress::parse("unix:/s"), Some(ListenAddress::Unix("/s")));
+}
+
+#[test]
+fn a_public_path_is_one_that_urls_keep_as_it_is() {
+    for good in ["", "/", "/tools", "/tools/", "/a/b-c_d.e~f"] {
+        assert_eq!(public_path(&of(good)).as_deref(), Ok(good));
+    }
+    for bad in [
+        "tools",
+        "//",
+        "/a//b",
+        "/a/../b",
+        "/.",
+        "/a b",
+        "/a?b",
+        "/a#b",
+        "/%61",
+        "https://host/a",
+    ] {
+        assert!(public_path(&of(bad)).unwrap_err().contains("/tools"), "{bad}");
+    }
+}

@@ -131,6 +131,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(http.connections_max, |v| read::count(v, 1..=1_000_000)),
     setting!(http.connections_peer_max, |v| read::count(v, 1..=1_000_000)),
     setting!(http.bodies_peer_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
+    setting!(http.keep_alive, |v| read::duration(v, MOMENT..=DAY)),
+    setting!(http.probe_listen, read::listen),
+    setting!(http.public_path, read::public_path),
     setting!(protocol.revisions, read::revisions),
     setting!(sse.client_keys, read::switch),
     row!("sse.continue", Open, |settings, value| {

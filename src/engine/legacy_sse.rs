@@ -108,7 +108,11 @@ impl Engine {
             draining: self.stopping.leaving.clone(),
         };
         let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
-        if client.try_send(sse::endpoint(cached.id.as_str())).is_err() {
+        let messages = self
+            .settings
+            .http
+            .reference(&format!("messages?sessionId={}", cached.id.as_str()));
+        if client.try_send(sse::endpoint(&messages)).is_err() {
             return Err(Refusal::Internal);
         }
         let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);
@@ -186,7 +190,8 @@ impl Engine {
             if Instant::now() >= until {
                 // A store that came back empty knows neither the stream nor its session.
                 self.sessions.confirm(&cached.id).await?;
-                let reconnect = format!("/sse?sessionId={}", cached.id.as_str());
+                let sse = format!("sse?sessionId={}", cached.id.as_str());
+                let reconnect = self.settings.http.reference(&sse);
                 return Err(Refusal::StreamLost { reconnect, reason });
             }
             sleep(STREAM_LOOK_EVERY).await;

@@ -20,7 +20,8 @@ const LIGHT_MAX: usize = 1000;
 pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
 /// How many bytes are kept back for small bodies, for when large ones take up the rest.
 const SMALL_BODIES_BYTES_MAX: usize = 32 << 20; // 512 x 64 KiB
-/// How many connections are kept back for health checks and metrics, for when all others are taken.
+/// How many connections are kept back for health checks and metrics, for when all others are taken. As many
+/// has the address of `http.probe_listen`.
 pub(crate) const PROBES_MAX: usize = 64;
 
 /// What is shared out.
@@ -44,11 +45,13 @@ pub(crate) enum Resource {
     SmallBodies,
     /// Connections.
     Connections,
-    /// Connections that only serve health checks and metrics.
+    /// Connections that only serve health checks and metrics, where clients connect.
     Probes,
+    /// Connections to the address that has only these.
+    ProbeAddress,
 }
 
-const RESOURCES: usize = Resource::Probes as usize + 1;
+const RESOURCES: usize = Resource::ProbeAddress as usize + 1;
 
 /// How much of a resource there is, and the refusals when none is left.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +110,7 @@ impl Bound {
             Resource::Connections => {
                 Self::new(usize::MAX, http.connections_peer_max).told(CONNECTIONS_FULL, PEER_CONNECTIONS_FULL)
             }
-            Resource::Probes => {
+            Resource::Probes | Resource::ProbeAddress => {
                 Self::new(PROBES_MAX, PROBES_MAX / 2).told(CONNECTIONS_FULL, PEER_CONNECTIONS_FULL)
             }
         }
@@ -187,6 +190,7 @@ impl Shares {
             Resource::SmallBodies,
             Resource::Connections,
             Resource::Probes,
+            Resource::ProbeAddress,
         ];
         Self {
             bounds: all.map(|resource| Bound::of(resource, settings)),

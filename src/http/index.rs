@@ -13,6 +13,8 @@ use crate::protocol::error::Refusal;
 
 const ONLY_READ: &str = "GET, HEAD";
 const WORDS: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// What there is at the address of `http.probe_listen`.
+pub(super) const ONLY_PROBES: &str = "this address has /livez, /readyz, /health and /metrics";
 /// The answer depends on what the client accepts.
 const BY_ACCEPT: (HeaderName, HeaderValue) = (VARY, HeaderValue::from_static("accept"));
 
@@ -22,12 +24,14 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
     let server = service.engine.handler.info().server_info;
     let (name, version) = (&server.name, &server.version);
     let served = service.engine.revisions;
-    let sse = served.contains(Revision::V2024_11_05);
+    let (sse, health) = (serves_sse(&service), !service.has_probe_address());
     let no_words = headers.contains_key(ACCEPT) && !media::accepts(&headers, "text", "plain");
     if no_words && media::accepts(&headers, "application", "json") {
-        let mut endpoints = json!({ "mcp": "mcp", "health": "health" });
-        if sse {
-            endpoints["sse"] = json!("sse");
+        let mut endpoints = json!({ "mcp": "mcp" });
+        for (name, here) in [("sse", sse), ("health", health)] {
+            if here {
+                endpoints[name] = json!(name);
+            }
         }
         let about = json!({
             "name": name,
@@ -43,10 +47,14 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
         "{name} {version}\n\n\
          This is an MCP server (Model Context Protocol). It is for MCP clients, and shows nothing here.\n\n\
          Connect a client to   mcp      (this URL, followed by mcp)\n\
-         {}\
-         How the node is       health\n\n\
+         {}{}\n\
          Protocol versions     {served}\n",
         if sse { "Clients of 2024-11-05 sse\n" } else { "" },
+        if health {
+            "How the node is       health\n"
+        } else {
+            ""
+        },
     );
     ([(CONTENT_TYPE, WORDS), BY_ACCEPT], words).into_response()
 }
@@ -58,5 +66,19 @@ pub(super) async fn not_read(State(service): State<Service>) -> Response {
 
 /// A path without a route.
 pub(super) async fn not_found(State(service): State<Service>) -> Response {
-    span(&service).in_scope(|| response::refusal(&Refusal::NoSuchPath(service.engine.revisions), None))
+    span(&service).in_scope(|| response::refusal(&no_such_path(&service), None))
+}
+
+/// The refusal of a path at which there is nothing.
+pub(super) fn no_such_path(service: &Service) -> Refusal {
+    Refusal::NoSuchPath(if serves_sse(service) {
+        "MCP is at /mcp, and for clients of 2024-11-05 at /sse"
+    } else {
+        "MCP is at /mcp"
+    })
+}
+
+/// Whether the revision is served that has a transport of its own.
+pub(super) fn serves_sse(service: &Service) -> bool {
+    service.engine.revisions.contains(Revision::V2024_11_05)
 }

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::service_fn;
 
-use super::source::{Connected, Source};
-use super::{HttpService, MCP, MESSAGES, SSE, response};
+use super::source::{Connected, Purpose, Source};
+use super::{HttpService, MCP, MESSAGES, MESSAGES_BELOW, SSE, response};
 use crate::protocol::error::Refusal;
 
 /// What answers the requests that another program passes on.
@@ -40,7 +40,8 @@ impl MountedService {
 
     /// A router of the paths for clients.
     pub(crate) fn router(self) -> Router {
-        [MCP, SSE, MESSAGES].into_iter().fold(Router::new(), |all, path| {
+        let paths = [MCP, SSE, MESSAGES, MESSAGES_BELOW];
+        paths.into_iter().fold(Router::new(), |all, path| {
             let [this, slash] = [self.clone(), self.clone()];
             all.route_service(path, service_fn(move |request| this.clone().answer(request)))
                 .route_service(
@@ -77,7 +78,7 @@ impl MountedService {
         Connected {
             source,
             uses: self.http.service().uses(source),
-            full: None,
+            purpose: Purpose::Clients,
         }
     }
 }

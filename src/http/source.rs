@@ -41,8 +41,19 @@ pub(crate) struct Connected {
     pub source: Source,
     /// What the other end uses of the node.
     pub uses: Arc<PeerUse>,
-    /// Why it serves only health checks and metrics, if it does.
-    pub full: Option<ConnectionsFull>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// All that clients ask.
+    Clients,
+    /// One answer to a health check or of metrics: there is no room for another client.
+    Spare(ConnectionsFull),
+    /// The same at an address of their own (`http.probe_listen`).
+    Probes,
 }
 
 /// Whose bound on connections is reached, in words.

@@ -12,8 +12,8 @@ use super::admit::AdmittedRequest;
 use super::mcp::{Refused, answer_get, finish, note, refuse_method, span};
 use super::response::RawStream;
 use super::source::Connected;
-use super::{Service, media, response};
-use crate::protocol::era::{Era, Revision};
+use super::{MESSAGES_BELOW, Service, index, media, response};
+use crate::protocol::era::Era;
 use crate::protocol::error::Refusal;
 use crate::protocol::message::{Body, Message};
 use crate::session::{SessionId, TransportKind};
@@ -27,8 +27,10 @@ pub(super) async fn post(State(service): State<Service>, request: HttpRequest<Ht
     let span = span(&service);
     let began = Instant::now();
     async move {
+        let below = request.uri().path().starts_with(MESSAGES_BELOW);
         let response = match take(&service, request, began).await {
             Ok(()) => response::empty(StatusCode::ACCEPTED),
+            Err(refused) if below => from_below(refused).response(),
             Err(refused) => refused.response(),
         };
         finish(began, &response);
@@ -36,6 +38,17 @@ pub(super) async fn post(State(service): State<Service>, request: HttpRequest<Ht
     }
     .instrument(span)
     .await
+}
+
+/// A refusal whose relative URL was meant for a client that asks one level above.
+fn from_below(refused: Refused) -> Refused {
+    match refused {
+        Refused(Refusal::StreamLost { reconnect, reason }, id) if !reconnect.starts_with('/') => {
+            let reconnect = format!("../{reconnect}");
+            Refused(Refusal::StreamLost { reconnect, reason }, id)
+        }
+        refused => refused,
+    }
 }
 
 pub(super) async fn not_get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
@@ -48,10 +61,9 @@ pub(super) async fn not_post(State(service): State<Service>, request: HttpReques
 
 /// Refuses where the revision is not served whose transport this is.
 fn check_served(service: &Service) -> Result<(), Refusal> {
-    let served = service.engine.revisions;
-    match served.contains(Revision::V2024_11_05) {
+    match index::serves_sse(service) {
         true => Ok(()),
-        false => Err(Refusal::NoSuchPath(served)),
+        false => Err(index::no_such_path(service)),
     }
 }
 

@@ -29,10 +29,6 @@ use super::write_timeout::WriteTimeout;
 use crate::causes::causes;
 use crate::http::RawStream;
 
-/// How long a connection may take to send a request's head, or stay idle between two. Longer than the 60 s
-/// that balancers keep idle connections (nginx, AWS ALB), so that it is never this side that closes under a
-/// request.
-const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// How long a connection may take to send its first request's head. Only a connection that has asked may be
 /// idle for long.
 const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -60,10 +56,12 @@ pub(super) enum Use {
     Probes,
 }
 
-/// Serves a connection until it is closed. When `stop` fires, its present request is the last.
+/// Serves a connection until it is closed. It may be idle for so long between two requests, with the head of
+/// the second. When `stop` fires, its present request is the last.
 pub(super) fn serve<S, A, F>(
     stream: S,
     purpose: Use,
+    idle: Duration,
     answer: A,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send
@@ -90,7 +88,7 @@ where
     });
     let connection = http1::Builder::new()
         .timer(ReusableTimer::first(first_head))
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), service);
     // In a box: a task keeps room for what it is made of and once more for what it waits for.
     let mut connection = Box::pin(connection);
@@ -246,6 +244,7 @@ mod tests {
     use crate::http::response::as_raw_stream;
 
     const LONG: usize = 1000;
+    const IDLE: Duration = Duration::from_secs(75);
 
     async fn answer(request: Arrived) -> Result<Response, Infallible> {
         Ok(match request.uri().path() {
@@ -266,7 +265,8 @@ mod tests {
     async fn what_is_answered_is_written_after_the_client_has_closed_its_half() {
         for path in ["/", "/stream", "/raw"] {
             let (mut client, server) = duplex(LONG / 10);
-            let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
+            let served =
+                TaskTracker::new().spawn(serve(server, Use::Any, IDLE, answer, CancellationToken::new()));
             let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
             client.write_all(request.as_bytes()).await.unwrap();
             client.shutdown().await.unwrap();
@@ -308,9 +308,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_closed_that_is_silent_for_too_long() {
         let (mut client, server) = duplex(2 * LONG);
-        let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
+        let served =
+            TaskTracker::new().spawn(serve(server, Use::Any, IDLE, answer, CancellationToken::new()));
         let began = Instant::now();
-        let pause = HEAD_WITHIN * 2 / 3;
+        let pause = IDLE * 2 / 3;
         let mut read = vec![0; 2 * LONG];
         for turn in 0..4 {
             // The first head must not take as long.
@@ -325,7 +326,7 @@ mod tests {
         sleep(pause).await;
         client.write_all(b"GET / HT").await.unwrap();
         while client.read(&mut read).await.unwrap() > 0 {}
-        assert_eq!(began.elapsed().as_secs(), (pause * 3 + HEAD_WITHIN).as_secs());
+        assert_eq!(began.elapsed().as_secs(), (pause * 3 + IDLE).as_secs());
         served.await.unwrap();
     }
 
@@ -334,7 +335,7 @@ mod tests {
     async fn a_connection_is_closed_on_which_nothing_comes_at_first() {
         for (purpose, patience) in [(Use::Any, FIRST_HEAD_WITHIN), (Use::Probes, PROBE_HEAD_WITHIN)] {
             let (mut client, server) = duplex(LONG);
-            let served = serve(server, purpose, answer, CancellationToken::new());
+            let served = serve(server, purpose, IDLE, answer, CancellationToken::new());
             let served = TaskTracker::new().spawn(served);
             let began = Instant::now();
             client.write_all(b"GET / HT").await.unwrap();
@@ -351,7 +352,7 @@ mod tests {
     async fn what_was_refused_is_read_on_for_a_while() {
         for (purpose, patience) in [(Use::Any, LINGER_FOR), (Use::Probes, PROBE_HEAD_WITHIN)] {
             let (mut client, server) = duplex(2 * LONG);
-            let served = serve(server, purpose, answer, CancellationToken::new());
+            let served = serve(server, purpose, IDLE, answer, CancellationToken::new());
             let served = TaskTracker::new().spawn(served);
             let began = Instant::now();
             let request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nx";
@@ -365,7 +366,8 @@ mod tests {
     #[tokio::test]
     async fn a_stream_comes_after_answers_that_the_client_has_not_read() {
         let (mut client, server) = duplex(LONG / 4);
-        let served = TaskTracker::new().spawn(serve(server, Use::Any, answer, CancellationToken::new()));
+        let served =
+            TaskTracker::new().spawn(serve(server, Use::Any, IDLE, answer, CancellationToken::new()));
         let first = b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n.";
         let second = b"GET /raw HTTP/1.1\r\nhost: a\r\n\r\n";
         for request in [&first[..], &second[..]] {

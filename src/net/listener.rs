@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::Settings;
+use crate::config::{ListenAddress, Settings};
 
 /// The scheme of a Unix socket's address.
 const UNIX: &str = "unix:";
@@ -38,10 +38,41 @@ impl BoundListener {
         if let Some(listener) = Self::passed()? {
             return Ok(listener);
         }
-        match settings.host.strip_prefix(UNIX) {
-            Some(path) => Self::bind_unix(path.into()),
-            None => Self::bind_tcp(&settings.host, settings.port).await,
+        let (host, port) = (&settings.host, settings.port);
+        match host.strip_prefix(UNIX) {
+            Some(path) => Self::bind_unix(path.into(), format!("HOST={host}")),
+            None => Self::bind_tcp(host, port, format!("HOST={host} PORT={port}")).await,
         }
+    }
+
+    /// Listens where health and metrics have an address of their own, if they have.
+    pub(crate) async fn bind_probes(settings: &Settings) -> Result<Option<Self>, ListenError> {
+        let text = &settings.http.probe_listen;
+        let named = format!("http.probe_listen={text}");
+        let bound = match ListenAddress::parse(text) {
+            None => return Ok(None),
+            Some(ListenAddress::Unix(path)) => Self::bind_unix(path.into(), named),
+            Some(ListenAddress::Tcp(host, port)) => Self::bind_tcp(host, port, named).await,
+        };
+        bound.map(Some)
+    }
+
+    /// Tries whether the address of health and metrics is one of this machine, without the port, on which a node
+    /// may listen already.
+    pub(crate) async fn try_probes(settings: &Settings) -> Result<(), ListenError> {
+        let text = &settings.http.probe_listen;
+        let tried = match ListenAddress::parse(text) {
+            None => Ok(()),
+            Some(ListenAddress::Unix(path)) => {
+                let dir = Path::new(path).parent().unwrap_or(Path::new("/"));
+                std::fs::read_dir(dir).map(drop)
+            }
+            Some(ListenAddress::Tcp(host, _)) => TcpListener::bind((host, 0)).await.map(drop),
+        };
+        tried.map_err(|source| ListenError {
+            address: format!("http.probe_listen={text}"),
+            source,
+        })
     }
 
     /// The first socket of a socket unit. It stays open while the node is started again: connections wait
@@ -62,9 +93,9 @@ impl BoundListener {
         }))
     }
 
-    async fn bind_tcp(host: &str, port: u16) -> Result<Self, ListenError> {
+    async fn bind_tcp(host: &str, port: u16, named: String) -> Result<Self, ListenError> {
         let failed = |source| ListenError {
-            address: format!("HOST={host} PORT={port}"),
+            address: named.clone(),
             source,
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -76,9 +107,9 @@ impl BoundListener {
         })
     }
 
-    fn bind_unix(path: PathBuf) -> Result<Self, ListenError> {
+    fn bind_unix(path: PathBuf, named: String) -> Result<Self, ListenError> {
         let failed = |source| ListenError {
-            address: format!("HOST={UNIX}{}", path.display()),
+            address: named.clone(),
             source,
         };
         remove_stale(&path).map_err(failed)?;

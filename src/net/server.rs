@@ -19,7 +19,9 @@ use super::socket::Socket;
 use crate::causes::causes;
 use crate::engine::shares::{PROBES_MAX, Resource, Share};
 use crate::http::HttpService;
-use crate::http::source::{Connected, ConnectionsFull, Source};
+use crate::http::source::{Connected, ConnectionsFull, Purpose, Source};
+
+const NODE_FULL: &str = "the node's limit of connections is reached (http.connections_max)";
 
 /// Connections that are at a request still. They go on until this is dropped or [closed](Self::close).
 #[derive(Debug)]
@@ -52,15 +54,20 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Begins to accept connections, at most `connections_max` at a time. On [`PROBES_MAX`] more only
-    /// questions after the node's health are answered. Yet more wait in the system's backlog.
+    /// Begins to accept connections of clients, at most `connections_max` at a time. On [`PROBES_MAX`] more
+    /// only questions after the node's health are answered. Yet more wait in the system's backlog.
     pub(crate) fn start(listener: BoundListener, http: HttpService, connections_max: usize) -> Self {
+        Self::admit(listener, http, Places::new(connections_max))
+    }
+
+    /// Begins to accept connections for nothing but health checks and metrics, at most [`PROBES_MAX`] at a
+    /// time. They are counted by themselves, so that clients cannot take them away.
+    pub(crate) fn start_probes(listener: BoundListener, http: HttpService) -> Self {
+        Self::admit(listener, http, Places::only_probes())
+    }
+
+    fn admit(listener: BoundListener, http: HttpService, places: Places) -> Self {
         let [stop, kill] = [(); 2].map(|()| CancellationToken::new());
-        let places = Places {
-            any: Arc::new(Semaphore::new(connections_max)),
-            probes: Arc::new(Semaphore::new(PROBES_MAX)),
-            max: connections_max + PROBES_MAX,
-        };
         let accept = Accept {
             http,
             stop: stop.clone(),
@@ -107,16 +114,17 @@ impl Server {
         }
     }
 
+    /// Closes the listener and all connections at once.
+    pub(crate) fn close(self) {
+        remove(self.socket);
+    }
+
     /// Stops accepting, lets each connection finish the request it is at, and waits for that until it is time
     /// to give up. Returns those that had not finished by then.
     pub(crate) async fn stop(self, give_up: impl Future<Output = ()>) -> Option<UnfinishedConnections> {
         // First of all: the next node may listen there while this one waits for its calls, and that file is
         // not ours.
-        if let Some(path) = self.socket
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            debug!(error = %causes(&error), "could not remove the socket's file");
-        }
+        remove(self.socket);
         drop(self.stop);
         let mut accepting = self.accepting;
         tokio::select! {
@@ -126,6 +134,15 @@ impl Server {
                 Some(UnfinishedConnections { kill: self.kill, accepting })
             }
         }
+    }
+}
+
+/// Removes the file of a Unix socket.
+fn remove(socket: Option<PathBuf>) {
+    if let Some(path) = socket
+        && let Err(error) = std::fs::remove_file(&path)
+    {
+        debug!(error = %causes(&error), "could not remove the socket's file");
     }
 }
 
@@ -155,9 +172,27 @@ struct Places {
     probes: Arc<Semaphore>,
     /// Of both.
     max: usize,
+    /// What is counted by peer of those for probes.
+    resource: Resource,
 }
 
 impl Places {
+    fn new(connections_max: usize) -> Self {
+        Self {
+            any: Arc::new(Semaphore::new(connections_max)),
+            probes: Arc::new(Semaphore::new(PROBES_MAX)),
+            max: connections_max + PROBES_MAX,
+            resource: Resource::Probes,
+        }
+    }
+
+    fn only_probes() -> Self {
+        Self {
+            resource: Resource::ProbeAddress,
+            ..Self::new(0)
+        }
+    }
+
     /// Waits until a connection may come. Its kind is known when it has come.
     async fn wait(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
@@ -228,7 +263,8 @@ impl Accept {
             let asked = Arc::clone(&asked);
             async move { asked.0.answer(request, &asked.1).await }
         };
-        let served = connection::serve(stream, seat.purpose, answer, self.stop.clone());
+        let (idle, stop) = (self.http.service().keep_alive(), self.stop.clone());
+        let served = connection::serve(stream, seat.purpose, idle, answer, stop);
         // Not in a block of its own, which would keep room for the connection twice.
         self.open.spawn(served.map(|()| drop(seat)));
     }
@@ -237,36 +273,49 @@ impl Accept {
     /// else one of those that are kept back, of which no peer gets more than half. `None` if it gets none.
     fn seat(&self, place: Option<OwnedSemaphorePermit>, source: Source) -> Option<(Seat, Connected)> {
         drop(place);
+        let resource = self.places.resource;
         let trusted = self.http.service().trusts(source);
         let uses = self.http.service().uses(source);
         let take = |resource| match trusted {
             true => Ok(None),
             false => uses.take(resource, 1).map(Some),
         };
-        let full = match (
-            take(Resource::Connections),
-            Arc::clone(&self.places.any).try_acquire_owned(),
-        ) {
-            (Ok(share), Ok(place)) => {
-                let seat = Seat {
-                    purpose: Use::Any,
-                    _place: place,
-                    _share: share,
-                };
-                let full = None;
-                return Some((seat, Connected { source, uses, full }));
-            }
-            (Ok(_), Err(_)) => {
-                ConnectionsFull::Node("the node's limit of connections is reached (http.connections_max)")
-            }
-            (Err(words), _) => ConnectionsFull::Peer(words),
+        let any = || Arc::clone(&self.places.any).try_acquire_owned();
+        let purpose = match resource {
+            Resource::ProbeAddress => Purpose::Probes,
+            _ => match (take(Resource::Connections), any()) {
+                (Ok(share), Ok(place)) => {
+                    let seat = Seat {
+                        purpose: Use::Any,
+                        _place: place,
+                        _share: share,
+                    };
+                    let purpose = Purpose::Clients;
+                    return Some((
+                        seat,
+                        Connected {
+                            source,
+                            uses,
+                            purpose,
+                        },
+                    ));
+                }
+                (Ok(_), Err(_)) => Purpose::Spare(ConnectionsFull::Node(NODE_FULL)),
+                (Err(words), _) => Purpose::Spare(ConnectionsFull::Peer(words)),
+            },
         };
         let seat = Seat {
             purpose: Use::Probes,
             _place: Arc::clone(&self.places.probes).try_acquire_owned().ok()?,
-            _share: take(Resource::Probes).ok()?,
+            _share: take(resource).ok()?,
         };
-        let full = Some(full);
-        Some((seat, Connected { source, uses, full }))
+        Some((
+            seat,
+            Connected {
+                source,
+                uses,
+                purpose,
+            },
+        ))
     }
 }

@@ -43,7 +43,9 @@ pub(crate) enum Refusal {
     #[error("Session not found: it has ended or expired. Open another, with `initialize` or GET /sse")]
     SessionNotFound,
     /// HTTP+SSE: nobody carries the session's stream, on which the answer would go out.
-    #[error("the session's stream is lost: {reason}. Open it again with GET {reconnect}")]
+    #[error(
+        "the session's stream is lost: {reason}. Open it again with GET {reconnect} (relative to this URL)"
+    )]
     StreamLost {
         /// Where to open the stream again.
         reconnect: String,
@@ -101,8 +103,8 @@ pub(crate) enum Refusal {
     #[error("the {0} header is given more than once: send it once")]
     DoubledHeader(&'static str),
     /// A path at which there is nothing.
-    #[error("there is nothing at this path: MCP is at /mcp{}", at_sse(*.0))]
-    NoSuchPath(Revisions),
+    #[error("there is nothing at this path: {0}")]
+    NoSuchPath(&'static str),
     /// A method that this path does not have.
     #[error("method not allowed: {0}")]
     MethodNotAllowed(&'static str),
@@ -134,14 +136,6 @@ pub(crate) enum Refusal {
 fn legacy(served: Revisions) -> String {
     let names: Vec<_> = served.in_era(Era::Legacy).map(Revision::as_str).collect();
     names.join(", ")
-}
-
-fn at_sse(served: Revisions) -> &'static str {
-    if served.contains(Revision::V2024_11_05) {
-        ", and for clients of 2024-11-05 at /sse"
-    } else {
-        ""
-    }
 }
 
 impl Refusal {

@@ -88,8 +88,8 @@ pub(crate) fn retry(retry_ms: u64) -> Bytes {
 
 /// The first event of HTTP+SSE: where to post (2024-11-05, Transports, "HTTP with SSE"), and how soon to come
 /// back.
-pub(crate) fn endpoint(session: &str) -> Bytes {
-    format!("event: endpoint\ndata: /messages?sessionId={session}\nretry: {RETRY_MS}\n\n").into()
+pub(crate) fn endpoint(messages: &str) -> Bytes {
+    format!("event: endpoint\ndata: {messages}\nretry: {RETRY_MS}\n\n").into()
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
             message_with_id(id, b"{}"),
             priming(id),
             retry(7),
-            endpoint("a"),
+            endpoint("messages?sessionId=a"),
         ];
         let texts = events.map(|event| String::from_utf8(event.to_vec()).unwrap());
         assert_eq!(
@@ -117,7 +117,7 @@ mod tests {
                 "id: get-12\nevent: message\ndata: {}\n\n",
                 "id: get-12\nretry: 500\ndata:\n\n",
                 "retry: 7\n\n",
-                "event: endpoint\ndata: /messages?sessionId=a\nretry: 500\n\n",
+                "event: endpoint\ndata: messages?sessionId=a\nretry: 500\n\n",
             ]
         );
     }

@@ -27,7 +27,7 @@ async function streamable() {
 /** The transport of 2024-11-05. */
 async function sse() {
   const client = newClient();
-  await client.connect(new SSEClientTransport(new URL('/sse', url)));
+  await client.connect(new SSEClientTransport(new URL('sse', url)));
   const close = async () => {
     client.onerror = undefined;
     await client.close();

@@ -11,6 +11,7 @@ use crate::support::cluster::Cluster;
 use crate::support::process::within;
 use crate::support::sse::EventStream;
 
+mod below;
 mod front;
 
 use front::{Front, Kind, Spread};
@@ -276,7 +277,7 @@ async fn messages_keep_to_one_node(kind: Kind) {
             .expect("where to post");
         let post = async |message: serde_json::Value| {
             let sent = http
-                .post(format!("{}{endpoint}", front.url()))
+                .post(format!("{}/{endpoint}", front.url()))
                 .json(&message)
                 .send();
             assert_eq!(sent.await.expect("an answer").status(), 202);

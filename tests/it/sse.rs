@@ -83,7 +83,7 @@ impl Client {
     }
 
     fn session(&self) -> &str {
-        let query = self.endpoint.strip_prefix("/messages?sessionId=");
+        let query = self.endpoint.strip_prefix("messages?sessionId=");
         query.expect("the session in the query")
     }
 
@@ -115,7 +115,7 @@ impl Client {
     }
 
     async fn post_to(&self, node: usize, message: &Value) -> Answer {
-        let url = format!("{}{}", self.urls[node % self.urls.len()], self.endpoint);
+        let url = format!("{}/{}", self.urls[node % self.urls.len()], self.endpoint);
         let sent = self.http.post(url).json(message).send().await;
         Answer::read(sent.expect("the node answers")).await
     }
@@ -305,7 +305,7 @@ async fn unknown_sessions_are_404_and_each_transport_keeps_to_its_own() {
 async fn what_is_posted_is_checked_like_anything_else() {
     let cluster = Cluster::with(1, &[("MCP_HTTP__BODY_BYTES_MAX", "1KiB")]).await;
     let client = Client::start(&cluster, 0, json!({})).await;
-    let url = format!("{}{}", client.urls[0], client.endpoint);
+    let url = format!("{}/{}", client.urls[0], client.endpoint);
     let large = format!("\"{}\"", "a".repeat(2000));
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     for (kind, body, status, code) in [
@@ -401,7 +401,7 @@ async fn a_key_of_the_clients_own_opens_one_session_on_any_node() {
             .await
             .and_then(|event| event.data)
             .expect("an endpoint");
-        assert_eq!(endpoint, format!("/messages?sessionId={key}"));
+        assert_eq!(endpoint, format!("messages?sessionId={key}"));
     }
     let thief = open_as(1, key, "bobs-long-enough-token").await;
     assert_eq!(thief.status(), 404, "it is bound to the client that opened it");

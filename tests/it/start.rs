@@ -6,6 +6,7 @@ mod greeting;
 mod halves;
 mod listen;
 mod logs;
+mod probes;
 mod stop;
 mod store;
 mod systemd;

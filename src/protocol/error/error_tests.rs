@@ -91,7 +91,7 @@ fn every_refusal_has_its_row() {
         Refusal::StoreRefused(""),
         Refusal::NewerVersion,
         Refusal::ShuttingDown,
-        Refusal::NoSuchPath(Revisions::ALL),
+        Refusal::NoSuchPath(""),
         Refusal::MethodNotAllowed(""),
         Refusal::HeaderMismatch(String::new()),
         Refusal::UnsupportedVersion {

@@ -134,6 +134,8 @@ fn deploy() -> PathBuf {
 pub(super) struct Front {
     pub(super) kind: Kind,
     port: u16,
+    /// The path below which it has the nodes.
+    below: &'static str,
     process: Mutex<Process>,
     _dir: TempDir,
 }
@@ -151,15 +153,58 @@ impl Front {
         cluster: &Cluster,
         changes: &[(&str, &str)],
     ) -> Self {
+        let front = Self::answering(kind, spread, cluster, changes, "").await;
+        front.knows_all(cluster).await;
+        front
+    }
+
+    /// Starts one that has the nodes below a path, which it takes off: HAProxy or nginx.
+    pub(super) async fn start_below(kind: Kind, cluster: &Cluster, below: &'static str) -> Self {
+        let changes = match kind {
+            Kind::Haproxy => [
+                (
+                    "path /mcp /sse /messages\n".to_owned(),
+                    format!("path {below}/mcp {below}/sse {below}/messages\n"),
+                ),
+                (
+                    "default_backend nodes".to_owned(),
+                    format!("http-request replace-path {below}(/.*) \\1\n    default_backend nodes"),
+                ),
+            ],
+            Kind::Nginx => [
+                (
+                    "location ~ ^/(mcp|sse|messages)$ {".to_owned(),
+                    format!("location {below}/ {{"),
+                ),
+                (
+                    "proxy_pass http://nodes;".to_owned(),
+                    "proxy_pass http://nodes/;".to_owned(),
+                ),
+            ],
+            _ => panic!("{kind:?} is not asked to"),
+        };
+        let changes: Vec<_> = changes.iter().map(|(old, new)| (&**old, &**new)).collect();
+        let front = Self::answering(kind, Spread::RoundRobin, cluster, &changes, below).await;
+        front.knows_all(cluster).await;
+        front
+    }
+
+    /// Starts it, and waits until some node has answered through it.
+    pub(super) async fn answering(
+        kind: Kind,
+        spread: Spread,
+        cluster: &Cluster,
+        changes: &[(&str, &str)],
+        below: &'static str,
+    ) -> Self {
         let mut said = Vec::new();
         for _ in 0..STARTS_MAX {
-            let front = Self::spawn(kind, spread, cluster, changes);
+            let front = Self::spawn(kind, spread, cluster, changes, below);
             let up = eventually(&format!("{kind:?} answers"), || async {
                 if let Some(status) = front.process.lock().expect("no panic so far").ended() {
                     return Some(Err(status));
                 }
-                // A request without a session: any node answers it with 400, and the balancer itself with
-                // 503.
+                // A request without a session: any node refuses it with JSON, and the balancer itself with a page.
                 let sent = reqwest::Client::new().post(format!("{}/mcp", front.url()));
                 let answer = sent
                     .header("content-type", "application/json")
@@ -167,14 +212,11 @@ impl Front {
                     .send()
                     .await
                     .ok()?;
-                (answer.status() == 400).then_some(Ok(()))
+                (answer.headers().get("content-type")? == "application/json").then_some(Ok(()))
             })
             .await;
             match up {
-                Ok(()) => {
-                    front.knows_all(cluster).await;
-                    return front;
-                }
+                Ok(()) => return front,
                 // Somebody else may have taken its port.
                 Err(status) => said.push(format!("{status}:\n{}", front.log())),
             }
@@ -198,9 +240,9 @@ impl Front {
         .await;
     }
 
-    /// `http://127.0.0.1:<port>`
+    /// `http://127.0.0.1:<port>`, and the path.
     pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}{}", self.port, self.below)
     }
 
     /// Everything it printed so far.
@@ -208,7 +250,13 @@ impl Front {
         self.process.lock().expect("no panic so far").log()
     }
 
-    fn spawn(kind: Kind, spread: Spread, cluster: &Cluster, changes: &[(&str, &str)]) -> Self {
+    fn spawn(
+        kind: Kind,
+        spread: Spread,
+        cluster: &Cluster,
+        changes: &[(&str, &str)],
+        below: &'static str,
+    ) -> Self {
         let port = free_port();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let given = deploy().join(kind.file(spread));
@@ -234,6 +282,7 @@ impl Front {
         Self {
             kind,
             port,
+            below,
             process: Mutex::new(Process::spawn(
                 command,
                 &dir.path().join("log"),

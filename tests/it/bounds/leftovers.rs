@@ -93,7 +93,7 @@ impl Busy {
         let endpoint = stream.next().await.expect("where to post").data.expect("a path");
         let elsewhere = cluster.turn(node + 1).url();
         let post = async |message: Value| {
-            let sent = http.post(format!("{elsewhere}{endpoint}")).json(&message).send();
+            let sent = http.post(format!("{elsewhere}/{endpoint}")).json(&message).send();
             assert_eq!(sent.await.expect("an answer").status(), 202);
         };
         let info = json!({"name": "tests", "version": "1"});

@@ -59,7 +59,7 @@ impl SseClient {
 
     /// The session's id.
     pub(super) fn session(&self) -> &str {
-        let query = self.endpoint.strip_prefix("/messages?sessionId=");
+        let query = self.endpoint.strip_prefix("messages?sessionId=");
         query.expect("the session in the query")
     }
 
@@ -100,7 +100,7 @@ impl SseClient {
 
     async fn post(&self, message: &Value) -> Answer {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let url = format!("{}{}", self.urls[turn % self.urls.len()], self.endpoint);
+        let url = format!("{}/{}", self.urls[turn % self.urls.len()], self.endpoint);
         let sent = self.http.post(url).json(message).send().await;
         Answer::read(sent.expect("the node answers")).await
     }
@@ -108,7 +108,7 @@ impl SseClient {
 
 /// Opens the stream again on the next node.
 fn again(http: &reqwest::Client, urls: &[String], endpoint: &str) -> Reopen {
-    let query = endpoint.trim_start_matches("/messages").to_owned();
+    let query = endpoint.trim_start_matches("messages").to_owned();
     let (http, urls, turn) = (http.clone(), urls.to_vec(), AtomicUsize::new(1));
     Box::new(move |last| {
         let at = turn.fetch_add(1, Ordering::Relaxed) % urls.len();

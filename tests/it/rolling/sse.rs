@@ -66,7 +66,7 @@ impl Sse {
             wire,
             name: name.into(),
             resume,
-            endpoint: endpoint.ok_or("no endpoint event")?,
+            endpoint: format!("/{}", endpoint.ok_or("no endpoint event")?),
             ids: AtomicU64::new(1),
             waiting: Mutex::default(),
             changes,

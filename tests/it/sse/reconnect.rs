@@ -85,7 +85,7 @@ async fn a_session_without_a_stream_answers_410_and_says_where_to_go() {
         (answer.status != 202).then_some(answer)
     })
     .await;
-    let reconnect = format!("/sse?sessionId={}", client.session());
+    let reconnect = format!("sse?sessionId={}", client.session());
     assert_eq!(refused.status, 410);
     assert_eq!(refused.header("content-type"), Some("application/json"));
     assert_eq!(refused.code(), -32000);
@@ -110,7 +110,7 @@ async fn a_client_that_hangs_up_is_noticed_at_once() {
             (answer.status == 410).then_some(answer)
         })
         .await;
-        let reconnect = format!("/sse?sessionId={}", client.session());
+        let reconnect = format!("sse?sessionId={}", client.session());
         assert_eq!(refused.error()["data"]["reconnect"], reconnect.as_str());
         client.reconnect(2, None).await;
         assert_eq!(text(&client.call("echo", json!({"text": "back"})).await), "back");

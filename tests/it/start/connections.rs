@@ -1,10 +1,14 @@
 //! How a stream of events is written: each client gets a form that it understands.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use crate::support::client::Client;
 use crate::support::node::{Node, NodeOptions};
+use crate::support::process::PATIENCE;
 
 /// Asks for the stream of 2024-11-05, whose first event comes at once.
 fn asks_for_stream(method: &str, version: &str) -> String {
@@ -73,4 +77,26 @@ async fn a_stream_is_chunked_for_clients_that_know_chunks() {
 
     let text = answer_to(&node, &asks_for_stream("HEAD", "1.1"), "\r\n\r\n").await;
     assert!(text.starts_with("HTTP/1.1 405"), "HEAD opens no stream: {text}");
+}
+
+/// `http.keep_alive`: how long a connection may be idle.
+#[tokio::test]
+async fn a_connection_is_closed_once_it_has_been_idle_for_long_enough() {
+    const IDLE: Duration = Duration::from_millis(700);
+    let node = Node::start(&NodeOptions::default().env("MCP_HTTP__KEEP_ALIVE", "700ms")).await;
+    let mut connection = TcpStream::connect(("127.0.0.1", node.port()))
+        .await
+        .expect("a connection");
+    let request = b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    for _ in 0..3 {
+        connection.write_all(request).await.expect("a request");
+        let answer = read_until(&mut connection, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let began = Instant::now();
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, connection.read_to_end(&mut rest)).await;
+    ended.expect("the node closes it").expect("in good order");
+    assert!(began.elapsed() >= IDLE / 2, "{:?}", began.elapsed());
+    assert!(rest.is_empty(), "{rest:?}");
 }

@@ -360,7 +360,7 @@ async fn over_http_with_sse_questions_outside_a_call_come_on_the_one_stream() {
         let mut stream = EventStream::new(opened.expect("a stream"));
         let endpoint = stream.next().await.expect("where to post").data.expect("a path");
         let post = async |node: usize, message: Value| {
-            let url = format!("{}{endpoint}", cluster.url(node));
+            let url = format!("{}/{endpoint}", cluster.url(node));
             let answer = http.post(url).json(&message).send().await.expect("an answer");
             assert_eq!(answer.status(), 202);
         };
