@@ -13,6 +13,8 @@ use crate::support::sse::EventStream;
 
 mod below;
 mod front;
+mod refusals;
+mod unconfigured;
 
 use front::{Front, Kind, Spread};
 
@@ -120,35 +122,6 @@ async fn tells_at_once(kind: Kind) {
     let front = Front::start(kind, Spread::RoundRobin, &cluster).await;
     let delays = delays(&cluster, &front).await;
     assert!(at_once(&delays), "{kind:?} keeps events back: {delays:?}");
-}
-
-/// nginx as it is when nobody configures it: it asks by HTTP/1.0, and fills its buffers before it hands
-/// anything on.
-const BUFFERING: [(&str, &str); 2] = [
-    ("proxy_http_version 1.1;", "proxy_http_version 1.0;"),
-    ("proxy_buffering off;", "proxy_buffering on;"),
-];
-/// Nodes ask nginx not to. It does not heed them then.
-const DEAF: (&str, &str) = ("gzip off;", "gzip off; proxy_ignore_headers X-Accel-Buffering;");
-
-async fn delays_through_nginx_with(changes: &[(&str, &str)]) -> Vec<Duration> {
-    let cluster = Cluster::of(NODES).await;
-    let front = Front::start_with(Kind::Nginx, Spread::RoundRobin, &cluster, changes).await;
-    delays(&cluster, &front).await
-}
-
-/// The check above finds a balancer that buffers.
-#[tokio::test]
-async fn events_that_are_kept_back_are_noticed() {
-    let delays = delays_through_nginx_with(&[BUFFERING.as_slice(), &[DEAF]].concat()).await;
-    assert!(!at_once(&delays), "nothing is noticed: {delays:?}");
-}
-
-/// Nothing is kept back of nodes that ask for that, also when nginx is told otherwise.
-#[tokio::test]
-async fn nodes_ask_nginx_not_to_buffer() {
-    let delays = delays_through_nginx_with(&BUFFERING).await;
-    assert!(at_once(&delays), "nginx keeps events back: {delays:?}");
 }
 
 through_each!(events_come_at_once, tells_at_once);
