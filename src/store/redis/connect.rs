@@ -213,7 +213,7 @@ pub(super) fn builder(config: Config, settings: &StoreSettings) -> Builder {
     builder
 }
 
-/// Connects, trying again for `settings.wait` as long as Redis is out of reach.
+/// Connects, trying again for all of `settings.wait` as long as Redis is out of reach.
 pub(super) async fn connect(
     builder: &Builder,
     url: &str,
@@ -226,12 +226,13 @@ pub(super) async fn connect(
             Ok(connected) => return Ok(connected),
             Err(error) => ConnectError::of(url, error),
         };
-        let waited_enough = give_up.is_some_and(|give_up| Instant::now() + delay > give_up);
-        if error.is_settings() || waited_enough {
+        let left = give_up.map_or(delay, |give_up| give_up.saturating_duration_since(Instant::now()));
+        if error.is_settings() || left.is_zero() {
             return Err(error);
         }
         warn!(error = %causes(&error), "waiting for the store");
-        sleep(delay).await;
+        // The last attempt is made when the time is over, and not before.
+        sleep(delay.min(left)).await;
         delay = (delay * 2).min(WAIT_DELAY_MAX);
     }
 }

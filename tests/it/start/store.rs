@@ -1,6 +1,10 @@
 //! A store that cannot be had: one line names the setting and the cure, and the exit code says what kind of
 //! trouble.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::support::process::{eventually, free_port};
 use crate::support::program::{Done, Program};
 use crate::support::redis::Redis;
@@ -147,11 +151,37 @@ async fn a_node_waits_for_a_redis_that_starts_late() {
     assert!(node.told("sessions in").starts_with("redis"));
 }
 
+/// A7: the pauses between attempts double: one would reach over the end of the time. It is cut short, and the
+/// last attempt is made at the end.
+#[tokio::test]
+async fn a_redis_that_comes_in_the_last_moment_is_found() {
+    let redis = Redis::start().await;
+    redis.stop().await;
+    let env = [
+        ("REDIS_URL", &*redis.url()),
+        ("MCP_STORE__WAIT", "3s"),
+        ("PORT", "0"),
+    ];
+    let node = Program::start(&[], &env);
+    // After 0, 0.1, 0.3, 0.7 and 1.5 s; the next would be at 3.1 s.
+    eventually("the fifth attempt fails", || async {
+        let attempts = node.stderr().matches("waiting for the store").count();
+        (attempts >= 5).then_some(())
+    })
+    .await;
+    redis.restart().await;
+    node.greeted().await;
+}
+
+/// A7: it waits all of the time that it was given.
 #[tokio::test]
 async fn a_node_that_waited_long_enough_gives_up() {
     let url = format!("redis://127.0.0.1:{}", free_port());
-    let env = [("REDIS_URL", &*url), ("MCP_STORE__WAIT", "300ms"), ("PORT", "0")];
+    let wait = Duration::from_millis(1100);
+    let env = [("REDIS_URL", &*url), ("MCP_STORE__WAIT", "1100ms"), ("PORT", "0")];
+    let started = Instant::now();
     let done = Program::run(&[], &env).await;
+    assert!(started.elapsed() >= wait, "after {:?}", started.elapsed());
     assert_eq!(done.code, Some(UNREACHABLE), "{done:?}");
     assert!(done.stderr.contains("waiting for the store"), "{}", done.stderr);
     let last = done.stderr.lines().last().expect("a line");
