@@ -37,7 +37,9 @@ pub(super) async fn announce(
         engine.stopping.draining.cancel();
         info!(node = %engine.node, "draining");
     }
-    if stop != Stop::WhenBalancersKnow || settings.delay.is_zero() {
+    // A node that shares nothing is the only one: no balancer has another to send its requests to.
+    let shares = engine.store.profile().is_shared;
+    if stop != Stop::WhenBalancersKnow || settings.delay.is_zero() || !shares {
         return GiveUp::after(deadline, hurry);
     }
     // Requests are served still: balancers send them until they have seen /readyz change.

@@ -83,8 +83,15 @@ def started(environment):
 def life(environment, probes, health, grace):
     """A node with these settings, from its first probe to its end: `probes` are the paths that must answer 200, `health`
     the command of a container health check, `grace` the seconds from SIGTERM to SIGKILL."""
-    port = free_port()
-    trial = here(environment) | {"HOST": "127.0.0.1", "PORT": str(port), "REDIS_URL": ""}
+    port, redis_port = free_port(), free_port()
+    # A node that shares its sessions with none waits for no balancer.
+    redis = subprocess.Popen(
+        ["redis-server", "--bind", "127.0.0.1", "--port", str(redis_port), "--save", ""], stdout=subprocess.DEVNULL
+    )
+    store = {"REDIS_URL": f"redis://127.0.0.1:{redis_port}", "MCP_STORE__WAIT": "10s"}
+    trial = here(environment) | {"HOST": "127.0.0.1", "PORT": str(port)} | store
+    # It is for TLS, which this Redis does not speak.
+    trial.pop("MCP_STORE__CA_FILE", None)
     node = subprocess.Popen([SERVER], env=trial, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         if not within(30, lambda: status(port, "/livez") == 200):
@@ -98,8 +105,9 @@ def life(environment, probes, health, grace):
                 yield f"{health} ended with {code}"
         yield from end(node, port, setting(environment, "MCP_DRAIN__DELAY"), grace)
     finally:
-        node.kill()
-        node.wait(10)
+        for process in (node, redis):
+            process.kill()
+            process.wait(10)
 
 
 def end(node, port, delay, grace):

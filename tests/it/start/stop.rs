@@ -11,6 +11,7 @@ use crate::support::client::Client;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::{Signal, eventually, free_port};
 use crate::support::program::Program;
+use crate::support::redis::Redis;
 
 async fn get(node: &Program, path: &str) -> (u16, String) {
     let sent = reqwest::get(format!("{}{path}", node.url()))
@@ -21,15 +22,31 @@ async fn get(node: &Program, path: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn sigterm_lets_balancers_notice_and_calls_finish() {
-    let node = Program::serve(&[], &[("MCP_DRAIN__DELAY", "2s")]).await;
+    let redis = Redis::start().await;
+    let env = [
+        ("REDIS_URL", &*redis.url()),
+        ("MCP_DRAIN__DELAY", "2s"),
+        // A stream would be sent to another node.
+        ("MCP_CALL__REPLY", "json"),
+    ];
+    let node = Program::serve(&[], &env).await;
     let client = Client::legacy(&node.url());
     client.session().await;
     assert_eq!(get(&node, "/readyz").await.0, 200);
     let before = client.call("echo", json!({"text": "hello"})).await.ok();
     assert_eq!(before.header("connection"), None, "connections stay open");
     // Longer than the delay: it is in flight when the listener closes.
-    let slow = json!({"name": "countdown", "arguments": {"from": 7, "interval_ms": 500}});
-    let (id, mut stream) = client.stream("tools/call", slow).await;
+    let caller = client.clone();
+    let slow = async move {
+        let arguments = json!({"from": 7, "interval_ms": 500});
+        caller.call("countdown", arguments).await.ok()
+    };
+    let slow = tokio::spawn(slow);
+    eventually("the call is in flight", || async {
+        let metrics = get(&node, "/metrics").await.1;
+        metrics.contains("\nanynode_calls_in_flight 1\n").then_some(())
+    })
+    .await;
     node.signal(Signal::Terminate);
     eventually("/readyz turns 503", || async {
         (get(&node, "/readyz").await.0 == 503).then_some(())
@@ -43,8 +60,24 @@ async fn sigterm_lets_balancers_notice_and_calls_finish() {
     let asked = served.header("connection");
     assert_eq!(asked, Some("close"), "the next request shall go elsewhere");
     Client::legacy(&node.url()).list().await.ok();
+    let answer = slow.await.expect("no panic");
+    assert_eq!(answer.result()["structuredContent"]["counted"], 7, "{answer:?}");
+    let done = node.end().await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+/// A22: a node whose sessions nobody shares is the only one: there is no other that a balancer could notice to
+/// send requests to. Its calls finish all the same.
+#[tokio::test]
+async fn a_lone_node_does_not_wait_for_balancers() {
+    // Waiting for it would fail the test.
+    let node = Program::serve(&[], &[("MCP_DRAIN__DELAY", "1h")]).await;
+    let client = Client::legacy(&node.url());
+    let slow = json!({"name": "countdown", "arguments": {"from": 3, "interval_ms": 400}});
+    let (id, mut stream) = client.stream("tools/call", slow).await;
+    node.signal(Signal::Terminate);
     let answer = stream.answer_to(&id).await;
-    assert_eq!(answer["result"]["structuredContent"]["counted"], 7, "{answer}");
+    assert_eq!(answer["result"]["structuredContent"]["counted"], 3, "{answer}");
     let done = node.end().await;
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
