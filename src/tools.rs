@@ -7,6 +7,7 @@
 //! - `uri` and `resources`: notes as resources, `note://{notebook}/{key}`.
 //! - `handoff` and `completion`: the prompt, and what a client may offer while a person types.
 //! - `failure` and `spoken`: results.
+//! - `any_json`: the schema of a member that may be anything.
 
 use rmcp::handler::server::prompt::PromptContext;
 use rmcp::handler::server::router::prompt::PromptRouter;
@@ -29,6 +30,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use crate::session::Caller;
 
+mod any_json;
 mod ask;
 #[cfg(test)]
 mod behaviour;
@@ -279,7 +281,7 @@ impl ServerHandler for Notebook {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -325,6 +327,87 @@ mod tests {
             assert!(hints.destructive_hint.is_some(), "{name}");
             assert!(hints.idempotent_hint.is_some(), "{name}");
             assert!(hints.open_world_hint.is_some(), "{name}");
+        }
+    }
+
+    /// What keeps a strict client from taking a schema: several types in one place, and none in one. What is
+    /// optional is absent, and not null.
+    fn unportable(schema: &Value, place: &str, found: &mut Vec<String>) {
+        let kinds = ["type", "anyOf", "$ref", "const", "enum"];
+        if !kinds.iter().any(|kind| schema.get(kind).is_some()) {
+            found.push(format!("{place}: no type"));
+        }
+        if schema["type"].is_array() || schema.get("nullable").is_some() {
+            found.push(format!("{place}: several types"));
+        }
+        for part in ["properties", "$defs"] {
+            for (name, below) in schema[part].as_object().into_iter().flatten() {
+                unportable(below, &format!("{place}.{name}"), found);
+            }
+        }
+        if let Some(items) = schema.get("items") {
+            unportable(items, &format!("{place}[]"), found);
+        }
+        for below in schema["anyOf"].as_array().into_iter().flatten() {
+            unportable(below, place, found);
+        }
+    }
+
+    fn all_unportable(schema: &serde_json::Map<String, Value>, place: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        unportable(&Value::Object(schema.clone()), place, &mut found);
+        found
+    }
+
+    #[test]
+    fn the_schemas_are_such_as_strict_clients_take() {
+        for tool in Notebook::new().tools {
+            let output = tool.output_schema.expect("an output schema");
+            for (schema, side) in [(&tool.input_schema, "input"), (&output, "output")] {
+                let found = all_unportable(schema, &format!("{} {side}", tool.name));
+                assert_eq!(found, [""; 0]);
+            }
+            // A model is given the arguments only: of these, some dialects know no null at all, and no array
+            // without `items`.
+            let input = Value::Object((*tool.input_schema).clone()).to_string();
+            assert!(!input.contains("\"null\""), "{}: {input}", tool.name);
+            assert_eq!(
+                input.matches("\"array\"").count(),
+                input.matches("\"items\"").count(),
+                "{}: {input}",
+                tool.name
+            );
+        }
+    }
+
+    #[test]
+    fn what_strict_clients_refuse_is_found() {
+        for (schema, words) in [
+            (json!({"type": ["string", "null"]}), "several types"),
+            (json!({}), "no type"),
+            (json!({"type": "string", "nullable": true}), "several types"),
+            (json!({"type": "array", "items": {}}), "no type"),
+            (json!({"anyOf": [{"type": ["string"]}]}), "several types"),
+        ] {
+            let whole = json!({"type": "object", "properties": {"member": schema}});
+            let found = all_unportable(whole.as_object().unwrap(), "tool");
+            assert!(
+                found.iter().any(|found| found.contains(words)),
+                "{whole}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_optional_may_be_absent() {
+        let notebook = Notebook::new();
+        let required = |schema: &serde_json::Map<String, Value>| schema["required"].clone();
+        let of = |name: &str| notebook.get_tool(name).unwrap();
+        assert_eq!(required(&of("remember").input_schema), json!(["key", "value"]));
+        assert_eq!(required(&of("ask").output_schema.unwrap()), json!(["action"]));
+        let seen = required(&of("whoami").output_schema.unwrap());
+        for optional in ["client", "principal"] {
+            assert!(!seen.as_array().unwrap().contains(&json!(optional)), "{seen}");
         }
     }
 

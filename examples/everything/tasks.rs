@@ -33,6 +33,8 @@ struct Computation {
     /// How long it takes.
     seconds: f64,
     /// What it is called.
+    #[serde(default)]
+    #[schemars(with = "String")] // absent, not null: strict clients refuse a member of two types
     label: Option<String>,
 }
 

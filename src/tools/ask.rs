@@ -32,6 +32,7 @@ struct Asked {
     action: &'static str,
     /// The answer; only with `accept`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     answer: Option<String>,
 }
 

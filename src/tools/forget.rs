@@ -17,6 +17,8 @@ struct ForgetArguments {
     #[schemars(length(min = 1, max = 251))]
     key: String,
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
+    #[serde(default)]
+    #[schemars(with = "String")]
     notebook: Option<String>,
 }
 

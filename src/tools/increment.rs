@@ -20,6 +20,8 @@ struct IncrementArguments {
     #[serde(default = "one")]
     by: i64,
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
+    #[serde(default)]
+    #[schemars(with = "String")]
     notebook: Option<String>,
 }
 

@@ -18,8 +18,12 @@ const PREVIEW_CHARS_MAX: usize = 80; // 80 x 256 notes = 20 k characters
 #[serde(deny_unknown_fields)]
 struct ListNotesArguments {
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
+    #[serde(default)]
+    #[schemars(with = "String")]
     notebook: Option<String>,
     /// Only notes whose key begins so.
+    #[serde(default)]
+    #[schemars(with = "String")]
     prefix: Option<String>,
 }
 

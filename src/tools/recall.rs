@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Tools;
+use super::any_json::any_result;
 use super::failure::Failure;
 use super::notes::Notes;
 use crate::session::Caller;
@@ -18,6 +19,8 @@ struct RecallArguments {
     #[schemars(length(min = 1, max = 251))]
     key: String,
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
+    #[serde(default)]
+    #[schemars(with = "String")]
     notebook: Option<String>,
 }
 
@@ -28,6 +31,7 @@ struct Recalled {
     /// Whether there is such a note.
     found: bool,
     /// What was remembered; null when nothing was.
+    #[schemars(schema_with = "any_result")]
     value: Value,
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Tools;
+use super::any_json::any_argument;
 use super::failure::Failure;
 use super::notes::{NoteChange, Notes};
 use crate::session::Caller;
@@ -18,8 +19,11 @@ struct RememberArguments {
     #[schemars(length(min = 1, max = 251))]
     key: String,
     /// What to remember: any JSON value. Numbers are kept as integers of 64 bits, or as doubles.
+    #[schemars(schema_with = "any_argument")]
     value: Value,
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
+    #[serde(default)]
+    #[schemars(with = "String")]
     notebook: Option<String>,
 }
 

@@ -26,8 +26,12 @@ const SYSTEM_PROMPT: &str = "You sum up what you are given in a few plain senten
 #[serde(deny_unknown_fields)]
 struct SummarizeArguments {
     /// The handle of a shared notebook, from `open_notebook`. Without it, your session's own notebook.
+    #[serde(default)]
+    #[schemars(with = "String")]
     notebook: Option<String>,
     /// A text to sum up instead of notes. Not together with `notebook`.
+    #[serde(default)]
+    #[schemars(with = "String")]
     text: Option<String>,
 }
 

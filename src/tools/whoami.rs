@@ -19,7 +19,12 @@ struct Seen {
     revision: &'static str,
     /// Your client, as it describes itself; absent when it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SeenClient")]
     client: Option<SeenClient>,
+    /// Who you are by your credentials; absent when the server asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    principal: Option<String>,
     /// Whether this node had to restore your session from the store to answer.
     restored: bool,
     /// Whether you have a session, and with it a notebook of your own.
@@ -39,7 +44,7 @@ impl Tools {
     #[tool(
         title = "Who am I",
         description = "Tells how the server sees you: which node answered, your protocol revision, your client's \
-                       name and version, whether you have a session, and whether this node had to restore it.",
+                       name and version, your principal, whether you have a session, and whether this node had to restore it.",
         annotations(
             read_only_hint = true,
             destructive_hint = false,
@@ -56,6 +61,9 @@ impl Tools {
                 name: client.name.clone(),
                 version: client.version.clone(),
             }),
+            principal: Some(caller.principal.as_str())
+                .filter(|name| !name.is_empty())
+                .map(ToOwned::to_owned),
             restored: caller.restored,
             session: caller.session.is_some(),
         })

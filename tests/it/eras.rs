@@ -337,3 +337,22 @@ async fn a_cancelled_call_stops_and_is_not_answered() {
     })
     .await;
 }
+
+/// A23: `whoami` tells the principal, and none where no credentials are asked for.
+#[tokio::test]
+async fn whoami_names_the_principal() {
+    const TOKEN: &str = "a-token-of-some-length";
+    let node = Node::start(&NodeOptions::default().env("MCP_AUTH__TOKENS__ALICE", TOKEN)).await;
+    let open = Node::start(&NodeOptions::default()).await;
+    for client in [Client::legacy, Client::modern] {
+        let alice = client(&node.url()).header("authorization", &format!("Bearer {TOKEN}"));
+        let who = alice.call("whoami", json!({})).await.ok();
+        assert_eq!(who.result()["structuredContent"]["principal"], "alice");
+        let who = client(&open.url()).call("whoami", json!({})).await.ok();
+        let who = who.result()["structuredContent"]
+            .as_object()
+            .expect("facts")
+            .clone();
+        assert!(!who.contains_key("principal"), "{who:?}");
+    }
+}

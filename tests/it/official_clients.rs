@@ -7,6 +7,7 @@ use std::process::Command;
 use tokio::time::Duration;
 
 use crate::support::cluster::Cluster;
+use crate::support::node::{Node, NodeOptions, example};
 use crate::support::process::{Process, within};
 
 const NODES: usize = 3;
@@ -137,6 +138,24 @@ async fn the_inspector_lists_and_calls_on_any_node() {
         ];
         let called = inspect(&url, &echo).await;
         assert!(called.contains("\"text\": \"hello\""), "{path}: {called}");
+    }
+}
+
+/// A19: the Inspector knows what strict clients refuse in a tool's schema, and finds none of it.
+#[tokio::test]
+async fn the_inspector_finds_schemas_that_every_client_takes() {
+    for program in [
+        Path::new(env!("CARGO_BIN_EXE_mcp-server")),
+        &example("everything"),
+    ] {
+        let node = Node::start_program(program, &NodeOptions::default()).await;
+        let strict = ["--method", "tools/list", "--strict"];
+        let listed = inspect(&format!("{}/mcp", node.url()), &strict).await;
+        assert!(listed.contains("\"inputSchema\""), "{listed}");
+        for found in ["Suggestion:", "portability", "warning"] {
+            let line = listed.lines().find(|line| line.contains(found));
+            assert_eq!(line, None, "in\n{listed}");
+        }
     }
 }
 
