@@ -243,6 +243,9 @@ impl Builder {
         let supervisors = [(); 2].map(|()| Supervisor::new(membership.node().as_str()));
         // A node that fails to start leaves no task behind.
         let owned = supervisors.each_ref().map(Supervisor::kill_on_drop);
+        for fault in handler.faults() {
+            warn!("{fault}");
+        }
         let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
         let [supervisor, work] = supervisors;
         let engine = Engine::new(Parts {

@@ -61,6 +61,7 @@ mod simulation;
 pub(crate) mod stream_writer;
 pub(crate) mod takeover;
 pub(crate) mod tasks;
+mod unknown_method;
 mod unlogged_stream;
 mod whole_numbers;
 

@@ -64,6 +64,7 @@ mod cluster;
 pub mod config;
 mod engine;
 mod http;
+mod nearest;
 mod net;
 mod protocol;
 mod random;

@@ -6,9 +6,10 @@ use ::config::{Map, Value, ValueKind};
 use super::Settings;
 use super::assigned::Assigned;
 use super::checks;
-use super::problem::{Problem, SettingsError, closest, mask, redact_url};
+use super::problem::{Problem, SettingsError, mask, redact_url};
 use super::sources::{DEFAULT, Merged, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
+use crate::nearest::closest;
 
 /// Settings, with where each came from.
 #[derive(Debug, Clone)]

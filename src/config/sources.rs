@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use ::config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
 use super::DEFAULTS_TOML;
-use super::problem::{Problem, closest};
+use super::problem::Problem;
 use super::table::{SETTINGS, Setting, SettingSlot};
+use crate::nearest::closest;
 
 /// The variable that names the settings file, and so sets nothing itself.
 const CONFIG_VARIABLE: &str = "MCP_CONFIG";

@@ -196,7 +196,7 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
             bounded(request, &cancel, session_ended, timeout).await
         };
         drop((registered, answers, in_flight, open));
-        let (finished, outcome) = finish(ended, id, era);
+        let (finished, outcome) = finish(ended, id, era, method);
         measured.end(outcome);
         drop(permits);
         finished

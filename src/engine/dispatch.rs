@@ -23,9 +23,11 @@ use super::request::{RequestMeta, typed_notification, typed_request};
 use super::running_call::{Finished, RunningCall};
 use super::session_outbox::{ClientPeers, beside_reply, outside};
 use super::shares::{PeerUse, Resource, Share};
+use super::unknown_method::unknown_method;
 use crate::cluster::{CachedSession, SessionError};
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
+use crate::protocol::era::Era;
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Notification, Request, Response};
 use crate::session::SessionRecord;
@@ -145,7 +147,7 @@ impl Engine {
         }
         // To a client of this era, a method of the next does not exist.
         if is_modern_only(&request.method) {
-            let refusal = Refusal::MethodNotFound(request.method.into_owned());
+            let refusal = Refusal::MethodNotFound(unknown_method(&request.method, Era::Legacy));
             return Ok(refused(&refusal, Some(&request.id)));
         }
         let resource = resource(&request.method);

@@ -8,6 +8,9 @@ use rmcp::model::{ClientNotification, ClientRequest, ServerConfig, ServerResult,
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service};
 use rmcp::{ErrorData, ServerHandler};
 
+use super::unknown_method::in_words;
+use crate::protocol::era::Era;
+use crate::session::Caller;
 use crate::telemetry::seldom;
 
 mod subscriptions;
@@ -34,6 +37,12 @@ pub trait Handler: Send + Sync + 'static {
     /// A tool's definition, for the header checks of SEP-2243.
     fn tool(&self, name: &str) -> Option<Tool>;
 
+    /// What is wrong with how the handler is put together, in words. It is asked once, when the node starts,
+    /// and logged.
+    fn faults(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether a tool sends nothing before its result, see [`NoPeer`](crate::NoPeer).
     fn is_silent(&self, _tool: &str) -> bool {
         false
@@ -52,6 +61,13 @@ impl<H: ServerHandler> Handler for H {
             }
             ClientRequest::SubscribeRequest(_) | ClientRequest::UnsubscribeRequest(_) => {
                 Box::pin(subscriptions::subscribe(self, request, context))
+            }
+            ClientRequest::CustomRequest(ref custom) => {
+                let (method, era) = (custom.method.clone(), era_of(&context));
+                Box::pin(async move {
+                    let answer = Service::handle_request(self, request, context).await;
+                    answer.map_err(|error| in_words(error, &method, era))
+                })
             }
             request => Box::pin(Service::handle_request(self, request, context)),
         }
@@ -79,6 +95,11 @@ impl<H: ServerHandler> Handler for H {
     fn tool(&self, name: &str) -> Option<Tool> {
         self.get_tool(name)
     }
+}
+
+fn era_of(context: &RequestContext<RoleServer>) -> Era {
+    let caller = context.extensions.get::<Caller>();
+    caller.map_or(Era::Legacy, Caller::era)
 }
 
 /// Asks the handler. A panic of the asking itself comes only when the future is awaited, where it is caught.

@@ -13,9 +13,10 @@ use super::dispatch::{permit, resource};
 use super::incoming::Incoming;
 use super::reply::{Flight, Reply};
 use super::request::RequestMeta;
+use super::unknown_method::unknown_method;
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_legacy_only;
-use crate::protocol::era::Revision;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::error::Refusal;
 use crate::protocol::message::Request;
 use crate::session::SessionRecord;
@@ -47,7 +48,7 @@ impl ModernRequest {
     pub(crate) fn read(request: &Request<'_>) -> Result<Self, Refusal> {
         let method = method_label(&request.method);
         if is_legacy_only(&request.method) {
-            return Err(Refusal::MethodNotFound(method.to_owned()));
+            return Err(Refusal::MethodNotFound(unknown_method(method, Era::Modern)));
         }
         let typed = super::request::typed_request(&request.method, request.params)?;
         if let ClientRequest::SubscriptionsListenRequest(listen) = &typed {

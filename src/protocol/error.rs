@@ -122,8 +122,8 @@ pub(crate) enum Refusal {
     /// Modern: `_meta` lacks a required field, or has it malformed.
     #[error("request _meta is missing or has malformed required fields: {0}")]
     MetaIncomplete(String),
-    /// Modern: the method does not exist.
-    #[error("method not found: {0}")]
+    /// The method does not exist in the client's era; the words name it.
+    #[error("{0}")]
     MethodNotFound(String),
     /// The parameters do not fit the method.
     #[error("invalid params: {0}")]

@@ -15,7 +15,7 @@ use crate::session::TransportKind;
 
 mod names;
 
-pub(crate) use names::method_label;
+pub(crate) use names::{method_label, methods};
 
 use names::{
     BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, LOG_LINES_DROPPED, METHOD_LABELS, REFUSALS, REQUEST_SECONDS,

@@ -24,7 +24,7 @@ const BESIDE: [&str; 3] = ["config", "telemetry", "supervisor"];
 /// What neither settings, logs nor tasks reach.
 const PURE: [&str; 2] = ["session", "protocol"];
 /// What all may see, because it sees nothing and keeps nothing.
-const EVERYWHERE: [&str; 2] = ["causes", "random"];
+const EVERYWHERE: [&str; 3] = ["causes", "nearest", "random"];
 /// The built-in server, written as a user of the library would.
 const TOOLS_SEE: [&str; 2] = ["session", "protocol"];
 const TOOLS_SEEN_BY: [&str; 2] = ["cli", "app"];

@@ -9,6 +9,7 @@ use tracing::error;
 
 use crate::causes::causes;
 use crate::engine::running_call::{Finished, Verdict};
+use crate::engine::unknown_method::in_words;
 use crate::protocol::era::Era;
 use crate::protocol::error::{CODE_TRANSPORT, Refusal, error_body};
 use crate::protocol::revisions::Revisions;
@@ -50,7 +51,7 @@ fn body(result: ServerResult, id: RequestId) -> serde_json::Result<Vec<u8>> {
     Ok(body)
 }
 
-pub(super) fn finish(end: HandlerEnd, id: RequestId, era: Era) -> (Finished, Outcome) {
+pub(super) fn finish(end: HandlerEnd, id: RequestId, era: Era, method: &'static str) -> (Finished, Outcome) {
     match end {
         HandlerEnd::Result(result) => match body(*result, id.clone()) {
             Ok(body) => (Finished::answered(body.into()), Outcome::Ok),
@@ -63,7 +64,10 @@ pub(super) fn finish(end: HandlerEnd, id: RequestId, era: Era) -> (Finished, Out
                 (failure(&id, &internal(), era), Outcome::Error)
             }
         },
-        HandlerEnd::Error(cause) => (failure(&id, &cause, era), Outcome::Error),
+        HandlerEnd::Error(cause) => {
+            let cause = in_words(cause, method, era);
+            (failure(&id, &cause, era), Outcome::Error)
+        }
         HandlerEnd::Panicked => {
             let words = "a handler panicked: its call gets an internal error, others go on";
             seldom(words, |left_out| error!(left_out, "{words}"));

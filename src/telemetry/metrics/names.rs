@@ -139,6 +139,11 @@ const METHODS: [&str; 26] = [
     "tools/list",
 ];
 
+/// Every method that this server knows.
+pub(crate) fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.into_iter()
+}
+
 /// How many labels there are.
 pub(super) const METHOD_LABELS: usize = METHODS.len() + 1;
 

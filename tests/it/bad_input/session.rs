@@ -88,6 +88,17 @@ async fn a_method_that_is_not_there_is_named() {
     );
 }
 
+/// A28: a method that was mistyped is answered with the one that was meant.
+#[tokio::test]
+async fn a_mistyped_method_is_answered_with_what_was_meant() {
+    let node = node().await;
+    let near = r#"unknown method "tools/cal", did you mean "tools/call"?"#;
+    let legacy = Client::legacy(&node.url());
+    refused(&legacy.request("tools/cal", json!({})).await, 200, -32601, near);
+    let modern = Client::modern(&node.url());
+    refused(&modern.request("tools/cal", json!({})).await, 404, -32601, near);
+}
+
 #[tokio::test]
 async fn a_client_that_says_too_much_of_itself_is_refused() {
     let node = node().await;
