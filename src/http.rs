@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use futures::FutureExt as _;
@@ -43,6 +42,7 @@ mod cors;
 mod guard;
 mod health;
 mod index;
+mod log;
 mod mcp;
 mod media;
 mod mount;
@@ -53,6 +53,7 @@ mod sse;
 pub use authenticate::{Authenticate, Challenge};
 use cors::Cors;
 use guard::Guard;
+use log::RequestLine;
 pub(crate) use mount::MountedService;
 pub(crate) use response::RawStream;
 use source::{Connected, Purpose, Source};
@@ -275,7 +276,8 @@ impl HttpService {
             _ => None,
         };
         if let Some(refusal) = refused {
-            return mcp::span(&self.service).in_scope(|| response::refusal(&refusal, None));
+            let line = RequestLine::of(request.method(), request.uri());
+            return log::refuse(&self.service, line, &refusal);
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {
@@ -284,7 +286,8 @@ impl HttpService {
         }
         if connected.purpose != Purpose::Probes && self.service.has_probe_address() && INSIDE.contains(&path)
         {
-            return index::not_found(State(self.service.clone())).await;
+            let line = RequestLine::of(request.method(), request.uri());
+            return log::refuse(&self.service, line, &index::no_such_path(&self.service));
         }
         // Not health checks, which never end.
         if [MCP, SSE, MESSAGES, MESSAGES_BELOW].contains(&path)

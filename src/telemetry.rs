@@ -5,8 +5,10 @@ use std::panic;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::filter::{LevelFilter, ParseError, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
@@ -47,7 +49,8 @@ pub(crate) enum TelemetryError {
 /// # Errors
 /// As [`TelemetryError`] says.
 pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(quieted(&settings.level))?;
+    let filter = EnvFilter::try_new(&settings.level)?;
+    let held = filter_fn(|metadata| may_be_logged(metadata.target(), metadata.level()));
     let terminal = io::stderr().is_terminal();
     let lines = Lines::start(io::stderr(), |dropped| {
         tracing::warn!(
@@ -68,7 +71,7 @@ pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
         LogFormat::Json => false,
     };
     if text {
-        builder.with_ansi(terminal).finish().try_init()?;
+        builder.with_ansi(terminal).finish().with(held).try_init()?;
     } else {
         // The request's span holds all there is to know: a list of spans would only repeat it.
         builder
@@ -77,6 +80,7 @@ pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
             .with_span_list(false)
             .fmt_fields(SpanFields)
             .finish()
+            .with(held)
             .try_init()?;
     }
     drop(WAITING.set(waiting));
@@ -113,26 +117,19 @@ impl Drop for AtEnd {
     }
 }
 
-/// Crates that are held at a level of their own. rmcp logs every serve loop at `info`, with the client's
-/// details, and this server runs one for each request. fred warns of what the store tells better, once and
-/// with the cure.
+/// Crates that are held at a level, whatever the filter says. Above it rmcp logs what clients send and what
+/// they are answered, with session ids and tokens in it: a log must hold none of these. fred warns of what
+/// the store tells better, once and with the cure.
 const HELD: [(&str, LevelFilter); 2] = [("rmcp", LevelFilter::WARN), ("fred", LevelFilter::ERROR)];
 
-/// The filter with some crates [`HELD`], unless it speaks of them itself.
-fn quieted(filter: &str) -> String {
-    let directives = || filter.split(',').map(str::trim);
-    // Only what goes for all targets reaches them, and what is below their level already must not be raised.
-    let general = directives()
-        .filter_map(|directive| directive.parse::<LevelFilter>().ok())
-        .max();
-    let mut quieted = filter.to_owned();
-    for (name, level) in HELD {
-        let named = directives().any(|directive| directive.starts_with(name));
-        if general.is_some_and(|general| general > level) && !named {
-            quieted = format!("{quieted},{name}={level}");
-        }
-    }
-    quieted
+/// Whether lines of that target and level may be logged at all.
+fn may_be_logged(target: &str, level: &Level) -> bool {
+    let is_of = |name: &str| {
+        let rest = target.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    let held = HELD.iter().find(|(name, _)| is_of(name));
+    held.is_none_or(|(_, most)| level <= most)
 }
 
 #[cfg(test)]
@@ -140,16 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_crates_are_held_unless_the_filter_says_otherwise() {
-        assert_eq!(quieted("info"), "info,rmcp=warn,fred=error");
-        assert_eq!(
-            quieted("debug,anynode=trace"),
-            "debug,anynode=trace,rmcp=warn,fred=error"
-        );
-        assert_eq!(quieted("warn"), "warn,fred=error");
-        assert_eq!(quieted("info,rmcp=debug"), "info,rmcp=debug,fred=error");
-        for left_alone in ["error", "off", "info,rmcp=debug,fred=info", "anynode=debug"] {
-            assert_eq!(quieted(left_alone), left_alone);
-        }
+    fn crates_that_log_what_clients_send_are_held_at_what_does_not() {
+        assert!(may_be_logged("anynode::http", &Level::TRACE));
+        assert!(may_be_logged("rmcp::service", &Level::WARN));
+        assert!(!may_be_logged("rmcp::service", &Level::INFO));
+        assert!(!may_be_logged("rmcp", &Level::DEBUG));
+        assert!(may_be_logged("rmcp_of_mine", &Level::DEBUG));
+        assert!(!may_be_logged("fred", &Level::WARN));
     }
 }

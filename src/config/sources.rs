@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use ::config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
-use super::DEFAULTS_TOML;
 use super::problem::Problem;
 use super::table::{SETTINGS, Setting, SettingSlot};
+use super::{DEFAULTS_TOML, read};
 use crate::nearest::closest;
 
 /// The variable that names the settings file, and so sets nothing itself.
 const CONFIG_VARIABLE: &str = "MCP_CONFIG";
+/// The variable that many programs in Rust take their log filter from. It sets `log.level`, unless
+/// `MCP_LOG__LEVEL` or a flag does.
+const RUST_LOG: &str = "RUST_LOG";
 /// What begins the variables of this server.
 const PREFIX: &str = "MCP_";
 /// How many letters may be wrong in a variable of this server's that does not divide its name.
@@ -41,7 +44,11 @@ impl Sources {
                     value.to_string_lossy().into_owned(),
                 )
             })
-            .filter(|(name, _)| name.starts_with(PREFIX) || SETTINGS.iter().any(|s| s.variable() == *name))
+            .filter(|(name, _)| {
+                name.starts_with(PREFIX)
+                    || name == RUST_LOG
+                    || SETTINGS.iter().any(|setting| setting.variable() == *name)
+            })
             .collect();
         let file = environment
             .iter()
@@ -99,6 +106,9 @@ fn environment(
     foreign: &mut Vec<String>,
 ) -> Vec<Layer> {
     let mut layers = Vec::new();
+    if let Some((_, filter)) = variables.iter().find(|(name, _)| name == RUST_LOG) {
+        layers.extend(rust_log(filter, foreign));
+    }
     for (name, value) in variables {
         match setting_of(name) {
             // PORT, HOST and their like are often passed on empty, by compose files for example.
@@ -112,6 +122,19 @@ fn environment(
         }
     }
     layers
+}
+
+/// What `RUST_LOG` sets. It is there for other programs too, so that what this server does not read is left
+/// alone.
+fn rust_log(filter: &str, foreign: &mut Vec<String>) -> Option<Layer> {
+    if filter.is_empty() {
+        return None;
+    }
+    if read::log_filter(&ValueKind::String(filter.to_owned())).is_err() {
+        foreign.push(format!("{RUST_LOG} (not a filter such as info,anynode=debug)"));
+        return None;
+    }
+    Some(Layer::of("log.level", filter, RUST_LOG))
 }
 
 /// The setting that a variable sets.

@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde_json::json;
 
-use super::mcp::span;
+use super::log::{self, RequestLine};
 use super::{Service, media, response};
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
@@ -60,13 +60,14 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
 }
 
 /// Another method on a path that is only read.
-pub(super) async fn not_read(State(service): State<Service>) -> Response {
-    span(&service).in_scope(|| response::refusal(&Refusal::MethodNotAllowed(ONLY_READ), None))
+pub(super) async fn not_read(State(service): State<Service>, method: Method, uri: Uri) -> Response {
+    let line = RequestLine::of(&method, &uri);
+    log::refuse(&service, line, &Refusal::MethodNotAllowed(ONLY_READ))
 }
 
 /// A path without a route.
-pub(super) async fn not_found(State(service): State<Service>) -> Response {
-    span(&service).in_scope(|| response::refusal(&no_such_path(&service), None))
+pub(super) async fn not_found(State(service): State<Service>, method: Method, uri: Uri) -> Response {
+    log::refuse(&service, RequestLine::of(&method, &uri), &no_such_path(&service))
 }
 
 /// The refusal of a path at which there is nothing.

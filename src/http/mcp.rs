@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request as HttpRequest, StatusCode};
 use rmcp::model::{ClientRequest, RequestId};
 use tokio::time::Instant;
-use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
+use tracing::Instrument as _;
 
 use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
+use super::log::{self, RequestLine, finish, note, span};
 use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, media, response};
@@ -68,7 +69,7 @@ pub(super) async fn answer(
         let response = serve(service, request, connected, began)
             .await
             .unwrap_or_else(Refused::response);
-        finish(began, &response);
+        finish(RequestLine::POST_MCP, began, &response);
         response
     }
     .instrument(span)
@@ -77,6 +78,7 @@ pub(super) async fn answer(
 
 pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let span = span(&service);
+    let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
     async move {
         let ended = async {
@@ -90,7 +92,7 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
             Ok(()) => response::empty(StatusCode::NO_CONTENT),
             Err(refusal) => response::refusal(&refusal, None),
         };
-        finish(began, &response);
+        finish(line, began, &response);
         response
     }
     .instrument(span)
@@ -112,6 +114,7 @@ where
     F: Future<Output = Result<Response, Refusal>> + Send + 'static,
 {
     let span = span(&service);
+    let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
     async move {
         let opened = async {
@@ -123,7 +126,7 @@ where
         let response = opened
             .await
             .unwrap_or_else(|refusal| response::refusal(&refusal, None));
-        finish(began, &response);
+        finish(line, began, &response);
         response
     }
     .instrument(span)
@@ -166,31 +169,12 @@ pub(super) async fn refuse_method(
     request: HttpRequest<HttpBody>,
     allowed: &'static str,
 ) -> Response {
+    let line = RequestLine::of(request.method(), request.uri());
     let refusal = match service.guard.admit(&request.into_parts().0).await {
         Ok(_) => Refusal::MethodNotAllowed(allowed),
         Err(refusal) => refusal,
     };
-    span(service).in_scope(|| response::refusal(&refusal, None))
-}
-
-pub(super) fn span(service: &Service) -> Span {
-    error_span!(
-        "request",
-        node = service.engine.node.as_str(),
-        session = field::Empty,
-        era = field::Empty,
-        method = field::Empty,
-        duration_ms = field::Empty,
-    )
-}
-
-pub(super) fn finish(began: Instant, response: &Response) {
-    // Only what is logged from here on can show it.
-    if enabled!(Level::DEBUG) {
-        let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
-        Span::current().record("duration_ms", duration_ms);
-        debug!(status = response.status().as_u16(), "answered");
-    }
+    log::refuse(service, line, &refusal)
 }
 
 async fn serve(
@@ -235,6 +219,7 @@ async fn serve_request(
     admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
     let (header, named) = (admitted.version(), admitted.named_session());
     let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
+    log::note_tool(engine, &request.method, meta.named(name_member(&request.method)));
     let version = meta.meta.protocol_version();
     let hints = EraHints {
         header,
@@ -297,7 +282,7 @@ async fn initialize(
     let Some(id) = session else {
         return Ok(response::json(StatusCode::OK, body));
     };
-    note(Era::Legacy, "initialize", Some(&id.tag()));
+    log::note_session(&id.tag());
     let mut response = match form {
         // There is no session yet that could keep it: it cannot be taken up, and need not be.
         ReplyForm::Sse => response::event(&body),
@@ -394,10 +379,4 @@ fn malformed(header: Option<&str>, refusal: Refusal) -> Refusal {
         Refusal::InvalidParams(reason) if modern => Refusal::MetaIncomplete(reason),
         other => other,
     }
-}
-
-/// Puts what is known of a request into its span.
-pub(super) fn note(era: Era, method: &'static str, session: Option<&str>) {
-    let span = Span::current();
-    record_all!(span, era = era.as_str(), method = method, session = session);
 }

@@ -23,6 +23,10 @@ const AS_IT_COMES: HeaderValue = HeaderValue::from_static("no-store, no-transfor
 /// Asks nginx and its kin not to hold events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// Why a request was refused: it goes with the response to its line in the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefusedFor(pub(super) &'static str);
+
 /// A refusal as a response, to the request of that id if it is known.
 #[must_use]
 pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
@@ -33,8 +37,8 @@ pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
         status => status,
     };
     metrics::refused(refusal.label());
-    tracing::debug!(reason = refusal.label(), status = status.as_u16(), "refused");
     let mut response = json(status, error_body(id, &refusal.to_error()));
+    response.extensions_mut().insert(RefusedFor(refusal.label()));
     let headers = response.headers_mut();
     if let Some(seconds) = refusal.retry_after_seconds() {
         headers.insert(RETRY_AFTER, seconds.into());

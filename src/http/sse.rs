@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admit::AdmittedRequest;
-use super::mcp::{Refused, answer_get, finish, note, refuse_method, span};
+use super::log::{RequestLine, finish, note, span};
+use super::mcp::{Refused, answer_get, refuse_method};
 use super::response::RawStream;
 use super::source::Connected;
 use super::{MESSAGES_BELOW, Service, index, media, response};
@@ -25,6 +26,7 @@ pub(super) async fn get(State(service): State<Service>, request: HttpRequest<Htt
 
 pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let span = span(&service);
+    let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
     async move {
         let below = request.uri().path().starts_with(MESSAGES_BELOW);
@@ -33,7 +35,7 @@ pub(super) async fn post(State(service): State<Service>, request: HttpRequest<Ht
             Err(refused) if below => from_below(refused).response(),
             Err(refused) => refused.response(),
         };
-        finish(began, &response);
+        finish(line, began, &response);
         response
     }
     .instrument(span)

@@ -21,12 +21,13 @@ fn lines(node: &Program) -> Vec<Value> {
     text.lines().map(parse).collect()
 }
 
-/// What requests were told of when they were answered.
-fn spans(node: &Program) -> Vec<Value> {
-    let answered = lines(node)
-        .into_iter()
-        .filter(|line| line["message"] == "answered");
-    answered.map(|line| line["span"].clone()).collect()
+/// The lines of requests: one for each.
+fn requests(node: &Program) -> Vec<Value> {
+    let ended = ["answered", "refused"];
+    let lines = lines(node).into_iter();
+    lines
+        .filter(|line| ended.iter().any(|word| line["message"] == *word))
+        .collect()
 }
 
 async fn debug_node(redis: &Redis, name: &str) -> Program {
@@ -117,7 +118,16 @@ async fn logs_tell_what_happened_and_no_secret() {
             let told = log.lines().find(|line| line.contains(secret));
             assert_eq!(told, None, "{secret} is in the log");
         }
-        let spans = spans(node);
+        let lines = requests(node);
+        for line in &lines {
+            assert!(line["http"].is_string() && line["path"].is_string(), "{line}");
+            assert!(line["status"].is_u64(), "{line}");
+            assert!(line["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+            let refused = line["message"] == "refused";
+            assert_eq!(refused, line["status"].as_u64() >= Some(400), "{line}");
+            assert!(!refused || line["reason"].is_string(), "{line}");
+        }
+        let spans: Vec<_> = lines.iter().map(|line| line["span"].clone()).collect();
         let of = |era: &str| spans.iter().filter(|span| span["era"] == era).collect::<Vec<_>>();
         let (legacy, modern) = (of("legacy"), of("modern"));
         assert!(legacy.len() >= 16, "{spans:#?}");
@@ -126,8 +136,12 @@ async fn logs_tell_what_happened_and_no_secret() {
             assert_eq!(span["name"], "request");
             assert!(["node-a", "node-b"].contains(&span["node"].as_str().expect("a node")));
             assert!(span["method"].is_string(), "{span}");
-            assert!(span["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{span}");
+            let calls = span["method"] == "tools/call";
+            assert_eq!(calls, span["tool"].is_string(), "{span}");
         }
+        let tools: BTreeSet<_> = spans.iter().filter_map(|span| span["tool"].as_str()).collect();
+        // What a client calls that is no tool is its own word.
+        assert!(tools.contains("echo") && tools.contains("other"), "{tools:?}");
         let tags: BTreeSet<_> = legacy.iter().map(|span| span["session"].as_str()).collect();
         let [Some(tag)] = tags.into_iter().collect::<Vec<_>>()[..] else {
             panic!("one session, one tag: {legacy:#?}");
@@ -151,4 +165,97 @@ async fn logs_are_text_for_those_who_ask_for_text() {
         !log.contains('\u{1b}'),
         "no colours where there is no terminal: {log}"
     );
+}
+
+/// A24: one request is one line, in which nothing comes twice; a refusal is one that says what was asked for.
+#[tokio::test]
+async fn a_request_is_one_line() {
+    let env = [("MCP_LOG__LEVEL", "debug"), ("MCP_LOG__FORMAT", "text")];
+    let node = Program::serve(&[], &env).await;
+    let client = Client::legacy(&node.url());
+    client.session().await;
+    client.call("echo", json!({"text": "hello"})).await.ok();
+    Client::modern(&node.url()).call("whoami", json!({})).await.ok();
+    let http = reqwest::Client::new();
+    let url = node.url();
+    for (method, path) in [("GET", "/nothing"), ("PUT", "/mcp"), ("POST", "/health")] {
+        let method = method.parse().expect("a method");
+        let sent = http.request(method, format!("{url}{path}")).send().await;
+        assert!(sent.expect("an answer").status().is_client_error());
+    }
+    node.signal(Signal::Interrupt);
+    let log = node.end().await.stderr;
+    let with = |words: &[&str]| {
+        let lines = log
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)));
+        lines.collect::<Vec<_>>()
+    };
+    for words in [
+        &[
+            "answered",
+            "era=\"legacy\"",
+            "method=\"initialize\"",
+            "status=200",
+        ][..],
+        &[
+            "answered",
+            "tool=\"echo\"",
+            "http=\"POST\" path=\"/mcp\"",
+            "duration_ms=",
+        ],
+        &["answered", "era=\"modern\"", "tool=\"whoami\""],
+        &[
+            "refused",
+            "http=\"GET\" path=\"other\"",
+            "status=404",
+            "reason=\"no_such_path\"",
+        ],
+        &["refused", "http=\"PUT\" path=\"/mcp\"", "status=405"],
+        &["refused", "http=\"POST\" path=\"/health\"", "status=405"],
+    ] {
+        let lines = with(words);
+        assert_eq!(lines.len(), 1, "{words:?}: {lines:#?} in\n{log}");
+        for field in ["node=", "era=", "method=", "session=", "status="] {
+            assert!(lines[0].matches(field).count() <= 1, "{}", lines[0]);
+        }
+    }
+}
+
+/// A21: `RUST_LOG` sets the level, unless this server's own settings do.
+#[tokio::test]
+async fn rust_log_is_honoured() {
+    let level = async |env: &[(&str, &str)]| {
+        let node = Program::serve(&[], env).await;
+        Client::legacy(&node.url()).session().await;
+        node.signal(Signal::Interrupt);
+        let log = node.end().await.stderr;
+        (log.contains("\"answered\""), log)
+    };
+    assert!(!level(&[]).await.0);
+    assert!(level(&[("RUST_LOG", "debug")]).await.0);
+    assert!(level(&[("RUST_LOG", "warn,anynode=debug")]).await.0);
+    let both = [("RUST_LOG", "debug"), ("MCP_LOG__LEVEL", "info")];
+    assert!(!level(&both).await.0, "the server's own variable wins");
+    // That of another program is left alone, and told of.
+    let (debug, log) = level(&[("RUST_LOG", "my_program")]).await;
+    assert!(!debug && log.contains("left alone: RUST_LOG"), "{log}");
+}
+
+/// A21: nor does it bring into the log what must not be there. rmcp tells at `debug` what clients send.
+#[tokio::test]
+async fn no_filter_brings_a_secret_into_the_log() {
+    for filter in ["trace", "rmcp=trace,anynode=trace", "rmcp::service=debug"] {
+        let env = [("RUST_LOG", filter), ("MCP_AUTH__TOKENS__ALICE", TOKEN)];
+        let node = Program::serve(&[], &env).await;
+        let urls = [node.url()];
+        let session = legacy_day(&urls).await;
+        let notebook = modern_day(&urls).await;
+        node.signal(Signal::Interrupt);
+        let log = node.end().await.stderr;
+        for secret in [&*session, &notebook, TOKEN, SECRET] {
+            let told = log.lines().find(|line| line.contains(secret));
+            assert_eq!(told, None, "{secret} is in the log of {filter}");
+        }
+    }
 }

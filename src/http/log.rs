@@ -1,0 +1,142 @@
+//! What is logged of a request: one line for its answer, at `debug`. While that level is off, nothing is made
+//! ready for it.
+
+use axum::response::Response;
+use http::{Method, StatusCode, Uri};
+use tokio::time::Instant;
+use tracing::{Level, Span, debug, enabled, error_span, field, record_all};
+
+use super::{HEALTH, LIVEZ, MCP, MESSAGES, METRICS, READYZ, ROOT, SSE, Service, response, trimmed};
+use crate::engine::Engine;
+use crate::protocol::era::Era;
+use crate::protocol::error::Refusal;
+
+/// What stands for a name that a client chose. It may hold anything, and a log holds nothing of a client's.
+const OTHER: &str = "other";
+
+/// The first line of a request, of which only what this server knows is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestLine {
+    method: &'static str,
+    path: &'static str,
+}
+
+impl RequestLine {
+    /// `POST /mcp`
+    pub(super) const POST_MCP: Self = Self {
+        method: "POST",
+        path: MCP,
+    };
+
+    /// That of a request.
+    pub(super) fn of(method: &Method, uri: &Uri) -> Self {
+        let methods = [
+            "GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH", "CONNECT", "TRACE",
+        ];
+        let paths = [MCP, SSE, MESSAGES, HEALTH, LIVEZ, READYZ, METRICS];
+        let path = match uri.path() {
+            ROOT => ROOT,
+            path => known(&paths, trimmed(path)),
+        };
+        Self {
+            method: known(&methods, method.as_str()),
+            path,
+        }
+    }
+}
+
+fn known(all: &[&'static str], name: &str) -> &'static str {
+    let found = all.iter().find(|known| **known == name);
+    found.copied().unwrap_or(OTHER)
+}
+
+/// The span of a request. It stands alone: what a line needs of the spans around it is in it.
+pub(super) fn span(service: &Service) -> Span {
+    error_span!(
+        parent: None,
+        "request",
+        node = service.engine.node.as_str(),
+        session = field::Empty,
+        era = field::Empty,
+        method = field::Empty,
+        tool = field::Empty,
+    )
+}
+
+/// Puts what is known of a request into its span. Once for each request: text shows what is recorded again
+/// twice.
+pub(super) fn note(era: Era, method: &'static str, session: Option<&str>) {
+    let span = Span::current();
+    record_all!(span, era = era.as_str(), method = method, session = session);
+}
+
+/// Puts the session into the span that the request has made.
+pub(super) fn note_session(session: &str) {
+    Span::current().record("session", session);
+}
+
+/// Puts the tool that is called into the span, if anybody will see it. One that the handler does not know is
+/// a client's word.
+pub(super) fn note_tool(engine: &Engine, method: &str, name: Option<&str>) {
+    if method == "tools/call" && enabled!(Level::DEBUG) {
+        let name = name.filter(|name| engine.tool(name).is_some());
+        Span::current().record("tool", name.unwrap_or(OTHER));
+    }
+}
+
+/// Logs the answer to a request.
+pub(super) fn finish(line: RequestLine, began: Instant, response: &Response) {
+    if enabled!(Level::DEBUG) {
+        let reason = response
+            .extensions()
+            .get::<response::RefusedFor>()
+            .map(|refused| refused.0);
+        debug!(
+            http = line.method,
+            path = line.path,
+            status = response.status().as_u16(),
+            reason,
+            duration_ms = began.elapsed().as_secs_f64() * 1000.0,
+            "{}",
+            said(response.status(), reason),
+        );
+    }
+}
+
+fn said(status: StatusCode, reason: Option<&str>) -> &'static str {
+    match reason {
+        // Parameters that do not fit are an error in a 200.
+        Some(_) if !status.is_success() => "refused",
+        _ => "answered",
+    }
+}
+
+/// The refusal of a request that comes no further.
+pub(super) fn refuse(service: &Service, line: RequestLine, refusal: &Refusal) -> Response {
+    let began = Instant::now();
+    span(service).in_scope(|| {
+        let response = response::refusal(refusal, None);
+        finish(line, began, &response);
+        response
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(method: &str, uri: &str) -> (&'static str, &'static str) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let RequestLine { method, path } = RequestLine::of(&method, &uri.parse().unwrap());
+        (method, path)
+    }
+
+    #[test]
+    fn only_what_is_known_of_a_request_is_told() {
+        assert_eq!(line("POST", "/mcp/"), ("POST", "/mcp"));
+        assert_eq!(line("GET", "/sse?sessionId=secret"), ("GET", "/sse"));
+        assert_eq!(line("GET", "/"), ("GET", "/"));
+        assert_eq!(line("GET", "/secret"), ("GET", OTHER));
+        assert_eq!(line("SECRET", "/health"), (OTHER, "/health"));
+    }
+}
