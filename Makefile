@@ -13,7 +13,7 @@ endif
 .PHONY: help setup build run test simulate conformance faults configs image compose-test manifests bench lint fmt tools clean
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## Install what the tests need: Redis, balancers, a browser, the official clients and conformance suite
 	@sh .ci/setup

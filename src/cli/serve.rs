@@ -82,7 +82,7 @@ fn greeting(node: &Running, guarded: bool) -> String {
     };
     format!(
         "anynode {version}, {node_id}\n  listens on   {address}{health}\n  sessions in  {store}{more}\n  try it       \
-         curl {option}{url} {token}-H 'Content-Type: application/json' -d '{TRY}'",
+         curl -i {option}{url} {token}-H 'Content-Type: application/json' -d '{TRY}'",
         version = env!("CARGO_PKG_VERSION"),
         node_id = node.node(),
         address = node.address(),

@@ -13,6 +13,7 @@ use crate::support::node::{Node, NodeOptions};
 
 mod deploy;
 mod limits;
+mod walk;
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/own_tools.rs");

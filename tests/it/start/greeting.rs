@@ -20,7 +20,15 @@ pub(super) fn paste(line: &str) -> Value {
         ran.status.success(),
         "{line}\n{ran:?}\nThis test needs curl: apt-get install curl"
     );
-    serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{line}\n{error}: {ran:?}"))
+    let text = String::from_utf8_lossy(&ran.stdout);
+    // With the head of the answer, which names the session.
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or(("", &text));
+    let answer: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{line}\n{error}: {ran:?}"));
+    assert!(
+        answer.get("error").is_some() || head.to_lowercase().contains("\nmcp-session-id: "),
+        "no session to go on with in\n{text}"
+    );
+    answer
 }
 
 fn assert_answers(answer: &Value) {
