@@ -19,11 +19,13 @@ RUN set -eu; rustc --print host-tuple > /target; \
     mkdir -p src tests/it; echo 'fn main() {}' > src/main.rs; touch src/lib.rs tests/it/main.rs; \
     cargo build --locked --release --bin mcp-server --target "$(cat /target)"
 
-COPY settings.default.toml ./
+COPY settings.default.toml build.rs ./
 COPY src src
+# What `mcp-server version` says was built: there is no git here.
+ARG REVISION=unknown
 # What was built of the stand-in above is older than these files say they are.
-RUN set -eu; find src -exec touch {} +; \
-    cargo build --locked --release --bin mcp-server --target "$(cat /target)"; \
+RUN set -eu; find src build.rs -exec touch {} +; \
+    ANYNODE_REVISION="$REVISION" cargo build --locked --release --bin mcp-server --target "$(cat /target)"; \
     cp "target/$(cat /target)/release/mcp-server" /mcp-server; \
     strip /mcp-server; /mcp-server --version
 

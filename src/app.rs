@@ -83,7 +83,7 @@ pub enum AppError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}, choose another")]
+    #[error("cannot listen on {address}: {}", why_not(source))]
     Listen {
         /// The settings that name the address.
         address: String,
@@ -96,6 +96,17 @@ pub enum AppError {
     /// Something that the node cannot do without has ended.
     #[error("the node stopped because a task that it needs has ended; the log says which")]
     Broken,
+}
+
+/// Why an address cannot be listened on, and what to do; the system's own words follow as the cause.
+fn why_not(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there; stop it, or choose another",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address; choose one that it has",
+        io::ErrorKind::PermissionDenied => "this user may not; choose another",
+        // What the resolver says has no kind of its own.
+        _ => "choose another",
+    }
 }
 
 impl From<ListenError> for AppError {
@@ -233,6 +244,9 @@ impl Builder {
     /// Starts a node that is reached at that address, and serves nothing yet.
     async fn start(self, node: NodeId, address: &str) -> Result<NodeHandle, AppError> {
         let handler = self.handler.ok_or(AppError::NoHandler)?;
+        for fault in handler.faults() {
+            warn!("{fault}");
+        }
         let settings = fit_shares(self.settings);
         let store = match self.store {
             Some(store) => store,
@@ -243,9 +257,6 @@ impl Builder {
         let supervisors = [(); 2].map(|()| Supervisor::new(membership.node().as_str()));
         // A node that fails to start leaves no task behind.
         let owned = supervisors.each_ref().map(Supervisor::kill_on_drop);
-        for fault in handler.faults() {
-            warn!("{fault}");
-        }
         let keys = request_state_keys(&settings, store.as_ref(), membership.clock()).await?;
         let [supervisor, work] = supervisors;
         let engine = Engine::new(Parts {

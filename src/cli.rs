@@ -5,20 +5,34 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Loaded, LogSettings, Sources};
+use crate::config::{self, Sources};
 use crate::engine::handler::Handler;
 use crate::telemetry;
 
 mod check;
+mod command;
+mod completions;
 mod exit;
+mod failure;
 mod health;
+mod man;
+mod name;
+mod plain;
 mod print;
 mod serve;
 mod sessions;
+mod settings;
+mod times;
+mod version;
 
 pub use exit::Exit;
+
+use command::NodeCommand;
+use name::PROGRAM;
+use plain::PlainCommand;
 
 /// The examples below the list of commands.
 const EXAMPLES: &str = "\
@@ -28,12 +42,14 @@ Examples:
   HOST=0.0.0.0 PORT=8080 mcp-server                  the same settings from the environment
   mcp-server --set session.ttl=2h --set log.format=json
   MCP_SESSION__TTL=2h mcp-server                     every setting has a variable
-  mcp-server --config settings.toml check            are settings and store right?
+  mcp-server --config settings.toml check            are settings, address and store right?
+  mcp-server config show                             what is in force, and where does it come from?
   mcp-server health                                  does the node on this machine answer?
   mcp-server sessions list --limit 20
 
 Settings come from defaults, then the file, then the environment, then flags; the last one wins.
-settings.default.toml documents all of them.
+`mcp-server config default` prints all of them, with what each means.
+With --json, a command that fails says so on standard output, as JSON.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
 75 another process has this NODE_ID, 78 wrong settings.";
@@ -41,7 +57,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
 /// An MCP server that any node can serve: sessions live in Redis, so run as many nodes as you like behind any
 /// load balancer.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-server", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
     /// Where the settings come from.
     #[command(flatten)]
@@ -49,6 +65,16 @@ pub(crate) struct Cli {
     /// What to do; without it, serve.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    /// Many MCP servers are started so; this one would leave its client waiting.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_stdio())]
+    pub(crate) stdio: Option<String>,
+}
+
+/// Refuses `--stdio`, and says what to do instead.
+fn no_stdio() -> UnknownArgumentValueParser {
+    UnknownArgumentValueParser::suggest(
+        "this server speaks HTTP: start it, and give clients that speak stdio only a bridge, such as `npx mcp-remote URL`",
+    )
 }
 
 /// Flags that every command takes. Their values are read with all other settings, so that all mistakes are
@@ -84,7 +110,8 @@ pub(crate) struct SettingsArgs {
         long,
         global = true,
         value_name = "URL",
-        help = "The Redis to use; a password is safer in the variable [env: REDIS_URL] [default: in memory]"
+        help = "Keep sessions in this Redis; pass a password in the variable, where other users cannot see it [env: REDIS_URL] \
+                [default: in memory]"
     )]
     pub(crate) redis_url: Option<String>,
     /// `node_id`
@@ -92,10 +119,10 @@ pub(crate) struct SettingsArgs {
         long,
         global = true,
         value_name = "NAME",
-        help = "This node's name [env: NODE_ID] [default: made at each start]"
+        help = "Name this node [env: NODE_ID] [default: a new name at each start]"
     )]
     pub(crate) node_id: Option<String>,
-    /// Set any setting; may be repeated, such as --set session.ttl=10m
+    /// Set any setting, such as --set session.ttl=10m; may be given several times
     #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = assignment)]
     pub(crate) set: Vec<(String, String)>,
 }
@@ -103,15 +130,12 @@ pub(crate) struct SettingsArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve MCP until a signal to stop (the default)
-    Serve,
-    /// Read the settings, try the store, and report what is wrong
-    Check(check::CheckArguments),
-    /// Ask a running node whether it is well; for container health checks
-    Health(health::HealthArguments),
-    /// List, show and end sessions
-    #[command(subcommand)]
-    Sessions(sessions::SessionsCommand),
+    // About a node, or the store that nodes share.
+    #[command(flatten)]
+    Node(NodeCommand),
+    // Answered from the program and its settings alone.
+    #[command(flatten)]
+    Plain(PlainCommand),
 }
 
 /// A whole program: the command line, settings and logs of `mcp-server`, for a handler of your own.
@@ -126,13 +150,14 @@ pub(crate) enum Command {
 /// }
 /// ```
 pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
-    let ended = {
+    let (json, ended) = {
         // Also when it panics.
         let _written = telemetry::AtEnd;
-        Cli::parse().start(make)
+        let cli = Cli::parse();
+        (cli.in_json(), cli.start(make))
     };
     let exit = ended.unwrap_or_else(|error| {
-        print::failure(error.as_ref());
+        failure::tell(&error, json);
         exit::exit_of(&error)
     });
     exit.into()
@@ -141,48 +166,27 @@ pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
 impl Cli {
     /// Reads the settings, starts the logs and a runtime, and does what was asked for.
     fn start<H: Handler>(self, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
-        let loaded = config::load(self.sources())?;
-        telemetry::init(&self.log(&loaded.settings.log))?;
+        let sources = self.settings.over(Sources::from_process());
+        let command = match self.command {
+            Some(Command::Plain(command)) => return command.run(sources),
+            Some(Command::Node(command)) => command,
+            None => NodeCommand::Serve,
+        };
+        let loaded = config::load(sources)?;
+        telemetry::init(&command.log(&loaded.settings.log))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("the runtime could not be started")?;
-        runtime.block_on(self.run(loaded, make))
+        runtime.block_on(command.run(loaded, make))
     }
 
-    /// The sources of settings: the process's environment, overridden by these flags.
-    #[must_use]
-    pub(crate) fn sources(&self) -> Sources {
-        self.settings.over(Sources::from_process())
-    }
-
-    /// How to log: a server as the settings say; a command logs only failures, so that its answer stands
-    /// alone.
-    #[must_use]
-    pub(crate) fn log(&self, settings: &LogSettings) -> LogSettings {
-        match self.command {
-            None | Some(Command::Serve) => settings.clone(),
-            Some(_) => LogSettings {
-                level: "warn".into(),
-                format: settings.format,
-            },
-        }
-    }
-
-    /// Does what was asked for. A node serves the handler that `make` makes.
-    ///
-    /// # Errors
-    /// Why it could not be done; [`exit_of`](exit::exit_of) knows the exit code.
-    pub(crate) async fn run<H: Handler>(
-        self,
-        loaded: Loaded,
-        make: impl FnOnce() -> H,
-    ) -> anyhow::Result<Exit> {
-        match self.command {
-            None | Some(Command::Serve) => serve::run(loaded, make).await,
-            Some(Command::Check(arguments)) => check::run(&arguments, &loaded).await,
-            Some(Command::Health(arguments)) => health::run(&arguments, &loaded.settings).await,
-            Some(Command::Sessions(command)) => sessions::run(&command, &loaded.settings).await,
+    /// Whether it answers in JSON.
+    fn in_json(&self) -> bool {
+        match &self.command {
+            None => false,
+            Some(Command::Node(command)) => command.in_json(),
+            Some(Command::Plain(command)) => command.in_json(),
         }
     }
 }
@@ -228,7 +232,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::{LogFormat, load};
+    use crate::config::load;
 
     fn parse(arguments: &[&str]) -> Cli {
         Cli::try_parse_from(arguments).unwrap()
@@ -269,15 +273,5 @@ mod tests {
         assert_eq!(assignment("a.b=c=d"), Ok(("a.b".into(), "c=d".into())));
         assert!(assignment("a.b").is_err());
         assert!(assignment("=c").is_err());
-    }
-
-    #[test]
-    fn only_the_server_logs_what_goes_well() {
-        let settings = LogSettings {
-            level: "info".into(),
-            format: LogFormat::Text,
-        };
-        assert_eq!(parse(&["mcp-server"]).log(&settings).level, "info");
-        assert_eq!(parse(&["mcp-server", "health"]).log(&settings).level, "warn");
     }
 }

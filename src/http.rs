@@ -53,6 +53,7 @@ mod sse;
 pub use authenticate::{Authenticate, Challenge};
 use cors::Cors;
 use guard::Guard;
+pub(crate) use guard::is_loopback;
 use log::RequestLine;
 pub(crate) use mount::MountedService;
 pub(crate) use response::RawStream;

@@ -15,7 +15,14 @@ pub(crate) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, Connect
     if settings.redis_url.is_empty() {
         return Ok(Arc::new(MemoryStore::new()));
     }
-    Ok(Arc::new(
-        RedisStore::connect(&settings.redis_url, &settings.store).await?,
-    ))
+    Ok(redis(settings).await?)
+}
+
+/// Opens the Redis that the settings name, for operators' commands that ask more of it than a store must do.
+///
+/// # Errors
+/// As [`store`].
+pub(crate) async fn redis(settings: &Settings) -> Result<Arc<RedisStore>, ConnectError> {
+    let store = RedisStore::connect(&settings.redis_url, &settings.store).await?;
+    Ok(Arc::new(store))
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use super::failure::Several;
 use crate::app::AppError;
 use crate::cluster::membership::JoinError;
 use crate::config::SettingsError;
@@ -33,7 +34,14 @@ impl From<Exit> for ExitCode {
 
 /// The exit code of a command that failed: that of the first cause which has one of its own.
 pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
-    error.chain().find_map(own_exit).unwrap_or(Exit::Failure)
+    code_of(error).unwrap_or(Exit::Failure)
+}
+
+fn code_of(error: &anyhow::Error) -> Option<Exit> {
+    match error.downcast_ref() {
+        Some(Several(problems)) => problems.iter().find_map(code_of),
+        None => error.chain().find_map(own_exit),
+    }
 }
 
 fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
@@ -58,7 +66,8 @@ fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
 /// Sessions in memory are those of another process.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "REDIS_URL is not set: sessions in memory can be seen only by the node that has them; set it to the node's"
+    "REDIS_URL is not set: sessions in memory are seen only by the node that has them. To see those that nodes share in \
+     Redis, set REDIS_URL as it is set for the nodes"
 )]
 pub(super) struct NoSharedStore;
 
@@ -121,5 +130,8 @@ mod tests {
         };
         assert_eq!(exit(AppError::from(taken).into()), 75);
         assert_eq!(exit(anyhow!("there is no such session")), 1);
+        // Of several problems, the first that has a code of its own.
+        let several = Several(vec![anyhow!("an address in use"), unreachable().into()]);
+        assert_eq!(exit_of(&several.into()) as u8, 69);
     }
 }

@@ -1,12 +1,13 @@
 //! `mcp-server health`: asks a running node whether it is well, so that containers need no curl.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,8 +17,12 @@ use url::{Host, Url};
 use super::{Exit, print};
 use crate::config::{ListenAddress, Settings};
 
+mod words;
+
 /// How long the whole exchange may take: health checks repeat every few seconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024; // a node's is 400 B
 
 /// What `health` takes.
 #[derive(Debug, Default, clap::Args)]
@@ -30,6 +35,9 @@ pub(crate) struct HealthArguments {
                 settings listen]"
     )]
     pub(crate) url: Option<String>,
+    /// Print the node's own answer, in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Why no node answered.
@@ -39,7 +47,7 @@ pub(crate) enum HealthError {
     #[error("--url: expected http://host[:port][/path] or unix:/path/to/socket")]
     Url,
     /// Nobody listens there.
-    #[error("nobody listens at {place}")]
+    #[error("nothing listens at {place}")]
     Connect {
         /// Where.
         place: String,
@@ -50,6 +58,9 @@ pub(crate) enum HealthError {
     /// What listens there does not speak HTTP.
     #[error("no HTTP answer")]
     Http(#[from] hyper::Error),
+    /// Only a part of the answer came, or too much.
+    #[error("the answer broke off, or is longer than {ANSWER_BYTES_MAX} bytes")]
+    Body(#[source] Box<dyn Error + Send + Sync>),
     /// The path cannot be asked for.
     #[error("not a path: {0}")]
     Request(#[from] http::Error),
@@ -58,7 +69,7 @@ pub(crate) enum HealthError {
     Timeout,
 }
 
-/// Asks, prints the status line, and succeeds if the node is well.
+/// Asks, prints in words how the node is, and succeeds if it is well.
 ///
 /// # Errors
 /// [`HealthError`] when there is no answer.
@@ -68,12 +79,22 @@ pub(crate) async fn run(arguments: &HealthArguments, settings: &Settings) -> any
         None => HealthTarget::of(settings),
     };
     let answer = tokio::time::timeout(TIMEOUT, target.ask()).await;
-    let (line, status) = answer.unwrap_or(Err(HealthError::Timeout))?;
-    print::remark(line);
-    Ok(match status {
+    let answer = answer.unwrap_or(Err(HealthError::Timeout))?;
+    print::remark(match arguments.json {
+        true => words::in_json(&answer),
+        false => words::in_words(&answer),
+    });
+    Ok(match answer.status {
         StatusCode::OK => Exit::Ok,
         _ => Exit::Failure,
     })
+}
+
+/// What a node has answered.
+#[derive(Debug)]
+struct HealthAnswer {
+    status: StatusCode,
+    body: Bytes,
 }
 
 /// The node to ask, and the path.
@@ -148,7 +169,7 @@ impl HealthTarget {
         })
     }
 
-    async fn ask(&self) -> Result<(String, StatusCode), HealthError> {
+    async fn ask(&self) -> Result<HealthAnswer, HealthError> {
         let refused = |place: String| |source| HealthError::Connect { place, source };
         match &self.place {
             Endpoint::Tcp(host, port) => {
@@ -164,7 +185,7 @@ impl HealthTarget {
         }
     }
 
-    async fn ask_over<S>(&self, stream: S) -> Result<(String, StatusCode), HealthError>
+    async fn ask_over<S>(&self, stream: S) -> Result<HealthAnswer, HealthError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -173,15 +194,20 @@ impl HealthTarget {
             .header(header::CONNECTION, "close")
             .body(Empty::<Bytes>::new())?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let answered = sender.send_request(request);
+        let answered = async {
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            Ok(HealthAnswer {
+                status: head.status,
+                body: body.map_err(HealthError::Body)?.to_bytes(),
+            })
+        };
         tokio::pin!(answered, connection);
         // The connection moves only while it is polled. When it ends first, its end is the answer.
-        let answer = tokio::select! {
+        tokio::select! {
             answer = &mut answered => answer,
             _closed = &mut connection => answered.await,
-        }?;
-        let status = answer.status();
-        Ok((format!("{:?} {status}", answer.version()), status))
+        }
     }
 }
 
@@ -267,10 +293,18 @@ mod tests {
     #[tokio::test]
     async fn the_exit_code_tells_whether_the_node_is_well() {
         let ask = |port| async move { run(&HealthArguments::default(), &settings("127.0.0.1", port)).await };
-        let well = answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+        let well = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
         assert_eq!(ask(well).await.unwrap(), Exit::Ok);
         let ill = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(ask(ill).await.unwrap(), Exit::Failure);
+        let length = ANSWER_BYTES_MAX + 1;
+        let long = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}",
+            "x".repeat(length)
+        );
+        let long = answering(Box::leak(long.into_boxed_str()));
+        let why_body = ask(long).await.unwrap_err().downcast::<HealthError>();
+        assert!(matches!(why_body, Ok(HealthError::Body(_))), "{why_body:?}");
         let other = answering("SSH-2.0-OpenSSH\r\n");
         let why = |exit: anyhow::Result<Exit>| exit.unwrap_err().downcast::<HealthError>();
         assert!(matches!(why(ask(other).await), Ok(HealthError::Http(_))));

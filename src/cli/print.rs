@@ -6,6 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use super::name::PROGRAM;
 use crate::causes::causes;
 
 /// How long a greeting, failure or remark waits for a reader that is stuck.
@@ -48,7 +49,7 @@ pub(crate) fn failure(error: &(dyn Error + 'static)) {
     let text = causes(error).to_string().replace('\n', "\n  ");
     apart(move || {
         // When standard error is gone, nobody can be told.
-        drop(writeln!(io::stderr().lock(), "mcp-server: {text}"));
+        drop(writeln!(io::stderr().lock(), "{PROGRAM}: {text}"));
     });
 }
 

@@ -29,12 +29,14 @@ mod lookup;
 mod sessions_tests;
 mod states;
 mod telling;
+mod touches;
 mod upkeep;
+
+pub(crate) use touches::noted_within;
+use touches::touched_each;
 
 /// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
 const OPEN_ATTEMPTS_MAX: usize = 3;
-/// A session is touched in the store once for each such fraction of its life.
-const TOUCHES_A_LIFE: u32 = 20;
 /// For how long a node does not ask the store again when the limit of sessions is reached: as long as clients
 /// must wait.
 const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
@@ -273,7 +275,7 @@ impl Sessions {
     }
 
     fn touch_if_due(&self, cached: &Arc<CachedSession>, now_ms: u64, ttl: Duration) {
-        let interval = self.inner.settings.ttl / TOUCHES_A_LIFE;
+        let interval = touched_each(self.inner.settings.ttl);
         if cached.record.initialized && cached.touch_is_due(now_ms, millis(interval)) {
             self.touch(Arc::clone(cached), ttl);
         }

@@ -2,29 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::Settings;
 use super::assigned::Assigned;
 use super::problem::Problem;
 use super::read::ListenAddress;
-use super::sources::DEFAULT;
+use super::{Settings, read};
 
-/// Fits defaults to what was set. An operator who shortens `session.ttl` need not know which other settings
-/// may not be longer.
-pub(super) fn fit_defaults(settings: &mut Settings, seen: &[Assigned]) {
-    let is_default = |name: &str| seen.iter().any(|a| a.name == name && a.source == DEFAULT);
-    let session = &mut settings.session;
-    if is_default("session.uninitialized_ttl") {
-        session.uninitialized_ttl = session.uninitialized_ttl.min(session.ttl);
+/// Fits defaults to what was set, and notes what they became. An operator who shortens `session.ttl` need not
+/// know which other settings may not be longer.
+pub(super) fn fit_defaults(settings: &mut Settings, seen: &mut [Assigned]) {
+    let default = |name: &str| seen.iter().position(|a| a.name == name && a.is_default());
+    let mut fitted = Vec::new();
+    let ttl = settings.session.ttl;
+    if let Some(place) = default("session.uninitialized_ttl") {
+        let life = &mut settings.session.uninitialized_ttl;
+        shorten(life, ttl, place, &mut fitted);
     }
-    if is_default("stream.ttl") {
-        settings.stream.ttl = settings.stream.ttl.min(settings.session.ttl);
+    if let Some(place) = default("stream.ttl") {
+        shorten(&mut settings.stream.ttl, ttl, place, &mut fitted);
     }
     for Divided { node_max, peer, .. } in divided(settings) {
         let (name, peer_max) = peer;
-        if is_default(name) {
+        if let Some(place) = default(name) {
             *peer_max = most_of(node_max);
+            fitted.push((place, peer_max.to_string()));
         }
+    }
+    for (place, value) in fitted {
+        if let Some(assigned) = seen.get_mut(place) {
+            assigned.fit(value);
+        }
+    }
+}
+
+fn shorten(life: &mut Duration, most: Duration, place: usize, fitted: &mut Vec<(usize, String)>) {
+    if *life > most {
+        *life = most;
+        fitted.push((place, read::spell(most)));
     }
 }
 

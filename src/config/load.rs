@@ -7,7 +7,7 @@ use super::Settings;
 use super::assigned::Assigned;
 use super::checks;
 use super::problem::{Problem, SettingsError, mask, redact_url};
-use super::sources::{DEFAULT, Merged, Sources};
+use super::sources::{Merged, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
 use crate::nearest::closest;
 
@@ -16,9 +16,9 @@ use crate::nearest::closest;
 pub(crate) struct Loaded {
     /// The settings.
     pub(crate) settings: Settings,
-    /// Those that are not left at their default, in the order of the table.
-    pub(crate) assigned: Vec<Assigned>,
-    /// Variables of the environment that begin with `MCP_` and were left alone: they are other programs'.
+    /// Each with its value and where that comes from, in the order of the table.
+    pub(crate) in_force: Vec<Assigned>,
+    /// Variables of the environment that were left alone: they are other programs'.
     pub(crate) foreign: Vec<String>,
 }
 
@@ -50,21 +50,25 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
             seen.push(shown);
         }
     }
-    checks::fit_defaults(&mut settings, &seen);
+    checks::fit_defaults(&mut settings, &mut seen);
     problems.extend(checks::across(&settings, &seen, &problems));
     unknown(&tree, "", &mut problems);
     if !problems.is_empty() {
         return Err(SettingsError { problems });
     }
-    let assigned = seen.into_iter().filter(|shown| shown.source != DEFAULT).collect();
     Ok(Loaded {
         settings,
-        assigned,
+        in_force: seen,
         foreign,
     })
 }
 
 impl Loaded {
+    /// The settings that are not left at their default.
+    pub(crate) fn assigned(&self) -> impl Iterator<Item = &Assigned> {
+        self.in_force.iter().filter(|setting| !setting.is_default())
+    }
+
     /// What to know of variables that were left alone, if there are any.
     pub(crate) fn foreign_variables(&self) -> Option<String> {
         let names = self.foreign.join(", ");
@@ -155,7 +159,7 @@ fn unknown_setting(name: String, value: &Value) -> Problem {
     } else {
         match closest(&name, SETTINGS.iter().map(|setting| setting.name), usize::MAX) {
             Some(meant) => format!("there is no such setting; did you mean {meant}?"),
-            None => "there is no such setting; settings.default.toml names all".into(),
+            None => "there is no such setting; the command `config default` prints all".into(),
         }
     };
     Problem {

@@ -38,7 +38,7 @@ fn with_no_source_at_all_everything_is_default() {
         Settings::default(),
         "settings.default.toml differs from Settings::default()"
     );
-    assert_eq!(loaded.assigned, vec![]);
+    assert_eq!(loaded.assigned().count(), 0);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn flags_override_the_environment_which_overrides_the_file_which_overrides_defau
     );
     let source = |name: &str| {
         loaded
-            .assigned
+            .in_force
             .iter()
             .find(|a| a.name == name)
             .unwrap()
@@ -89,7 +89,32 @@ fn flags_override_the_environment_which_overrides_the_file_which_overrides_defau
     };
     assert_eq!(source("port"), "--port");
     assert_eq!(source("session.ttl"), "MCP_SESSION__TTL");
-    assert_eq!(loaded.assigned.len(), 4);
+    assert_eq!(loaded.assigned().count(), 4);
+}
+
+/// A21: `RUST_LOG` ranks above a file and below this server's own variable. What is no filter is another
+/// program's.
+#[test]
+fn rust_log_sets_the_level_unless_this_servers_own_settings_do() {
+    let level = |variables: &[(&str, &str)]| {
+        let (_kept, mut sources) = file("[log]\nlevel = \"error\"");
+        sources.environment = environment(variables).environment;
+        let loaded = load(sources).unwrap();
+        (loaded.settings.log.level, loaded.foreign.concat())
+    };
+    let of = |level: &str| (level.to_owned(), String::new());
+    assert_eq!(level(&[]), of("error"));
+    assert_eq!(level(&[("RUST_LOG", "debug")]), of("debug"));
+    assert_eq!(level(&[("RUST_LOG", "")]), of("error"));
+    for both in [
+        [("RUST_LOG", "debug"), ("MCP_LOG__LEVEL", "warn")],
+        [("MCP_LOG__LEVEL", "warn"), ("RUST_LOG", "debug")],
+    ] {
+        assert_eq!(level(&both), of("warn"));
+    }
+    let (kept, told) = level(&[("RUST_LOG", "my_program")]);
+    assert_eq!(kept, "error");
+    assert!(told.contains("RUST_LOG"), "{told}");
 }
 
 #[test]
@@ -114,7 +139,9 @@ fn every_wrong_setting_is_reported_in_one_run_with_its_source_and_what_is_allowe
                  from 10ms to 1d, such as 30m, 10s or 100ms"
             ),
             "log.format = \"xml\" (from --set log.format): expected auto, text or json".into(),
-            format!("colour.of (from {path}): there is no such setting; settings.default.toml names all"),
+            format!(
+                "colour.of (from {path}): there is no such setting; the command `config default` prints all"
+            ),
             "sesion.ttl (from --set sesion.ttl): there is no such setting; did you mean session.ttl?".into(),
         ]
     );
@@ -152,7 +179,7 @@ fn unknown_variables_are_errors_but_those_of_kubernetes_and_of_others_are_not() 
     assert!(meant("MCP_PORT").ends_with("did you mean PORT?"));
     assert!(meant("MCP_SESION_TTL").ends_with("did you mean MCP_SESSION__TTL?"));
     assert!(meant("MCP_CALL__TIMEOUTT").ends_with("did you mean MCP_CALL__TIMEOUT?"));
-    assert!(meant("MCP_FROB__NICATE").ends_with("settings.default.toml names all"));
+    assert!(meant("MCP_FROB__NICATE").ends_with("the command `config default` prints all"));
     assert!(
         meant("MCP_AUTH__TOKENS").contains("did you mean") || meant("MCP_AUTH__TOKENS").contains("no such")
     );
@@ -186,7 +213,7 @@ fn an_empty_variable_counts_as_unset() {
     let empty = environment(&[("REDIS_URL", ""), ("NODE_ID", ""), ("PORT", ""), ("HOST", "")]);
     let loaded = load(empty).unwrap();
     assert_eq!(loaded.settings, Settings::default());
-    assert_eq!(loaded.assigned, vec![]);
+    assert_eq!(loaded.assigned().count(), 0);
 }
 
 #[test]

@@ -361,7 +361,7 @@ fn spell_size(bytes: u64) -> String {
 }
 
 /// A duration in its largest whole unit. `humantime` would spell 365 days as "11months 30days …".
-fn spell(duration: Duration) -> String {
+pub(super) fn spell(duration: Duration) -> String {
     const UNITS: [(&str, u128); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
     let millis = duration.as_millis();
     if millis == 0 {

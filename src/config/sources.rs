@@ -187,7 +187,7 @@ fn unknown_variable(name: &str) -> Option<Problem> {
         value: None,
         expected: match meant {
             Some(meant) => format!("there is no such variable; did you mean {meant}?"),
-            None => "there is no such variable; settings.default.toml names all".into(),
+            None => "there is no such variable; the command `config default` prints all".into(),
         },
     })
 }

@@ -153,7 +153,8 @@ impl Guard {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host is this machine by its name or address alone.
+pub(crate) fn is_loopback(host: &str) -> bool {
     LOOPBACK.iter().any(|name| name.eq_ignore_ascii_case(host)) || host == "::1" || is_under_localhost(host)
 }
 

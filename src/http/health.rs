@@ -39,6 +39,8 @@ struct StoreStatus {
     reachable: bool,
     writable: bool,
     latency_ms: f64,
+    /// For how long it has taken no writes.
+    away_seconds: u64,
 }
 
 /// How the node is: `healthy`; `degraded` while the store is away or takes no writes, and known sessions are
@@ -71,6 +73,7 @@ pub(crate) async fn health(State(service): State<Service>) -> Response {
             reachable: store.answers,
             writable: store.writable,
             latency_ms: rounded_ms(store.latency),
+            away_seconds: store.away_for.as_secs(),
         },
         restorations: service.engine.sessions.restorations(),
     };

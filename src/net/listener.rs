@@ -57,24 +57,6 @@ impl BoundListener {
         bound.map(Some)
     }
 
-    /// Tries whether the address of health and metrics is one of this machine, without the port, on which a node
-    /// may listen already.
-    pub(crate) async fn try_probes(settings: &Settings) -> Result<(), ListenError> {
-        let text = &settings.http.probe_listen;
-        let tried = match ListenAddress::parse(text) {
-            None => Ok(()),
-            Some(ListenAddress::Unix(path)) => {
-                let dir = Path::new(path).parent().unwrap_or(Path::new("/"));
-                std::fs::read_dir(dir).map(drop)
-            }
-            Some(ListenAddress::Tcp(host, _)) => TcpListener::bind((host, 0)).await.map(drop),
-        };
-        tried.map_err(|source| ListenError {
-            address: format!("http.probe_listen={text}"),
-            source,
-        })
-    }
-
     /// The first socket of a socket unit. It stays open while the node is started again: connections wait
     /// meanwhile.
     fn passed() -> Result<Option<Self>, ListenError> {
@@ -124,6 +106,15 @@ impl BoundListener {
     /// Where it listens.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Gives the address back: nothing is left of it, also no file of a Unix socket.
+    pub(crate) fn release(self) {
+        if let ListenerKind::Unix(listener, path) = self.kind {
+            drop(listener);
+            // It is this listener's: another one would not have let it be bound.
+            std::fs::remove_file(path).ok();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Only this module and those below it know of fred. What must be atomic is a Lua script. `keys` names keys
 //! and channels. `link` and `listener` notice and mend a lost connection.
 
+pub(crate) mod belongings;
 mod call_record;
 mod calls;
 mod connect;

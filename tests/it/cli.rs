@@ -1,7 +1,9 @@
-//! The command line: settings from everywhere, `check`, `health`, `sessions`, and what `--help` teaches.
+//! The command line: settings from everywhere, each command, and what `--help` teaches.
 
 mod check;
 mod health;
 mod help;
+mod plain;
 mod sessions;
 mod settings;
+mod version;

@@ -181,9 +181,14 @@ pub(super) const TASK: &str = "task:";
 /// What the fields of a notebook's notes start with.
 pub(super) const NOTE: &str = "note:";
 
+/// What the fields start with that say which nodes keep a copy of the session.
+pub(super) const HELD: &str = "held:";
+/// What the fields of the calls start with that say which streams have a log.
+pub(super) const STREAM: &str = "stream:";
+
 /// The field that says that a node keeps a copy of the session.
 pub(super) fn held(node: &NodeId) -> String {
-    format!("held:{node}")
+    format!("{HELD}{node}")
 }
 
 /// The field of a session, or a notebook, that says which peer it counts for.

@@ -331,7 +331,7 @@ impl RedisStore {
 }
 
 fn nodes_with_copies(fields: &[String]) -> Vec<NodeId> {
-    let nodes = fields.iter().filter_map(|field| field.strip_prefix("held:"));
+    let nodes = fields.iter().filter_map(|field| field.strip_prefix(keys::HELD));
     nodes.filter_map(NodeId::parse).collect()
 }
 

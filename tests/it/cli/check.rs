@@ -9,9 +9,13 @@ use crate::support::process::free_port;
 use crate::support::program::Program;
 use crate::support::redis::Redis;
 
-/// Settings that are well on any machine, whose limit on open files may be low.
-fn settings(redis_url: &str) -> [(&str, &str); 2] {
-    [("REDIS_URL", redis_url), ("MCP_HTTP__CONNECTIONS_MAX", "500")]
+/// Settings that are well on any machine, whose limit on open files may be low, and whose ports may be taken.
+fn settings(redis_url: &str) -> [(&str, &str); 3] {
+    [
+        ("REDIS_URL", redis_url),
+        ("MCP_HTTP__CONNECTIONS_MAX", "500"),
+        ("PORT", "0"),
+    ]
 }
 
 async fn text(redis_url: &str) -> String {
@@ -56,7 +60,7 @@ async fn redis_is_told_with_its_round_trip_policy_and_clock() {
     assert_eq!(told(&text, "eviction"), ["noeviction"]);
     assert!(told(&text, "clock")[0].starts_with("the store's is "), "{text}");
     assert!(told(&text, "warning").is_empty(), "{text}");
-    assert_eq!(told(&text, "settings"), ["3 set, all others default"], "{text}");
+    assert_eq!(told(&text, "settings"), ["4 set, all others default"], "{text}");
     assert!(
         text.contains(&format!("redis_url = \"{}\" (REDIS_URL)", redis.url())),
         "{text}"
@@ -109,17 +113,23 @@ async fn a_clock_that_differs_is_warned_of() {
 #[tokio::test]
 async fn what_fails_is_told_in_one_line() {
     let away = format!("redis://:hunter2@127.0.0.1:{}", free_port());
-    for arguments in [&["check"][..], &["check", "--json"], &["sessions", "list"]] {
-        let line = Program::run(arguments, &[("REDIS_URL", &*away)])
-            .await
-            .one_line(69);
+    let env = [("REDIS_URL", &*away), ("PORT", "0")];
+    for arguments in [&["check"][..], &["sessions", "list"]] {
+        let line = Program::run(arguments, &env).await.one_line(69);
         assert!(line.contains("REDIS_URL") && !line.contains("hunter2"), "{line}");
+    }
+    for arguments in [&["check", "--json"][..], &["sessions", "list", "--json"]] {
+        let problems = Program::run(arguments, &env).await.problems(69);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let words = problems[0]["message"].as_str().expect("words");
+        assert!(
+            words.contains("REDIS_URL") && !words.contains("hunter2"),
+            "{words}"
+        );
     }
     let redis = Redis::start_with(&["--requirepass", "correct"]).await;
     let wrong = format!("redis://:hunter2@127.0.0.1:{}", redis.port());
-    let line = Program::run(&["check"], &[("REDIS_URL", &wrong)])
-        .await
-        .one_line(78);
+    let line = Program::run(&["check"], &settings(&wrong)).await.one_line(78);
     assert!(line.contains("REDIS_URL") && line.contains("password"), "{line}");
 }
 
@@ -170,4 +180,87 @@ async fn nodes_of_another_prefix_are_warned_of() {
     assert!(!other.log().contains("another store.prefix"), "{}", other.log());
     let json = json(&redis.url()).await;
     assert_eq!(json["warnings"].as_array().map(Vec::len), Some(1), "{json}");
+}
+
+/// A6: an address that a node could not listen on is found by `check`, in words.
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_a_problem() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    for (host, words) in [
+        ("127.0.0.1", &["another process listens there", "--port 0"][..]),
+        // TEST-NET-1, which no machine has (RFC 5737).
+        ("192.0.2.1", &["does not have that address"]),
+        ("nowhere.invalid", &["nowhere.invalid", "lookup"]),
+    ] {
+        let env = [("HOST", host), ("PORT", &*port)];
+        let line = Program::run(&["check"], &env).await.one_line(1);
+        for word in words {
+            assert!(line.contains(word), "no `{word}` in {line}");
+        }
+        let problems = Program::run(&["check", "--json"], &env).await.problems(1);
+        let told = problems[0]["message"].as_str().expect("words");
+        assert!(line.contains(told), "{told} and {line}");
+    }
+    // What is wrong with the store is told as well.
+    let away = format!("redis://127.0.0.1:{}", free_port());
+    let env = [("PORT", &*port), ("REDIS_URL", &*away)];
+    let done = Program::run(&["check"], &env).await;
+    assert_eq!((done.code, &*done.stdout), (Some(69), ""), "{done:?}");
+    assert!(
+        done.stderr.starts_with("mcp-server: 2 problems:\n"),
+        "{}",
+        done.stderr
+    );
+    let problems = Program::run(&["check", "--json"], &env).await.problems(69);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+/// A6: the address is free again at once, and no socket is left.
+#[tokio::test]
+async fn an_address_that_was_tried_can_be_had() {
+    let port = free_port().to_string();
+    let checked = Program::run(&["check"], &[("PORT", &port)]).await.ok();
+    assert_eq!(told(&checked, "address"), [format!("http://127.0.0.1:{port}")]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("mcp.sock");
+    let host = format!("unix:{}", socket.display());
+    let checked = Program::run(&["check"], &[("HOST", &host)]).await.ok();
+    assert_eq!(told(&checked, "address"), [&*host]);
+    assert!(!socket.exists(), "a socket is left");
+
+    let node = Program::serve(&[], &[("HOST", &host)]).await;
+    let line = Program::run(&["check"], &[("HOST", &host)]).await.one_line(1);
+    assert!(line.contains("another process listens there"), "{line}");
+    assert!(socket.exists() && !node.ended(), "the node's own is left alone");
+}
+
+/// A6: `--json` answers in JSON also when settings are wrong, which is found before the command runs.
+#[tokio::test]
+async fn wrong_settings_are_told_in_json() {
+    let env = [("PORT", "http"), ("MCP_AUTH__TOKENS__ALICE", "hunter2")];
+    let done = Program::run(&["check", "--json", "--set", "sesion.ttl=1m"], &env).await;
+    assert!(!done.stdout.contains("hunter2"), "{}", done.stdout);
+    let problems = done.problems(78);
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert_eq!(problems[0]["setting"], "port");
+    assert_eq!(problems[0]["source"], "PORT");
+    assert_eq!(problems[0]["value"], "http");
+    let message = problems[0]["message"].as_str().expect("words");
+    assert!(message.contains("0 to 65535"), "{message}");
+}
+
+/// A6: doors that are open are warned of.
+#[tokio::test]
+async fn open_doors_are_warned_of() {
+    let everywhere = [("HOST", "0.0.0.0"), ("PORT", "0")];
+    let text = Program::run(&["check"], &everywhere).await.ok();
+    let warnings = told(&text, "warning").concat();
+    for words in ["no credentials are asked for", "http.allowed_hosts is empty"] {
+        assert!(warnings.contains(words), "no `{words}` in {text}");
+    }
+    let mut closed = everywhere.to_vec();
+    closed.push(("MCP_AUTH__TOKENS__ALICE", "a-token-of-some-length"));
+    let text = Program::run(&["check"], &closed).await.ok();
+    assert!(!text.contains("open door"), "{text}");
 }

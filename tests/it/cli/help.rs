@@ -19,10 +19,15 @@ async fn help_teaches_by_example() {
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 69",
         "75 another process has this NODE_ID",
         "[env: REDIS_URL]",
+        "mcp-server config default",
         "serve",
         "check",
         "health",
         "sessions",
+        "config",
+        "version",
+        "completions",
+        "man",
     ] {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
@@ -39,6 +44,11 @@ async fn every_command_says_what_it_does_and_how_it_is_written() {
         (&["sessions", "list"], "credential"),
         (&["sessions", "show"], "everything that the store keeps"),
         (&["sessions", "end"], "on all nodes, for good"),
+        (&["config", "default"], "its range and its meaning"),
+        (&["config", "show"], "where it comes from"),
+        (&["version"], "built into this program"),
+        (&["completions"], "in a shell"),
+        (&["man"], "manual page"),
     ] {
         let text = help(command).await;
         assert!(text.contains(what), "no `{what}` in\n{text}");
@@ -63,6 +73,11 @@ async fn the_version_is_told() {
 async fn a_mistyped_command_is_answered_with_what_was_meant() {
     for (arguments, hint) in [
         (&["chek"][..], "'check'"),
+        (&["sesions", "list"], "'sessions'"),
+        (&["sessions", "lst"], "'list'"),
+        (&["confg"], "'config'"),
+        (&["verison"], "'version'"),
+        (&["--stdio"], "this server speaks HTTP"),
         (&["sessions", "kill", "id"], "--help"),
         (&["--prot", "1"], "'--port'"),
         (&["--set", "session.ttl"], "NAME=VALUE"),

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::process::{Process, Signal, eventually};
@@ -40,6 +41,15 @@ impl Done {
             self.stdout
         );
         self.stdout
+    }
+
+    /// Fails the test unless it ended with this exit code and told why in JSON, with nothing on stderr; its
+    /// problems.
+    pub(crate) fn problems(self, code: i32) -> Vec<Value> {
+        assert_eq!((self.code, &*self.stderr), (Some(code), ""), "{self:?}");
+        let told: Value = serde_json::from_str(&self.stdout).expect("JSON");
+        assert_eq!(told["status"], "error", "{told}");
+        told["problems"].as_array().expect("problems").clone()
     }
 
     /// Fails the test unless it ended with this exit code, nothing on stdout, and one clear line on stderr,

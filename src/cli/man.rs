@@ -1,0 +1,32 @@
+//! `mcp-server man`: manual pages, for the program and for each of its commands.
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_mangen::Man;
+
+use super::Cli;
+
+/// What `man` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArguments {
+    /// The command whose page to print, such as `sessions list`; without one, the program's
+    command: Vec<String>,
+}
+
+/// The page.
+///
+/// # Errors
+/// When there is no such command.
+pub(super) fn answer(arguments: &ManArguments) -> anyhow::Result<String> {
+    let mut all = Cli::command();
+    // Each command then knows its whole name, and the flags that all take.
+    all.build();
+    let mut command = &all;
+    for name in &arguments.command {
+        let found = command.find_subcommand(name);
+        command = found.with_context(|| format!("there is no command {}", arguments.command.join(" ")))?;
+    }
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page)?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
