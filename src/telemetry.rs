@@ -136,6 +136,15 @@ fn may_be_logged(target: &str, level: &Level) -> bool {
 mod tests {
     use super::*;
 
+    /// Else each request would ask whether its line is wanted.
+    #[test]
+    fn what_is_off_stays_off_at_no_cost() {
+        let filtered = tracing_subscriber::fmt().with_env_filter("info").finish();
+        let held = filter_fn(|metadata| may_be_logged(metadata.target(), metadata.level()));
+        let most = tracing::Subscriber::max_level_hint(&filtered.with(held));
+        assert_eq!(most, Some(LevelFilter::INFO));
+    }
+
     #[test]
     fn crates_that_log_what_clients_send_are_held_at_what_does_not() {
         assert!(may_be_logged("anynode::http", &Level::TRACE));
