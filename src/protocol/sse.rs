@@ -1,8 +1,9 @@
 //! Server-sent events as this server writes them (WHATWG HTML, section 9.2). A message is one `data:` line.
 //!
 //! The standard ends lines at CR and LF only. Readers that split text as Python's `splitlines` does, such as
-//! httpx-sse in the Python SDK 1.x, end them at each line end that Unicode knows, and take half a message for a
-//! whole one. JSON can spell each of these characters in other words, so they are never written as they are.
+//! older versions of httpx-sse below the Python SDK 1.x, end them at each line end that Unicode knows, and take
+//! half a message for a whole one. JSON can spell each of these characters in other words, so they are never
+//! written as they are.
 
 use std::borrow::Cow;
 

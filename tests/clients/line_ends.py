@@ -1,5 +1,5 @@
-"""The official Python SDK, 1.x, and httpx-sse below it, which ends lines at each line end that Unicode knows:
-`python line_ends.py http://127.0.0.1:3000/mcp`
+"""The official Python SDK, 1.x, and an httpx-sse below it that ends lines at each line end that Unicode knows, as it did for
+long: `python line_ends.py http://127.0.0.1:3000/mcp`
 
 The server must answer by streams (`call.reply = "sse"`), or the clients have nothing to split.
 """
@@ -34,6 +34,14 @@ async def tour(streams):
             assert recalled.structuredContent["value"] == value, (text, recalled)
 
 
+def check_reader():
+    """It is one that needs the server's care, or nothing is shown here."""
+    headers = {"content-type": "text/event-stream"}
+    answer = httpx.Response(200, headers=headers, content="data: one\u2028two\n\n".encode())
+    (event,) = httpx_sse.EventSource(answer).iter_sse()
+    assert event.data == "one", "this httpx-sse ends lines as the standard says: take the version of requirements-v1.txt"
+
+
 def ids(url):
     """An id comes back as it was, also one that holds a line end."""
     info = {"name": "anynode-tests", "version": "1"}
@@ -55,6 +63,7 @@ def ids(url):
 
 async def main():
     url = sys.argv[1]
+    check_reader()
     ids(url)
     async with streamable_http_client(url) as streams:
         await asyncio.wait_for(tour(streams), PATIENCE)
