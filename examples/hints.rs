@@ -37,5 +37,5 @@ impl Travel {
 }
 
 fn main() -> ExitCode {
-    anynode::cli::main(|| Travel)
+    anynode::cli::main(anynode::program!(), || Travel)
 }

@@ -43,5 +43,5 @@ impl ServerHandler for Counter {}
 
 fn main() -> ExitCode {
     // The command line, the settings and the logs of `mcp-server`.
-    anynode::cli::main(|| Counter)
+    anynode::cli::main(anynode::program!(), || Counter)
 }

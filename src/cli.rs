@@ -1,5 +1,6 @@
 //! The command line: its commands, its flags, and the sources of settings.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
 
-use crate::config::{self, Sources};
+use crate::app::Builder;
+use crate::config::{self, SettingsError, Sources};
 use crate::engine::handler::Handler;
 use crate::telemetry;
 
@@ -18,10 +21,11 @@ mod completions;
 mod exit;
 mod failure;
 mod health;
+mod help;
 mod man;
-mod name;
 mod plain;
 mod print;
+mod program;
 mod serve;
 mod sessions;
 mod settings;
@@ -29,35 +33,14 @@ mod times;
 mod version;
 
 pub use exit::Exit;
+pub use program::Program;
 
 use command::NodeCommand;
-use name::PROGRAM;
 use plain::PlainCommand;
 
-/// The examples below the list of commands.
-const EXAMPLES: &str = "\
-Examples:
-  mcp-server                                         serve on 127.0.0.1:3000, sessions in memory
-  mcp-server --redis-url redis://localhost:6379      serve; any node on this Redis serves any client
-  HOST=0.0.0.0 PORT=8080 mcp-server                  the same settings from the environment
-  mcp-server --set session.ttl=2h --set log.format=json
-  MCP_SESSION__TTL=2h mcp-server                     every setting has a variable
-  mcp-server --config settings.toml check            are settings, address and store right?
-  mcp-server config show                             what is in force, and where does it come from?
-  mcp-server health                                  does the node on this machine answer?
-  mcp-server sessions list --limit 20
-
-Settings come from defaults, then the file, then the environment, then flags; the last one wins.
-`mcp-server config default` prints all of them, with what each means.
-With --json, a command that fails says so on standard output, as JSON.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
-75 another process has this NODE_ID, 78 wrong settings.";
-
-/// An MCP server that any node can serve: sessions live in Redis, so run as many nodes as you like behind any
-/// load balancer.
+/// The command line. Name, version and words are those of the [`Program`], see [`help`].
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(max_term_width = 110)]
 pub(crate) struct Cli {
     /// Where the settings come from.
     #[command(flatten)]
@@ -138,7 +121,8 @@ pub(crate) enum Command {
     Plain(PlainCommand),
 }
 
-/// A whole program: the command line, settings and logs of `mcp-server`, for a handler of your own.
+/// A whole program: the command line, settings and logs of `mcp-server`, under the name of `program`, for a
+/// handler of your own.
 ///
 /// ```no_run
 /// # use std::process::ExitCode;
@@ -146,14 +130,50 @@ pub(crate) enum Command {
 /// # #[derive(Default)] struct MyServer;
 /// # impl ServerHandler for MyServer {}
 /// fn main() -> ExitCode {
-///     anynode::cli::main(MyServer::default)
+///     anynode::cli::main(anynode::program!(), MyServer::default)
 /// }
 /// ```
-pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
+pub fn main<H: Handler>(program: Program, make: impl FnOnce() -> H) -> ExitCode {
+    main_with(program, async |app, ()| Ok(app.handler(make)))
+}
+
+/// The same for a program that has settings of its own, that waits for something before it can serve, or that
+/// has a store or authentication of its own. `make` is asked when the program shall serve: it gets the node's
+/// builder, with the settings, and the program's own settings, which [`Program::settings`] names.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use anynode::cli;
+/// # use rmcp::ServerHandler;
+/// # struct Bookmarks;
+/// # impl ServerHandler for Bookmarks {}
+/// # impl Bookmarks { async fn open(_: &str) -> std::io::Result<Self> { Ok(Self) } }
+///
+/// #[derive(serde::Deserialize)]
+/// struct BookmarkSettings {
+///     database: String,
+/// }
+///
+/// fn main() -> ExitCode {
+///     let defaults = "[bookmarks]\n# Where they are kept.\ndatabase = \"bookmarks.db\"\n";
+///     let program = anynode::program!().settings("bookmarks", defaults);
+///     cli::main_with(program, async |app, own: BookmarkSettings| {
+///         let bookmarks = Bookmarks::open(&own.database).await?;
+///         Ok(app.handler(|| bookmarks))
+///     })
+/// }
+/// ```
+pub fn main_with<S, F>(program: Program, make: impl FnOnce(Builder, S) -> F) -> ExitCode
+where
+    S: DeserializeOwned,
+    F: Future<Output = Result<Builder, Box<dyn Error + Send + Sync>>>,
+{
+    program.begin();
     let (json, ended) = {
         // Also when it panics.
         let _written = telemetry::AtEnd;
-        let cli = Cli::parse();
+        let cli = help::parse();
         (cli.in_json(), cli.start(make))
     };
     let exit = ended.unwrap_or_else(|error| {
@@ -165,20 +185,27 @@ pub fn main<H: Handler>(make: impl FnOnce() -> H) -> ExitCode {
 
 impl Cli {
     /// Reads the settings, starts the logs and a runtime, and does what was asked for.
-    fn start<H: Handler>(self, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
+    fn start<S, F>(self, make: impl FnOnce(Builder, S) -> F) -> anyhow::Result<Exit>
+    where
+        S: DeserializeOwned,
+        F: Future<Output = Result<Builder, Box<dyn Error + Send + Sync>>>,
+    {
         let sources = self.settings.over(Sources::from_process());
         let command = match self.command {
             Some(Command::Plain(command)) => return command.run(sources),
             Some(Command::Node(command)) => command,
             None => NodeCommand::Serve,
         };
-        let loaded = config::load(sources)?;
+        let loaded = config::load_with(sources, Program::this().own)?;
+        let own = config::read_own(loaded.own.clone()).map_err(|problem| SettingsError {
+            problems: vec![problem],
+        })?;
         telemetry::init(&command.log(&loaded.settings.log))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("the runtime could not be started")?;
-        runtime.block_on(command.run(loaded, make))
+        runtime.block_on(command.run(loaded, |app| make(app, own)))
     }
 
     /// Whether it answers in JSON.
@@ -229,8 +256,6 @@ fn unix_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::config::load;
 
@@ -240,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        help::command().debug_assert();
     }
 
     #[test]

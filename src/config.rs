@@ -14,6 +14,7 @@ use crate::protocol::era::Revision;
 mod assigned;
 mod checks;
 mod load;
+mod own;
 mod problem;
 mod read;
 mod sources;
@@ -21,7 +22,8 @@ mod table;
 
 pub(crate) use assigned::Assigned;
 pub(crate) use checks::{fit_shares, most_of};
-pub(crate) use load::{Loaded, load};
+pub(crate) use load::{Loaded, load, load_with};
+pub(crate) use own::{OwnArea, read as read_own};
 pub(crate) use problem::redact_url;
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{ListenAddress, UNIX_PROXY, network};

@@ -25,7 +25,7 @@
 //!
 //! fn main() -> ExitCode {
 //!     // The command line, the settings and the logs of `mcp-server`.
-//!     anynode::cli::main(|| MyServer)
+//!     anynode::cli::main(anynode::program!(), || MyServer)
 //! }
 //! ```
 //!
@@ -72,6 +72,8 @@ pub mod session;
 pub mod store;
 mod supervisor;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tools;
 
 pub use app::App;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anynode::NoPeer;
+use anynode::cli::{self, Program};
 use anynode::tools::Notebook;
 
 #[cfg(feature = "jemalloc")]
@@ -10,5 +11,9 @@ use anynode::tools::Notebook;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    anynode::cli::main(|| NoPeer::new(Notebook::new(), Notebook::SILENT))
+    let program = Program::new(env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION")).about(
+        "An MCP server that any node can serve: sessions live in Redis, so run as many nodes as you like behind any load \
+         balancer",
+    );
+    cli::main(program, || NoPeer::new(Notebook::new(), Notebook::SILENT))
 }

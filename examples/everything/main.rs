@@ -66,7 +66,7 @@ struct Everything {
 }
 
 fn main() -> ExitCode {
-    anynode::cli::main(Everything::new)
+    anynode::cli::main(anynode::program!(), Everything::new)
 }
 
 impl Everything {

@@ -8,7 +8,7 @@ use rmcp::model::{ClientCapabilities, Implementation};
 use tokio::time::Instant;
 
 use super::failure::Several;
-use super::name::PROGRAM;
+use super::program::Program;
 use super::{Exit, print, unix_ms};
 use crate::app::{AppError, files, open};
 use crate::config::{Loaded, Settings};
@@ -145,7 +145,10 @@ fn probe() -> SessionRecord {
     SessionRecord {
         revision: Revision::NEWEST_LEGACY,
         transport: TransportKind::Streamable,
-        client_info: Implementation::new(format!("{PROGRAM} check"), env!("CARGO_PKG_VERSION")),
+        client_info: Implementation::new(
+            format!("{} check", Program::this().name),
+            env!("CARGO_PKG_VERSION"),
+        ),
         capabilities: ClientCapabilities::default(),
         initialized: false,
         created_at_ms: now_ms,

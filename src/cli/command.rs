@@ -1,13 +1,15 @@
 //! The commands that read the settings of a node, and run it or ask after it.
 
+use std::error::Error;
+
 use clap::Subcommand;
 
 use super::check::{self, CheckArguments};
 use super::health::{self, HealthArguments};
 use super::sessions::{self, SessionsCommand};
 use super::{Exit, serve};
+use crate::app::Builder;
 use crate::config::{Loaded, LogSettings};
-use crate::engine::handler::Handler;
 
 /// A command about a node, or the store that nodes share.
 #[derive(Debug, Subcommand)]
@@ -24,15 +26,14 @@ pub(crate) enum NodeCommand {
 }
 
 impl NodeCommand {
-    /// Does what was asked for. A node serves the handler that `make` makes.
+    /// Does what was asked for. A node is what `make` makes of its builder.
     ///
     /// # Errors
     /// Why it could not be done; [`exit_of`](super::exit::exit_of) knows the exit code.
-    pub(super) async fn run<H: Handler>(
-        self,
-        loaded: Loaded,
-        make: impl FnOnce() -> H,
-    ) -> anyhow::Result<Exit> {
+    pub(super) async fn run<F>(self, loaded: Loaded, make: impl FnOnce(Builder) -> F) -> anyhow::Result<Exit>
+    where
+        F: Future<Output = Result<Builder, Box<dyn Error + Send + Sync>>>,
+    {
         match self {
             Self::Serve => serve::run(loaded, make).await,
             Self::Check(arguments) => check::run(&arguments, &loaded).await,

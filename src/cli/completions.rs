@@ -1,10 +1,8 @@
 //! `mcp-server completions`: a script that completes the commands and flags in a shell.
 
-use clap::CommandFactory as _;
 use clap_complete::{Shell, generate};
 
-use super::Cli;
-use super::name::PROGRAM;
+use super::{Program, help};
 
 /// What `completions` takes.
 #[derive(Debug, clap::Args)]
@@ -15,6 +13,7 @@ pub(crate) struct CompletionsArguments {
 
 pub(super) fn answer(arguments: &CompletionsArguments) -> String {
     let mut script = Vec::new();
-    generate(arguments.shell, &mut Cli::command(), PROGRAM, &mut script);
+    let (mut command, name) = (help::command(), Program::this().name);
+    generate(arguments.shell, &mut command, name, &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }

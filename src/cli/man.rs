@@ -1,10 +1,9 @@
 //! `mcp-server man`: manual pages, for the program and for each of its commands.
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use super::Cli;
+use super::help;
 
 /// What `man` takes.
 #[derive(Debug, clap::Args)]
@@ -18,7 +17,7 @@ pub(crate) struct ManArguments {
 /// # Errors
 /// When there is no such command.
 pub(super) fn answer(arguments: &ManArguments) -> anyhow::Result<String> {
-    let mut all = Cli::command();
+    let mut all = help::command();
     // Each command then knows its whole name, and the flags that all take.
     all.build();
     let mut command = &all;

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use super::name::PROGRAM;
+use super::program::Program;
 use crate::causes::causes;
 
 /// How long a greeting, failure or remark waits for a reader that is stuck.
@@ -49,7 +49,7 @@ pub(crate) fn failure(error: &(dyn Error + 'static)) {
     let text = causes(error).to_string().replace('\n', "\n  ");
     apart(move || {
         // When standard error is gone, nobody can be told.
-        drop(writeln!(io::stderr().lock(), "{PROGRAM}: {text}"));
+        drop(writeln!(io::stderr().lock(), "{}: {text}", Program::this().name));
     });
 }
 

@@ -1,25 +1,29 @@
 //! `mcp-server serve`: runs a node until a signal stops it.
 
+use std::error::Error;
 use std::pin::pin;
 
 use sd_notify::NotifyState;
 
-use super::{Exit, print};
+use super::{Exit, Program, print};
 use crate::app::signal::told_to_stop;
-use crate::app::{App, Running, files};
+use crate::app::{App, Builder, Running, files};
 use crate::causes::causes;
 use crate::config::Loaded;
-use crate::engine::handler::Handler;
 use crate::session::NodeId;
 
 /// What `initialize` looks like: the shortest request that shows a server at work.
 const TRY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#;
 
-/// Runs a node that serves the handler that `make` makes.
+/// Runs a node that is what `make` makes of its builder.
 ///
 /// # Errors
-/// When the store cannot be opened, the address cannot be bound, or a task of the node fails.
-pub(crate) async fn run<H: Handler>(loaded: Loaded, make: impl FnOnce() -> H) -> anyhow::Result<Exit> {
+/// When the program cannot make it, the store cannot be opened, the address cannot be bound, or a task of the
+/// node fails.
+pub(crate) async fn run<F>(loaded: Loaded, make: impl FnOnce(Builder) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = Result<Builder, Box<dyn Error + Send + Sync>>>,
+{
     if let Some(warning) = loaded.foreign_variables() {
         tracing::warn!("{warning}");
     }
@@ -29,7 +33,11 @@ pub(crate) async fn run<H: Handler>(loaded: Loaded, make: impl FnOnce() -> H) ->
         tracing::warn!("{warning}");
     }
     let mut told = pin!(told_to_stop());
-    let start = App::builder().settings(settings).handler(make).spawn();
+    let start = async {
+        let builder = make(App::builder().settings(settings)).await;
+        let builder = builder.map_err(anyhow::Error::from_boxed)?;
+        Ok::<_, anyhow::Error>(builder.spawn().await?)
+    };
     let node = tokio::select! {
         node = start => node?,
         // A node that still waits for its store has nothing to finish.
@@ -80,10 +88,10 @@ fn greeting(node: &Running, guarded: bool) -> String {
         Some(address) => format!("\n  health at    {address}"),
         None => String::new(),
     };
+    let Program { name, version, .. } = Program::this();
     format!(
-        "anynode {version}, {node_id}\n  listens on   {address}{health}\n  sessions in  {store}{more}\n  try it       \
+        "{name} {version}, {node_id}\n  listens on   {address}{health}\n  sessions in  {store}{more}\n  try it       \
          curl -i {option}{url} {token}-H 'Content-Type: application/json' -d '{TRY}'",
-        version = env!("CARGO_PKG_VERSION"),
         node_id = node.node(),
         address = node.address(),
     )

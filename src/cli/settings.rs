@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::config::{Assigned, DEFAULTS_TOML, Loaded, Sources, load};
+use super::Program;
+use crate::config::{Assigned, DEFAULTS_TOML, Loaded, Sources, load_with};
 
 /// Which settings to print.
 #[derive(Debug, clap::Subcommand)]
@@ -25,9 +26,12 @@ pub(crate) enum ConfigCommand {
 /// [`SettingsError`](crate::config::SettingsError) when those to be in force are wrong.
 pub(super) fn answer(command: &ConfigCommand, sources: Sources) -> anyhow::Result<String> {
     Ok(match command {
-        ConfigCommand::Default => DEFAULTS_TOML.to_owned(),
+        ConfigCommand::Default => match Program::this().own {
+            None => DEFAULTS_TOML.to_owned(),
+            Some(own) => format!("{DEFAULTS_TOML}\n{}", own.defaults),
+        },
         ConfigCommand::Show { json } => {
-            let loaded = load(sources)?;
+            let loaded = load_with(sources, Program::this().own)?;
             match json {
                 true => format!("{:#}", to_json(&loaded)),
                 false => to_toml(&loaded),
@@ -78,6 +82,7 @@ fn to_json(loaded: &Loaded) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load;
 
     fn shown(flags: &[(&str, &str)]) -> String {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

@@ -5,7 +5,7 @@ use std::env::consts::{ARCH, OS};
 use rmcp::model::Implementation;
 use serde_json::json;
 
-use super::name::PROGRAM;
+use super::Program;
 use crate::protocol::era::Revision;
 
 /// The commit that was built, as `build.rs` found it; empty when that is not known.
@@ -20,15 +20,17 @@ pub(crate) struct VersionArguments {
 }
 
 pub(super) fn answer(arguments: &VersionArguments) -> String {
-    let version = env!("CARGO_PKG_VERSION");
+    let Program { name, version, .. } = Program::this();
+    let library = env!("CARGO_PKG_VERSION");
     let revisions = Revision::ALL.map(Revision::as_str);
     // What it says of itself: a program that mounts a handler of its own may be built with another one.
     let rmcp = Implementation::from_build_env().version;
     let features = features();
     if arguments.json {
         let about = json!({
-            "name": PROGRAM,
+            "name": name,
             "version": version,
+            "anynode": library,
             "commit": (!COMMIT.is_empty()).then_some(COMMIT),
             "protocolVersions": revisions,
             "rmcp": rmcp,
@@ -47,7 +49,7 @@ pub(super) fn answer(arguments: &VersionArguments) -> String {
         some => some.join(", "),
     };
     format!(
-        "{PROGRAM} {version}\ncommit      {commit}\nrevisions   {}\nrmcp        {rmcp}\nfeatures    {features}\nplatform    {OS}, {ARCH}",
+        "{name} {version}\nanynode     {library}\ncommit      {commit}\nrevisions   {}\nrmcp        {rmcp}\nfeatures    {features}\nplatform    {OS}, {ARCH}",
         revisions.join(", ")
     )
 }

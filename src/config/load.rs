@@ -6,6 +6,7 @@ use ::config::{Map, Value, ValueKind};
 use super::Settings;
 use super::assigned::Assigned;
 use super::checks;
+use super::own::OwnArea;
 use super::problem::{Problem, SettingsError, mask, redact_url};
 use super::sources::{Merged, Sources};
 use super::table::{SETTINGS, Secrecy, Setting, SettingSlot, find};
@@ -20,6 +21,8 @@ pub(crate) struct Loaded {
     pub(crate) in_force: Vec<Assigned>,
     /// Variables of the environment that were left alone: they are other programs'.
     pub(crate) foreign: Vec<String>,
+    /// The area of the program's own, with its values.
+    pub(crate) own: Option<(OwnArea, Value)>,
 }
 
 /// Reads settings, and remembers where each came from.
@@ -27,11 +30,19 @@ pub(crate) struct Loaded {
 /// # Errors
 /// Names everything that is wrong, not only the first.
 pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
+    load_with(sources, None)
+}
+
+/// The same, with an area of the program's own.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_with(sources: Sources, own: Option<OwnArea>) -> Result<Loaded, SettingsError> {
     let Merged {
-        tree,
+        mut tree,
         mut problems,
         foreign,
-    } = sources.merge();
+    } = sources.merge(own);
     let mut settings = Settings::default();
     let mut seen = Vec::new();
     for setting in SETTINGS {
@@ -52,6 +63,7 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
     }
     checks::fit_defaults(&mut settings, &mut seen);
     problems.extend(checks::across(&settings, &seen, &problems));
+    let own = own.map(|own| (own, own.take(&mut tree, &mut seen, &mut problems)));
     unknown(&tree, "", &mut problems);
     if !problems.is_empty() {
         return Err(SettingsError { problems });
@@ -60,6 +72,7 @@ pub(crate) fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         settings,
         in_force: seen,
         foreign,
+        own,
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ::config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
+use super::own::OwnArea;
 use super::problem::Problem;
 use super::table::{SETTINGS, Setting, SettingSlot};
 use super::{DEFAULTS_TOML, read};
@@ -62,20 +63,32 @@ impl Sources {
     }
 
     /// One tree of all values, the last source winning, and what was met on the way.
-    pub(super) fn merge(self) -> Merged {
+    pub(super) fn merge(self, own: Option<OwnArea>) -> Merged {
         let (mut problems, mut foreign) = (Vec::new(), Vec::new());
         let defaults = Layer::from_toml(DEFAULT, DEFAULTS_TOML).unwrap_or_default();
+        let own_defaults = own.map_or_else(Layer::default, |own| {
+            Layer::from_toml(DEFAULT, own.defaults).unwrap_or_else(|error| {
+                problems.push(Problem {
+                    setting: own.name.to_owned(),
+                    source: "the program".into(),
+                    value: None,
+                    expected: format!("its defaults are no settings file: {error}"),
+                });
+                Layer::default()
+            })
+        });
         let file = self.file.map_or_else(Layer::default, |path| {
             Layer::from_file(&path).unwrap_or_else(|problem| {
                 problems.push(problem);
                 Layer::default()
             })
         });
-        let environment = environment(&self.environment, &mut problems, &mut foreign);
+        let environment = environment(&self.environment, own, &mut problems, &mut foreign);
         let flag = |(name, value): &(String, String)| Layer::of(name, value, &Setting::flag(name));
         let flags: Vec<Layer> = self.flags.iter().map(flag).collect();
         let merged = Config::builder()
             .add_source(defaults)
+            .add_source(own_defaults)
             .add_source(file)
             .add_source(environment)
             .add_source(flags)
@@ -102,6 +115,7 @@ pub(super) struct Merged {
 
 fn environment(
     variables: &[(String, String)],
+    own: Option<OwnArea>,
     problems: &mut Vec<Problem>,
     foreign: &mut Vec<String>,
 ) -> Vec<Layer> {
@@ -110,7 +124,7 @@ fn environment(
         layers.extend(rust_log(filter, foreign));
     }
     for (name, value) in variables {
-        match setting_of(name) {
+        match setting_of(name).or_else(|| own?.setting_of(name)) {
             // PORT, HOST and their like are often passed on empty, by compose files for example.
             Some(setting) if !setting.contains('.') && value.is_empty() => {}
             Some(setting) => layers.push(Layer::of(&setting, value, name)),

@@ -35,7 +35,7 @@ use crate::telemetry::seldom;
 /// use anynode::NoPeer;
 ///
 /// fn main() -> ExitCode {
-///     anynode::cli::main(|| NoPeer::new(MyServer::default(), &["add", "look_up"]))
+///     anynode::cli::main(anynode::program!(), || NoPeer::new(MyServer::default(), &["add", "look_up"]))
 /// }
 /// ```
 ///

@@ -26,7 +26,7 @@ struct Health<'a> {
     node_id: &'a str,
     active_sessions: usize,
     timestamp: String,
-    version: &'static str,
+    version: &'a str,
     uptime_seconds: u64,
     store: StoreStatus,
     restorations: u64,
@@ -66,7 +66,7 @@ pub(crate) async fn health(State(service): State<Service>) -> Response {
         node_id: service.engine.node.as_str(),
         active_sessions: service.engine.sessions.kept(),
         timestamp: format_rfc3339_millis(SystemTime::now()).to_string(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: &service.engine.info.server_info.version,
         uptime_seconds: service.started.elapsed().as_secs(),
         store: StoreStatus {
             kind: service.engine.store.profile().kind,

@@ -39,6 +39,8 @@ const TIDIED_MAX: usize = 4096; // 4096 x 100 ns = 0.4 ms
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     inner: Arc<Mutex<MemoryInner>>,
+    /// Whether several nodes use it.
+    shared: bool,
 }
 
 /// Without what it holds: that is its clients', and some of it is secret.
@@ -112,6 +114,16 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store for several nodes of one process, as in tests: they pass streams and calls on to each
+    /// other.
+    #[must_use]
+    pub fn shared() -> Self {
+        Self {
+            shared: true,
+            ..Self::default()
+        }
     }
 
     /// What it keeps of sessions, and of what they have made.

@@ -3,6 +3,7 @@
 mod check;
 mod health;
 mod help;
+mod own;
 mod plain;
 mod sessions;
 mod settings;

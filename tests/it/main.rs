@@ -35,4 +35,5 @@ mod store;
 mod streams;
 mod support;
 mod tasks;
+mod testing;
 mod tidy;

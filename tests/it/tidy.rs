@@ -16,8 +16,8 @@ mod store;
 use rust::{Code, test_files};
 
 /// From the outside in: a module may see those to the right of it.
-const LAYERS: [&str; 9] = [
-    "cli", "app", "net", "http", "engine", "cluster", "store", "session", "protocol",
+const LAYERS: [&str; 10] = [
+    "testing", "cli", "app", "net", "http", "engine", "cluster", "store", "session", "protocol",
 ];
 /// They stand beside the layers: all may see them but those named in [`PURE`], and `tools`.
 const BESIDE: [&str; 3] = ["config", "telemetry", "supervisor"];

@@ -81,7 +81,7 @@ impl NodeStore for MemoryStore {
     fn profile(&self) -> StoreProfile {
         StoreProfile {
             kind: "memory",
-            is_shared: false,
+            is_shared: self.shared,
         }
     }
 

@@ -78,7 +78,12 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it, and waits for nothing.
     pub(crate) fn start(arguments: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-server"));
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_mcp-server")), arguments, env)
+    }
+
+    /// Starts another program with the same command line, and waits for nothing.
+    pub(crate) fn start_program(program: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments);
         Self::spawn(command, env, |file| file.into())
     }
