@@ -19,12 +19,12 @@ use crate::http::{Authenticate, HttpService, MountedService, Service};
 use crate::net::listener::{BoundListener, ListenError};
 use crate::net::server::Server;
 use crate::session::{Clock, NodeId};
-use crate::store::redis::ConnectError;
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{metrics, tell_left_out};
 
 mod drain;
+#[cfg(feature = "cli")]
 pub(crate) mod files;
 mod handle;
 pub(crate) mod open;
@@ -75,7 +75,7 @@ pub enum AppError {
     NoHandler,
     /// The store could not be opened.
     #[error(transparent)]
-    Open(#[from] ConnectError),
+    Open(#[from] open::OpenError),
     /// The store did not do as asked.
     #[error("the store failed while the node started")]
     Store(#[from] StoreError),

@@ -39,6 +39,9 @@
 //! - **Authentication of your own:** [`Authenticate`].
 //! - **Faster quick calls:** [`NoPeer`] names the tools that say nothing before their result.
 //! - **Another database:** implement the five traits of [`store`].
+//! - **Tests:** `testing` (feature `testing`) runs nodes in the test's process.
+//!
+//! Each has a page in `docs/guide` of the repository.
 //!
 //! # The map
 //!
@@ -57,8 +60,14 @@
 //! [`tools`] (the built-in server, a notebook), [`config`] (settings) and `telemetry` (logs and metrics)
 //! stand beside.
 
+#![cfg_attr(
+    not(all(feature = "cli", feature = "prometheus", feature = "redis")),
+    allow(dead_code, unused_imports, reason = "some parts are for those features alone")
+)]
+
 pub mod app;
 mod causes;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod cluster;
 pub mod config;
@@ -91,3 +100,26 @@ pub use protocol::era::{Era, Revision};
 /// `#[tool_handler]` instead.
 #[doc(no_inline)]
 pub use {rmcp, schemars};
+
+/// The pages of the guide, whose code is compiled and run with the documentation tests.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/guide/first-server.md")]
+    struct FirstServerPage;
+    #[doc = include_str!("../docs/guide/both-eras.md")]
+    struct BothErasPage;
+    #[doc = include_str!("../docs/guide/state.md")]
+    struct StatePage;
+    #[doc = include_str!("../docs/guide/asking.md")]
+    struct AskingPage;
+    #[doc = include_str!("../docs/guide/long-calls.md")]
+    struct LongCallsPage;
+    #[doc = include_str!("../docs/guide/authentication.md")]
+    struct AuthenticationPage;
+    #[doc = include_str!("../docs/guide/embedding.md")]
+    struct EmbeddingPage;
+    #[doc = include_str!("../docs/guide/testing.md")]
+    struct TestingPage;
+    #[doc = include_str!("../docs/guide/your-store.md")]
+    struct YourStorePage;
+}

@@ -40,6 +40,7 @@ mod limits;
 pub mod memory;
 pub mod messages;
 pub mod nodes;
+#[cfg(feature = "redis")]
 pub mod redis;
 pub mod sessions;
 pub mod streams;

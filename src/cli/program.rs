@@ -73,12 +73,18 @@ impl Program {
     }
 }
 
-/// A [`Program`](crate::cli::Program) with name, version and description of the binary and package that this is
-/// in.
+/// A [`Program`](crate::cli::Program) with the name of the binary that this is in, and its package's version and
+/// description.
 #[macro_export]
 macro_rules! program {
     () => {
-        $crate::cli::Program::new(env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION"))
-            .about(env!("CARGO_PKG_DESCRIPTION"))
+        $crate::cli::Program::new(
+            match option_env!("CARGO_BIN_NAME") {
+                Some(binary) => binary,
+                None => env!("CARGO_PKG_NAME"),
+            },
+            env!("CARGO_PKG_VERSION"),
+        )
+        .about(env!("CARGO_PKG_DESCRIPTION"))
     };
 }

@@ -57,8 +57,12 @@ pub(super) fn answer(arguments: &VersionArguments) -> String {
 /// The features that it was built with.
 fn features() -> Vec<&'static str> {
     let all = [
+        ("cli", cfg!(feature = "cli")),
         ("jemalloc", cfg!(feature = "jemalloc")),
+        ("prometheus", cfg!(feature = "prometheus")),
+        ("redis", cfg!(feature = "redis")),
         ("store-contract", cfg!(feature = "store-contract")),
+        ("testing", cfg!(feature = "testing")),
     ];
     all.into_iter()
         .filter_map(|(name, built)| built.then_some(name))
@@ -76,7 +80,17 @@ mod tests {
         let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
         let declared = manifest["features"].as_table().unwrap().keys();
         let declared: Vec<_> = declared.filter(|name| *name != "default").collect();
-        assert_eq!(declared, ["jemalloc", "store-contract"]);
+        assert_eq!(
+            declared,
+            [
+                "cli",
+                "jemalloc",
+                "prometheus",
+                "redis",
+                "store-contract",
+                "testing"
+            ]
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A setting with its value, and where that comes from.
 
 use super::problem::Problem;
-use super::sources::DEFAULT;
 
+/// What the defaults are called as a source.
+pub(super) const DEFAULT: &str = "default";
 /// What the source of a default is called that gave way to another setting.
 const FITTED: &str = "default, fitted to other settings";
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ::config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
+use super::assigned::DEFAULT;
 use super::own::OwnArea;
 use super::problem::Problem;
 use super::table::{SETTINGS, Setting, SettingSlot};
@@ -20,8 +21,6 @@ const RUST_LOG: &str = "RUST_LOG";
 const PREFIX: &str = "MCP_";
 /// How many letters may be wrong in a variable of this server's that does not divide its name.
 const LETTERS_WRONG_MAX: usize = 2;
-/// What the defaults are called as a source.
-pub(super) const DEFAULT: &str = "default";
 
 /// Everything that settings are read from.
 #[derive(Debug, Clone, Default)]

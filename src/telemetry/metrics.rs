@@ -2,18 +2,18 @@
 //!
 //! Several nodes in one process share the metrics, so gauges count up and down and are never set.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
-use crate::causes::causes;
 use crate::protocol::era::Era;
 use crate::session::TransportKind;
 
 mod names;
+#[cfg_attr(not(feature = "prometheus"), path = "metrics/no_recorder.rs")]
+mod recorder;
 
 pub(crate) use names::{method_label, methods};
 
@@ -35,27 +35,14 @@ const STORE_BUCKETS_SECONDS: [f64; 13] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0,
 ];
 
-static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+static BEGUN: Once = Once::new();
 
-/// Begins to record, once per process; later calls do nothing. When the program that embeds the server has a
-/// recorder of its own, that one gets the metrics, and [`render`] has none; it must keep series that are
-/// idle, because they are looked up once.
+/// Begins to record, once per process; later calls do nothing.
 pub(crate) fn install() {
-    RECORDER.get_or_init(|| {
-        let installed = builder().and_then(PrometheusBuilder::install_recorder);
+    BEGUN.call_once(|| {
+        recorder::install();
         begin();
-        installed
-            .inspect_err(
-                |error| tracing::warn!(error = %causes(error), "metrics go to another recorder: /metrics stays empty"),
-            )
-            .ok()
     });
-}
-
-fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.into()), &CALL_BUCKETS_SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &STORE_BUCKETS_SECONDS)
 }
 
 /// Describes all metrics, and shows at once those without labels: a metric that is absent until it first
@@ -79,20 +66,14 @@ fn begin() {
 #[must_use]
 pub(crate) fn render() -> String {
     upkeep();
-    handle().map(PrometheusHandle::render).unwrap_or_default()
+    recorder::render()
 }
 
 /// Folds what was recorded into histograms, and counts the lines of logs that were dropped. Call it each
 /// [`UPKEEP_EVERY`], whether or not anyone scrapes.
 pub(crate) fn upkeep() {
     counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
-    if let Some(handle) = handle() {
-        handle.run_upkeep();
-    }
-}
-
-fn handle() -> Option<&'static PrometheusHandle> {
-    RECORDER.get()?.as_ref()
+    recorder::upkeep();
 }
 
 /// Counts one thing for as long as it is held.

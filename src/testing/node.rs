@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use crate::app::{Builder, Running};
 
 /// What a node is told.
-enum Command {
+enum Order {
     /// Finish calls, leave the others, end.
     Stop,
     /// End.
@@ -25,7 +25,7 @@ enum Command {
 #[derive(Debug)]
 pub(super) struct TestNode {
     url: String,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Order>,
     thread: Option<JoinHandle<()>>,
     paused: Option<SyncSender<()>>,
 }
@@ -70,13 +70,13 @@ impl TestNode {
 
     pub(super) async fn kill(&mut self) {
         self.resume();
-        self.end(Command::Kill).await;
+        self.end(Order::Kill).await;
     }
 
     pub(super) async fn pause(&mut self) {
         let (said, pausing) = oneshot::channel();
         let (go_on, until) = sync_channel(1);
-        if self.commands.send(Command::Pause(said, until)).await.is_ok() && pausing.await.is_ok() {
+        if self.commands.send(Order::Pause(said, until)).await.is_ok() && pausing.await.is_ok() {
             self.paused = Some(go_on);
         }
     }
@@ -88,10 +88,10 @@ impl TestNode {
 
     pub(super) async fn stop(mut self) {
         self.resume();
-        self.end(Command::Stop).await;
+        self.end(Order::Stop).await;
     }
 
-    async fn end(&mut self, command: Command) {
+    async fn end(&mut self, command: Order) {
         // One that has ended already hears nothing.
         self.commands.send(command).await.ok();
         if let Some(thread) = self.thread.take() {
@@ -100,7 +100,7 @@ impl TestNode {
     }
 }
 
-async fn run(app: Builder, listens: oneshot::Sender<String>, mut told: mpsc::Receiver<Command>) {
+async fn run(app: Builder, listens: oneshot::Sender<String>, mut told: mpsc::Receiver<Order>) {
     let node: Running = match app.spawn().await {
         Ok(node) => node,
         Err(error) => panic!("a node did not start: {error}"),
@@ -110,13 +110,13 @@ async fn run(app: Builder, listens: oneshot::Sender<String>, mut told: mpsc::Rec
     }
     loop {
         match told.recv().await {
-            Some(Command::Pause(said, until)) => {
+            Some(Order::Pause(said, until)) => {
                 said.send(()).ok();
                 // Nothing else of this thread goes on meanwhile: that is what it is for.
                 until.recv().ok();
             }
-            Some(Command::Stop) => return node.stop().await,
-            Some(Command::Kill) | None => return drop(node),
+            Some(Order::Stop) => return node.stop().await,
+            Some(Order::Kill) | None => return drop(node),
         }
     }
 }

@@ -257,7 +257,7 @@ async fn a_client_of_http_with_sse_cancels_through_any_node() {
         .and_then(|event| event.data)
         .expect("an endpoint");
     let post = async |node: usize, message: Value| {
-        let url = format!("{}{endpoint}", nodes.url(node));
+        let url = format!("{}/{endpoint}", nodes.url(node));
         let sent = http
             .post(url)
             .header("content-type", "application/json")
