@@ -79,17 +79,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .merge(node.probes())
         .layer(map_response(sign));
 
-    let draining = node.drain();
-    let server = axum::serve(
-        listener,
-        program.into_make_service_with_connect_info::<SocketAddr>(),
-    );
-    server
-        .with_graceful_shutdown(async move {
-            terminate.recv().await;
-            draining.await;
-        })
-        .await?;
+    let (broken, draining) = (node.broken(), node.drain());
+    let program = program.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, program).with_graceful_shutdown(async move {
+        tokio::select! {
+            _told = terminate.recv() => {}
+            error = broken => tracing::error!(%error, "the node has ended"),
+        }
+        draining.await;
+    });
+    tokio::select! {
+        served = async { server.await } => served?,
+        // A client that takes nothing may hold its connection for longer.
+        () = node.drained() => {}
+    }
     node.stop().await;
     Ok(())
 }

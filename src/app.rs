@@ -15,7 +15,7 @@ use crate::cluster::secrets::{RequestStateKeys, SecretError};
 use crate::config::{Settings, fit_shares};
 use crate::engine::handler::Handler;
 use crate::engine::{Engine, Parts};
-use crate::http::{Authenticate, HttpService, MountedService, Service};
+use crate::http::{Authenticate, HttpService, Service};
 use crate::net::listener::{BoundListener, ListenError};
 use crate::net::server::Server;
 use crate::session::{Clock, NodeId};
@@ -24,6 +24,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::{metrics, tell_left_out};
 
 mod drain;
+mod embedded;
 #[cfg(feature = "cli")]
 pub(crate) mod files;
 mod handle;
@@ -31,6 +32,7 @@ pub(crate) mod open;
 mod running;
 pub(crate) mod signal;
 
+pub use embedded::EmbeddedNode;
 pub use handle::NodeHandle;
 pub use running::Running;
 use running::Servers;
@@ -189,8 +191,23 @@ impl Builder {
             metrics::install();
             let listener = BoundListener::bind(&self.settings).await?;
             let address = listener.address().to_owned();
-            let probe_listener = BoundListener::bind_probes(&self.settings).await?;
-            let handle = self.start(node, &address).await?;
+            let probe_listener = match BoundListener::bind_probes(&self.settings).await {
+                Ok(listener) => listener,
+                Err(error) => {
+                    listener.release();
+                    return Err(error.into());
+                }
+            };
+            let handle = match self.start(node, &address).await {
+                Ok(handle) => handle,
+                Err(error) => {
+                    listener.release();
+                    if let Some(probe_listener) = probe_listener {
+                        probe_listener.release();
+                    }
+                    return Err(error);
+                }
+            };
             let connections_max = handle.engine.settings.http.connections_max;
             let http = HttpService::new(handle.service.clone());
             let probes = probe_listener.map(|listener| Server::start_probes(listener, http.clone()));
@@ -203,7 +220,8 @@ impl Builder {
     /// Starts the node for a program that has its own listener. The router serves `/mcp`, `/sse` and
     /// `/messages`; nest it under any path, and put any layer around it. Serve it with
     /// [`ConnectInfo`](axum::extract::ConnectInfo), or all clients without credentials count as one peer. The
-    /// `Host` header is checked as by a node that listens on loopback; `http.allowed_hosts` names other hosts.
+    /// `Host` header is checked as by a node that listens where the settings say, on loopback unless `host` is
+    /// set; `http.allowed_hosts` names other hosts.
     ///
     /// ```no_run
     /// # use rmcp::ServerHandler;
@@ -215,28 +233,32 @@ impl Builder {
     /// # -> Result<(), Box<dyn std::error::Error>> {
     /// let (mcp, node) = anynode::App::builder().handler(MyServer::default).build().await?;
     /// let program = axum::Router::new().nest("/tools", mcp).merge(node.probes());
-    /// let draining = node.drain();
-    /// axum::serve(listener, program.into_make_service_with_connect_info::<SocketAddr>())
-    ///     .with_graceful_shutdown(async {
-    ///         told.await;
-    ///         draining.await;
-    ///     })
-    ///     .await?;
+    /// let (broken, draining) = (node.broken(), node.drain());
+    /// let program = program.into_make_service_with_connect_info::<SocketAddr>();
+    /// let server = axum::serve(listener, program).with_graceful_shutdown(async {
+    ///     tokio::select! {
+    ///         () = told => {}
+    ///         _error = broken => {}
+    ///     }
+    ///     draining.await;
+    /// });
+    /// tokio::select! {
+    ///     served = async { server.await } => served?,
+    ///     () = node.drained() => {}
+    /// }
     /// node.stop().await;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     /// [`AppError`].
-    pub async fn build(self) -> Result<(Router, NodeHandle), AppError> {
+    pub async fn build(self) -> Result<(Router, EmbeddedNode), AppError> {
         let node = name(&self.settings);
         let span = error_span!("node", node = node.as_str());
         let start = async {
             metrics::install();
             let handle = self.start(node, EMBEDDED).await?;
-            let http = HttpService::new(handle.service.clone());
-            let mounted = MountedService::new(http, handle.requests.clone(), handle.closed.clone());
-            Ok((mounted.router(), handle))
+            Ok(EmbeddedNode::new(handle))
         };
         start.instrument(span).await
     }

@@ -311,6 +311,21 @@ impl Default for HttpSettings {
     }
 }
 
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            wait: Duration::ZERO,
+            timeout: Duration::from_secs(2),
+            outage_grace: Duration::from_secs(60),
+            connections: 2,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         const MINUTE: u64 = 60;
@@ -319,16 +334,7 @@ impl Default for Settings {
             host: "127.0.0.1".into(),
             redis_url: String::new(),
             node_id: String::new(),
-            store: StoreSettings {
-                prefix: String::new(),
-                wait: Duration::ZERO,
-                timeout: Duration::from_secs(2),
-                outage_grace: Duration::from_secs(MINUTE),
-                connections: 2,
-                ca_file: None,
-                cert_file: None,
-                key_file: None,
-            },
+            store: StoreSettings::default(),
             session: SessionSettings {
                 ttl: Duration::from_secs(30 * MINUTE),
                 uninitialized_ttl: Duration::from_secs(MINUTE),

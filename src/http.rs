@@ -26,7 +26,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use futures::FutureExt as _;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, Version};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
@@ -67,6 +67,8 @@ const SSE: &str = "/sse";
 const MESSAGES: &str = "/messages";
 /// Where a client posts that was told `messages` by `/sse/`.
 const MESSAGES_BELOW: &str = "/sse/messages";
+/// Where clients connect and post.
+const CLIENTS: [&str; 4] = [MCP, SSE, MESSAGES, MESSAGES_BELOW];
 /// The paths that are served even if the node has no room for more connections.
 const HEALTH: &str = "/health";
 const LIVEZ: &str = "/livez";
@@ -240,6 +242,8 @@ impl HttpService {
         connected: &Connected,
     ) -> Result<Response, Infallible> {
         let once = connected.purpose != Purpose::Clients;
+        // From HTTP/2 on, as a program that embeds the node may serve it, no answer is of its connection.
+        let multiplexed = request.version() >= Version::HTTP_2;
         // Handlers are guarded one by one; this is for a mistake of the server's own.
         let guarded = |request| AssertUnwindSafe(self.route(request, connected)).catch_unwind();
         let answered = match request.headers().get(ORIGIN) {
@@ -253,7 +257,7 @@ impl HttpService {
         // While the node drains, each answer asks for the end of its connection: its client goes elsewhere
         // with its next request, before the node closes the connection under one. A place that is kept back
         // for health checks is needed for the next.
-        if once || self.service.engine.is_draining() {
+        if (once || self.service.engine.is_draining()) && !multiplexed {
             let close = HeaderValue::from_static("close");
             drop(response.headers_mut().insert(CONNECTION, close));
         }
@@ -291,9 +295,7 @@ impl HttpService {
             return log::refuse(&self.service, line, &index::no_such_path(&self.service));
         }
         // Not health checks, which never end.
-        if [MCP, SSE, MESSAGES, MESSAGES_BELOW].contains(&path)
-            && ![Method::HEAD, Method::OPTIONS].contains(request.method())
-        {
+        if CLIENTS.contains(&path) && ![Method::HEAD, Method::OPTIONS].contains(request.method()) {
             self.service.note_request(began);
         }
         request.extensions_mut().insert(connected.clone());

@@ -23,7 +23,7 @@ pub mod tasks;
 
 pub use announce::Announcer;
 pub use ask::AskError;
-pub(crate) use ask::Asking;
+pub(crate) use ask::{Asking, not_asked, timed_out};
 pub use caller::{Caller, Connection, Session};
 pub use clock::Clock;
 pub use id::{Life, NodeId, SessionId};

@@ -4,11 +4,11 @@ use ::config::{FileFormat, Format as _, Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use super::assigned::Assigned;
-use super::problem::{Problem, mask, redact_url};
+use super::problem::{MASK, Problem, mask, redact_url};
 use crate::nearest::closest;
 
 /// What the names of secrets have in them.
-const SECRET: [&str; 4] = ["password", "secret", "token", "key"];
+const SECRET: [&str; 7] = ["pass", "secret", "token", "key", "credential", "auth", "dsn"];
 
 /// An area of settings that a program adds.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl OwnArea {
             let name = format!("{}.{key}", self.name);
             let source = value.origin().unwrap_or("the settings").to_owned();
             if keys.contains(key) {
-                let value = shown(key, &value.to_string());
+                let value = shown(key, value);
                 seen.push(Assigned { name, value, source });
                 continue;
             }
@@ -89,15 +89,41 @@ impl OwnArea {
     }
 }
 
-/// A value without what is secret in it.
-fn shown(key: &str, value: &str) -> String {
+/// A value without what is secret in it. What is in a table or list goes by its own key, or else by that of the
+/// whole.
+fn shown(key: &str, value: &Value) -> String {
     let key = key.to_ascii_lowercase();
-    if SECRET.iter().any(|secret| key.contains(secret)) {
-        mask(value)
-    } else if value.contains("://") {
-        redact_url(value)
-    } else {
-        value.to_owned()
+    let text = value.to_string();
+    match &value.kind {
+        _ if SECRET.iter().any(|secret| key.contains(secret)) => mask(&text),
+        ValueKind::Table(table) => {
+            let mut members: Vec<_> = table.iter().collect();
+            members.sort_by_key(|(name, _)| name.as_str());
+            let members = members
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", shown(name, value)));
+            format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
+        }
+        ValueKind::Array(all) => {
+            let all = all.iter().map(|value| shown(&key, value));
+            all.collect::<Vec<_>>().join(",")
+        }
+        _ if text.contains("://") => redact_url(&text),
+        _ => text,
+    }
+}
+
+/// What is wrong, without the values: one of them may be a secret that is not as it should be.
+fn without_values(error: &str, values: &Value) -> String {
+    match &values.kind {
+        ValueKind::Table(table) => table
+            .values()
+            .fold(error.to_owned(), |error, value| without_values(&error, value)),
+        ValueKind::Array(all) => all
+            .iter()
+            .fold(error.to_owned(), |error, value| without_values(&error, value)),
+        ValueKind::String(text) if !text.is_empty() => error.replace(text.as_str(), MASK),
+        _ => error.to_owned(),
     }
 }
 
@@ -115,10 +141,44 @@ pub(crate) fn read<S: DeserializeOwned>(area: Option<(OwnArea, Value)>) -> Resul
             expected: "it reads some, and names no area for them (Program::settings)".into(),
         });
     };
-    values.try_deserialize().map_err(|error| Problem {
+    values.clone().try_deserialize().map_err(|error| Problem {
         setting: own.name.to_owned(),
         source: "the settings".into(),
         value: None,
-        expected: error.to_string(),
+        expected: without_values(&error.to_string(), &values),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn area(toml: &str) -> Value {
+        let parsed = FileFormat::Toml.parse(None, toml).unwrap();
+        Value::new(None, parsed)
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_stand() {
+        let value = area("user = \"app\"\npassword = \"hunter2\"\nurl = \"db://app:hunter2@host\"");
+        let text = shown("db", &value);
+        assert!(!text.contains("hunter2") && text.contains("user = app"), "{text}");
+        assert_eq!(shown("api_keys", &area("a = \"hunter2\"")), "***");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_value() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Own {
+            #[expect(dead_code, reason = "it is read, and that fails")]
+            port: u16,
+        }
+        let own = OwnArea {
+            name: "own",
+            defaults: "",
+        };
+        let wrong = read::<Own>(Some((own, area("port = \"hunter2\"")))).unwrap_err();
+        assert!(!wrong.expected.contains("hunter2"), "{}", wrong.expected);
+        assert!(wrong.expected.contains("port"), "{}", wrong.expected);
+    }
 }

@@ -47,7 +47,7 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// What stands in for a secret.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// A secret as it may be shown: only whether there is one.
 pub(super) fn mask(secret: &str) -> String {

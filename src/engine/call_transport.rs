@@ -26,9 +26,9 @@ use tokio::time::{Instant, sleep_until};
 use super::changes::{ListenStart, Listening};
 use super::open_requests::{Answer, OpenRequests, RequestKind};
 use crate::cluster::CachedSession;
-use crate::protocol::error::CODE_TRANSPORT;
 use crate::session::announce::Topic;
 use crate::session::{Announcer, Caller, LogLevel};
+use crate::session::{not_asked, timed_out};
 use crate::store::Limits;
 
 /// How many requests a call may have open at its client.
@@ -211,7 +211,7 @@ impl CallTransport {
         // Answers that wait for the handler count too: there is room for each.
         if self.settings.open.len() + self.answers.len() >= OPEN_REQUESTS_MAX {
             let words = "the call's limit of open requests to its client is reached";
-            return Err(ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None));
+            return Err(not_asked(words));
         }
         Ok(())
     }
@@ -286,8 +286,7 @@ impl CallTransport {
             "the client did not answer within {} s",
             self.settings.answer_timeout.as_secs()
         );
-        let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), words, None);
-        JsonRpcMessage::error(error, Some(self.own_id(number)))
+        JsonRpcMessage::error(timed_out(words), Some(self.own_id(number)))
     }
 }
 

@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use rmcp::ErrorData;
-use rmcp::model::{ErrorCode, RequestId};
+use rmcp::model::RequestId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::debug;
 
 use super::Engine;
 use crate::cluster::CachedSession;
-use crate::protocol::error::CODE_TRANSPORT;
+use crate::session::not_asked;
 
 /// The id of a request to the client, if the message is one.
 pub(super) fn question_in(message: &[u8]) -> Option<RequestId> {
@@ -32,7 +31,7 @@ pub(super) fn refuse(
     id: &RequestId,
     why: impl Into<Cow<'static, str>>,
 ) {
-    let error = ErrorData::new(ErrorCode(CODE_TRANSPORT), why, None);
+    let error = not_asked(why);
     let why = error.message.clone();
     let answered =
         serde_json::value::to_raw_value(&error).map(|error| engine.calls.answer(&cached.id, id, Err(error)));

@@ -241,8 +241,9 @@ impl Flight {
         match has_begun.await {
             Ok(Start::Nothing) => Reply::Json(Finished::nothing()),
             Ok(Start::Refused(refusal)) => Reply::Refused(refusal),
-            // An error says that it ended at once: so does the stream.
-            Ok(Start::Stream) | Err(_) => Reply::Stream(socket),
+            Ok(Start::Stream) => Reply::Stream(socket),
+            // The node has stopped meanwhile.
+            Err(_) => Reply::Refused(Refusal::ShuttingDown),
         }
     }
 }

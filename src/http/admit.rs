@@ -41,11 +41,12 @@ impl AdmittedRequest {
     /// Lets a request in that came on that connection at `began`, without its body.
     pub(super) async fn admit(
         service: &Service,
-        parts: Parts,
+        mut parts: Parts,
         connected: &Connected,
         began: Instant,
     ) -> Result<Self, Refusal> {
         let principal = service.guard.admit(&parts).await?;
+        service.guard.hide_credentials(&mut parts.headers);
         let peer = service
             .guard
             .peer(&principal, &parts.headers, connected, &service.engine.shares);

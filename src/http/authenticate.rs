@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use async_trait::async_trait;
+use http::HeaderName;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use sha2::{Digest as _, Sha256};
@@ -22,6 +23,7 @@ use crate::session::Principal;
 /// ```
 /// use anynode::session::Principal;
 /// use anynode::{Authenticate, Challenge};
+/// use http::HeaderName;
 /// use http::request::Parts;
 ///
 /// /// Trusts the proxy in front, which has checked who it is.
@@ -37,6 +39,10 @@ use crate::session::Principal;
 ///             _ => Err(Challenge::unauthorized("Bearer realm=\"example\"")),
 ///         }
 ///     }
+///
+///     fn credentials(&self) -> &[HeaderName] {
+///         const { &[HeaderName::from_static("x-user")] }
+///     }
 /// }
 /// ```
 #[async_trait]
@@ -49,6 +55,12 @@ pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The [`Challenge`] that the client gets instead of an answer.
     async fn authenticate(&self, head: &Parts) -> Result<Principal, Challenge>;
+
+    /// The headers that it reads credentials from, besides `Authorization`. A request that has one of them twice
+    /// is refused, and neither handlers nor the store see them.
+    fn credentials(&self) -> &[HeaderName] {
+        &[]
+    }
 }
 
 /// The tokens of `auth.tokens`, by their digests.

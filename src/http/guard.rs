@@ -77,10 +77,25 @@ impl Guard {
         let Some(authenticate) = &self.authenticate else {
             return Ok(self.anonymous.clone());
         };
+        for name in authenticate.credentials() {
+            if head.headers.get_all(name).iter().nth(1).is_some() {
+                return Err(Refusal::DoubledHeader("credentials'"));
+            }
+        }
         // In a box: its room would be kept with each request.
         let named = Box::pin(timeout(AUTHENTICATE_WITHIN, authenticate.authenticate(head)));
         let named = named.await.unwrap_or_else(|_late| Err(Challenge::unavailable()));
         named.map_err(|challenge| Refusal::Challenged(challenge.into()))
+    }
+
+    /// Marks the headers that credentials were read from, so that nobody else sees them.
+    pub(super) fn hide_credentials(&self, headers: &mut HeaderMap) {
+        let names = self.authenticate.as_ref().map(|who| who.credentials());
+        for name in names.unwrap_or_default() {
+            if let Some(value) = headers.get_mut(name) {
+                value.set_sensitive(true);
+            }
+        }
     }
 
     /// The peer of an admitted request on that connection: its principal, if it has one.

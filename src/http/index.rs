@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::log::{self, RequestLine};
 use super::{Service, media, response};
@@ -27,12 +27,12 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
     let (sse, health) = (serves_sse(&service), !service.has_probe_address());
     let no_words = headers.contains_key(ACCEPT) && !media::accepts(&headers, "text", "plain");
     if no_words && media::accepts(&headers, "application", "json") {
-        let mut endpoints = json!({ "mcp": "mcp" });
-        for (name, here) in [("sse", sse), ("health", health)] {
-            if here {
-                endpoints[name] = json!(name);
-            }
-        }
+        let endpoints = [("mcp", true), ("sse", sse), ("health", health)];
+        let endpoints: Map<String, Value> = endpoints
+            .into_iter()
+            .filter(|(_, here)| *here)
+            .map(|(name, _)| (name.to_owned(), name.into()))
+            .collect();
         let about = json!({
             "name": name,
             "version": version,

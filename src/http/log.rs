@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 use tracing::{Level, Span, debug, enabled, error_span, field, record_all};
 
-use super::{HEALTH, LIVEZ, MCP, MESSAGES, METRICS, READYZ, ROOT, SSE, Service, response, trimmed};
+use super::{CLIENTS, MCP, PROBES, ROOT, Service, response, trimmed};
 use crate::engine::Engine;
 use crate::protocol::era::Era;
 use crate::protocol::error::Refusal;
@@ -33,7 +33,7 @@ impl RequestLine {
         let methods = [
             "GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH", "CONNECT", "TRACE",
         ];
-        let paths = [MCP, SSE, MESSAGES, HEALTH, LIVEZ, READYZ, METRICS];
+        let paths = [CLIENTS, PROBES].concat();
         let path = match uri.path() {
             ROOT => ROOT,
             path => known(&paths, trimmed(path)),

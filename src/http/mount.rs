@@ -2,23 +2,27 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use http::Request;
-use http_body_util::BodyExt as _;
-use tokio_util::sync::CancellationToken;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::service_fn;
 
 use super::source::{Connected, Purpose, Source};
-use super::{HttpService, MCP, MESSAGES, MESSAGES_BELOW, SSE, response};
+use super::{CLIENTS, HttpService, response};
 use crate::protocol::error::Refusal;
 
 /// What answers the requests that another program passes on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct MountedService {
     http: HttpService,
     /// Requests that are not answered yet, or whose answers are not written.
@@ -40,18 +44,17 @@ impl MountedService {
 
     /// A router of the paths for clients.
     pub(crate) fn router(self) -> Router {
-        let paths = [MCP, SSE, MESSAGES, MESSAGES_BELOW];
-        paths.into_iter().fold(Router::new(), |all, path| {
-            let [this, slash] = [self.clone(), self.clone()];
-            all.route_service(path, service_fn(move |request| this.clone().answer(request)))
-                .route_service(
-                    &format!("{path}/"),
-                    service_fn(move |request| slash.clone().answer(request)),
-                )
+        let this = Arc::new(self);
+        let slashed = CLIENTS.map(|path| format!("{path}/"));
+        let paths = CLIENTS.into_iter().chain(slashed.iter().map(String::as_str));
+        paths.fold(Router::new(), |all, path| {
+            let this = Arc::clone(&this);
+            let answer = service_fn(move |request| Arc::clone(&this).answer(request));
+            all.route_service(path, answer)
         })
     }
 
-    async fn answer(self, request: Request<Body>) -> Result<Response, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response, Infallible> {
         let open = self.requests.token();
         let connected = self.connected(&request);
         let answered = self
@@ -62,23 +65,66 @@ impl MountedService {
             Some(response) => response?,
             None => response::refusal(&Refusal::ShuttingDown, None),
         };
-        // The token is held as long as the body is written.
-        Ok(response.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _open = &open;
-                frame
-            }))
-        }))
+        Ok(response.map(|body| Body::new(MountedBody::new(body, open, &self.closed))))
     }
 
     /// The other end of the connection, if the program's server tells (`axum::extract::ConnectInfo`).
     fn connected(&self, request: &Request<Body>) -> Connected {
         let told = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let source = told.map_or(Source::Unix, |ConnectInfo(address)| Source::Address(address.ip()));
+        let source = told.map_or(Source::Untold, |ConnectInfo(address)| {
+            Source::Address(address.ip())
+        });
         Connected {
             source,
             uses: self.http.service().uses(source),
             purpose: Purpose::Clients,
         }
+    }
+}
+
+/// The body of an answer, which counts as a request until it is written.
+struct MountedBody {
+    body: Body,
+    _open: TaskTrackerToken,
+    /// Ends a stream when nothing is served any longer; nothing of a body that is there already.
+    closed: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl MountedBody {
+    fn new(body: Body, open: TaskTrackerToken, closed: &CancellationToken) -> Self {
+        let streams = body.size_hint().exact().is_none();
+        Self {
+            body,
+            _open: open,
+            closed: streams.then(|| Box::pin(closed.clone().cancelled_owned())),
+        }
+    }
+}
+
+impl HttpBody for MountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let closed = self.closed.as_mut().map(|closed| closed.as_mut().poll(cx));
+        match closed {
+            // Broken off, and not ended: the client is to come back for the rest, elsewhere.
+            Some(Poll::Ready(())) => Poll::Ready(Some(Err(axum::Error::new(Refusal::ShuttingDown)))),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Source {
     Address(IpAddr),
     /// A process of this machine, through a Unix socket.
     Unix,
+    /// The program that embeds the node does not tell.
+    Untold,
 }
 
 impl Source {
@@ -29,7 +31,7 @@ impl Source {
     pub(crate) fn peer(self) -> Peer {
         match self {
             Self::Address(address) => Peer::at(address),
-            Self::Unix => Peer::Local,
+            Self::Unix | Self::Untold => Peer::Local,
         }
     }
 }
@@ -107,6 +109,7 @@ impl Proxies {
         match source {
             Source::Address(address) => self.trust_address(address),
             Source::Unix => self.unix,
+            Source::Untold => false,
         }
     }
 
@@ -123,7 +126,7 @@ impl Proxies {
     pub(crate) fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
         let mut client = match source {
             Source::Address(address) => Some(address),
-            Source::Unix => None,
+            Source::Unix | Source::Untold => None,
         };
         if self.trust(source) {
             let lines = headers.get_all(&FORWARDED_FOR).iter().rev();

@@ -18,6 +18,7 @@ mod rounds;
 
 pub use error::AskError;
 use requests::ClientRequests;
+pub(crate) use requests::{not_asked, timed_out};
 use rounds::Rounds;
 
 /// How the client of a call can be asked.

@@ -9,12 +9,22 @@ const USUAL_BYTES: usize = 512;
 
 /// Headers that are credentials, or name one. No handler sees them, and no store keeps them. The principal is in
 /// [`Caller::principal`](super::Caller::principal), and the session is [`Session`](super::Session).
-const SECRET: [&str; 5] = [
+const SECRET: [&str; 14] = [
     "authorization",
     "proxy-authorization",
     "cookie",
     "mcp-session-id",
     "last-event-id",
+    // What gateways and proxies in front are known to pass on.
+    "api-key",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-forwarded-access-token",
+    "x-amzn-oidc-accesstoken",
+    "x-amzn-oidc-data",
+    "cf-access-jwt-assertion",
+    "x-goog-iap-jwt-assertion",
 ];
 
 /// A request's headers, as they came. They are copied only when somebody wants to know them: most calls never

@@ -353,6 +353,9 @@ impl State {
         let (Err(StateError::Gone), Some(Made { owner, ttl })) = (&swapped, &self.made) else {
             return swapped;
         };
+        if value.is_none() && !matches!(expected, Expected::Text(_)) {
+            return Ok(Swapped::Done(None));
+        }
         // It counts for nobody: there is one for each principal, and one for all.
         let room = StateRoom {
             peer: &Peer::Unknown.key(),

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, reason = "a test that cannot go on fails by a panic")]
 
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -74,6 +75,9 @@ impl TestNode {
     }
 
     pub(super) async fn pause(&mut self) {
+        if self.paused.is_some() {
+            return;
+        }
         let (said, pausing) = oneshot::channel();
         let (go_on, until) = sync_channel(1);
         if self.commands.send(Order::Pause(said, until)).await.is_ok() && pausing.await.is_ok() {
@@ -94,8 +98,10 @@ impl TestNode {
     async fn end(&mut self, command: Order) {
         // One that has ended already hears nothing.
         self.commands.send(command).await.ok();
-        if let Some(thread) = self.thread.take() {
-            drop(spawn_blocking(|| thread.join()).await);
+        if let Some(thread) = self.thread.take()
+            && let Ok(Err(panic)) = spawn_blocking(|| thread.join()).await
+        {
+            resume_unwind(panic);
         }
     }
 }

@@ -5,10 +5,12 @@
     reason = "SEP-2577 deprecates sampling; clients of all revisions still have it"
 )]
 
+use std::time::Duration;
+
 use anynode::NoPeer;
 use anynode::session::{AskError, Caller};
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CreateMessageRequestParams, SamplingMessage};
+use rmcp::model::{CreateMessageRequestParams, InputRequests, SamplingMessage};
 use rmcp::{ErrorData, tool, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -84,6 +86,13 @@ impl Asker {
         let roots = caller.roots().await?;
         let uris: Vec<_> = roots.iter().map(|root| root.uri.as_str()).collect();
         Ok(format!("{} in {}", wrote.model, uris.join(", ")))
+    }
+
+    /// Asks for nothing.
+    #[tool]
+    async fn nothing(&self, caller: Caller) -> Result<String, AskError> {
+        let answers = caller.inputs(InputRequests::new()).await?;
+        Ok(format!("{} answers", answers.len()))
     }
 
     /// Is no form.
@@ -242,6 +251,29 @@ async fn a_client_that_did_not_declare_it_is_not_asked() {
         legacy.text(),
         "this client cannot be asked for that: it did not declare the `elicitation` capability"
     );
+    nodes.stop().await;
+}
+
+/// A handler must be able to tell a person who is slow from one who refuses.
+#[tokio::test]
+async fn a_client_that_does_not_answer_in_time_did_not_refuse() {
+    let nodes = Inside::with(1, Asker, |settings| {
+        settings.call.answer_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let client = capable(nodes.client());
+    let (id, mut stream) = client.stream("tools/call", json!({"name": "own"})).await;
+    let result = stream.answer_to(&id).await["result"].clone();
+    assert_eq!(text(&result), "the client did not answer in time: try again");
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_gets_nothing_at_once() {
+    let nodes = Inside::of(1, Asker).await;
+    for client in [nodes.client(), Client::modern(nodes.url(0))] {
+        assert_eq!(client.call("nothing", json!({})).await.ok().text(), "0 answers");
+    }
     nodes.stop().await;
 }
 

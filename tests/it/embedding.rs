@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anynode::app::NodeHandle;
+use anynode::app::EmbeddedNode;
+use anynode::config::ReplyForm;
 use anynode::session::{Caller, Principal, Session};
 use anynode::store::NodeStore;
 use anynode::store::memory::MemoryStore;
@@ -19,10 +20,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::support::client::Client;
 use crate::support::node::{Node, NodeOptions, example};
-use crate::support::process::{eventually, until};
+use crate::support::process::{PATIENCE, eventually, until};
 
 mod authentication;
 mod handles;
@@ -45,6 +47,12 @@ impl Desk {
     #[tool]
     fn who(&self, caller: Caller) -> String {
         format!("{:?} {:?}", caller.principal.as_str(), caller.peer.to_string())
+    }
+
+    /// What it is told of the credentials.
+    #[tool]
+    fn told(&self, caller: Caller) -> String {
+        format!("{:?}", caller.request.header("x-user"))
     }
 
     /// Counts in the session.
@@ -70,7 +78,7 @@ struct Program {
     address: String,
     /// Tells the program to stop.
     told: oneshot::Sender<()>,
-    served: JoinHandle<NodeHandle>,
+    served: JoinHandle<EmbeddedNode>,
 }
 
 impl Program {
@@ -191,6 +199,58 @@ async fn a_program_drains_with_its_node_and_calls_finish() {
             .any(|node| node.lives),
         "the node has left the others"
     );
+}
+
+/// The program waited for the end of its connections, and one of them for a call that nobody ended.
+#[tokio::test]
+async fn a_call_that_does_not_end_holds_a_program_up_to_the_deadline_only() {
+    // A stream ends without its answer: the call has no other node to go on at.
+    for (form, status) in [(ReplyForm::Json, 503), (ReplyForm::Auto, 200)] {
+        let desk = Desk::default();
+        let program = Program::start(
+            |builder| {
+                let mut settings = Settings::default();
+                settings.drain.delay = DELAY;
+                settings.drain.deadline = Duration::from_millis(500);
+                settings.call.reply = form;
+                builder.settings(settings)
+            },
+            desk.clone(),
+        )
+        .await;
+        let client = Client::legacy(&program.url());
+        client.session().await;
+        let (headers, call) = (
+            client.session_headers().await,
+            json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait"}}),
+        );
+        let asked = headers.iter().fold(
+            reqwest::Client::new().post(format!("{}/mcp", program.url())),
+            |asked, (name, value)| asked.header(name, value),
+        );
+        let asked = asked
+            .header("accept", "application/json, text/event-stream")
+            .json(&call);
+        let waiting = tokio::spawn(async move {
+            let answer = asked.send().await.expect("an answer");
+            let status = answer.status().as_u16();
+            // That it ends is what counts.
+            drop(answer.bytes().await);
+            status
+        });
+        desk.begun.notified().await;
+        timeout(PATIENCE, program.stop()).await.expect("the program ends");
+        assert_eq!(waiting.await.expect("no panic"), status);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_says_how_long_it_is() {
+    let program = Program::start(|builder| builder, Desk::default()).await;
+    let answer = Client::modern(&program.url()).call("who", json!({})).await.ok();
+    let length = answer.header("content-length").expect("a length");
+    assert_eq!(length, answer.body.len().to_string());
+    program.stop().await;
 }
 
 #[tokio::test]

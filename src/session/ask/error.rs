@@ -37,6 +37,9 @@ pub enum AskError {
     /// The client answered with an error.
     #[error("the client refused: {0}")]
     Refused(String),
+    /// The client was not asked: too much is asked of it, or its answer could not be found from every node now.
+    #[error("the client was not asked: {0}")]
+    NotAsked(String),
     /// The client did not answer in time (`call.answer_timeout`).
     #[error("the client did not answer in time: try again")]
     TimedOut,
@@ -72,6 +75,7 @@ impl AskError {
             Self::Declined
                 | Self::Dismissed
                 | Self::Refused(_)
+                | Self::NotAsked(_)
                 | Self::TimedOut
                 | Self::Gone
                 | Self::Cancelled
@@ -101,6 +105,7 @@ impl From<AskError> for ErrorData {
             | AskError::Declined
             | AskError::Dismissed
             | AskError::Refused(_)
+            | AskError::NotAsked(_)
             | AskError::TimedOut
             | AskError::Gone
             | AskError::Cancelled => Self::new(ErrorCode(CODE_TRANSPORT), words, None),

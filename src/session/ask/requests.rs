@@ -4,17 +4,42 @@
     reason = "SEP-2577 deprecates sampling and roots; legacy clients still have them"
 )]
 
+use std::borrow::Cow;
 use std::fmt;
 
-use futures::future::try_join_all;
-use rmcp::model::{InputRequest, InputRequests, InputResponses};
+use futures::future::join_all;
+use rmcp::model::{ErrorCode, InputRequest, InputRequests, InputResponses};
 use rmcp::service::ServiceError;
-use rmcp::{Peer, RoleServer};
+use rmcp::{ErrorData, Peer, RoleServer};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::error::AskError;
+use crate::protocol::error::CODE_TRANSPORT;
+
+/// The member of an error's `data` that says why this server, and not the client, answers a question.
+const WHY_UNANSWERED: &str = "unanswered";
+const TIMED_OUT: &str = "timed_out";
+const NOT_ASKED: &str = "not_asked";
+
+/// The error of a question that the client did not answer in time.
+#[must_use]
+pub(crate) fn timed_out(words: String) -> ErrorData {
+    let data = json!({ WHY_UNANSWERED: TIMED_OUT });
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
+}
+
+/// The error of a question that the client was not asked.
+#[must_use]
+pub(crate) fn not_asked(words: impl Into<Cow<'static, str>>) -> ErrorData {
+    let data = json!({ WHY_UNANSWERED: NOT_ASKED });
+    ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
+}
+
+fn own_reason(error: &ErrorData) -> Option<&str> {
+    error.data.as_ref()?.get(WHY_UNANSWERED)?.as_str()
+}
 
 /// The way to a client, for as long as its call runs.
 pub(crate) struct ClientRequests {
@@ -36,13 +61,14 @@ impl ClientRequests {
     /// Sends them all at once, and waits for all answers. How long a client may take is the transport's to
     /// say.
     pub(super) async fn answers(&self, requests: InputRequests) -> Result<InputResponses, AskError> {
-        let asked = try_join_all(requests.into_iter().map(|(name, request)| async {
+        // All of them, also when one is refused: a question that nobody waits for would stay open at the client.
+        let asked = join_all(requests.into_iter().map(|(name, request)| async {
             let answer = self.answer(request).await?;
             Ok((name, answer))
         }));
         tokio::select! {
             () = self.cancelled.cancelled() => Err(AskError::Cancelled),
-            answered = asked => Ok(answered?.into_iter().collect()),
+            answered = asked => answered.into_iter().collect(),
         }
     }
 
@@ -58,7 +84,11 @@ impl ClientRequests {
 
 fn value<T: Serialize>(answered: Result<T, ServiceError>) -> Result<Value, AskError> {
     let answer = answered.map_err(|error| match error {
-        ServiceError::McpError(refusal) => AskError::Refused(refusal.message.into_owned()),
+        ServiceError::McpError(refusal) => match own_reason(&refusal) {
+            Some(TIMED_OUT) => AskError::TimedOut,
+            Some(NOT_ASKED) => AskError::NotAsked(refusal.message.into_owned()),
+            _ => AskError::Refused(refusal.message.into_owned()),
+        },
         ServiceError::Timeout { .. } => AskError::TimedOut,
         ServiceError::UnexpectedResponse => {
             AskError::Refused("it answered something else than was asked".to_owned())

@@ -129,6 +129,9 @@ impl Caller {
 
     async fn answers(&self, requests: InputRequests) -> Result<InputResponses, AskError> {
         let asking = self.asking.as_ref().ok_or(AskError::NotHere)?;
+        if requests.is_empty() {
+            return Ok(InputResponses::new());
+        }
         for request in requests.values() {
             self.check_declared(request)?;
         }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::recorder::builder;
 use super::*;
 
 /// The samples of the text format, by name with labels; panics where the text breaks the format.

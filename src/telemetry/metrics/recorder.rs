@@ -22,7 +22,7 @@ pub(super) fn install() {
     });
 }
 
-fn builder() -> Result<PrometheusBuilder, BuildError> {
+pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.into()), &CALL_BUCKETS_SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &STORE_BUCKETS_SECONDS)

@@ -1,6 +1,10 @@
 //! A program's own authentication: its principals are those of the node, its challenges reach clients.
 
+use http::HeaderName;
+
 use super::*;
+
+static USER: HeaderName = HeaderName::from_static("x-user");
 
 /// Takes the principal from a header that a proxy would set, and knows three answers.
 #[derive(Debug)]
@@ -18,6 +22,10 @@ impl Authenticate for ByHeader {
             Some(user) => Ok(Principal(user.into())),
             None => Err(Challenge::unauthorized("Bearer realm=\"shop\"").in_words("sign in at /login")),
         }
+    }
+
+    fn credentials(&self) -> &[HeaderName] {
+        std::slice::from_ref(&USER)
     }
 }
 
@@ -46,6 +54,16 @@ async fn sessions_belong_to_the_principal_that_the_program_names() {
         guest.call("who", json!({})).await.ok().text(),
         r#""" "address:127.0.0.1""#
     );
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn credentials_count_once_and_are_nobody_elses() {
+    let program = program().await;
+    let alice = Client::modern(&program.url()).header("x-user", "alice");
+    assert_eq!(alice.call("told", json!({})).await.ok().text(), "None");
+    let twice = alice.header("x-user", "bob").call("told", json!({})).await;
+    assert_eq!(twice.status, 400, "{}", twice.body);
     program.stop().await;
 }
 
