@@ -30,7 +30,7 @@ pub(crate) use read::{ListenAddress, UNIX_PROXY, network};
 pub use sources::Sources;
 
 /// `settings.default.toml`: every setting with its default, its unit, its range and its meaning.
-pub const DEFAULTS_TOML: &str = include_str!("../settings.default.toml");
+pub(crate) const DEFAULTS_TOML: &str = include_str!("../settings.default.toml");
 
 impl Settings {
     /// Reads settings from defaults, file, environment and flags, each overriding those before it.

@@ -73,7 +73,7 @@ impl Program {
     }
 }
 
-/// A [`Program`](crate::cli::Program) with the name of the binary that this is in, and its package's version and
+/// A [`Program`] with the name of the binary that this is in, and its package's version and
 /// description.
 #[macro_export]
 macro_rules! program {

@@ -161,7 +161,7 @@ pub struct Caller {
     /// Announces changes to every client that wants to know, on any node.
     pub announcer: Announcer,
     /// Seals MRTR `requestState` (SEP-2322) with keys that all nodes share.
-    pub request_state: RequestState,
+    pub(crate) request_state: RequestState,
     /// How the client can be asked, in a call that may ask.
     pub(crate) asking: Option<Arc<Asking>>,
 }

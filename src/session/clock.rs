@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// The store's clock. A node reads it now and then, and the monotonic clock carries it on in between, so that
 /// a step of the machine's own clock does not move it. Clones are the same clock.
 #[derive(Debug, Clone)]
-pub struct Clock {
+pub(crate) struct Clock {
     origin: Instant,
     at_origin_ms: Arc<AtomicU64>,
 }
@@ -24,7 +24,7 @@ impl Default for Clock {
 impl Clock {
     /// A clock that is right now.
     #[must_use]
-    pub fn starting_at(unix_ms: u64) -> Self {
+    pub(crate) fn starting_at(unix_ms: u64) -> Self {
         Self {
             origin: Instant::now(),
             at_origin_ms: Arc::new(AtomicU64::new(unix_ms)),
@@ -33,20 +33,20 @@ impl Clock {
 
     /// A clock that is right if this machine's is. It is [set](Self::set) when the store has been asked.
     #[must_use]
-    pub fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::starting_at(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Sets it to what the store says that it is now.
-    pub fn set(&self, unix_ms: u64) {
+    pub(crate) fn set(&self, unix_ms: u64) {
         let at_origin_ms = unix_ms.saturating_sub(self.elapsed_ms());
         self.at_origin_ms.store(at_origin_ms, Ordering::Relaxed);
     }
 
     /// The time now, in unix milliseconds.
     #[must_use]
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         let at_origin_ms = self.at_origin_ms.load(Ordering::Relaxed);
         at_origin_ms.saturating_add(self.elapsed_ms())
     }

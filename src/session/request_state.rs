@@ -10,7 +10,7 @@ use super::clock::Clock;
 /// Seals what a modern client carries from one round of a call to the next (MRTR, SEP-2322): signed, not
 /// encrypted, with keys that all nodes share.
 #[derive(Debug, Clone)]
-pub struct RequestState {
+pub(crate) struct RequestState {
     codec: Arc<RequestStateCodec>,
     clock: Clock,
     ttl: Duration,
@@ -24,13 +24,13 @@ impl RequestState {
     /// Seals with `codec`; what is sealed can be opened for `ttl` by this clock, which is the same on all
     /// nodes.
     #[must_use]
-    pub fn new(codec: Arc<RequestStateCodec>, clock: Clock, ttl: Duration) -> Self {
+    pub(crate) fn new(codec: Arc<RequestStateCodec>, clock: Clock, ttl: Duration) -> Self {
         Self { codec, clock, ttl }
     }
 
     /// Seals `payload`, good only together with `bound`: name the principal and the call in it.
     #[must_use]
-    pub fn seal(&self, payload: &[u8], bound: &[u8]) -> String {
+    pub(crate) fn seal(&self, payload: &[u8], bound: &[u8]) -> String {
         let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         let ends_ms = self.clock.now_ms().saturating_add(ttl_ms);
         let dated = [ENDS, &ends_ms.to_be_bytes(), payload].concat();
@@ -42,7 +42,7 @@ impl RequestState {
     ///
     /// # Errors
     /// [`RequestStateError`]. Answer a client with the same words for every reason (SEP-2322, "Security").
-    pub fn open(&self, sealed: &str, bound: &[u8]) -> Result<Vec<u8>, RequestStateError> {
+    pub(crate) fn open(&self, sealed: &str, bound: &[u8]) -> Result<Vec<u8>, RequestStateError> {
         let opened = self.codec.open_with(sealed, bound)?;
         let Some((ends, payload)) = opened
             .strip_prefix(ENDS)

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anynode::cli::Exit;
-use anynode::config::DEFAULTS_TOML;
 use serde_json::json;
 
 use crate::support::client::{Client, LEGACY};
 use crate::support::node::{Node, NodeOptions};
+
+const DEFAULTS_TOML: &str = include_str!("../../settings.default.toml");
 
 mod deploy;
 mod limits;

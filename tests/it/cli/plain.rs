@@ -1,10 +1,12 @@
 //! The commands that need neither a store nor a node: settings in full, completions, manual pages.
 
 use anynode::Settings;
-use anynode::config::{DEFAULTS_TOML, Sources};
+use anynode::config::Sources;
 use serde_json::Value;
 
 use crate::support::program::Program;
+
+const DEFAULTS_TOML: &str = include_str!("../../../settings.default.toml");
 
 /// A25: the defaults are in the program itself, and are a settings file.
 #[tokio::test]

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anynode::config::DEFAULTS_TOML;
-
 use super::{METRIC_NAMES, REFUSALS, defaults, read};
+
+const DEFAULTS_TOML: &str = include_str!("../../../settings.default.toml");
 
 const GUIDE: &str = include_str!("../../../deploy/README.md");
 const MAKEFILE: &str = include_str!("../../../Makefile");
