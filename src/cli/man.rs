@@ -26,6 +26,25 @@ pub(super) fn answer(arguments: &ManArguments) -> anyhow::Result<String> {
         command = found.with_context(|| format!("there is no command {}", arguments.command.join(" ")))?;
     }
     let mut page = Vec::new();
-    Man::new(command.clone()).render(&mut page)?;
-    Ok(String::from_utf8_lossy(&page).into_owned())
+    let man = Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    man.render_subcommands_section(&mut page)?;
+    let mut page = String::from_utf8_lossy(&page).into_owned();
+    if let Some(examples) = command.get_after_help() {
+        page += &as_written(&examples.to_string());
+    }
+    Ok(page)
+}
+
+/// A section whose lines stay as they are.
+fn as_written(examples: &str) -> String {
+    let text = examples.trim_start_matches("Examples:").trim_matches('\n');
+    format!(
+        ".SH EXAMPLES\n.nf\n{}\n.fi\n",
+        text.replace('\\', "\\\\").replace('-', "\\-")
+    )
 }

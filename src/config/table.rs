@@ -44,7 +44,7 @@ impl Setting {
 
     /// The flag that sets it.
     pub(super) fn flag(name: &str) -> String {
-        if name.contains('.') {
+        if name.contains('.') || find(name).is_none() {
             format!("--set {name}")
         } else {
             format!("--{}", name.replace('_', "-"))

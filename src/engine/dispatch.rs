@@ -152,9 +152,12 @@ impl Engine {
         }
         let resource = resource(&request.method);
         let node = permit(&run.peer, resource)?;
-        if resource == Resource::Calls {
-            self.note_initialized(cached).await;
-        }
+        let kept = match resource {
+            Resource::Calls => self.note_initialized(cached).await,
+            _ => None,
+        };
+        // Only a copy that this node keeps hears of the session's end.
+        let cached = kept.as_ref().unwrap_or(cached);
         let session = match resource {
             Resource::Calls => Some(self.count(&cached.id)?),
             _ => None,
@@ -248,19 +251,21 @@ impl Engine {
 
     /// A client that calls has read the answer to its `initialize`. It counts as initialized from then on:
     /// clients written by hand leave `notifications/initialized` out, and a session in use that ends after a
-    /// minute is hard to understand.
-    async fn note_initialized(&self, cached: &Arc<CachedSession>) {
+    /// minute is hard to understand. Returns the copy that this node keeps since.
+    async fn note_initialized(&self, cached: &Arc<CachedSession>) -> Option<Arc<CachedSession>> {
         if cached.record.initialized || !cached.is_introduced() {
-            return;
+            return None;
         }
-        if let Err(refusal) = Box::pin(self.initialized(cached)).await {
+        let initialized = Box::pin(self.initialized(cached)).await;
+        let noted = initialized.inspect_err(|refusal| {
             let reason = refusal.label();
             tracing::debug!(
                 session = cached.tag,
                 reason,
                 "could not note yet that a session is initialized"
             );
-        }
+        });
+        noted.ok()
     }
 
     /// Notes that a session is initialized. Only from then on does this node keep it: a copy that was read

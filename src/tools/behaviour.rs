@@ -211,7 +211,7 @@ async fn a_client_that_cannot_be_asked_is_told_what_it_lacks() {
     let store = store();
     let legacy = Client::legacy(&store, json!({"elicitation": {"url": {}}}));
     let failure = legacy.failure("ask", json!({"question": "?"})).await;
-    assert!(failure.contains("`elicitation`"), "{failure}");
+    assert!(failure.contains("`elicitation.form`"), "{failure}");
     let failure = legacy.failure("summarize", json!({"text": "x"})).await;
     assert!(failure.contains("`sampling`"), "{failure}");
     let modern = Client::modern(&store, json!({}));

@@ -15,9 +15,13 @@ use rmcp::{ErrorData, tool, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::client::Client;
 use crate::support::inside::Inside;
+
+/// How often a call is looked after that hears of nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks in each way.
 #[derive(Debug, Clone)]
@@ -127,6 +131,10 @@ async fn in_rounds(nodes: &Inside, tool: &str, arguments: Value, answers: &[Valu
         let asked = client.request("tools/call", params.clone()).await.ok();
         assert_eq!(asked.result()["resultType"], "input_required", "round {round}");
         params["requestState"] = asked.result()["requestState"].clone();
+        // Clients differ in how they say that there are no arguments.
+        if params["arguments"] == json!({}) {
+            params.as_object_mut().unwrap().remove("arguments");
+        }
         params["inputResponses"] = json!({"input": answer});
     }
     let client = capable(Client::modern(nodes.url(answers.len())));
@@ -265,6 +273,41 @@ async fn a_client_that_does_not_answer_in_time_did_not_refuse() {
     let (id, mut stream) = client.stream("tools/call", json!({"name": "own"})).await;
     let result = stream.answer_to(&id).await["result"].clone();
     assert_eq!(text(&result), "the client did not answer in time: try again");
+    nodes.stop().await;
+}
+
+/// A call that was the first to say that its client is initialized did not hear of the session's end.
+#[tokio::test]
+async fn a_call_that_waits_for_an_answer_ends_with_its_session() {
+    let nodes = Inside::of(1, Asker).await;
+    let client = capable(nodes.client());
+    let opened = client.initialize().await.ok();
+    let id = opened.header("mcp-session-id").expect("a session");
+    let client = client.in_session(id);
+    let (_, mut stream) = client.stream("tools/call", json!({"name": "own"})).await;
+    stream.method("elicitation/create").await;
+    assert_eq!(client.delete().await.status, 204);
+    let ended = timeout(LOOK_EVERY / 2, nodes.no_call_is_left()).await;
+    assert!(ended.is_ok(), "the call goes on until somebody looks");
+    nodes.stop().await;
+}
+
+/// What is written by place and not by name is no form that anybody has filled in.
+#[tokio::test]
+async fn a_list_is_no_answer_to_a_form() {
+    let nodes = Inside::of(1, Asker).await;
+    let unfit = json!({"action": "accept", "content": ["Ada"]});
+    let client = capable(Client::modern(nodes.url(0)));
+    for input in [unfit.clone(), json!(["accept", {"name": "Ada"}, null])] {
+        let params = json!({"name": "own", "inputResponses": {"input": input}});
+        assert_eq!(client.request("tools/call", params).await.code(), -32602);
+    }
+    let client = capable(nodes.client());
+    let (id, mut stream) = client.stream("tools/call", json!({"name": "own"})).await;
+    let asked = stream.method("elicitation/create").await;
+    client.respond(&asked["id"], unfit).await;
+    let result = stream.answer_to(&id).await["result"].clone();
+    assert_eq!(result["isError"], true, "{result}");
     nodes.stop().await;
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct EndArguments {
     /// End all sessions
     #[arg(long)]
     all: bool,
-    /// End all sessions of this principal; \"\" for those without one
+    /// End all sessions of this principal; "" for those without one
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
     /// Answer in JSON

@@ -27,7 +27,7 @@ pub(crate) struct ListArguments {
     /// List only sessions of clients whose name has this in it
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
-    /// List only sessions of this principal; \"\" for those without one
+    /// List only sessions of this principal; "" for those without one
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
     /// List only sessions that were not used for this long, such as 10m

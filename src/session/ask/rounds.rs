@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rmcp::model::{InputRequests, InputRequiredResult, InputResponses};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::error::AskError;
@@ -149,10 +149,9 @@ impl Rounds {
             input_responses,
             request_state,
         } = call.params;
-        // A client may write the same arguments in another order.
-        if let Some(arguments) = &mut arguments {
-            arguments.sort_all_objects();
-        }
+        // A client may write the same arguments in another order, or leave out that there are none.
+        let arguments = arguments.get_or_insert_with(|| Value::Object(Map::new()));
+        arguments.sort_all_objects();
         // As JSON, so that no two different calls read the same.
         let bound = (principal.as_str(), call.method, name, uri, arguments);
         let bound = serde_json::to_vec(&bound).map_err(AskError::BadAnswer)?;

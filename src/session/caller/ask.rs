@@ -10,7 +10,7 @@ use rmcp::model::{
     InputResponses, ListRootsRequest, ListRootsResult, Root,
 };
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Value, json};
 
 use super::{AskError, Caller};
@@ -60,6 +60,9 @@ impl Caller {
         match answer.action {
             ElicitationAction::Accept => {
                 let content = answer.content.unwrap_or_else(|| json!({}));
+                if !content.is_object() {
+                    return Err(self.unfit(serde_json::Error::custom("`content` is not an object")));
+                }
                 serde_json::from_value(content).map_err(|error| self.unfit(error))
             }
             ElicitationAction::Decline => Err(AskError::Declined),
@@ -115,6 +118,10 @@ impl Caller {
         const NAME: &str = "input";
         let mut answers = self.answers([(NAME.to_owned(), request)].into()).await?;
         let answer = answers.remove(NAME).unwrap_or(Value::Null);
+        if !answer.is_object() {
+            // Written by place, a list would pass for one.
+            return Err(self.unfit(serde_json::Error::custom("it is not an object")));
+        }
         serde_json::from_value(answer).map_err(|error| self.unfit(error))
     }
 
@@ -152,7 +159,12 @@ impl Caller {
                     ElicitRequestParams::UrlElicitationParams { .. } => modes.url.is_some(),
                     _ => modes.form.is_some() || modes.url.is_none(),
                 });
-                (can, "elicitation", needed.enable_elicitation().build())
+                let name = match (&asked.params, modes) {
+                    (_, None) => "elicitation",
+                    (ElicitRequestParams::UrlElicitationParams { .. }, _) => "elicitation.url",
+                    _ => "elicitation.form",
+                };
+                (can, name, needed.enable_elicitation().build())
             }
             InputRequest::CreateMessage(asked) => {
                 let tools = asked.params.tools.is_some() || asked.params.tool_choice.is_some();

@@ -121,7 +121,7 @@ async fn manual_pages_are_those_of_man() {
         ".SH NAME",
         ".SH OPTIONS",
         "redis\\-url",
-        "EXTRA",
+        "EXAMPLES",
         "Exit codes",
     ] {
         assert!(page.contains(part), "no `{part}` in\n{page}");
