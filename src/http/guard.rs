@@ -355,6 +355,28 @@ mod tests {
         assert!(admitted(&guard, headers).is_ok());
     }
 
+    /// Asks somebody who never answers.
+    #[derive(Debug)]
+    struct Unanswered;
+
+    #[async_trait::async_trait]
+    impl Authenticate for Unanswered {
+        async fn authenticate(&self, _head: &Parts) -> Result<Principal, Challenge> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_makes_a_request_is_waited_for_so_long_and_no_longer() {
+        let guard = Guard::new(&Settings::default(), Some(Arc::new(Unanswered)));
+        let head = Request::builder().uri("/mcp").header(HOST, "localhost").body(());
+        let (head, ()) = head.unwrap().into_parts();
+        let began = tokio::time::Instant::now();
+        let refused = guard.admit(&head).await;
+        assert_eq!(refused, Err(Refusal::Challenged(Challenge::unavailable().into())));
+        assert_eq!(began.elapsed(), AUTHENTICATE_WITHIN);
+    }
+
     #[test]
     fn a_token_names_its_principal() {
         let guard = guard(|s| drop(s.auth.tokens.insert("alice".into(), "a-long-enough-token".into())));
