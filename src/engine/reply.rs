@@ -241,9 +241,9 @@ impl Flight {
         match has_begun.await {
             Ok(Start::Nothing) => Reply::Json(Finished::nothing()),
             Ok(Start::Refused(refusal)) => Reply::Refused(refusal),
-            Ok(Start::Stream) => Reply::Stream(socket),
-            // The node has stopped meanwhile.
-            Err(_) => Reply::Refused(Refusal::ShuttingDown),
+            // An error says that it ended at once, because the node stops: so does the stream. The call has begun, so
+            // nothing may invite its client to send it again.
+            Ok(Start::Stream) | Err(_) => Reply::Stream(socket),
         }
     }
 }

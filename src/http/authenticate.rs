@@ -26,6 +26,8 @@ use crate::session::Principal;
 /// use http::HeaderName;
 /// use http::request::Parts;
 ///
+/// static USER: HeaderName = HeaderName::from_static("x-user");
+///
 /// /// Trusts the proxy in front, which has checked who it is.
 /// #[derive(Debug)]
 /// struct FromProxy;
@@ -33,7 +35,7 @@ use crate::session::Principal;
 /// #[async_trait::async_trait]
 /// impl Authenticate for FromProxy {
 ///     async fn authenticate(&self, head: &Parts) -> Result<Principal, Challenge> {
-///         let user = head.headers.get("x-user").and_then(|user| user.to_str().ok());
+///         let user = head.headers.get(&USER).and_then(|user| user.to_str().ok());
 ///         match user {
 ///             Some(user) if !user.is_empty() => Ok(Principal(user.into())),
 ///             _ => Err(Challenge::unauthorized("Bearer realm=\"example\"")),
@@ -41,7 +43,7 @@ use crate::session::Principal;
 ///     }
 ///
 ///     fn credentials(&self) -> &[HeaderName] {
-///         const { &[HeaderName::from_static("x-user")] }
+///         std::slice::from_ref(&USER)
 ///     }
 /// }
 /// ```

@@ -55,6 +55,9 @@ impl MountedService {
     }
 
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response, Infallible> {
+        if self.closed.is_cancelled() {
+            return Ok(response::refusal(&Refusal::ShuttingDown, None));
+        }
         let open = self.requests.token();
         let connected = self.connected(&request);
         let answered = self
@@ -63,7 +66,7 @@ impl MountedService {
             .await;
         let response = match answered {
             Some(response) => response?,
-            None => response::refusal(&Refusal::ShuttingDown, None),
+            None => broken_off(),
         };
         Ok(response.map(|body| Body::new(MountedBody::new(body, open, &self.closed))))
     }
@@ -80,6 +83,13 @@ impl MountedService {
             purpose: Purpose::Clients,
         }
     }
+}
+
+/// The answer to a request whose call has begun, and will not end: the connection breaks off, as when a node is
+/// lost. Any words would invite the client to send it again.
+fn broken_off() -> Response {
+    let nothing = futures::stream::iter([Err::<Bytes, _>(Refusal::ShuttingDown)]);
+    Response::new(Body::from_stream(nothing))
 }
 
 /// The body of an answer, which counts as a request until it is written.
