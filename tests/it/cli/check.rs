@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::node::{Node, NodeOptions};
-use crate::support::process::free_port;
+use crate::support::process::{free_port, until};
 use crate::support::program::Program;
 use crate::support::redis::Redis;
 
@@ -176,7 +176,10 @@ async fn nodes_of_another_prefix_are_warned_of() {
     let told = told(&text(&redis.url()).await, "warning").concat();
     assert!(told.contains("store.prefix \"other:\""), "{told}");
     let own = Node::start(&NodeOptions::on(redis.url())).await;
-    assert!(own.log().contains("another store.prefix"), "{}", own.log());
+    until("the node has said so in its log", async || {
+        own.log().contains("another store.prefix")
+    })
+    .await;
     assert!(!other.log().contains("another store.prefix"), "{}", other.log());
     let json = json(&redis.url()).await;
     assert_eq!(json["warnings"].as_array().map(Vec::len), Some(1), "{json}");
