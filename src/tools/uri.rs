@@ -34,7 +34,8 @@ impl NoteUri {
     pub(super) fn parse(uri: &str) -> Option<Self> {
         let (notebook, key) = uri.strip_prefix(SCHEME)?.split_once('/')?;
         let plain = notebook.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let key = decode(key)?;
+        let dots = key.strip_prefix('?').filter(|dots| is_dots(dots));
+        let key = decode(dots.unwrap_or(key))?;
         let fits = (1..=NOTEBOOK_BYTES_MAX).contains(&notebook.len())
             && (1..=NOTE_KEY_BYTES_MAX).contains(&key.len());
         (plain && fits).then(|| Self {
@@ -48,8 +49,15 @@ impl NoteUri {
 /// (RFC 3986, 2.3) is percent-encoded.
 impl fmt::Display for NoteUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}/{}", self.notebook, encode(&self.key))
+        // Clients resolve dots in a path, encoded or not, and none in a query (URL Standard, "path state").
+        let query = if is_dots(&self.key) { "?" } else { "" };
+        write!(f, "{SCHEME}{}/{query}{}", self.notebook, encode(&self.key))
     }
+}
+
+/// Whether a client would take it for a place in a path.
+fn is_dots(key: &str) -> bool {
+    [".", ".."].contains(&key)
 }
 
 /// Percent-encodes every byte that is not unreserved.
@@ -93,8 +101,14 @@ mod tests {
 
     #[test]
     fn any_key_survives_the_trip_through_a_uri() {
-        for key in ["count", "a/b c", "100%", "ключ", "?#&=+~", "note:x", "\u{0}\n"] {
+        let keys = [
+            "count", "a/b c", "100%", "ключ", "?#&=+~", "note:x", "\u{0}\n", ".", "..", "...", "?..",
+        ];
+        for key in keys {
             let uri = NoteUri::new(OWN, key);
+            // Some clients write a URI anew before they send it.
+            let anew = url::Url::parse(&uri.to_string()).unwrap();
+            assert_eq!(NoteUri::parse(anew.as_str()).as_ref(), Some(&uri));
             assert_eq!(NoteUri::parse(&uri.to_string()), Some(uri));
         }
         assert_eq!(NoteUri::new(OWN, "a/b c").to_string(), "note://session/a%2Fb%20c");
