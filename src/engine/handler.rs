@@ -55,12 +55,13 @@ impl<H: ServerHandler> Handler for H {
         request: ClientRequest,
         context: RequestContext<RoleServer>,
     ) -> BoxFuture<'a, Result<ServerResult, ErrorData>> {
+        // By reference: nearly all requests go on as they are, and each move of one is a copy.
+        if !needs_help(&request) {
+            return Box::pin(Service::handle_request(self, request, context));
+        }
         match request {
             ClientRequest::SubscriptionsListenRequest(listen) => {
                 Box::pin(subscriptions::listen(self, listen, context))
-            }
-            ClientRequest::SubscribeRequest(_) | ClientRequest::UnsubscribeRequest(_) => {
-                Box::pin(subscriptions::subscribe(self, request, context))
             }
             ClientRequest::CustomRequest(ref custom) => {
                 let (method, era) = (custom.method.clone(), era_of(&context));
@@ -69,7 +70,7 @@ impl<H: ServerHandler> Handler for H {
                     answer.map_err(|error| in_words(error, &method, era))
                 })
             }
-            request => Box::pin(Service::handle_request(self, request, context)),
+            request => Box::pin(subscriptions::subscribe(self, request, context)),
         }
     }
 
@@ -95,6 +96,17 @@ impl<H: ServerHandler> Handler for H {
     fn tool(&self, name: &str) -> Option<Tool> {
         self.get_tool(name)
     }
+}
+
+/// Whether the library does something for the handler beside asking it.
+const fn needs_help(request: &ClientRequest) -> bool {
+    matches!(
+        request,
+        ClientRequest::SubscriptionsListenRequest(_)
+            | ClientRequest::SubscribeRequest(_)
+            | ClientRequest::UnsubscribeRequest(_)
+            | ClientRequest::CustomRequest(_)
+    )
 }
 
 fn era_of(context: &RequestContext<RoleServer>) -> Era {

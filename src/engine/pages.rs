@@ -26,8 +26,9 @@ pub(super) fn first_page(request: &ClientRequest) -> Option<ClientRequest> {
         ($($list:ident),*) => {
             match request {
                 $(ClientRequest::$list(list) => {
+                    list.params.as_ref()?.cursor.as_ref()?;
                     let mut first = list.clone();
-                    first.params.as_mut()?.cursor.take()?;
+                    first.params.as_mut()?.cursor = None;
                     Some(ClientRequest::$list(first))
                 })*
                 _ => None,

@@ -71,12 +71,21 @@ impl Guard {
     /// # Errors
     /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Challenged`].
     pub(super) async fn admit(&self, head: &Parts) -> Result<Principal, Refusal> {
+        match self.check(head)? {
+            Some(authenticate) => self.principal(authenticate.as_ref(), head).await,
+            None => Ok(self.anonymous.clone()),
+        }
+    }
+
+    /// Checks all but who makes the request, and says who is to be asked for that.
+    fn check(&self, head: &Parts) -> Result<Option<&Arc<dyn Authenticate>>, Refusal> {
         check_single(&head.headers)?;
         self.check_host(&head.headers, &head.uri)?;
         self.check_origin(&head.headers)?;
-        let Some(authenticate) = &self.authenticate else {
-            return Ok(self.anonymous.clone());
-        };
+        Ok(self.authenticate.as_ref())
+    }
+
+    async fn principal(&self, authenticate: &dyn Authenticate, head: &Parts) -> Result<Principal, Refusal> {
         for name in authenticate.credentials() {
             if head.headers.get_all(name).iter().nth(1).is_some() {
                 return Err(Refusal::DoubledHeader("credentials'"));

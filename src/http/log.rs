@@ -77,9 +77,9 @@ pub(super) fn note_session(session: &str) {
 
 /// Puts the tool that is called into the span, if anybody will see it. One that the handler does not know is
 /// a client's word.
-pub(super) fn note_tool(engine: &Engine, method: &str, name: Option<&str>) {
-    if method == "tools/call" && enabled!(Level::DEBUG) {
-        let name = name.filter(|name| engine.tool(name).is_some());
+pub(super) fn note_tool<'a>(engine: &Engine, method: &str, name: impl FnOnce() -> Option<&'a str>) {
+    if enabled!(Level::DEBUG) && method == "tools/call" {
+        let name = name().filter(|name| engine.tool(name).is_some());
         Span::current().record("tool", name.unwrap_or(OTHER));
     }
 }

@@ -219,7 +219,9 @@ async fn serve_request(
     admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
     let (header, named) = (admitted.version(), admitted.named_session());
     let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
-    log::note_tool(engine, &request.method, meta.named(name_member(&request.method)));
+    log::note_tool(engine, &request.method, || {
+        meta.named(name_member(&request.method))
+    });
     let version = meta.meta.protocol_version();
     let hints = EraHints {
         header,

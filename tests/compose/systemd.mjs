@@ -60,9 +60,9 @@ async function main() {
 
   let begun = Date.now();
   at('systemctl', 'stop', 'mcp-server');
-  assert(Date.now() - begun < DRAIN_MS, 'alone, it has no balancer to wait for');
+  assert(Date.now() - begun >= DRAIN_MS, 'it drains');
   assert.deepEqual([property('Result'), property('ExecMainStatus')], ['success', '0']);
-  console.log('systemd: stopped');
+  console.log('systemd: drained');
 
   // The port of the socket unit is open before a node serves.
   at('systemctl', 'start', 'mcp-server.socket');
