@@ -2,7 +2,7 @@
 //!
 //! The crate may be built where there is no git: from a registry, which keeps the commit in a file, or in a
 //! container, which is told by `ANYNODE_REVISION`. Git is asked for release builds only: else each commit
-//! would build everything anew.
+//! would build everything again.
 
 #![expect(
     clippy::disallowed_methods,
@@ -33,7 +33,7 @@ fn main() {
     println!("cargo::rustc-env=ANYNODE_COMMIT={}", commit.unwrap_or_default());
 }
 
-/// What whoever builds says.
+/// The commit that the build is told.
 fn told() -> Option<String> {
     env::var("ANYNODE_REVISION")
         .ok()

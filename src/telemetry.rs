@@ -117,7 +117,7 @@ impl Drop for AtEnd {
     }
 }
 
-/// Crates that are held at a level, whatever the filter says. Above it rmcp logs what clients send and what
+/// Crates that are held at a level under every filter. Above it rmcp logs what clients send and what
 /// they are answered, with session ids and tokens in it: a log must hold none of these. fred warns of what
 /// the store tells better, once and with the cure.
 const HELD: [(&str, LevelFilter); 2] = [("rmcp", LevelFilter::WARN), ("fred", LevelFilter::ERROR)];

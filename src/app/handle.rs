@@ -1,4 +1,4 @@
-//! A node, whoever serves its requests: what its program asks of it.
+//! What a program asks of its node, whether the node listens by itself or the program serves it.
 
 use std::sync::Arc;
 

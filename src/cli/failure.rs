@@ -9,7 +9,7 @@ use crate::causes::causes;
 use crate::config::{Problem, SettingsError};
 
 /// Tells why a command failed: in words on standard error; as JSON on standard output when it answers in
-/// JSON, so that whoever reads its answer finds one.
+/// JSON, so that a program that reads the answer finds one.
 pub(super) fn tell(error: &anyhow::Error, json: bool) {
     if json {
         let failed = json!({ "status": "error", "problems": problems(error) });

@@ -31,7 +31,7 @@ const EXAMPLES: [(&str, &str); 9] = [
 const AFTER_EXAMPLES: &str = "
 Settings come from defaults, then the file, then the environment, then flags; the last one wins.
 `{} config default` prints all of them, with what each means.
-With --json, a command that fails says so on standard output, as JSON. Wrong usage is told in words.
+With --json, a command that fails prints its problems as JSON on standard output. Wrong usage is told in words.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 69 store out of reach or refusing,
 75 another process has this NODE_ID, 78 wrong settings.";

@@ -1,4 +1,4 @@
-//! Stops calls because their client says so, wherever they run, and tells their handlers.
+//! Stops calls that their client has cancelled, on the node that runs them, and tells their handlers.
 //!
 //! The node that runs a call tells its handler (`on_cancelled`), once, however the node has heard of it: from
 //! the client itself, by a message of another node, or when the call looks into the store. A call that ends

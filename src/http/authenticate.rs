@@ -50,7 +50,7 @@ use crate::session::Principal;
 #[async_trait]
 pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
     /// The principal of the request with this head, [`Principal::anonymous`] for one without credentials that
-    /// may come in all the same.
+    /// may come in nevertheless.
     ///
     /// It has 10 s, after which the client gets 503. A panic is 500.
     ///

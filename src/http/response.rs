@@ -18,7 +18,7 @@ use crate::telemetry::metrics;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Proxies must not keep a stream, nor compress it: whatever compresses waits for more.
+/// Proxies must not keep a stream, nor compress it: a compressor waits for more.
 const AS_IT_COMES: HeaderValue = HeaderValue::from_static("no-store, no-transform");
 /// Asks nginx and its kin not to hold events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -95,7 +95,7 @@ pub enum StateError {
     TooManyTasks,
     /// State of the principal, of a caller that has none.
     #[error(
-        "this keeps something for whoever calls, and the server asks nobody for credentials (auth.tokens)"
+        "this keeps something for each principal, and the server asks nobody for credentials (auth.tokens)"
     )]
     NoPrincipal,
     /// Other writers were always first.

@@ -5,41 +5,30 @@
 //! named one by one.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+/// The kinds that can be said everywhere.
+fn scalars_and_objects() -> [Value; 4] {
+    [
+        json!({ "type": "string" }),
+        json!({ "type": "number" }),
+        json!({ "type": "boolean" }),
+        json!({ "type": "object", "additionalProperties": true }),
+    ]
+}
+
+fn any_of<const N: usize>(more: [Value; N]) -> Vec<Value> {
+    scalars_and_objects().into_iter().chain(more).collect()
+}
 
 /// That of an argument. It tells of no null and of no array in an array, which those dialects cannot say; both
 /// are taken.
 pub(super) fn any_argument(_generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "anyOf": [
-            { "type": "string" },
-            { "type": "number" },
-            { "type": "boolean" },
-            { "type": "object", "additionalProperties": true },
-            {
-                "type": "array",
-                "items": {
-                    "anyOf": [
-                        { "type": "string" },
-                        { "type": "number" },
-                        { "type": "boolean" },
-                        { "type": "object", "additionalProperties": true },
-                    ],
-                },
-            },
-        ],
-    })
+    let array = json!({ "type": "array", "items": { "anyOf": scalars_and_objects() } });
+    json_schema!({ "anyOf": any_of([array]) })
 }
 
 /// That of a result. Clients hold results against it, so that it allows all there may be.
 pub(super) fn any_result(_generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "anyOf": [
-            { "type": "string" },
-            { "type": "number" },
-            { "type": "boolean" },
-            { "type": "object", "additionalProperties": true },
-            { "type": "array" },
-            { "type": "null" },
-        ],
-    })
+    json_schema!({ "anyOf": any_of([json!({ "type": "array" }), json!({ "type": "null" })]) })
 }

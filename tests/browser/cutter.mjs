@@ -20,7 +20,7 @@ export async function startCutter(port) {
     server.on('error', reject);
     server.listen(0, '127.0.0.1', resolve);
   });
-  // Both ends see a reset, in the middle of whatever they do. Says how many connections there were.
+  // Both ends see a reset, in the middle of their work. Says how many connections there were.
   const cut = () => {
     const { size } = sockets;
     for (const socket of sockets) socket.resetAndDestroy();

@@ -1,4 +1,4 @@
-// Serves our pages, whose script is bundled with the official clients, on one port under whatever name they are asked for.
+// Serves our pages, whose script is bundled with the official clients, on one port under every name.
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';

@@ -131,7 +131,7 @@ async fn in_rounds(nodes: &Inside, tool: &str, arguments: Value, answers: &[Valu
         let asked = client.request("tools/call", params.clone()).await.ok();
         assert_eq!(asked.result()["resultType"], "input_required", "round {round}");
         params["requestState"] = asked.result()["requestState"].clone();
-        // Clients differ in how they say that there are no arguments.
+        // Some clients leave empty arguments out.
         if params["arguments"] == json!({}) {
             params.as_object_mut().unwrap().remove("arguments");
         }

@@ -243,11 +243,7 @@ async fn messages_keep_to_one_node(kind: Kind) {
     for _ in 0..TURNS {
         let opened = http.get(format!("{}/sse", front.url())).send().await;
         let mut stream = EventStream::new(opened.expect("an answer"));
-        let endpoint = stream
-            .next()
-            .await
-            .and_then(|event| event.data)
-            .expect("where to post");
+        let endpoint = stream.endpoint().await;
         let post = async |message: serde_json::Value| {
             let sent = http
                 .post(format!("{}/{endpoint}", front.url()))

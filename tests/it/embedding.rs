@@ -131,6 +131,19 @@ impl Program {
     }
 }
 
+/// A node that a program serves at its root, with nothing beside it: its URL, the node, and the server.
+async fn served_alone() -> (String, EmbeddedNode, JoinHandle<std::io::Result<()>>) {
+    let (mcp, node) = App::builder()
+        .handler(Desk::default)
+        .build()
+        .await
+        .expect("the node starts");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let served = tokio::spawn(async move { axum::serve(listener, mcp).await });
+    (url, node, served)
+}
+
 async fn get_status(url: &str) -> (u16, String) {
     let response = reqwest::get(url).await.expect("an answer");
     (response.status().as_u16(), response.text().await.expect("a body"))
@@ -255,14 +268,7 @@ async fn an_answer_says_how_long_it_is() {
 
 #[tokio::test]
 async fn after_its_node_has_stopped_a_program_refuses_in_words() {
-    let (mcp, node) = App::builder()
-        .handler(Desk::default)
-        .build()
-        .await
-        .expect("the node starts");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let served = tokio::spawn(async move { axum::serve(listener, mcp).await });
+    let (url, node, served) = served_alone().await;
     let client = Client::legacy(&url);
     client.call("who", json!({})).await.ok();
     node.stop().await;

@@ -396,11 +396,7 @@ async fn a_key_of_the_clients_own_opens_one_session_on_any_node() {
     for node in [0, 1, 0] {
         let answer = open_as(node, key, "alices-long-enough-token").await;
         let mut stream = EventStream::new(answer);
-        let endpoint = stream
-            .next()
-            .await
-            .and_then(|event| event.data)
-            .expect("an endpoint");
+        let endpoint = stream.endpoint().await;
         assert_eq!(endpoint, format!("messages?sessionId={key}"));
     }
     let thief = open_as(1, key, "bobs-long-enough-token").await;

@@ -1,4 +1,4 @@
-//! Doors that settings leave open: whoever finds one may use the server.
+//! Doors that settings leave open: anybody who finds one may use the server.
 
 use crate::config::Settings;
 use crate::http::is_loopback;
@@ -14,7 +14,7 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
     let local = is_loopback(host) || host.starts_with("unix:");
     if !local {
         open.push(format!(
-            "open door: HOST={host} is not loopback, and no credentials are asked for: whoever reaches the port may use the \
+            "open door: HOST={host} is not loopback, and no credentials are asked for: anybody who reaches the port may use the \
              server; set auth.tokens"
         ));
     }

@@ -1,5 +1,5 @@
 //! Asking a client by the result of its call (2026-07-28, SEP-2322): the call ends, the client calls again with
-//! its answer, and the handler runs from its beginning, on whichever node.
+//! its answer, and the handler runs from its beginning, on any node.
 //!
 //! The handler's questions are steps. In each round the answers of earlier steps come back with the client,
 //! sealed, and that of the latest in `inputResponses`. An answer counts for a question only if the question
@@ -149,7 +149,7 @@ impl Rounds {
             input_responses,
             request_state,
         } = call.params;
-        // A client may write the same arguments in another order, or leave out that there are none.
+        // A client may write the same arguments in another order, or no arguments as none or as `{}`.
         let arguments = arguments.get_or_insert_with(|| Value::Object(Map::new()));
         arguments.sort_all_objects();
         // As JSON, so that no two different calls read the same.

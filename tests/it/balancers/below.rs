@@ -42,11 +42,7 @@ async fn clients_work_below_a_path_of_nginx() {
 async fn open(url: &url::Url) -> (EventStream, url::Url) {
     let opened = reqwest::get(url.clone()).await.expect("an answer");
     let mut stream = EventStream::new(opened);
-    let endpoint = stream
-        .next()
-        .await
-        .and_then(|event| event.data)
-        .expect("where to post");
+    let endpoint = stream.endpoint().await;
     (stream, url.join(&endpoint).expect("a URL"))
 }
 
@@ -77,11 +73,7 @@ async fn what_a_node_hands_out_is_resolved_to_what_it_serves() {
         client.set_path(&format!("{}/sse{slash}", below.trim_end_matches('/')));
         let opened = reqwest::get(outside(&client)).await.expect("an answer");
         let mut stream = EventStream::new(opened);
-        let endpoint = stream
-            .next()
-            .await
-            .and_then(|event| event.data)
-            .expect("where to post");
+        let endpoint = stream.endpoint().await;
         let messages = client.join(&endpoint).expect("a URL");
         let http = reqwest::Client::new();
         let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});

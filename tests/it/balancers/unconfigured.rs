@@ -70,11 +70,7 @@ async fn haproxy_holds_nothing_back_of_http_with_sse() {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let opened = http.get(format!("{}/sse", front.url())).send().await;
     let mut stream = EventStream::new(opened.expect("an answer"));
-    let endpoint = stream
-        .next()
-        .await
-        .and_then(|event| event.data)
-        .expect("where to post");
+    let endpoint = stream.endpoint().await;
     let url = format!("{}/{endpoint}", front.url());
     let post = async |message: serde_json::Value| {
         let answer = http.post(&url).json(&message).send().await.expect("an answer");

@@ -64,7 +64,7 @@ async fn tour(line: &str, mode: &str) {
     }
 }
 
-/// The browser gives it nothing to read, whichever way it asks.
+/// The browser gives it nothing to read, however it asks.
 #[tokio::test]
 async fn a_page_of_a_strange_origin_reads_nothing() {
     let origins = Origins::new();

@@ -88,7 +88,7 @@ fn shows(seen: &Value, words: &[&str]) {
     }
 }
 
-/// Where a picture of the page goes, for whoever wants to look.
+/// Where a picture of the page goes.
 fn screenshot(name: &str) -> PathBuf {
     let name = name.replace(' ', "-").to_lowercase();
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser/{name}.png"))

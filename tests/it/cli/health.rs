@@ -55,7 +55,7 @@ async fn a_node_that_is_not_well_is_told_by_1() {
     );
 }
 
-/// A11: a node without its store is degraded, which is no failure, and says so.
+/// A11: a node without its store is degraded. The command names that, and does not fail.
 #[tokio::test]
 async fn what_is_wrong_is_said_in_words() {
     let redis = Redis::start().await;

@@ -76,8 +76,8 @@ fn git(root: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
-/// The commit is told by whoever builds, noted by who packed, or the checkout's; without any the crate is
-/// built all the same.
+/// The commit is the one that the build is told, that the package notes, or that the checkout has. Without any
+/// the crate is built, too.
 #[test]
 fn the_commit_is_found_wherever_the_crate_is_built() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -101,7 +101,7 @@ fn the_commit_is_found_wherever_the_crate_is_built() {
     assert_eq!(
         build(&root, &[("PROFILE", "debug")]),
         "",
-        "each commit would build all anew"
+        "each commit would build everything again"
     );
     std::fs::write(root.join("Cargo.toml"), "[package]\nname = 1\n").expect("a file");
     assert_eq!(build(&root, &[release]), format!("{}-dirty", &head[..12]));

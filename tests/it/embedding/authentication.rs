@@ -84,7 +84,7 @@ async fn challenges_reach_the_client_with_their_status_and_words() {
     let late = as_user("late").call("who", json!({})).await;
     assert_eq!((late.status, late.header("retry-after")), (503, Some("1")));
     assert_eq!(as_user("broken").call("who", json!({})).await.status, 500);
-    // Also where a stream or an end is asked for, or a method that there is not.
+    // Also for streams, for the end of a session, and for unknown methods.
     let http = reqwest::Client::new();
     for (method, path) in [
         ("GET", "mcp"),

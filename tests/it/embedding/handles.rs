@@ -4,14 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_program_lists_and_ends_sessions_and_announces_changes() {
-    let (mcp, node) = App::builder()
-        .handler(Desk::default)
-        .build()
-        .await
-        .expect("the node starts");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let served = tokio::spawn(async move { axum::serve(listener, mcp).await });
+    let (url, node, served) = served_alone().await;
     let clients = [Client::legacy(&url), Client::legacy(&url)];
     for client in &clients {
         client.call("count", json!({})).await.ok();

@@ -1,5 +1,4 @@
-//! A handler is told that its client has cancelled a call: once, on the node that runs it, whichever node the
-//! client has told.
+//! A client cancels a call at any node. The handler is told once, on the node that runs the call.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -251,11 +250,7 @@ async fn a_client_of_http_with_sse_cancels_through_any_node() {
     let http = reqwest::Client::new();
     let opened = http.get(format!("{}/sse", nodes.url(0))).send().await;
     let mut stream = crate::support::sse::EventStream::new(opened.expect("a stream"));
-    let endpoint = stream
-        .next()
-        .await
-        .and_then(|event| event.data)
-        .expect("an endpoint");
+    let endpoint = stream.endpoint().await;
     let post = async |node: usize, message: Value| {
         let url = format!("{}/{endpoint}", nodes.url(node));
         let sent = http

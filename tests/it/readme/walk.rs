@@ -70,7 +70,7 @@ async fn what_is_to_be_tried_answers_what_is_shown() {
     assert_eq!(modern["result"]["structuredContent"]["text"], "hello");
 }
 
-/// A8: the walk with three nodes works from its first line to its last, beside whatever else the reader has
+/// A8: the walk with three nodes works from its first line to its last, beside all that the reader has
 /// running, and leaves that alone.
 #[tokio::test]
 async fn three_nodes_do_what_is_said_of_them() {

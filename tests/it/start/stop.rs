@@ -67,7 +67,7 @@ async fn sigterm_lets_balancers_notice_and_calls_finish() {
 }
 
 /// A22: a node whose sessions nobody shares is the only one: there is no other that a balancer could notice to
-/// send requests to. Its calls finish all the same.
+/// send requests to. Its calls finish nevertheless.
 #[tokio::test]
 async fn a_lone_node_does_not_wait_for_balancers() {
     // Waiting for it would fail the test.

@@ -179,6 +179,12 @@ impl EventStream {
         }
     }
 
+    /// Where to post, which the first event of HTTP+SSE says.
+    pub(crate) async fn endpoint(&mut self) -> String {
+        let first = self.next().await;
+        first.and_then(|event| event.data).expect("an endpoint")
+    }
+
     /// Reads on to the notification or server request `method`.
     pub(crate) async fn method(&mut self, method: &str) -> Value {
         self.message_where(|message| message.get("method").is_some_and(|found| found == method))
