@@ -138,7 +138,8 @@ impl Supervisor {
         &self.inner.stopping
     }
 
-    /// Tells every task to stop, waits for them, at most `limit`, and drops those that are left.
+    /// Tells every task to stop, waits for them, at most `limit`, and drops those that are left, and all that are
+    /// begun later.
     pub(crate) async fn stop(&self, limit: Duration) {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
@@ -150,9 +151,10 @@ impl Supervisor {
                 left = self.inner.tasks.len(),
                 "some tasks did not stop in time: they are dropped"
             );
-            self.inner.kill.cancel();
-            self.inner.tasks.wait().await;
         }
+        // Also a task that is begun only now: what is dropped may try to go on in one.
+        self.inner.kill.cancel();
+        self.inner.tasks.wait().await;
     }
 }
 
@@ -166,5 +168,19 @@ impl Drop for KillOnDrop {
         tasks.stopping.cancel();
         tasks.tasks.close();
         tasks.kill.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_begun_after_the_stop_is_dropped() {
+        let supervisor = Supervisor::new("node-1");
+        supervisor.stop(Duration::from_secs(1)).await;
+        supervisor.spawn("late", std::future::pending());
+        let waited = tokio::time::timeout(Duration::from_secs(60), supervisor.inner.tasks.wait());
+        assert!(waited.await.is_ok(), "it goes on");
     }
 }

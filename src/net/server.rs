@@ -281,41 +281,31 @@ impl Accept {
             false => uses.take(resource, 1).map(Some),
         };
         let any = || Arc::clone(&self.places.any).try_acquire_owned();
-        let purpose = match resource {
-            Resource::ProbeAddress => Purpose::Probes,
+        let (purpose, held) = match resource {
+            Resource::ProbeAddress => (Purpose::Probes, None),
             _ => match (take(Resource::Connections), any()) {
-                (Ok(share), Ok(place)) => {
-                    let seat = Seat {
-                        purpose: Use::Any,
-                        _place: place,
-                        _share: share,
-                    };
-                    let purpose = Purpose::Clients;
-                    return Some((
-                        seat,
-                        Connected {
-                            source,
-                            uses,
-                            purpose,
-                        },
-                    ));
-                }
-                (Ok(_), Err(_)) => Purpose::Spare(ConnectionsFull::Node(NODE_FULL)),
-                (Err(words), _) => Purpose::Spare(ConnectionsFull::Peer(words)),
+                (Ok(share), Ok(place)) => (Purpose::Clients, Some((place, share))),
+                (Ok(_), Err(_)) => (Purpose::Spare(ConnectionsFull::Node(NODE_FULL)), None),
+                (Err(words), _) => (Purpose::Spare(ConnectionsFull::Peer(words)), None),
             },
+        };
+        let (used_for, (place, share)) = match held {
+            Some(held) => (Use::Any, held),
+            None => {
+                let place = Arc::clone(&self.places.probes).try_acquire_owned().ok()?;
+                (Use::Probes, (place, take(resource).ok()?))
+            }
         };
         let seat = Seat {
-            purpose: Use::Probes,
-            _place: Arc::clone(&self.places.probes).try_acquire_owned().ok()?,
-            _share: take(resource).ok()?,
+            purpose: used_for,
+            _place: place,
+            _share: share,
         };
-        Some((
-            seat,
-            Connected {
-                source,
-                uses,
-                purpose,
-            },
-        ))
+        let connected = Connected {
+            source,
+            uses,
+            purpose,
+        };
+        Some((seat, connected))
     }
 }

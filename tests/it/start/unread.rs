@@ -241,7 +241,10 @@ async fn commands_end_as_they_should_whatever_becomes_of_what_they_write() {
     let node = Node::start(&NodeOptions::on(redis.url())).await;
     let health = format!("{}/health", node.url());
     let nowhere = format!("redis://127.0.0.1:{}", free_port());
-    let (on, away) = ([("REDIS_URL", &*redis.url())], [("REDIS_URL", &*nowhere)]);
+    // Somebody may have a node on the default port.
+    let at = |url| [("REDIS_URL", url), ("PORT", "0")];
+    let url = redis.url();
+    let (on, away) = (at(&*url), at(&*nowhere));
     for fate in [Fate::Full, Fate::Gone, Fate::Closed] {
         // What is asked for cannot be told.
         let list = if fate == Fate::Full { 1 } else { 0 };
