@@ -4,7 +4,7 @@
 use axum::response::Response;
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
-use tracing::{Level, Span, debug, enabled, error_span, field, record_all};
+use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
 
 use super::{CLIENTS, MCP, PROBES, ROOT, Service, response, trimmed};
 use crate::engine::Engine;
@@ -61,6 +61,21 @@ pub(super) fn span(service: &Service) -> Span {
         method = field::Empty,
         tool = field::Empty,
     )
+}
+
+/// Answers a request that came at `began` in its span, and logs the answer.
+pub(super) async fn logged(
+    service: &Service,
+    line: RequestLine,
+    began: Instant,
+    answer: impl Future<Output = Response>,
+) -> Response {
+    let answered = async {
+        let response = answer.await;
+        finish(line, began, &response);
+        response
+    };
+    answered.instrument(span(service)).await
 }
 
 /// Puts what is known of a request into its span. Once for each request: text shows what is recorded again

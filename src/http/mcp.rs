@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
-use super::log::{self, RequestLine, finish, note, span};
+use super::log::{self, RequestLine, finish, logged, note, span};
 use super::response::RawStream;
 use super::source::Connected;
 use super::{Service, media, response};
@@ -57,7 +57,7 @@ impl Refused {
     }
 }
 
-/// The answer to a `POST`.
+/// The answer to a `POST`. Not by way of [`logged`], to which the future of each call would be moved.
 pub(super) async fn answer(
     service: &Service,
     request: HttpRequest<HttpBody>,
@@ -77,26 +77,22 @@ pub(super) async fn answer(
 }
 
 pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    let span = span(&service);
     let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
-    async move {
-        let ended = async {
-            let admitted = AdmittedRequest::of(&service, request, began).await?;
-            admitted.check_version(service.engine.revisions)?;
-            let id = admitted.session_id()?;
-            note(Era::Legacy, "DELETE", Some(&id.tag()));
-            service.engine.end_session(&id, &admitted.principal).await
-        };
-        let response = match ended.await {
+    let ended = async {
+        let admitted = AdmittedRequest::of(&service, request, began).await?;
+        admitted.check_version(service.engine.revisions)?;
+        let id = admitted.session_id()?;
+        note(Era::Legacy, "DELETE", Some(&id.tag()));
+        service.engine.end_session(&id, &admitted.principal).await
+    };
+    let answer = async {
+        match ended.await {
             Ok(()) => response::empty(StatusCode::NO_CONTENT),
             Err(refusal) => response::refusal(&refusal, None),
-        };
-        finish(line, began, &response);
-        response
-    }
-    .instrument(span)
-    .await
+        }
+    };
+    logged(&service, line, began, answer).await
 }
 
 pub(super) async fn get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
@@ -113,24 +109,19 @@ pub(super) async fn answer_get<F>(
 where
     F: Future<Output = Result<Response, Refusal>> + Send + 'static,
 {
-    let span = span(&service);
     let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
-    async move {
-        let opened = async {
-            let admitted = AdmittedRequest::of(&service, request, began).await?;
-            let work = service.engine.work.clone();
-            let opened = work.spawn_and_wait("open-stream", open(service, admitted)).await;
-            opened.unwrap_or(Err(Refusal::ShuttingDown))
-        };
-        let response = opened
-            .await
-            .unwrap_or_else(|refusal| response::refusal(&refusal, None));
-        finish(line, began, &response);
-        response
-    }
-    .instrument(span)
-    .await
+    let opened = async {
+        let admitted = AdmittedRequest::of(&service, request, began).await?;
+        let work = &service.engine.work;
+        let opened = work.spawn_and_wait("open-stream", open(service.clone(), admitted));
+        opened.await.unwrap_or(Err(Refusal::ShuttingDown))
+    };
+    let answer = async {
+        let opened = opened.await;
+        opened.unwrap_or_else(|refusal| response::refusal(&refusal, None))
+    };
+    logged(&service, line, began, answer).await
 }
 
 /// Opens the session's standalone stream, or takes a reply's up.

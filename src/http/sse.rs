@@ -6,10 +6,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{Request as HttpRequest, StatusCode};
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use super::admit::AdmittedRequest;
-use super::log::{RequestLine, finish, note, span};
+use super::log::{RequestLine, logged, note};
 use super::mcp::{Refused, answer_get, refuse_method};
 use super::response::RawStream;
 use super::source::Connected;
@@ -25,21 +24,17 @@ pub(super) async fn get(State(service): State<Service>, request: HttpRequest<Htt
 }
 
 pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
-    let span = span(&service);
     let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
-    async move {
-        let below = request.uri().path().starts_with(MESSAGES_BELOW);
-        let response = match take(&service, request, began).await {
+    let below = request.uri().path().starts_with(MESSAGES_BELOW);
+    let answer = async {
+        match take(&service, request, began).await {
             Ok(()) => response::empty(StatusCode::ACCEPTED),
             Err(refused) if below => from_below(refused).response(),
             Err(refused) => refused.response(),
-        };
-        finish(line, began, &response);
-        response
-    }
-    .instrument(span)
-    .await
+        }
+    };
+    logged(&service, line, began, answer).await
 }
 
 /// A refusal whose relative URL was meant for a client that asks one level above.

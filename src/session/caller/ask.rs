@@ -35,10 +35,10 @@ use crate::protocol::era::Era;
 /// }
 /// ```
 ///
-/// A client of 2026-07-28 is asked by the result of its call. The handler ends there, with
-/// [`AskError::Later`], and when the client calls again, maybe on another node, it runs again from its beginning and finds
-/// the answer. So do what has an effect after the last question, and ask the same in the same order. What was
-/// answered before travels with the client, sealed for this principal, call and arguments.
+/// A client of 2026-07-28 is asked by the result of its call (SEP-2322). The handler ends there, with
+/// [`AskError::Later`]. The client calls again, maybe on another node. The handler then runs from its beginning,
+/// and finds the answer. So ask the same questions in the same order, and do what has an effect after the last
+/// one. Earlier answers travel with the client, sealed for this principal, call and arguments.
 impl Caller {
     /// Shows a form to the person at the client, whose fields are those of `T`: texts, numbers, yes or no,
     /// choices.
