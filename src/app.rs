@@ -1,5 +1,6 @@
 //! The composition root: settings, store and handler become a running node.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::pin::pin;
@@ -95,6 +96,9 @@ pub enum AppError {
     /// Another process has the node's name, or has taken it.
     #[error(transparent)]
     Name(#[from] JoinError),
+    /// Tokens of issuers cannot be checked.
+    #[error("tokens of issuers cannot be checked")]
+    Auth(#[source] Box<dyn Error + Send + Sync>),
     /// Something that the node cannot do without has ended.
     #[error("the node stopped because a task that it needs has ended; the log says which")]
     Broken,
@@ -293,7 +297,8 @@ impl Builder {
         engine.supervisor.spawn_vital("metrics", upkeep());
         engine.start().await?;
         warn_of_surroundings(engine.store.as_ref()).await;
-        let service = Service::new(Arc::clone(&engine), self.authenticate);
+        let service = Service::new(Arc::clone(&engine), self.authenticate)
+            .map_err(|error| AppError::Auth(error.into()))?;
         Ok(NodeHandle::new(engine, service, owned))
     }
 }

@@ -30,6 +30,7 @@ mod serve;
 mod sessions;
 mod settings;
 mod times;
+mod token;
 mod version;
 
 pub use exit::Exit;

@@ -4,7 +4,6 @@
 //! is reported in one run. To add a setting: a field here with its default, a row in `config/table.rs`, and a
 //! line in `settings.default.toml`; tests hold the three together.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use crate::protocol::era::Revision;
 
 mod assigned;
+mod auth;
 mod checks;
 mod load;
 mod own;
@@ -21,6 +21,7 @@ mod sources;
 mod table;
 
 pub(crate) use assigned::Assigned;
+pub use auth::AuthSettings;
 pub(crate) use checks::{fit_shares, most_of};
 pub(crate) use load::{Loaded, load, load_with};
 pub(crate) use own::{OwnArea, read as read_own};
@@ -173,13 +174,6 @@ pub struct SseSettings {
     pub client_keys: bool,
     /// `sse.continue`: whether a client is served that skips `initialize`.
     pub skip_initialize: bool,
-}
-
-/// `[auth]`
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct AuthSettings {
-    /// Bearer tokens, by the principal each stands for. Empty: no credentials are asked for.
-    pub tokens: BTreeMap<String, String>,
 }
 
 /// What form the reply to a request has.
@@ -415,15 +409,6 @@ impl fmt::Debug for Settings {
             .field("log", &self.log)
             .field("drain", &self.drain)
             .finish()
-    }
-}
-
-impl fmt::Debug for AuthSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let principals: Vec<_> = self.tokens.keys().collect();
-        f.debug_struct("AuthSettings")
-            .field("principals", &principals)
-            .finish_non_exhaustive()
     }
 }
 

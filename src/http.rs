@@ -8,6 +8,8 @@
 //! | `GET /sse` | opens or takes up the one stream of a session of 2024-11-05 |
 //! | `POST /messages`, `/sse/messages` | one JSON-RPC message of such a session |
 //! | `GET /` | what this server is, in words |
+//! | `GET /.well-known/oauth-protected-resource` and below | who issues tokens for this server, for everybody (RFC 9728) |
+//! | `GET /.well-known/oauth-authorization-server` | the same for clients of 2025-03-26, with `auth.mirror` |
 //! | `GET /health`, `/livez`, `/readyz` | for operators and balancers |
 //! | `GET /metrics` | for Prometheus |
 //!
@@ -23,7 +25,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
 use futures::FutureExt as _;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
 use http::{HeaderValue, Method, Request, Version};
@@ -31,6 +32,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
 
+use crate::auth::{METADATA, OAuthError};
 use crate::engine::Engine;
 use crate::engine::shares::PeerUse;
 use crate::protocol::error::Refusal;
@@ -45,8 +47,10 @@ mod index;
 mod log;
 mod mcp;
 mod media;
+mod metadata;
 mod mount;
 pub(crate) mod response;
+mod routes;
 pub(crate) mod source;
 mod sse;
 
@@ -69,6 +73,8 @@ const MESSAGES: &str = "/messages";
 const MESSAGES_BELOW: &str = "/sse/messages";
 /// Where clients connect and post.
 const CLIENTS: [&str; 4] = [MCP, SSE, MESSAGES, MESSAGES_BELOW];
+/// Where clients of 2025-03-26 look for the authorization server.
+const ISSUER_METADATA: &str = "/.well-known/oauth-authorization-server";
 /// The paths that are served even if the node has no room for more connections.
 const HEALTH: &str = "/health";
 const LIVEZ: &str = "/livez";
@@ -109,15 +115,25 @@ impl Service {
     /// The service of an engine, which asks `authenticate` who makes each request, or else looks for the tokens
     /// of the settings.
     #[must_use]
-    pub(crate) fn new(engine: Arc<Engine>, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`OAuthError`].
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        authenticate: Option<Arc<dyn Authenticate>>,
+    ) -> Result<Self, OAuthError> {
+        let server = &engine.info.server_info;
+        let name = server.title.as_ref().unwrap_or(&server.name);
+        let (guard, tasks) = Guard::new(&engine.settings, authenticate, name)?;
+        tasks.start(&engine.supervisor);
+        Ok(Self {
             inner: Arc::new(ServiceInner {
-                guard: Guard::new(&engine.settings, authenticate),
+                guard,
                 engine,
                 started: Instant::now(),
                 last_request_ms: AtomicU64::new(0),
             }),
-        }
+        })
     }
 
     /// Notes that a client's request has come.
@@ -157,52 +173,10 @@ impl Service {
         !self.engine.settings.http.probe_listen.is_empty()
     }
 
-    /// The paths for clients. `POST /mcp` does not come here, see [`HttpService::route`].
-    fn clients(&self) -> Router {
-        // Without a handler of its own HEAD would be served as GET, and open a stream.
-        let mcp = get(mcp::get).delete(mcp::delete);
-        let mcp = mcp.head(mcp::other_method).fallback(mcp::other_method);
-        let sse = get(sse::get).head(sse::not_get).fallback(sse::not_get);
-        let messages = post(sse::post).fallback(sse::not_post);
-        let routes = [
-            (MCP, mcp),
-            (SSE, sse),
-            (MESSAGES, messages.clone()),
-            (MESSAGES_BELOW, messages),
-        ];
-        with_slashes(routes).with_state(self.clone())
-    }
-
     /// The paths for operators and balancers.
     pub(crate) fn probes(&self) -> Router {
-        let routes = [
-            (HEALTH, reads(get(health::health))),
-            (LIVEZ, reads(get(health::livez))),
-            (READYZ, reads(get(health::readyz))),
-            (METRICS, reads(get(health::metrics))),
-        ];
-        with_slashes(routes).with_state(self.clone())
+        routes::probes(self)
     }
-
-    /// All paths of a node with a listener of its own.
-    fn routes(&self) -> Router {
-        let index = Router::new().route(ROOT, reads(get(index::index)));
-        let index = index.fallback(index::not_found).with_state(self.clone());
-        index.merge(self.clients()).merge(self.probes())
-    }
-}
-
-/// A path that is only read.
-fn reads(get: MethodRouter<Service>) -> MethodRouter<Service> {
-    get.fallback(index::not_read)
-}
-
-/// Each path as it is, and with a slash after it.
-fn with_slashes<const N: usize>(routes: [(&str, MethodRouter<Service>); N]) -> Router<Service> {
-    routes.into_iter().fold(Router::new(), |all, (path, methods)| {
-        all.route(path, methods.clone())
-            .route(&format!("{path}/"), methods)
-    })
 }
 
 /// What answers the requests of a connection.
@@ -217,7 +191,7 @@ impl HttpService {
     /// That of a service.
     #[must_use]
     pub(crate) fn new(service: Service) -> Self {
-        let routes = TowerToHyperService::new(service.routes());
+        let routes = TowerToHyperService::new(routes::all(&service));
         Self {
             service,
             routes,
@@ -269,6 +243,7 @@ impl HttpService {
     fn lets_read(&self, origin: &HeaderValue, request: &Request<HttpBody>, only_probes: bool) -> bool {
         let is_preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) && !only_probes;
         self.service.guard.allows(origin)
+            && !is_metadata(request.uri().path())
             && trimmed(request.uri().path()) != METRICS
             && (request.method() != Method::OPTIONS || is_preflight)
     }
@@ -304,6 +279,11 @@ impl HttpService {
             Err(never) => match never {},
         }
     }
+}
+
+/// Whether a path is one of those that everybody may read.
+fn is_metadata(path: &str) -> bool {
+    path.starts_with(METADATA) || path == ISSUER_METADATA
 }
 
 /// A path without the slash that may follow it.

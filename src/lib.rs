@@ -66,6 +66,7 @@
 )]
 
 pub mod app;
+mod auth;
 mod causes;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -84,6 +85,8 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tools;
+#[cfg(any(feature = "oauth", feature = "redis"))]
+mod trust;
 
 pub use app::App;
 pub use config::Settings;

@@ -64,6 +64,12 @@ impl EmbeddedNode {
         (mounted.router(), Self { handle, serving })
     }
 
+    /// What answers its requests.
+    #[cfg(test)]
+    pub(crate) fn http_service(&self) -> crate::http::Service {
+        self.handle.service.clone()
+    }
+
     /// Begins to drain, once it is polled, as `mcp-server` does on SIGTERM. `/readyz` and `/health` turn 503,
     /// so that balancers notice, and requests are served for `drain.delay`, and while they still come for 3 s
     /// more. Then it completes, and the program should accept no more connections. From then on clients'

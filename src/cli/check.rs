@@ -11,6 +11,7 @@ use super::failure::Several;
 use super::program::Program;
 use super::{Exit, print, unix_ms};
 use crate::app::{AppError, files, open};
+use crate::auth;
 use crate::config::{Loaded, Settings};
 use crate::net::listener::BoundListener;
 use crate::protocol::era::Revision;
@@ -45,6 +46,10 @@ pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::
     let (mut findings, address) = Several::both(ask_store(settings).await, listen(settings).await)?;
     findings.address = address;
     findings.others = doors::left_open(settings);
+    let issuers = auth::examine_issuers(&settings.auth).await;
+    findings
+        .others
+        .extend(issuers.context("issuers cannot be asked")?);
     findings
         .others
         .extend(files::too_low(settings, files::raise_limit()));

@@ -59,6 +59,7 @@ fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
         AppError::Open(error) => Some(of_connection(error)),
         AppError::Store(error) | AppError::Name(JoinError::Store(error)) => Some(of_store(error)),
         AppError::Name(JoinError::Taken { .. }) => Some(Exit::NameTaken),
+        AppError::Auth(_) => Some(Exit::Settings),
         _ => None,
     }
 }

@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 
 use super::settings::ConfigCommand;
+use super::token::TokenArguments;
 use super::version::VersionArguments;
-use super::{Exit, completions, man, print, settings, version};
+use super::{Exit, completions, man, print, settings, token, version};
 use crate::config::Sources;
 
 /// A command that answers from the program and its settings alone.
@@ -15,6 +16,8 @@ pub(crate) enum PlainCommand {
     Config(ConfigCommand),
     /// Print the version, and what was built into this program
     Version(VersionArguments),
+    /// Make a bearer token for a principal, and print it with the line for the settings
+    Token(TokenArguments),
     /// Print a script that completes this program's commands in a shell
     Completions(completions::CompletionsArguments),
     /// Print a manual page, for man(1)
@@ -30,6 +33,7 @@ impl PlainCommand {
         let answer = match self {
             Self::Config(command) => settings::answer(command, sources)?,
             Self::Version(arguments) => version::answer(arguments),
+            Self::Token(arguments) => token::answer(arguments)?,
             Self::Completions(arguments) => completions::answer(arguments),
             Self::Man(arguments) => man::answer(arguments)?,
         };
@@ -42,6 +46,7 @@ impl PlainCommand {
         match self {
             Self::Config(ConfigCommand::Show { json }) => *json,
             Self::Version(arguments) => arguments.json,
+            Self::Token(arguments) => arguments.json,
             Self::Config(ConfigCommand::Default) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

@@ -56,8 +56,17 @@ fn to_toml(loaded: &Loaded) -> String {
 
 /// A setting's name as TOML takes it. A principal may need quotes.
 fn key(name: &str) -> String {
-    match name.strip_prefix("auth.tokens.") {
-        Some(principal) => format!("auth.tokens.{}", Value::from(principal)),
+    let families = [
+        "auth.tokens.",
+        "auth.token_hashes.",
+        "auth.tool_scopes.",
+        "auth.scope_implies.",
+    ];
+    let split = families
+        .iter()
+        .find_map(|family| Some((family, name.strip_prefix(family)?)));
+    match split {
+        Some((family, own)) => format!("{family}{}", Value::from(own)),
         None => name.to_owned(),
     }
 }

@@ -1,6 +1,5 @@
 //! Checks that look at more than one setting.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,6 +7,8 @@ use super::assigned::Assigned;
 use super::problem::Problem;
 use super::read::ListenAddress;
 use super::{Settings, read};
+
+mod auth;
 
 /// Fits defaults to what was set, and notes what they became. An operator who shortens `session.ttl` need not
 /// know which other settings may not be longer.
@@ -132,13 +133,8 @@ pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem
         (None, Some(_)) => report("store.cert_file", "store.key_file", needs("store.key_file")),
         _ => {}
     }
-    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
-    for (principal, token) in &settings.auth.tokens {
-        if let Some(owner) = owners.insert(token, principal) {
-            let name = format!("auth.tokens.{principal}");
-            let expected = format!("expected a token of its own: {owner} has the same");
-            report(&name, &format!("auth.tokens.{owner}"), expected);
-        }
+    for (name, other, expected) in auth::problems(settings) {
+        report(&name, &other, expected);
     }
     found
 }

@@ -17,6 +17,8 @@ use super::{LogFormat, ReplyForm};
 use crate::protocol::era::Revision;
 use crate::session::id::{NODE_ID_BYTES_MAX, NodeId};
 
+pub(super) mod auth;
+
 /// What the value should have been, in words that follow "expected".
 pub(super) type ExpectedWords = String;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::config::ValueKind;
 
 use super::Settings;
-use super::read::{self, ExpectedWords};
+use super::read::{self, ExpectedWords, auth};
 
 /// One setting, or a family of settings that share a beginning (`auth.tokens.<principal>`).
 pub(super) struct Setting {
@@ -91,6 +91,21 @@ macro_rules! row {
     };
 }
 
+/// A family: one value for each key.
+macro_rules! each {
+    ($secrecy:ident, $area:ident . $field:ident, $read:expr) => {
+        Setting {
+            name: concat!(stringify!($area), ".", stringify!($field)),
+            secrecy: Secrecy::$secrecy,
+            slot: SettingSlot::Each(|settings, key, value| {
+                let value = $read(value)?;
+                settings.$area.$field.insert(key.to_owned(), value);
+                Ok(())
+            }),
+        }
+    };
+}
+
 const ZERO: Duration = Duration::ZERO;
 // The shortest time that makes sense for what people wait for; tests use it too.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -139,15 +154,30 @@ pub(super) static SETTINGS: &[Setting] = &[
     row!("sse.continue", Open, |settings, value| {
         settings.sse.skip_initialize = read::switch(value)?;
     }),
-    Setting {
-        name: "auth.tokens",
-        secrecy: Secrecy::Secret,
-        slot: SettingSlot::Each(|settings, principal, value| {
-            let token = read::token(value)?;
-            settings.auth.tokens.insert(principal.to_owned(), token);
-            Ok(())
-        }),
-    },
+    each!(Secret, auth.tokens, read::token),
+    each!(Secret, auth.token_hashes, auth::token_hashes),
+    setting!(auth.resource, auth::resource),
+    setting!(auth.issuers, auth::issuers),
+    setting!(auth.audiences, auth::audiences),
+    setting!(auth.keys_url, auth::endpoint),
+    setting!(auth.ca_file, read::file),
+    setting!(auth.algorithms, auth::algorithms),
+    setting!(auth.scopes, auth::scopes),
+    each!(Open, auth.tool_scopes, auth::scopes),
+    setting!(auth.write_scope, auth::scope),
+    each!(Open, auth.scope_implies, auth::scopes),
+    setting!(auth.clock_skew, |v| read::duration(v, ZERO..=5 * MINUTE)),
+    setting!(auth.keys_fresh, |v| read::duration(v, MOMENT..=DAY)),
+    setting!(auth.keys_stale, |v| read::duration(v, MOMENT..=MONTH)),
+    setting!(auth.cache_max, |v| read::count(v, 1..=10_000_000)),
+    setting!(auth.introspection_url, auth::endpoint),
+    setting!(auth.introspection_client, auth::client),
+    setting!(Secret, auth.introspection_secret, auth::client),
+    setting!(auth.introspection_fresh, |v| read::duration(v, ZERO..=HOUR)),
+    setting!(auth.stream_grace, |v| read::duration(v, ZERO..=MONTH)),
+    setting!(auth.mirror, read::switch),
+    setting!(auth.proxy_header, auth::header),
+    setting!(auth.optional, read::switch),
     setting!(call.reply, read::reply_form),
     setting!(call.reply_grace, |v| read::duration(v, ZERO..=MINUTE)),
     setting!(call.timeout, |v| read::duration(v, MOMENT..=DAY)),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, warn};
 
 use super::Engine;
+use super::incoming::Requester;
 use super::notify;
 use super::session_outbox::outside;
 use super::shares::Resource;
@@ -22,7 +23,7 @@ use crate::causes::causes;
 use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
 use crate::protocol::message::{Notification, parse_id};
-use crate::session::{Connection, Peer, RequestInfo, SessionId};
+use crate::session::{Connection, Peer, SessionId};
 use crate::store::calls::Cancelled;
 use crate::store::streams::StreamId;
 use crate::store::{NodeMessage, Recipients};
@@ -188,7 +189,8 @@ impl Engine {
         reason: Option<String>,
         peer: Peer,
     ) {
-        let share = match self.shares.of(peer.clone()).take(Resource::Notifications, 1) {
+        let requester = Requester::of_no_request(&cached.record.principal, self.shares.of(peer));
+        let share = match requester.peer.take(Resource::Notifications, 1) {
             Ok(share) => share,
             Err(reason) => {
                 let words = "a handler is not told that its call was cancelled";
@@ -199,7 +201,7 @@ impl Engine {
         };
         let param = CancelledNotificationParam::new(Some(id.clone()), reason);
         let notification = CancelledNotification::new(param).into();
-        let caller = self.caller(cached, &peer, Connection::default(), RequestInfo::default());
+        let caller = self.caller(cached, &requester, Connection::default());
         let (handler, transport) = (Arc::clone(&self.handler), outside(self, cached));
         let limit = self.settings.call.timeout;
         let told = async move {

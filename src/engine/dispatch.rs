@@ -15,7 +15,7 @@ use super::call_transport::LogGate;
 use super::calls::InFlight;
 use super::cancel::CancelledRequest;
 use super::changes::Tell;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Requester};
 use super::notify;
 use super::pending_call::PendingCall;
 use super::reply::{Flight, Reply, ReplyTimes};
@@ -32,9 +32,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::{Notification, Request, Response};
 use crate::session::SessionRecord;
 use crate::session::state::StateScope;
-use crate::session::{
-    Caller, Connection, LogLevel, Peer, Principal, RequestInfo, Session, SessionId, State, TransportKind,
-};
+use crate::session::{Caller, Connection, LogLevel, Principal, Session, SessionId, State, TransportKind};
 use crate::store::streams::StreamId;
 use crate::store::{Change, StoreError};
 use crate::telemetry::metrics::{self, method_label};
@@ -74,16 +72,13 @@ impl Engine {
         let cancel = CancellationToken::new();
         let tool = meta.name.take();
         let Incoming {
-            peer,
+            requester,
             began,
-            info,
             form,
             body,
-            ..
         } = incoming;
-        let pending =
-            PendingCall::new(began, &request).repeatable(body, info.clone(), Arc::clone(&peer), tool);
-        let mut run = Run::first(&pending, peer, info, cancel.clone());
+        let pending = PendingCall::new(began, &request).repeatable(body, requester.clone(), tool);
+        let mut run = Run::first(&pending, requester, cancel.clone());
         let single = form == ReplyForm::Json;
         if single {
             run.out = Some(beside_reply(self, &cached, &pending));
@@ -151,7 +146,7 @@ impl Engine {
             return Ok(refused(&refusal, Some(&request.id)));
         }
         let resource = resource(&request.method);
-        let node = permit(&run.peer, resource)?;
+        let node = permit(&run.requester.peer, resource)?;
         let kept = match resource {
             Resource::Calls => self.note_initialized(cached).await,
             _ => None,
@@ -177,7 +172,7 @@ impl Engine {
             request: typed,
             meta: meta.meta,
             body: Bytes::new(),
-            caller: self.caller(cached, run.peer.peer(), run.connection, run.info),
+            caller: self.caller(cached, &run.requester, run.connection),
             logs: LogGate::Session(Arc::clone(cached)),
             listens: None,
             cancel: run.cancel,
@@ -218,9 +213,9 @@ impl Engine {
             }
             _ => {}
         }
-        let permit = permit(&incoming.peer, Resource::Notifications)?;
+        let permit = permit(&incoming.requester.peer, Resource::Notifications)?;
         let typed = typed_notification(&notification.method, notification.params)?;
-        let caller = self.caller(cached, incoming.peer.peer(), Connection::default(), incoming.info);
+        let caller = self.caller(cached, &incoming.requester, Connection::default());
         let handler = Arc::clone(&self.handler);
         let transport = outside(self, cached);
         let limit = self.settings.call.timeout;
@@ -297,10 +292,10 @@ impl Engine {
     pub(super) fn caller(
         self: &Arc<Self>,
         cached: &Arc<CachedSession>,
-        peer: &Peer,
+        requester: &Requester,
         connection: Connection,
-        request: RequestInfo,
     ) -> Caller {
+        let peer = requester.peer.peer();
         let state = State::new(self.sessions.states(), StateScope::Session(cached.id.clone()));
         let who = cached.who();
         let peers = Arc::new(ClientPeers {
@@ -312,13 +307,14 @@ impl Engine {
             node: self.node.clone(),
             restored: cached.restored,
             principal: cached.record.principal.clone(),
+            identity: requester.identity.clone(),
             notebooks: self.notebooks(&cached.record.principal, peer),
             peer: peer.clone(),
             client: Some(Arc::clone(&who.client)),
             capabilities: who.capabilities,
             session: Some(Session::new(cached.id.clone(), who.client, state, peers)),
             connection,
-            request,
+            request: requester.info.clone(),
             tasks: self.tasks_of(&cached.record.principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),
@@ -333,8 +329,7 @@ pub(crate) struct Run {
     name: StreamId,
     began: Instant,
     first_request: u64,
-    peer: Arc<PeerUse>,
-    info: RequestInfo,
+    requester: Requester,
     cancel: CancellationToken,
     connection: Connection,
     /// Where its messages go, if not to its own reply.
@@ -342,19 +337,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The first run of that call, which counts for that peer.
-    pub(super) fn first(
-        pending: &PendingCall,
-        peer: Arc<PeerUse>,
-        info: RequestInfo,
-        cancel: CancellationToken,
-    ) -> Self {
+    /// The first run of that call.
+    pub(super) fn first(pending: &PendingCall, requester: Requester, cancel: CancellationToken) -> Self {
         Self {
             name: pending.name.clone(),
             began: pending.began,
             first_request: 0,
-            peer,
-            info,
+            requester,
             cancel,
             connection: Connection::default(),
             out: None,
@@ -373,8 +362,7 @@ impl Run {
     /// to those of the first may be there already.
     pub(super) fn again(
         name: StreamId,
-        peer: Arc<PeerUse>,
-        info: RequestInfo,
+        requester: Requester,
         cancel: CancellationToken,
         now_ms: u64,
     ) -> Self {
@@ -382,8 +370,7 @@ impl Run {
             name,
             began: Instant::now(),
             first_request: now_ms,
-            peer,
-            info,
+            requester,
             cancel,
             connection: Connection::default(),
             out: None,

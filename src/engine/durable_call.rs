@@ -457,6 +457,8 @@ impl DurableCall {
             prime: self.cached.revision().primes(),
             note_delivered: false,
             draining: self.engine.handing_over(),
+            // A call that was let in may finish.
+            until: None,
         }
     }
 

@@ -9,16 +9,14 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::dispatch::{permit, resource};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Requester};
 use super::{Engine, call};
 use crate::causes::causes;
 use crate::protocol::classify::fit_client;
 use crate::protocol::era::Era;
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
-use crate::session::{
-    Caller, Connection, Introduction, Peer, Principal, RequestInfo, SessionId, SessionRecord, TransportKind,
-};
+use crate::session::{Caller, Connection, Introduction, Principal, SessionId, SessionRecord, TransportKind};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::seldom;
 
@@ -41,13 +39,13 @@ impl Engine {
         incoming: Incoming,
         request: Request<'_>,
     ) -> Result<Initialized, Refusal> {
-        let _permit = permit(&incoming.peer, resource(&request.method))?;
+        let _permit = permit(&incoming.requester.peer, resource(&request.method))?;
         let params: InitializeRequestParams = parse(request.params)?;
         let introduction = self.introduction(&params)?;
         let mut record = self.new_record(
             introduction,
             TransportKind::Streamable,
-            incoming.principal.clone(),
+            incoming.requester.identity.principal().clone(),
         );
         let result = match self.negotiate(params, &incoming, &mut record).await {
             Ok(result) => result,
@@ -58,7 +56,10 @@ impl Engine {
                 });
             }
         };
-        let id = self.sessions.open(&record, incoming.peer.peer()).await?;
+        let id = self
+            .sessions
+            .open(&record, incoming.requester.peer.peer())
+            .await?;
         let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
         let body = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
         Ok(Initialized {
@@ -76,7 +77,7 @@ impl Engine {
     ) -> Result<InitializeResult, ErrorData> {
         let began: Instant = incoming.began;
         let measured = self.measures.begin(Era::Legacy, "initialize", began);
-        let caller = self.newcomer(incoming.peer.peer(), incoming.info.clone(), record);
+        let caller = self.newcomer(&incoming.requester, record);
         let answered = call::initialize(params, &caller, self).await;
         measured.end(match answered {
             Ok(_) => Outcome::Ok,
@@ -110,19 +111,21 @@ impl Engine {
     }
 
     /// The caller of `initialize`, who has no session yet.
-    fn newcomer(self: &Arc<Self>, peer: &Peer, request: RequestInfo, record: &SessionRecord) -> Caller {
+    fn newcomer(self: &Arc<Self>, requester: &Requester, record: &SessionRecord) -> Caller {
+        let peer = requester.peer.peer();
         Caller {
             revision: record.revision,
             node: self.node.clone(),
             restored: false,
             principal: record.principal.clone(),
+            identity: requester.identity.clone(),
             peer: peer.clone(),
             client: Some(Arc::new(record.client_info.clone())),
             capabilities: Arc::new(record.capabilities.clone()),
             session: None,
             notebooks: self.notebooks(&record.principal, peer),
             connection: Connection::default(),
-            request,
+            request: requester.info.clone(),
             tasks: self.tasks_of(&record.principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),

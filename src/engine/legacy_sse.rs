@@ -15,7 +15,7 @@ use tracing::{Instrument as _, debug};
 
 use super::changes::Tell;
 use super::dispatch::{Run, permit, resource};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Requester};
 use super::open_stream::FOREIGN;
 use super::pending_call::PendingCall;
 use super::request::RequestMeta;
@@ -71,7 +71,8 @@ impl Engine {
         last_event_id: Option<&str>,
         permit: Share,
     ) -> Result<SseStream, Refusal> {
-        let (principal, peer) = (&incoming.principal, incoming.peer.peer());
+        let Requester { identity, peer, .. } = &incoming.requester;
+        let (principal, peer) = (identity.principal(), peer.peer());
         let (cached, opened) = match named {
             None => {
                 let id = self.sessions.open(&self.sse_newcomer(principal), peer).await?;
@@ -106,6 +107,8 @@ impl Engine {
             prime: false,
             note_delivered: true,
             draining: self.stopping.leaving.clone(),
+            // Its client would lose the session with its stream.
+            until: None,
         };
         let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
         let messages = self
@@ -228,8 +231,7 @@ impl Engine {
         let tool = meta.as_ref().ok().and_then(|meta| meta.name.clone());
         let pending = PendingCall::new(incoming.began, &request).repeatable(
             incoming.body.clone(),
-            incoming.info.clone(),
-            Arc::clone(&incoming.peer),
+            incoming.requester.clone(),
             tool,
         );
         let (id, cancel) = (request.id.clone(), CancellationToken::new());
@@ -284,7 +286,7 @@ impl Engine {
         pending: &PendingCall,
         cancel: &CancellationToken,
     ) -> Result<RunningCall, Refusal> {
-        let run = Run::first(pending, incoming.peer, incoming.info, cancel.clone());
+        let run = Run::first(pending, incoming.requester, cancel.clone());
         self.begin(cached, request, meta?, run).await
     }
 
@@ -296,7 +298,7 @@ impl Engine {
         cached: &Arc<CachedSession>,
         request: Request<'_>,
     ) -> Result<RunningCall, Refusal> {
-        let _permit = permit(&incoming.peer, resource(&request.method))?;
+        let _permit = permit(&incoming.requester.peer, resource(&request.method))?;
         let params = handshake::parse(request.params)?;
         let mut introduction = self.introduction(&params)?;
         let mut record = SessionRecord {

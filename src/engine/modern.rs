@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rmcp::model::{ClientCapabilities, ClientRequest, SubscriptionFilter, SubscriptionsListenRequest};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -10,9 +11,10 @@ use super::call::{self, Call, Permits};
 use super::call_transport::LogGate;
 use super::changes::ListenStart;
 use super::dispatch::{permit, resource};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Requester};
 use super::reply::{Flight, Reply};
 use super::request::RequestMeta;
+use super::running_call::RunningCall;
 use super::unknown_method::unknown_method;
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_legacy_only;
@@ -95,10 +97,11 @@ impl Engine {
         request: ModernRequest,
         meta: RequestMeta,
     ) -> Result<Reply, Refusal> {
-        let node = permit(&incoming.peer, resource(request.method))?;
+        let node = permit(&incoming.requester.peer, resource(request.method))?;
         // A subscription ends when the node leaves, and its client opens another elsewhere; a call may
         // finish.
         let mut times = self.reply_times(incoming.form);
+        let until = self.stream_until(&incoming.requester.identity);
         let (cancel, kind, listens) = match request.opens_listener() {
             Some(filter) => {
                 times.form = ReplyForm::Auto;
@@ -125,7 +128,12 @@ impl Engine {
             permits: Permits::new(node, None),
             session: None,
         };
+        let listener = call.listens.is_some();
         let running = call::run(Arc::clone(self), call, None);
+        let running = match until.filter(|_| listener) {
+            Some(until) => ended_at(until, running, cancel.clone()),
+            None => running,
+        };
         let flight = Flight::new(running, cancel, false, self.work.clone()).of_kind(kind);
         Ok(flight.reply(times).await)
     }
@@ -136,7 +144,8 @@ impl Engine {
         context: ModernContext,
         meta: &RequestMeta,
     ) -> Caller {
-        let (principal, peer): (Principal, _) = (incoming.principal, incoming.peer.peer());
+        let Requester { identity, peer, info } = incoming.requester;
+        let (principal, peer): (Principal, _) = (identity.principal().clone(), peer.peer());
         Caller {
             revision: context.revision,
             node: self.node.clone(),
@@ -146,14 +155,31 @@ impl Engine {
             session: None,
             notebooks: self.notebooks(&principal, peer),
             connection: Connection::default(),
-            request: incoming.info,
+            request: info,
             tasks: self.tasks_of(&principal, peer),
             announcer: self.announcer(),
             request_state: self.request_state(),
             asking: None,
             peer: peer.clone(),
             principal,
+            identity,
         }
+    }
+}
+
+/// The same subscription, which ends at that time: the credentials that opened it count no longer.
+fn ended_at(until: Instant, running: RunningCall, cancel: CancellationToken) -> RunningCall {
+    let mut call = running.call;
+    let bounded = async move {
+        tokio::select! {
+            finished = &mut call => return finished,
+            () = sleep_until(until) => cancel.cancel(),
+        }
+        call.await
+    };
+    RunningCall {
+        call: Box::pin(bounded),
+        messages: running.messages,
     }
 }
 

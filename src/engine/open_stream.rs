@@ -5,17 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Engine;
 use super::attach::Resumable;
 use super::changes::Tell;
 use super::dispatch::permit;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, stream_until};
 use super::shares::{Resource, Share};
 use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
 use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
 use crate::protocol::event_id::EventId;
+use crate::session::Identity;
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::StreamKind;
 
@@ -35,12 +37,17 @@ impl Engine {
     /// # Errors
     /// [`Refusal::TooMany`].
     pub(crate) fn stream_permit(&self, incoming: &Incoming) -> Result<Share, Refusal> {
-        permit(&incoming.peer, Resource::Streams)
+        permit(&incoming.requester.peer, Resource::Streams)
+    }
+
+    /// When a stream ends that this identity opens.
+    pub(crate) fn stream_until(&self, identity: &Identity) -> Option<Instant> {
+        stream_until(identity, self.settings.auth.stream_grace)
     }
 
     /// Opens the session's standalone stream or, after `last_event_id`, the stream that this names. `None`
     /// when nothing follows it: clients take a stream without events for one that broke, and come back at
-    /// once.
+    /// once. It ends at `until`, if not before.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -48,6 +55,7 @@ impl Engine {
         self: &Arc<Self>,
         cached: &Arc<CachedSession>,
         last_event_id: Option<&str>,
+        until: Option<Instant>,
         permit: Share,
     ) -> Result<Option<OpenStream>, Refusal> {
         let (stream, after) = match last_event_id {
@@ -87,6 +95,7 @@ impl Engine {
             } else {
                 self.handing_over()
             },
+            until,
         };
         let (client, events) = mpsc::channel(SOCKET_EVENTS_MAX);
         let writer = StreamWriter::new(Arc::clone(self), stream, carried, options, client);

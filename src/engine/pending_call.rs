@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::durable_call::{DurableCall, StoredRequest};
-use super::shares::PeerUse;
+use super::incoming::Requester;
 use crate::cluster::CachedSession;
 use crate::protocol::message::Request;
-use crate::session::RequestInfo;
 use crate::store::calls::{CallRecord, REPLAY_BYTES_MAX};
 use crate::store::streams::StreamId;
 use crate::telemetry::metrics::method_label;
@@ -31,8 +30,7 @@ pub(crate) struct PendingCall {
     method: Cow<'static, str>,
     tool: Option<String>,
     body: Bytes,
-    info: RequestInfo,
-    peer: Option<Arc<PeerUse>>,
+    requester: Option<Requester>,
 }
 
 impl PendingCall {
@@ -51,25 +49,17 @@ impl PendingCall {
             },
             tool: None,
             body: Bytes::new(),
-            info: RequestInfo::default(),
-            peer: None,
+            requester: None,
         }
     }
 
     /// The same with what another node needs to run it again.
     #[must_use]
-    pub(crate) fn repeatable(
-        self,
-        body: Bytes,
-        info: RequestInfo,
-        peer: Arc<PeerUse>,
-        tool: Option<String>,
-    ) -> Self {
+    pub(crate) fn repeatable(self, body: Bytes, requester: Requester, tool: Option<String>) -> Self {
         Self {
             tool,
             body,
-            info,
-            peer: Some(peer),
+            requester: Some(requester),
             ..self
         }
     }
@@ -129,7 +119,7 @@ impl PendingCall {
         let text = std::str::from_utf8(&self.body)
             .ok()
             .filter(|text| safe && !text.is_empty())?;
-        let peer = self.peer.as_ref()?.peer();
-        StoredRequest::encode(text, &self.info, peer).filter(|stored| stored.len() <= REPLAY_BYTES_MAX)
+        StoredRequest::encode(text, self.requester.as_ref()?)
+            .filter(|stored| stored.len() <= REPLAY_BYTES_MAX)
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct WriterOptions {
     pub note_delivered: bool,
     /// Fires when the node drains: clients are sent elsewhere.
     pub draining: CancellationToken,
+    /// When the credentials that opened it count no longer: its client comes back with others.
+    pub until: Option<Instant>,
 }
 
 /// A connection at work.
@@ -205,10 +207,14 @@ impl StreamWriter {
                 Box::pin(self.refresh_session()).await?;
                 look_at = Box::pin(self.read_log()).await?;
             }
+            if self.options.until.is_some_and(|until| until <= Instant::now()) {
+                return Err(Box::pin(self.send_elsewhere()).await);
+            }
             if self.spoke.elapsed() >= keep_alive {
                 Box::pin(self.write(sse::KEEP_ALIVE)).await?;
             }
             let wake = look_at.min(self.spoke + keep_alive);
+            let wake = self.options.until.map_or(wake, |until| wake.min(until));
             let (connection, ended) = (Arc::clone(&self.carried.connection), self.cached.ended.clone());
             let (draining, deadline) = (
                 self.options.draining.clone(),
@@ -228,16 +234,7 @@ impl StreamWriter {
                 () = self.client.closed() => return Err(WriterStop::Client),
                 () = ended.cancelled() => return Err(WriterStop::Gone),
                 () = draining.cancelled(), if self.may_leave() || self.carried.connection.waits() => {
-                    // Events that were handed over earlier come first.
-                    if Box::pin(self.take_pending()).await? {
-                        Box::pin(self.read_log()).await?;
-                    }
-                    // Clients of HTTP+SSE take an event without data for a message. They were told at the
-                    // start.
-                    if self.options.kind != StreamKind::Sse {
-                        Box::pin(self.write(sse::retry(sse::RETRY_MS))).await?;
-                    }
-                    return Err(WriterStop::Client);
+                    return Err(Box::pin(self.send_elsewhere()).await);
                 }
                 () = deadline.cancelled(), if !pinged && !self.may_leave() && !self.carried.connection.waits() => {
                     pinged = true;
@@ -247,6 +244,22 @@ impl StreamWriter {
                 () = sleep_until(wake) => {}
             }
         }
+    }
+
+    /// Has the client come back, on another node or with other credentials.
+    async fn send_elsewhere(&mut self) -> WriterStop {
+        let told = async {
+            // Events that were handed over earlier come first.
+            if Box::pin(self.take_pending()).await? {
+                Box::pin(self.read_log()).await?;
+            }
+            // Clients of HTTP+SSE take an event without data for a message. They were told at the start.
+            if self.options.kind != StreamKind::Sse {
+                Box::pin(self.write(sse::retry(sse::RETRY_MS))).await?;
+            }
+            Ok(WriterStop::Client)
+        };
+        told.await.unwrap_or_else(|stop| stop)
     }
 
     /// Looks after the session: it lives on while its client listens. What this node keeps of it may be

@@ -386,8 +386,8 @@ async fn begin_again(
         return Err(UNREADABLE);
     };
     let meta = RequestMeta::read(request.params)?;
-    let peer = engine.shares.of(stored.peer());
+    let requester = stored.requester(&cached.record.principal, &engine.shares);
     let (name, now_ms) = (record.name.clone(), engine.now_ms());
-    let run = Run::again(name, peer, stored.info(), cancel.clone(), now_ms);
+    let run = Run::again(name, requester, cancel.clone(), now_ms);
     engine.begin(cached, request, meta, run).await
 }

@@ -11,13 +11,15 @@ use tokio::time::Instant;
 use super::source::Connected;
 use super::{Service, body, media};
 use crate::config::ReplyForm;
-use crate::engine::incoming::Incoming;
+use crate::engine::incoming::{Incoming, Requester};
+use crate::engine::request::RequestMeta;
 use crate::engine::shares::PeerUse;
 use crate::protocol::error::Refusal;
-use crate::protocol::headers::VERSION_HEADER;
+use crate::protocol::headers::{VERSION_HEADER, name_member};
+use crate::protocol::message::{Message, Request as Call};
 use crate::protocol::revisions::Revisions;
 use crate::session::request_info::Headers;
-use crate::session::{Principal, RequestInfo, SessionId};
+use crate::session::{Identity, RequestInfo, SessionId};
 
 /// The session's header (2025-11-25, Transports, "Session Management").
 pub(super) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -28,7 +30,7 @@ pub(super) static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-even
 #[derive(Debug)]
 pub(super) struct AdmittedRequest {
     pub(super) parts: Parts,
-    pub(super) principal: Principal,
+    pub(super) identity: Identity,
     /// When it came.
     began: Instant,
     /// The peer it counts for.
@@ -45,14 +47,17 @@ impl AdmittedRequest {
         connected: &Connected,
         began: Instant,
     ) -> Result<Self, Refusal> {
-        let principal = service.guard.admit(&parts).await?;
+        let identity = service.guard.admit(&parts, connected).await?;
         service.guard.hide_credentials(&mut parts.headers);
-        let peer = service
-            .guard
-            .peer(&principal, &parts.headers, connected, &service.engine.shares);
+        let peer = service.guard.peer(
+            identity.principal(),
+            &parts.headers,
+            connected,
+            &service.engine.shares,
+        );
         Ok(Self {
             parts,
-            principal,
+            identity,
             began,
             peer,
             form: service.engine.settings.call.reply,
@@ -83,6 +88,38 @@ impl AdmittedRequest {
         let max = service.engine.settings.http.body_bytes_max;
         let held = body::read(&admitted.peer, headers, http_body, max).await?;
         Ok((admitted, held))
+    }
+
+    /// Refuses the call of a tool whose scopes its caller lacks. What the body says is called counts.
+    pub(super) fn check_scopes(
+        &self,
+        service: &Service,
+        call: &Call<'_>,
+        meta: &RequestMeta,
+    ) -> Result<(), Refusal> {
+        if !service.guard.bounds_tools() || call.method != "tools/call" {
+            return Ok(());
+        }
+        let tool = meta.named(name_member(&call.method)).unwrap_or_default();
+        let reads = || {
+            let hints = service.engine.tool(tool).and_then(|tool| tool.annotations);
+            hints.and_then(|hints| hints.read_only_hint) == Some(true)
+        };
+        service.guard.check_tool(&self.identity, &self.parts, tool, reads)
+    }
+
+    /// The same of a message that has not been read further.
+    pub(super) fn check_message(&self, service: &Service, message: &Message<'_>) -> Result<(), Refusal> {
+        match message {
+            Message::Request(call) if service.guard.bounds_tools() && call.method == "tools/call" => {
+                // What cannot be read is refused where it is read in earnest.
+                let Ok(meta) = RequestMeta::read(call.params) else {
+                    return Ok(());
+                };
+                self.check_scopes(service, call, &meta)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The `MCP-Protocol-Version` header.
@@ -128,9 +165,11 @@ impl AdmittedRequest {
     /// The message as the engine gets it; `body` is kept for another node.
     pub(super) fn into_incoming(self, body: Bytes) -> Incoming {
         Incoming {
-            info: RequestInfo::later(self.parts.headers),
-            principal: self.principal,
-            peer: self.peer,
+            requester: Requester {
+                identity: self.identity,
+                peer: self.peer,
+                info: RequestInfo::later(self.parts.headers),
+            },
             began: self.began,
             form: self.form,
             body,

@@ -9,13 +9,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tokio::time::timeout;
 
-use super::authenticate::{Authenticate, Challenge, StaticTokens};
+use super::authenticate::{Authenticate, Challenge};
 use super::media::text;
 use super::source::{Connected, Proxies, Source};
+use super::{MESSAGES, SSE};
+use crate::auth::{
+    AuthTasks, Challenges, Credentials, Denied, Endpoint, Lacking, Looked, OAuthError, Resource, ScopePolicy,
+    Via,
+};
 use crate::config::Settings;
 use crate::engine::shares::{PeerUse, Shares};
 use crate::protocol::error::Refusal;
-use crate::session::{Peer, Principal};
+use crate::session::{Identity, Peer, Principal};
 
 /// Names that only ever mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -29,77 +34,174 @@ pub(super) struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
     check_hosts: bool,
-    /// Says who makes a request; without it everybody may.
-    authenticate: Option<Arc<dyn Authenticate>>,
-    anonymous: Principal,
+    who: Who,
+    scopes: ScopePolicy,
+    challenges: Challenges,
     proxies: Proxies,
+}
+
+/// Who says who makes a request.
+enum Who {
+    /// Nobody: everybody may, as nobody in particular.
+    Anybody(Identity),
+    /// The settings.
+    Settings(Box<Credentials>),
+    /// The program.
+    Program(Arc<dyn Authenticate>),
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who: &dyn fmt::Debug = match &self.who {
+            Who::Anybody(_) => &"anybody",
+            Who::Settings(credentials) => credentials,
+            Who::Program(authenticate) => authenticate,
+        };
         f.debug_struct("Guard")
             .field("hosts", &self.hosts)
             .field("origins", &self.origins)
-            .field("authenticate", &self.authenticate)
-            .finish()
+            .field("who", who)
+            .finish_non_exhaustive()
     }
 }
 
 impl Guard {
-    /// The checks that the settings ask for. Without `authenticate`, their tokens say who makes a request.
+    /// The checks that the settings ask for, and the tasks that they need. Without `authenticate`, the settings say who makes
+    /// a request. `name` is this server's, for people.
     ///
     /// `Host` is checked when the server listens on loopback, where a web page could reach it by a name of
     /// its own (2025-11-25, Transports, "Security Warning"), and wherever `http.allowed_hosts` says. A server
     /// on any other address is called by names that only its operator knows.
-    #[must_use]
-    pub(super) fn new(settings: &Settings, authenticate: Option<Arc<dyn Authenticate>>) -> Self {
-        let tokens = || StaticTokens::of(&settings.auth.tokens).map(|tokens| Arc::new(tokens) as _);
+    pub(super) fn new(
+        settings: &Settings,
+        authenticate: Option<Arc<dyn Authenticate>>,
+        name: &str,
+    ) -> Result<(Self, AuthTasks), OAuthError> {
         let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect();
         let local = is_loopback(&settings.host) || settings.host.starts_with("unix:");
-        Self {
+        let resource = Resource::new(&settings.auth, name);
+        let (who, tasks) = match authenticate {
+            Some(program) => (Who::Program(program), AuthTasks::default()),
+            None => match Credentials::new(&settings.auth, false, resource.as_ref())? {
+                Some((credentials, tasks)) => (Who::Settings(Box::new(credentials)), tasks),
+                // Scopes bound nobody where no credentials are asked for.
+                None => (Who::Anybody(Principal::anonymous().into()), AuthTasks::default()),
+            },
+        };
+        let scopes = ScopePolicy::new(&settings.auth);
+        let guard = Self {
             hosts: settings.http.allowed_hosts.clone(),
             origins: lower(&settings.http.allowed_origins),
             check_hosts: local || !settings.http.allowed_hosts.is_empty(),
-            authenticate: authenticate.or_else(tokens),
-            anonymous: Principal::anonymous(),
+            who,
+            challenges: Challenges::new(scopes.base(), resource),
+            scopes,
             proxies: Proxies::new(&settings.http.trusted_proxies),
-        }
+        };
+        Ok((guard, tasks))
     }
 
-    /// Lets a request in, and returns its principal.
+    /// Lets a request in that came on that connection, and says who makes it.
     ///
     /// # Errors
     /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Challenged`].
-    pub(super) async fn admit(&self, head: &Parts) -> Result<Principal, Refusal> {
-        match self.check(head)? {
-            Some(authenticate) => self.principal(authenticate.as_ref(), head).await,
-            None => Ok(self.anonymous.clone()),
-        }
-    }
-
-    /// Checks all but who makes the request, and says who is to be asked for that.
-    fn check(&self, head: &Parts) -> Result<Option<&Arc<dyn Authenticate>>, Refusal> {
+    pub(super) async fn admit(&self, head: &Parts, connected: &Connected) -> Result<Identity, Refusal> {
         check_single(&head.headers)?;
         self.check_host(&head.headers, &head.uri)?;
         self.check_origin(&head.headers)?;
-        Ok(self.authenticate.as_ref())
+        let identity = match &self.who {
+            Who::Anybody(anybody) => return Ok(anybody.clone()),
+            Who::Program(program) => self.scopes.expand(ask(program.as_ref(), head).await?),
+            Who::Settings(credentials) => self.look(credentials, head, connected).await?,
+        };
+        match self.scopes.check(&identity) {
+            Ok(()) => Ok(identity),
+            Err(lacking) => Err(self.lacking(&lacking, head)),
+        }
     }
 
-    async fn principal(&self, authenticate: &dyn Authenticate, head: &Parts) -> Result<Principal, Refusal> {
-        for name in authenticate.credentials() {
-            if head.headers.get_all(name).iter().nth(1).is_some() {
-                return Err(Refusal::DoubledHeader("credentials'"));
-            }
+    async fn look(
+        &self,
+        credentials: &Credentials,
+        head: &Parts,
+        connected: &Connected,
+    ) -> Result<Identity, Refusal> {
+        let via = self.via(connected);
+        if let Some(header) = credentials.proxy_header()
+            && head.headers.get_all(header).iter().nth(1).is_some()
+        {
+            return Err(Refusal::DoubledHeader("credentials'"));
         }
-        // In a box: its room would be kept with each request.
-        let named = Box::pin(timeout(AUTHENTICATE_WITHIN, authenticate.authenticate(head)));
-        let named = named.await.unwrap_or_else(|_late| Err(Challenge::unavailable()));
-        named.map_err(|challenge| Refusal::Challenged(challenge.into()))
+        let looked = match credentials.look(head, via) {
+            Looked::Known(identity) => return Ok(identity),
+            Looked::Denied(denied) => Err(denied),
+            // In a box: its room would be kept with each request.
+            Looked::Unverified(token) => {
+                let verified = Box::pin(timeout(
+                    AUTHENTICATE_WITHIN,
+                    credentials.verify(token, &self.scopes),
+                ));
+                verified.await.unwrap_or(Err(Denied::Unavailable))
+            }
+        };
+        looked.map_err(|denied| Refusal::Challenged(self.challenges.denied(denied, endpoint(head)).into()))
+    }
+
+    fn via<'a>(&self, connected: &'a Connected) -> Via<'a> {
+        Via {
+            trusted: self.trusts(connected.source),
+            certificate: None,
+        }
+    }
+
+    /// The refusal of a request that lacks scopes.
+    fn lacking(&self, lacking: &Lacking, head: &Parts) -> Refusal {
+        Refusal::Challenged(self.challenges.lacking(lacking, endpoint(head)).into())
+    }
+
+    /// Checks that a request may call a tool; `reads` tells whether the tool says that it only reads.
+    ///
+    /// # Errors
+    /// [`Refusal::Challenged`].
+    pub(super) fn check_tool(
+        &self,
+        identity: &Identity,
+        head: &Parts,
+        tool: &str,
+        reads: impl FnOnce() -> bool,
+    ) -> Result<(), Refusal> {
+        let checked = self.scopes.check_tool(identity, tool, reads);
+        checked.map_err(|lacking| self.lacking(&lacking, head))
+    }
+
+    /// Whether some tools need scopes of their own, and scopes are asked for at all.
+    #[must_use]
+    pub(super) fn bounds_tools(&self) -> bool {
+        self.scopes.bounds_tools() && !matches!(self.who, Who::Anybody(_))
+    }
+
+    /// This server as issuers know it.
+    #[must_use]
+    pub(super) const fn resource(&self) -> Option<&Resource> {
+        self.challenges.resource()
+    }
+
+    /// The credentials that the settings know.
+    #[must_use]
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        match &self.who {
+            Who::Settings(credentials) => Some(credentials),
+            Who::Anybody(_) | Who::Program(_) => None,
+        }
     }
 
     /// Marks the headers that credentials were read from, so that nobody else sees them.
     pub(super) fn hide_credentials(&self, headers: &mut HeaderMap) {
-        let names = self.authenticate.as_ref().map(|who| who.credentials());
+        let names = match &self.who {
+            Who::Anybody(_) => return,
+            Who::Settings(credentials) => credentials.proxy_header().map(std::slice::from_ref),
+            Who::Program(program) => Some(program.credentials()),
+        };
         for name in names.unwrap_or_default() {
             if let Some(value) = headers.get_mut(name) {
                 value.set_sensitive(true);
@@ -177,6 +279,28 @@ impl Guard {
     }
 }
 
+/// Asks the program who makes a request.
+async fn ask(program: &dyn Authenticate, head: &Parts) -> Result<Identity, Refusal> {
+    for name in program.credentials() {
+        if head.headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Refusal::DoubledHeader("credentials'"));
+        }
+    }
+    // In a box: its room would be kept with each request.
+    let named = Box::pin(timeout(AUTHENTICATE_WITHIN, program.authenticate(head)));
+    let named = named.await.unwrap_or_else(|_late| Err(Challenge::unavailable()));
+    named.map_err(|challenge| Refusal::Challenged(challenge.into()))
+}
+
+/// The endpoint that a request asks.
+fn endpoint(head: &Parts) -> Endpoint {
+    let path = head.uri.path();
+    match path.starts_with(SSE) || path.starts_with(MESSAGES) {
+        true => Endpoint::Sse,
+        false => Endpoint::Mcp,
+    }
+}
+
 /// Whether a host is this machine by its name or address alone.
 pub(crate) fn is_loopback(host: &str) -> bool {
     LOOPBACK.iter().any(|name| name.eq_ignore_ascii_case(host)) || host == "::1" || is_under_localhost(host)
@@ -236,12 +360,22 @@ fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
 mod tests {
     use http::Request;
 
+    use super::super::source::Purpose;
     use super::*;
 
     fn guard(change: impl FnOnce(&mut Settings)) -> Guard {
         let mut settings = Settings::default();
         change(&mut settings);
-        Guard::new(&settings, None)
+        Guard::new(&settings, None, "notes").unwrap().0
+    }
+
+    fn connected() -> Connected {
+        let source = Source::Address([127, 0, 0, 1].into());
+        Connected {
+            source,
+            uses: Arc::new(Shares::new(&Settings::default())).of(source.peer()),
+            purpose: Purpose::Clients,
+        }
     }
 
     fn admit(guard: &Guard, pairs: &[(HeaderName, &'static str)]) -> Result<Principal, Refusal> {
@@ -261,7 +395,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();
-        runtime.unwrap().block_on(guard.admit(&head))
+        let admitted = runtime.unwrap().block_on(guard.admit(&head, &connected()));
+        admitted.map(|identity| identity.principal().clone())
     }
 
     fn unauthorized() -> Result<Principal, Refusal> {
@@ -370,19 +505,19 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Authenticate for Unanswered {
-        async fn authenticate(&self, _head: &Parts) -> Result<Principal, Challenge> {
+        async fn authenticate(&self, _head: &Parts) -> Result<Identity, Challenge> {
             std::future::pending().await
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_makes_a_request_is_waited_for_so_long_and_no_longer() {
-        let guard = Guard::new(&Settings::default(), Some(Arc::new(Unanswered)));
+        let (guard, _tasks) = Guard::new(&Settings::default(), Some(Arc::new(Unanswered)), "notes").unwrap();
         let head = Request::builder().uri("/mcp").header(HOST, "localhost").body(());
         let (head, ()) = head.unwrap().into_parts();
         let began = tokio::time::Instant::now();
-        let refused = guard.admit(&head).await;
-        assert_eq!(refused, Err(Refusal::Challenged(Challenge::unavailable().into())));
+        let refused = guard.admit(&head, &connected()).await;
+        assert!(refused == Err(Refusal::Challenged(Challenge::unavailable().into())));
         assert_eq!(began.elapsed(), AUTHENTICATE_WITHIN);
     }
 
@@ -392,13 +527,17 @@ mod tests {
         let of = |value| admit(&guard, &[(HOST, "localhost"), (AUTHORIZATION, value)]);
         assert_eq!(of("Bearer a-long-enough-token"), Ok(Principal("alice".into())));
         assert_eq!(of("bearer a-long-enough-token"), Ok(Principal("alice".into())));
-        for bad in [
-            "Bearer wrong",
-            "Basic a-long-enough-token",
-            "a-long-enough-token",
-            "",
-        ] {
+        for bad in ["Basic a-long-enough-token", "a-long-enough-token", ""] {
             assert_eq!(of(bad), unauthorized(), "{bad}");
+        }
+        for wrong in [
+            "Bearer wrong",
+            "Bearer a-long-enough-toke",
+            "Bearer a-long-enough-token2",
+        ] {
+            let refused = of(wrong);
+            let label = refused.as_ref().map_err(Refusal::label);
+            assert_eq!(label, Err("invalid_token"), "{wrong}");
         }
         assert_eq!(admit(&guard, &[(HOST, "localhost")]), unauthorized());
     }

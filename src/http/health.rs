@@ -11,6 +11,7 @@ use humantime_serde::re::humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::{Service, response};
+use crate::auth::{Credentials, IssuerHealth};
 use crate::cluster::membership::StoreHealth;
 use crate::telemetry::metrics as recorded;
 
@@ -30,6 +31,17 @@ struct Health<'a> {
     uptime_seconds: u64,
     store: StoreStatus,
     restorations: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    issuers: Vec<IssuerStatus>,
+}
+
+/// How the keys of an issuer are. A node is well without them: tokens that it knows count on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IssuerStatus {
+    issuer: String,
+    keys_age_seconds: Option<u64>,
+    reachable: bool,
 }
 
 #[derive(Serialize)]
@@ -76,11 +88,22 @@ pub(crate) async fn health(State(service): State<Service>) -> Response {
             away_seconds: store.away_for.as_secs(),
         },
         restorations: service.engine.sessions.restorations(),
+        issuers: issuers(&service),
     };
     match serde_json::to_vec(&health) {
         Ok(body) => response::json(code, body),
         Err(_) => response::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+fn issuers(service: &Service) -> Vec<IssuerStatus> {
+    let issuers = service.guard.credentials().map(Credentials::issuers);
+    let of = |health: IssuerHealth| IssuerStatus {
+        issuer: health.issuer,
+        keys_age_seconds: health.keys_age.map(|age| age.as_secs()),
+        reachable: !health.failing,
+    };
+    issuers.unwrap_or_default().into_iter().map(of).collect()
 }
 
 /// Milliseconds, to the microsecond.

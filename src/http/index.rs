@@ -1,12 +1,14 @@
 //! `GET /`, for people who come with a browser, and what every path without a route answers.
 
+use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
 use super::log::{self, RequestLine};
+use super::mcp::{check, refuse_method};
 use super::{Service, media, response};
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
@@ -18,9 +20,16 @@ pub(super) const ONLY_PROBES: &str = "this address has /livez, /readyz, /health 
 /// The answer depends on what the client accepts.
 const BY_ACCEPT: (HeaderName, HeaderValue) = (VARY, HeaderValue::from_static("accept"));
 
-/// What this server is and where to connect: words, or JSON for a client that accepts that and no words.
+/// What this server is and where to connect, for those who may use it: words, or JSON for a client that accepts that and no words.
 /// Where is said relative to this page, which a proxy may serve below another path.
-pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) -> Response {
+pub(super) async fn index(State(service): State<Service>, request: Request<HttpBody>) -> Response {
+    let (line, headers) = (
+        RequestLine::of(request.method(), request.uri()),
+        request.headers().clone(),
+    );
+    if let Err(refusal) = check(&service, request).await {
+        return log::refuse(&service, line, &refusal);
+    }
     let server = service.engine.handler.info().server_info;
     let (name, version) = (&server.name, &server.version);
     let served = service.engine.revisions;
@@ -57,6 +66,11 @@ pub(super) async fn index(State(service): State<Service>, headers: HeaderMap) ->
         },
     );
     ([(CONTENT_TYPE, WORDS), BY_ACCEPT], words).into_response()
+}
+
+/// Another method on the path of the index, which asks for credentials as clients' paths do.
+pub(super) async fn not_index(State(service): State<Service>, request: Request<HttpBody>) -> Response {
+    refuse_method(&service, request, ONLY_READ).await
 }
 
 /// Another method on a path that is only read.

@@ -84,7 +84,10 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
         admitted.check_version(service.engine.revisions)?;
         let id = admitted.session_id()?;
         note(Era::Legacy, "DELETE", Some(&id.tag()));
-        service.engine.end_session(&id, &admitted.principal).await
+        service
+            .engine
+            .end_session(&id, admitted.identity.principal())
+            .await
     };
     let answer = async {
         match ended.await {
@@ -132,13 +135,18 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     let id = admitted.session_id()?;
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
     let incoming = admitted.into_incoming(Bytes::new());
+    let until = engine.stream_until(&incoming.requester.identity);
     let permit = engine.stream_permit(&incoming)?;
     let cached = engine
-        .session(&id, &incoming.principal, TransportKind::Streamable)
+        .session(
+            &id,
+            incoming.requester.identity.principal(),
+            TransportKind::Streamable,
+        )
         .await?;
     note(Era::Legacy, "other", Some(&cached.tag));
     let opened = engine
-        .open_stream(&cached, last_event_id.as_deref(), permit)
+        .open_stream(&cached, last_event_id.as_deref(), until, permit)
         .await?;
     let Some(stream) = opened else {
         return Ok(response::empty(StatusCode::NO_CONTENT));
@@ -161,11 +169,21 @@ pub(super) async fn refuse_method(
     allowed: &'static str,
 ) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
-    let refusal = match service.guard.admit(&request.into_parts().0).await {
-        Ok(_) => Refusal::MethodNotAllowed(allowed),
+    let refusal = match check(service, request).await {
+        Ok(()) => Refusal::MethodNotAllowed(allowed),
         Err(refusal) => refusal,
     };
     log::refuse(service, line, &refusal)
+}
+
+/// Checks who asks, of a request that goes no further.
+pub(super) async fn check(service: &Service, request: HttpRequest<HttpBody>) -> Result<(), Refusal> {
+    let connected = Connected::of(&request)?;
+    service
+        .guard
+        .admit(&request.into_parts().0, &connected)
+        .await
+        .map(drop)
 }
 
 async fn serve(
@@ -225,6 +243,7 @@ async fn serve_request(
         Context::Session => {
             check_version(header, engine.revisions)?;
             let id = named.unwrap_or(Err(Refusal::NoSession))?;
+            admitted.check_scopes(service, &request, &meta)?;
             let label = method_label(&request.method);
             let (incoming, cached) = in_session(service, admitted, &id, label, body).await?;
             response::reply(engine.request(incoming, cached, request, meta).await?)
@@ -255,7 +274,7 @@ async fn in_session(
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     let cached = service
         .engine
-        .session(id, &admitted.principal, TransportKind::Streamable)
+        .session(id, admitted.identity.principal(), TransportKind::Streamable)
         .await?;
     note(Era::Legacy, method, Some(&cached.tag));
     Ok((admitted.into_incoming(body), cached))
@@ -313,6 +332,7 @@ async fn modern(
     {
         check_params(headers, &tool.input_schema, call.params.arguments.as_ref())?;
     }
+    admitted.check_scopes(service, &request, &meta)?;
     let listens = read.listens();
     if listens {
         // It is a stream, also when other replies are single bodies.
@@ -359,6 +379,10 @@ async fn batch(
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
     admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
+    // Before any of them is run (RFC 6750, section 3.1: the request as a whole is refused).
+    for message in items.iter().flatten() {
+        admitted.check_message(service, message)?;
+    }
     let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
     response::reply(engine.batch(incoming, &cached, items).await?)
 }

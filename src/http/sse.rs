@@ -123,9 +123,10 @@ async fn serve(
     check_served(service)?;
     let id = admitted.session_in_query().and_then(SessionId::parse);
     let id = id.ok_or(Refusal::SessionNotFound)?;
+    admitted.check_message(service, &message)?;
     let engine = &service.engine;
     let cached = engine
-        .session(&id, &admitted.principal, TransportKind::Sse)
+        .session(&id, admitted.identity.principal(), TransportKind::Sse)
         .await?;
     let label = match &message {
         Message::Request(request) => method_label(&request.method),

@@ -7,6 +7,7 @@ use rmcp::model::{ErrorCode, ErrorData, RequestId};
 use serde_json::{Value, json};
 
 use super::challenge::Challenge;
+pub(crate) use super::challenge::RETRY_AFTER_SECONDS;
 use super::era::{Era, Revision};
 use super::revisions::Revisions;
 
@@ -14,8 +15,6 @@ use super::revisions::Revisions;
 pub(crate) const CODE_TRANSPORT: i32 = -32000;
 /// A session that does not exist. Clients match the code, the status 404 and the words `Session not found`.
 pub(crate) const CODE_SESSION_NOT_FOUND: i32 = -32001;
-/// How long a client should wait when the store is away or a cap is reached, in seconds.
-pub(crate) const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Why a request was turned away before any handler saw it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -262,7 +261,7 @@ impl Refusal {
             | Self::StoreRefused(_)
             | Self::NewerVersion
             | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
-            Self::Challenged(challenge) if challenge.may_pass() => Some(RETRY_AFTER_SECONDS),
+            Self::Challenged(challenge) => challenge.retry_after_seconds(),
             _ => None,
         }
     }
@@ -276,6 +275,9 @@ impl Refusal {
             }
             Self::StreamLost { reconnect, reason } => {
                 Some(json!({ "reconnect": reconnect, "reason": reason }))
+            }
+            Self::Challenged(challenge) if !challenge.scopes().is_empty() => {
+                Some(json!({ "reason": challenge.label(), "scopes": challenge.scopes() }))
             }
             _ => None,
         }

@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 
 use super::announce::Announcer;
 use super::ask::{AskError, Asking};
+use super::error_data::missing_scope;
 use super::id::{NodeId, SessionId};
+use super::identity::Identity;
 use super::notebooks::Notebooks;
 use super::peer::Peer;
 use super::reach::{SessionPeer, SessionPeers};
@@ -142,6 +144,8 @@ pub struct Caller {
     pub restored: bool,
     /// The principal that the request's credentials name.
     pub principal: Principal,
+    /// What else they say: the user, the client, its scopes. A call that another node runs again has that of its first run.
+    pub identity: Identity,
     /// The peer the request counts for.
     pub peer: Peer,
     /// The client's description: from `initialize`, or from the request's `_meta`.
@@ -171,6 +175,19 @@ impl Caller {
     #[must_use]
     pub const fn era(&self) -> Era {
         self.revision.era()
+    }
+
+    /// Checks that the caller has that scope, for what only some uses of a tool need. What every use of a tool
+    /// needs is better named in `auth.tool_scopes`: clients that lack it are told before the tool runs, in
+    /// the way that makes them ask their user for more.
+    ///
+    /// # Errors
+    /// What the handler returns to a caller that lacks it; its data names the scope.
+    pub fn require(&self, scope: &str) -> Result<(), ErrorData> {
+        match self.identity.has_scope(scope) {
+            true => Ok(()),
+            false => Err(missing_scope(scope)),
+        }
     }
 
     /// State that all callers share, on all nodes, whether or not they have a session; see

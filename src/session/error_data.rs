@@ -44,6 +44,13 @@ pub(super) fn too_many(words: String) -> ErrorData {
     passes(words, data)
 }
 
+/// A scope is missing for what a handler was asked to do.
+pub(super) fn missing_scope(scope: &str) -> ErrorData {
+    let words = format!("your token lacks the scope {scope}: ask its issuer for one that has it");
+    let data = json!({ "reason": "insufficient_scope", "scopes": [scope] });
+    passes(words, data)
+}
+
 fn passes(words: String, data: Value) -> ErrorData {
     ErrorData::new(ErrorCode(CODE_TRANSPORT), words, Some(data))
 }

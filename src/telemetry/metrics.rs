@@ -18,9 +18,9 @@ mod recorder;
 pub(crate) use names::{method_label, methods};
 
 use names::{
-    BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, LOG_LINES_DROPPED, METHOD_LABELS, REFUSALS, REQUEST_SECONDS,
-    REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED,
-    SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
+    BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, CREDENTIALS, KEY_FETCHES, LOG_LINES_DROPPED, METHOD_LABELS,
+    REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED,
+    SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
 };
 
 /// How often [`upkeep`] should run: histograms keep every value until it does.
@@ -202,6 +202,17 @@ pub(crate) fn store_operation(operation: &'static str, took: Duration, error: Op
 /// ([`Refusal::label`](crate::protocol::error::Refusal::label)).
 pub(crate) fn refused(reason: &'static str) {
     counter!(REFUSALS, "reason" => reason).increment(1);
+}
+
+/// Notes that a token was checked that was not known yet, and how that ended.
+pub(crate) fn credentials_checked(outcome: &'static str) {
+    counter!(CREDENTIALS, "outcome" => outcome).increment(1);
+}
+
+/// Notes that the keys of an issuer were fetched, or could not be.
+pub(crate) fn keys_fetched(issuer: &str, fetched: bool) {
+    let outcome = if fetched { "fetched" } else { "failed" };
+    counter!(KEY_FETCHES, "issuer" => issuer.to_owned(), "outcome" => outcome).increment(1);
 }
 
 /// How a request ended.

@@ -210,6 +210,7 @@ impl Client {
             node: NodeId::parse("node-1").unwrap(),
             restored: false,
             principal: principal.clone(),
+            identity: principal.clone().into(),
             peer: Peer::Unknown,
             client: Some(Arc::new(Implementation::new("test", "1"))),
             capabilities: Arc::new(serde_json::from_value(capabilities).unwrap()),

@@ -25,6 +25,10 @@ struct Seen {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     principal: Option<String>,
+    /// What your token allows, with all that it stands for; absent when scopes do not bound you.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<String>")]
+    scopes: Option<Vec<String>>,
     /// Whether this node had to restore your session from the store to answer.
     restored: bool,
     /// Whether you have a session, and with it a notebook of your own.
@@ -44,7 +48,7 @@ impl Tools {
     #[tool(
         title = "Who am I",
         description = "Tells how the server sees you: which node answered, your protocol revision, your client's \
-                       name and version, your principal, whether you have a session, and whether this node had to restore it.",
+                       name and version, your principal and its scopes, whether you have a session, and whether this node had to restore it.",
         annotations(
             read_only_hint = true,
             destructive_hint = false,
@@ -64,6 +68,11 @@ impl Tools {
             principal: Some(caller.principal.as_str())
                 .filter(|name| !name.is_empty())
                 .map(ToOwned::to_owned),
+            scopes: caller
+                .identity
+                .scopes()
+                .map(|scopes| scopes.map(ToOwned::to_owned).collect())
+                .filter(|_| !caller.principal.as_str().is_empty()),
             restored: caller.restored,
             session: caller.session.is_some(),
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anynode::app::EmbeddedNode;
 use anynode::config::ReplyForm;
-use anynode::session::{Caller, Principal, Session};
+use anynode::session::{Caller, Identity, Principal, Session};
 use anynode::store::NodeStore;
 use anynode::store::memory::MemoryStore;
 use anynode::{App, Authenticate, Challenge, Settings};

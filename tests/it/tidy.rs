@@ -16,15 +16,15 @@ mod store;
 use rust::{Code, test_files};
 
 /// From the outside in: a module may see those to the right of it.
-const LAYERS: [&str; 10] = [
-    "testing", "cli", "app", "net", "http", "engine", "cluster", "store", "session", "protocol",
+const LAYERS: [&str; 11] = [
+    "testing", "cli", "app", "net", "http", "auth", "engine", "cluster", "store", "session", "protocol",
 ];
 /// They stand beside the layers: all may see them but those named in [`PURE`], and `tools`.
 const BESIDE: [&str; 3] = ["config", "telemetry", "supervisor"];
 /// What neither settings, logs nor tasks reach.
 const PURE: [&str; 2] = ["session", "protocol"];
 /// What all may see, because it sees nothing and keeps nothing.
-const EVERYWHERE: [&str; 3] = ["causes", "nearest", "random"];
+const EVERYWHERE: [&str; 4] = ["causes", "nearest", "random", "trust"];
 /// The built-in server, written as a user of the library would.
 const TOOLS_SEE: [&str; 2] = ["session", "protocol"];
 const TOOLS_SEEN_BY: [&str; 2] = ["cli", "app"];

@@ -7,7 +7,21 @@ use crate::http::is_loopback;
 /// credentials.
 pub(super) fn left_open(settings: &Settings) -> Vec<String> {
     let mut open = Vec::new();
-    if !settings.auth.tokens.is_empty() {
+    let auth = &settings.auth;
+    let bounds_tools = !auth.tool_scopes.is_empty() || !auth.write_scope.is_empty();
+    if auth.optional && bounds_tools {
+        open.push(
+            "open door: auth.optional serves requests without credentials, which have no scopes: all tools are theirs that need none"
+                .to_owned(),
+        );
+    }
+    if auth.resource.starts_with("http://") && !auth.issuers.is_empty() && !is_loopback_url(&auth.resource) {
+        open.push(format!(
+            "open door: auth.resource={} is not https: whoever is on the way can read the tokens of clients, and use them",
+            auth.resource
+        ));
+    }
+    if auth.knows_credentials() {
         return open;
     }
     let (host, hosts) = (&settings.host, &settings.http.allowed_hosts);
@@ -15,7 +29,7 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
     if !local {
         open.push(format!(
             "open door: HOST={host} is not loopback, and no credentials are asked for: anybody who reaches the port may use the \
-             server; set auth.tokens"
+             server; set auth.token_hashes (`mcp-server token NAME`) or auth.issuers"
         ));
     }
     let all = hosts.iter().any(|host| host == "*");
@@ -31,6 +45,14 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
         ));
     }
     open
+}
+
+/// Whether a URL is of this machine.
+fn is_loopback_url(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    is_loopback(host)
 }
 
 #[cfg(test)]
@@ -56,7 +78,7 @@ mod tests {
     fn each_open_door_is_told_with_how_to_close_it() {
         let everywhere = open("0.0.0.0", &[], false);
         assert_eq!(everywhere.len(), 2, "{everywhere:?}");
-        assert!(everywhere[0].contains("auth.tokens"), "{everywhere:?}");
+        assert!(everywhere[0].contains("auth.token_hashes"), "{everywhere:?}");
         assert!(everywhere[1].contains("http.allowed_hosts"), "{everywhere:?}");
         assert_eq!(open("10.0.0.5", &["mcp.example.com"], false).len(), 1);
         assert_eq!(open("127.0.0.1", &["*"], false).len(), 1);

@@ -90,8 +90,7 @@ impl Engine {
                 (out, Some(within))
             }
         };
-        let (peer, info) = (Arc::clone(&incoming.peer), incoming.info.clone());
-        let run = Run::first(&pending, peer, info, cancel.child_token()).to(out);
+        let run = Run::first(&pending, incoming.requester.clone(), cancel.child_token()).to(out);
         let began = self.begin(cached, request, meta, run).await;
         Ok(all_told(began?, within))
     }

@@ -16,10 +16,11 @@ use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
 use crate::engine::Engine;
 use crate::engine::call_transport::{self, CallTransport, CallTransportSettings, LogGate, peer_info};
+use crate::engine::incoming::Requester;
 use crate::engine::open_requests::{Answers, OpenRequests};
 use crate::engine::pending_call::PendingCall;
 use crate::engine::running_call::outbound;
-use crate::session::{Connection, Peer, RequestInfo, SessionPeer, SessionPeers};
+use crate::session::{Connection, Peer, SessionPeer, SessionPeers};
 use crate::store::Limits;
 use crate::store::calls::CallRecord;
 use crate::store::streams::StreamId;
@@ -93,10 +94,13 @@ pub(crate) struct ClientPeers {
 
 impl SessionPeers for ClientPeers {
     fn peer(&self) -> SessionPeer {
-        let (peer, connection) = (&Peer::Unknown, Connection::default());
+        let requester = Requester::of_no_request(
+            &self.cached.record.principal,
+            self.engine.shares.of(Peer::Unknown),
+        );
         let caller = self
             .engine
-            .caller(&self.cached, peer, connection, RequestInfo::default());
+            .caller(&self.cached, &requester, Connection::default());
         let open = call_transport::open(peer_info(&caller), outside(&self.engine, &self.cached));
         SessionPeer::new(open.peer().clone(), Arc::new(open))
     }

@@ -17,7 +17,7 @@ use super::world::{NodeLife, World};
 use crate::cluster::Membership;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
-use crate::engine::incoming::Incoming;
+use crate::engine::incoming::{Incoming, Requester};
 use crate::engine::modern::{ModernContext, ModernRequest};
 use crate::engine::reply::Reply;
 use crate::engine::request::RequestMeta;
@@ -239,10 +239,12 @@ impl Node {
 
     fn incoming(&self, principal: &Principal, body: &Bytes) -> Incoming {
         Incoming {
-            principal: principal.clone(),
-            peer: self.engine.shares.of(Peer::Principal(principal.clone())),
+            requester: Requester {
+                identity: principal.clone().into(),
+                peer: self.engine.shares.of(Peer::Principal(principal.clone())),
+                info: RequestInfo::of([("x-client", principal.as_str())]),
+            },
             began: Instant::now(),
-            info: RequestInfo::of([("x-client", principal.as_str())]),
             form: self.engine.settings.call.reply,
             body: body.clone(),
         }
@@ -335,9 +337,13 @@ impl Node {
         let opened = async move {
             let permit = engine.stream_permit(&incoming)?;
             let cached = engine
-                .session(&id, &incoming.principal, TransportKind::Streamable)
+                .session(
+                    &id,
+                    incoming.requester.identity.principal(),
+                    TransportKind::Streamable,
+                )
                 .await?;
-            let opened = engine.open_stream(&cached, last.as_deref(), permit).await?;
+            let opened = engine.open_stream(&cached, last.as_deref(), None, permit).await?;
             Ok(opened.map(|stream| stream.events))
         };
         self.carried_through(opened).await

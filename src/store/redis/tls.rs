@@ -4,17 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fred::types::config::TlsConnector;
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
 
 use super::connect::ConnectError;
 use crate::config::StoreSettings;
+use crate::trust;
 
 /// A connector that trusts `store.ca_file`, or else the system's authorities, and shows the client
 /// certificate if one is set.
 pub(super) fn connector(settings: &StoreSettings) -> Result<TlsConnector, ConnectError> {
-    let roots = roots(settings.ca_file.as_deref())?;
+    let ca_file = settings.ca_file.as_deref();
+    let roots = trust::roots(ca_file).map_err(|error| {
+        let why = error.to_string();
+        match ca_file {
+            Some(path) => ConnectError::file("store.ca_file", path, why),
+            None => ConnectError::setting("store.ca_file", why),
+        }
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -54,40 +62,8 @@ fn half(set: &'static str, missing: &'static str) -> ConnectError {
     ConnectError::setting(set, format!("it is set without {missing}: set both, or neither"))
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            for certificate in certificates("store.ca_file", path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| ConnectError::file("store.ca_file", path, error.to_string()))?;
-            }
-        }
-        None => {
-            // Systems carry odd certificates: what cannot be read is left out, as browsers do.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                let why =
-                    "the system has no certificate authorities: set it to a PEM file with those to trust";
-                return Err(ConnectError::setting("store.ca_file", why.into()));
-            }
-        }
-    }
-    Ok(roots)
-}
-
 fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let unreadable = |error: rustls::pki_types::pem::Error| {
-        ConnectError::file(setting, path, format!("it cannot be read as PEM: {error}"))
-    };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable)?;
-    if certificates.is_empty() {
-        let why = "it holds no certificate: give a PEM file with `BEGIN CERTIFICATE`";
-        return Err(ConnectError::file(setting, path, why.into()));
-    }
-    Ok(certificates)
+    trust::certificates(path).map_err(|error| ConnectError::file(setting, path, error.to_string()))
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectError> {

@@ -32,6 +32,10 @@ pub(super) const REFUSALS: &str = "anynode_refusals_total";
 pub(super) const STORE_SECONDS: &str = "anynode_store_operation_duration_seconds";
 /// Store operations that failed.
 pub(super) const STORE_ERRORS: &str = "anynode_store_errors_total";
+/// Credentials that were checked.
+pub(super) const CREDENTIALS: &str = "anynode_credentials_checked_total";
+/// Fetches of issuers' keys.
+pub(super) const KEY_FETCHES: &str = "anynode_key_fetches_total";
 /// Lines of logs that were not written.
 pub(super) const LOG_LINES_DROPPED: &str = "anynode_log_lines_dropped_total";
 
@@ -99,6 +103,16 @@ pub(super) fn describe() {
         STORE_ERRORS,
         Unit::Count,
         "Store operations that failed, by operation and error"
+    );
+    describe_counter!(
+        CREDENTIALS,
+        Unit::Count,
+        "Tokens checked that were not known yet, by outcome"
+    );
+    describe_counter!(
+        KEY_FETCHES,
+        Unit::Count,
+        "Fetches of the keys of issuers, by issuer and outcome"
     );
     describe_counter!(
         LOG_LINES_DROPPED,

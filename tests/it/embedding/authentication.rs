@@ -12,14 +12,14 @@ struct ByHeader;
 
 #[async_trait::async_trait]
 impl Authenticate for ByHeader {
-    async fn authenticate(&self, head: &Parts) -> Result<Principal, Challenge> {
+    async fn authenticate(&self, head: &Parts) -> Result<Identity, Challenge> {
         let user = head.headers.get("x-user").and_then(|user| user.to_str().ok());
         match user {
-            Some("guest") => Ok(Principal::anonymous()),
+            Some("guest") => Ok(Identity::anonymous()),
             Some("banned") => Err(Challenge::forbidden(Some("Bearer error=\"insufficient_scope\""))),
             Some("late") => Err(Challenge::unavailable()),
             Some("broken") => panic!("this panic is part of the test"),
-            Some(user) => Ok(Principal(user.into())),
+            Some(user) => Ok(Principal(user.into()).into()),
             None => Err(Challenge::unauthorized("Bearer realm=\"shop\"").in_words("sign in at /login")),
         }
     }
