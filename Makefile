@@ -77,5 +77,5 @@ tools: ## Install cargo-deny and cargo-machete, which `make lint` needs
 
 clean: ## Remove what was built and installed inside the repository
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules tests/browser/node_modules \
+	rm -rf tests/auth/node_modules tests/clients/node_modules tests/clients/.venv tests/conformance/node_modules tests/browser/node_modules \
 	    deploy/.venv tests/manifests/.venv tests/manifests/node_modules

@@ -30,7 +30,12 @@ const TOOLS_SEE: [&str; 2] = ["session", "protocol"];
 const TOOLS_SEEN_BY: [&str; 2] = ["cli", "app"];
 
 /// Where there is no Rust, but much that npm has installed.
-const SCRIPTS: [&str; 3] = ["tests/browser", "tests/clients", "tests/conformance"];
+const SCRIPTS: [&str; 4] = [
+    "tests/auth",
+    "tests/browser",
+    "tests/clients",
+    "tests/conformance",
+];
 
 const LINES_MAX: usize = 500;
 const LINES_USUAL: usize = 400;
