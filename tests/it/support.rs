@@ -1,5 +1,6 @@
 //! What the tests run against: real processes on free ports of 127.0.0.1, and a client that shows every byte.
 
+pub(crate) mod authorization_server;
 pub(crate) mod balancer;
 pub(crate) mod calls;
 pub(crate) mod client;

@@ -37,22 +37,37 @@ impl Balancer {
     /// Starts one before servers on these ports of 127.0.0.1, and waits until all of them are up.
     pub(crate) async fn start(ports: &[u16]) -> Self {
         for _ in 0..STARTS_MAX {
-            let balancer = Self::spawn(ports);
-            let up = eventually("HAProxy and all servers behind it are up", || async {
-                if balancer.lock().ended().is_some() {
-                    return Some(false);
-                }
-                let servers = balancer.column("status").await?;
-                servers.iter().all(|status| status == "UP").then_some(true)
-            })
-            .await;
-            if up {
+            let balancer = Self::spawn(free_port(), ports);
+            if balancer.is_up().await {
                 return balancer;
             }
             let log = balancer.log();
             assert!(log.contains("in use"), "haproxy ended at once. It said:\n{log}");
         }
         panic!("no port could be had for haproxy");
+    }
+
+    /// Starts one on a port that this test has claimed, which the servers' settings name.
+    pub(crate) async fn start_at(port: u16, ports: &[u16]) -> Self {
+        let balancer = Self::spawn(port, ports);
+        assert!(
+            balancer.is_up().await,
+            "haproxy ended at once. It said:\n{}",
+            balancer.log()
+        );
+        balancer
+    }
+
+    /// Waits until all servers are up; false when it has ended.
+    async fn is_up(&self) -> bool {
+        eventually("HAProxy and all servers behind it are up", || async {
+            if self.lock().ended().is_some() {
+                return Some(false);
+            }
+            let servers = self.column("status").await?;
+            servers.iter().all(|status| status == "UP").then_some(true)
+        })
+        .await
     }
 
     /// `http://127.0.0.1:<port>`
@@ -92,8 +107,8 @@ impl Balancer {
             .collect()
     }
 
-    fn spawn(ports: &[u16]) -> Self {
-        let (port, stats_port) = (free_port(), free_port());
+    fn spawn(port: u16, ports: &[u16]) -> Self {
+        let stats_port = free_port();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("haproxy.cfg");
         std::fs::write(&file, settings(port, stats_port, ports)).expect("the settings can be written");

@@ -165,6 +165,12 @@ impl Cluster {
         Balancer::start(&ports).await
     }
 
+    /// The same on a port that this test has claimed.
+    pub(crate) async fn balancer_at(&self, port: u16) -> Balancer {
+        let ports: Vec<_> = self.nodes.iter().map(Node::port).collect();
+        Balancer::start_at(port, &ports).await
+    }
+
     fn options(&self, index: usize) -> NodeOptions {
         let mut options = match &self.redis {
             Some(redis) => NodeOptions::on(redis.url()),

@@ -1,0 +1,60 @@
+//! Nodes that ask who calls: tokens of real issuers, and what clients do with the answers.
+
+use serde_json::{Value, json};
+
+use crate::support::authorization_server::AuthorizationServer;
+use crate::support::balancer::Balancer;
+use crate::support::cluster::Cluster;
+use crate::support::process::free_port;
+
+mod dance;
+mod lasting;
+mod opaque;
+
+const NODES: usize = 3;
+/// What every request needs.
+const SCOPE: &str = "mcp:tools";
+/// What `remember` needs besides.
+const WRITE: &str = "mcp:write";
+
+/// Three nodes behind a balancer without affinity that trust one authorization server.
+struct Guarded {
+    issuer: AuthorizationServer,
+    cluster: Cluster,
+    balancer: Balancer,
+}
+
+impl Guarded {
+    /// With these options of the authorization server.
+    async fn start(options: Value) -> Self {
+        Self::with(options, &[]).await
+    }
+
+    /// The same with more environment for every node.
+    async fn with(mut options: Value, env: &[(&str, &str)]) -> Self {
+        // Clients hold the resource against the URL that they call, so the nodes have to know it.
+        let port = free_port();
+        let resource = format!("http://127.0.0.1:{port}/mcp");
+        options["resources"] = json!([resource]);
+        let issuer = AuthorizationServer::start(&options).await;
+        let mut all = vec![
+            ("MCP_AUTH__RESOURCE", &*resource),
+            ("MCP_AUTH__ISSUERS", issuer.url()),
+            ("MCP_AUTH__SCOPES", SCOPE),
+            ("MCP_AUTH__TOOL_SCOPES__REMEMBER", WRITE),
+        ];
+        all.extend(env);
+        let cluster = Cluster::with(NODES, &all).await;
+        let balancer = cluster.balancer_at(port).await;
+        Self {
+            issuer,
+            cluster,
+            balancer,
+        }
+    }
+
+    /// What clients connect to, and what tokens are for.
+    fn url(&self) -> String {
+        format!("{}/mcp", self.balancer.url())
+    }
+}
