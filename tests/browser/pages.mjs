@@ -16,7 +16,7 @@ export async function servePages(port) {
     const [type, body] = {
       '/': ['text/html; charset=utf-8', PAGE],
       '/page.js': ['text/javascript; charset=utf-8', script],
-    }[request.url] ?? [];
+    }[new URL(request.url, 'http://localhost').pathname] ?? [];
     response.writeHead(body === undefined ? 404 : 200, { 'Content-Type': type ?? 'text/plain' });
     response.end(body ?? 'Not found\n');
   });

@@ -18,20 +18,20 @@ const SCOPE: &str = "mcp:tools";
 const WRITE: &str = "mcp:write";
 
 /// Three nodes behind a balancer without affinity that trust one authorization server.
-struct Guarded {
-    issuer: AuthorizationServer,
-    cluster: Cluster,
-    balancer: Balancer,
+pub(crate) struct Guarded {
+    pub(crate) issuer: AuthorizationServer,
+    pub(crate) cluster: Cluster,
+    pub(crate) balancer: Balancer,
 }
 
 impl Guarded {
     /// With these options of the authorization server.
-    async fn start(options: Value) -> Self {
+    pub(crate) async fn start(options: Value) -> Self {
         Self::with(options, &[]).await
     }
 
     /// The same with more environment for every node.
-    async fn with(mut options: Value, env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(mut options: Value, env: &[(&str, &str)]) -> Self {
         // Clients hold the resource against the URL that they call, so the nodes have to know it.
         let port = free_port();
         let resource = format!("http://127.0.0.1:{port}/mcp");
@@ -54,7 +54,7 @@ impl Guarded {
     }
 
     /// What clients connect to, and what tokens are for.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}/mcp", self.balancer.url())
     }
 }

@@ -14,6 +14,7 @@ mod answers;
 mod clients;
 mod cuts;
 mod inspector;
+mod login;
 
 /// The driver ends by itself after 90 s, with the browser that it started.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(120);
