@@ -1,12 +1,14 @@
 // node-oidc-provider as the tests need it: everybody who comes logs in as one user, and consents to what is asked.
 import { generateKeyPair, exportJWK } from 'jose';
 import Provider from 'oidc-provider';
+import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 
 const REGISTRATION = '/reg';
 const INTERACTION = '/interaction';
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 const HOUR_SECONDS = 3600;
-// The same in every provider of this process, so that cookies outlive a rotation of keys.
+// The same in every provider of this process, so that clients, logins and cookies outlive a rotation of keys.
+const STORED = createMemoryAdapter();
 const COOKIE_KEYS = ['of one test'];
 
 /** A key that signs tokens. */
@@ -16,13 +18,13 @@ export async function newKey(kid) {
 }
 
 /**
- * A provider with these keys, of which the first signs. What it stores is shared by all providers of this process, so that
- * another one with other keys goes on where it was.
+ * A provider with these keys, of which the first signs. Another one with other keys goes on where it was.
  *
  * `seen(event, about)` hears of what clients ask.
  */
 export function newProvider(issuer, keys, options, seen) {
   const provider = new Provider(issuer, {
+    adapter: STORED,
     jwks: { keys },
     cookies: { keys: COOKIE_KEYS },
     scopes: ['openid', 'offline_access', ...options.scopes],
