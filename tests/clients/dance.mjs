@@ -9,6 +9,7 @@ const { transport, provider, list, call, client } = await connect(line, mode, ho
 const begun = transport.sessionId;
 const { tools } = await list();
 const echoed = await call('echo', { text: 'with a token' });
+const seen = await call('whoami', {});
 // Without a session, notes are kept in a notebook that is named by a handle.
 const opened = mode === 'modern' ? (await call('open_notebook', {})).structuredContent : {};
 const of = opened.notebook === undefined ? {} : { notebook: opened.notebook };
@@ -18,6 +19,7 @@ const recalled = await call('recall', { ...of, key: 'colour' });
 const result = {
   tools: tools.map((tool) => tool.name),
   echoed: echoed.structuredContent.text,
+  who: seen.structuredContent.principal,
   recalled: recalled.structuredContent.value,
   session: begun !== undefined,
   same_session: transport.sessionId === begun,

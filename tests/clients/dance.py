@@ -109,6 +109,7 @@ async def dance(client, storage, modern):
 
     listed = (await client.list_tools()).model_dump(by_alias=True, mode="json")
     echoed = await call("echo", {"text": "with a token"})
+    seen = await call("whoami", {})
     # Without a session, notes are kept in a notebook that is named by a handle.
     of = {"notebook": (await call("open_notebook", {}))["notebook"]} if modern else {}
     before = len(storage.saved)
@@ -117,6 +118,7 @@ async def dance(client, storage, modern):
     return {
         "tools": [tool["name"] for tool in listed["tools"]],
         "echoed": echoed["text"],
+        "who": seen.get("principal"),
         "recalled": recalled["value"],
         "stepped_up": len(storage.saved) > before,
         "scopes": [tokens.scope for tokens in storage.saved],

@@ -36,6 +36,7 @@ async def main():
     async with Client(url, auth=auth) as client:
         names = [tool.name for tool in await client.list_tools()]
         echoed = await client.call_tool("echo", {"text": "with a token"})
+        seen = await client.call_tool("whoami", {})
         opened = await client.call_tool("open_notebook", {})
         notebook = opened.structured_content["notebook"]
         before = len(auth.scopes)
@@ -46,6 +47,7 @@ async def main():
             {
                 "tools": names,
                 "echoed": echoed.structured_content["text"],
+                "who": seen.structured_content.get("principal"),
                 "recalled": recalled.structured_content["value"],
                 "stepped_up": len(auth.scopes) > before,
                 "scopes": auth.scopes,

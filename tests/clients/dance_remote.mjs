@@ -1,4 +1,4 @@
-// mcp-remote, which lets clients of stdio reach a server that wants a token: `node dance_remote.mjs dcr|cimd|known|machine URL ISSUER`
+// mcp-remote, which lets clients of stdio reach a server that wants a token: `node dance_remote.mjs dcr|cimd|known|machine URL`
 //
 // What came of it is printed as JSON, on a line of its own. BROWSER names the browser that it opens.
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { DOCUMENT, MACHINE } from './authorized.mjs';
 
-const [how, url, issuer] = process.argv.slice(2);
+const [how, url] = process.argv.slice(2);
 const PROXY = fileURLToPath(new URL('node_modules/mcp-remote/dist/proxy.js', import.meta.url));
 const WAYS = {
   dcr: [],
@@ -30,7 +30,12 @@ const client = new Client({ name: 'anynode-tests', version: '1.0.0' }, { capabil
 await client.connect(transport);
 const { tools } = await client.listTools();
 const echoed = await client.callTool({ name: 'echo', arguments: { text: 'with a token' } });
-const result = { issuer, tools: tools.map((tool) => tool.name), echoed: echoed.structuredContent.text };
+const seen = await client.callTool({ name: 'whoami', arguments: {} });
+const result = {
+  tools: tools.map((tool) => tool.name),
+  echoed: echoed.structuredContent.text,
+  who: seen.structuredContent.principal,
+};
 const note = { key: 'colour', value: 'teal' };
 try {
   await client.callTool({ name: 'remember', arguments: note });

@@ -14,7 +14,7 @@ mod opaque;
 const NODES: usize = 3;
 /// What every request needs.
 const SCOPE: &str = "mcp:tools";
-/// What `remember` needs besides.
+/// What `remember` may need besides.
 const WRITE: &str = "mcp:write";
 
 /// Three nodes behind a balancer without affinity that trust one authorization server.
@@ -25,12 +25,12 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// With these options of the authorization server.
+    /// With these options of the authorization server; `remember` needs more than other tools.
     pub(crate) async fn start(options: Value) -> Self {
-        Self::with(options, &[]).await
+        Self::with(options, &[("MCP_AUTH__TOOL_SCOPES__REMEMBER", WRITE)]).await
     }
 
-    /// The same with more environment for every node.
+    /// The same with this environment for every node, where all tools need the same.
     pub(crate) async fn with(mut options: Value, env: &[(&str, &str)]) -> Self {
         // Clients hold the resource against the URL that they call, so the nodes have to know it.
         let port = free_port();
@@ -41,7 +41,6 @@ impl Guarded {
             ("MCP_AUTH__RESOURCE", &*resource),
             ("MCP_AUTH__ISSUERS", issuer.url()),
             ("MCP_AUTH__SCOPES", SCOPE),
-            ("MCP_AUTH__TOOL_SCOPES__REMEMBER", WRITE),
         ];
         all.extend(env);
         let cluster = Cluster::with(NODES, &all).await;

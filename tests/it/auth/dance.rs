@@ -97,7 +97,7 @@ async fn fastmcp_opens_a_browser_and_gets_tokens() {
             &["dance_fastmcp.py", how, &guarded.url()],
         )
         .await;
-        went_well(&seen);
+        went_well(&guarded, how, &seen);
         stepped_up(&seen);
         let scopes = [json!(SCOPE), json!(format!("{SCOPE} {WRITE}"))];
         assert_eq!(seen["scopes"], json!(scopes));
@@ -109,10 +109,9 @@ async fn fastmcp_opens_a_browser_and_gets_tokens() {
 #[tokio::test]
 async fn mcp_remote_opens_a_browser_and_gets_tokens() {
     let guarded = Guarded::start(json!({})).await;
-    let (url, issuer) = (guarded.url(), guarded.issuer.url().to_owned());
     for how in WAYS {
-        let seen = finished(&guarded, NODE, &["dance_remote.mjs", how, &url, &issuer]).await;
-        went_well(&seen);
+        let seen = finished(&guarded, NODE, &["dance_remote.mjs", how, &guarded.url()]).await;
+        went_well(&guarded, how, &seen);
         assert_eq!(seen.get("refused"), None, "{how}: the call waits for the login");
     }
     asked_as_it_should(&guarded).await;
@@ -156,7 +155,7 @@ async fn dances(guarded: &Guarded, interpreter: &str, script: &[&str], session: 
     let before = guarded.balancer.served().await;
     let (url, issuer) = (guarded.url(), guarded.issuer.url().to_owned());
     let seen = finished(guarded, interpreter, &[script, &[&*url, &*issuer]].concat()).await;
-    went_well(&seen);
+    went_well(guarded, script.last().expect("how"), &seen);
     assert_eq!(seen["session"], session, "{script:?}");
     assert_eq!(seen["same_session"], true, "{script:?}");
     // The client of machines in TypeScript 1.x asks for all it may have at once.
@@ -179,7 +178,10 @@ async fn dances(guarded: &Guarded, interpreter: &str, script: &[&str], session: 
     asked_as_it_should(guarded).await;
 }
 
-fn went_well(seen: &Value) {
+/// The nodes know the person by the issuer's name for them, and a machine by a name that no person can have.
+fn went_well(guarded: &Guarded, how: &str, seen: &Value) {
+    let who = if how == "machine" { "##machine" } else { "#alice" };
+    assert_eq!(seen["who"], format!("{}{who}", guarded.issuer.url()), "{seen}");
     let tools = seen["tools"].as_array().expect("a list of tools");
     // A tool that is hidden would never be asked for.
     assert!(

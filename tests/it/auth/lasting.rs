@@ -16,11 +16,7 @@ const CLIENTS: u64 = 3;
 async fn strict(token_seconds: u64) -> Guarded {
     // The clients use one refresh token in several requests at once.
     let options = json!({"tokenSeconds": token_seconds, "rotateRefreshTokens": false});
-    let env = [
-        ("MCP_AUTH__CLOCK_SKEW", "0s"),
-        ("MCP_AUTH__STREAM_GRACE", "1s"),
-        ("MCP_AUTH__TOOL_SCOPES__REMEMBER", ""),
-    ];
+    let env = [("MCP_AUTH__CLOCK_SKEW", "0s"), ("MCP_AUTH__STREAM_GRACE", "1s")];
     Guarded::with(options, &env).await
 }
 

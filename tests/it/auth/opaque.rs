@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Guarded, SCOPE};
+use super::{NODES, SCOPE};
 use crate::support::authorization_server::AuthorizationServer;
 use crate::support::cluster::Cluster;
 use crate::support::issuer::{INTROSPECTION_CLIENT, INTROSPECTION_SECRET, RESOURCE};
@@ -25,14 +25,14 @@ async fn an_opaque_token_is_good_until_it_is_revoked() {
         ("MCP_AUTH__INTROSPECTION_SECRET", INTROSPECTION_SECRET),
         ("MCP_AUTH__INTROSPECTION_FRESH", "1s"),
     ];
-    let cluster = Cluster::with(super::NODES, &env).await;
+    let cluster = Cluster::with(NODES, &env).await;
     let form = [("resource", resource), ("scope", SCOPE)];
     let token = issuer.token("/token", MACHINE, &form).await;
     assert!(!token.contains('.'), "it is opaque");
     let client = cluster
         .client()
         .header("authorization", &format!("Bearer {token}"));
-    for _ in 0..2 * super::NODES {
+    for _ in 0..2 * NODES {
         client.call("echo", json!({"text": "hello"})).await.ok();
     }
 
@@ -70,13 +70,13 @@ async fn an_issuer_with_openid_discovery_only_is_found() {
         ("MCP_AUTH__ISSUERS", issuer.url()),
         ("MCP_AUTH__SCOPES", SCOPE),
     ];
-    let cluster = Cluster::with(super::NODES, &env).await;
+    let cluster = Cluster::with(NODES, &env).await;
     for _ in 0..2 {
         let token = issuer.token("/token", ("any", "any"), &[]).await;
         let client = cluster
             .client()
             .header("authorization", &format!("Bearer {token}"));
-        for _ in 0..super::NODES {
+        for _ in 0..NODES {
             client.call("echo", json!({"text": "hello"})).await.ok();
         }
         // The second token is by a key that the nodes have not seen.

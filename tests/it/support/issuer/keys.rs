@@ -201,6 +201,17 @@ pub(crate) fn odd_jwks() -> Vec<Value> {
     ]
 }
 
+/// So many keys under names of their own, none of which signs anything here.
+pub(crate) fn other_jwks(count: usize) -> Vec<Value> {
+    let jwk = SigningKey::new("other", Algorithm::Es256).jwk();
+    let named = |number| {
+        let mut jwk = jwk.clone();
+        jwk["kid"] = format!("other-{number}").into();
+        jwk
+    };
+    (0..count).map(named).collect()
+}
+
 pub(super) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
