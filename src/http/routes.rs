@@ -22,6 +22,7 @@ pub(super) enum Access {
 #[derive(Clone, Copy)]
 struct Route {
     path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the test of the table reads it"))]
     access: Access,
     methods: fn() -> MethodRouter<Service>,
     /// Whether it is served with a slash after it too, and whether all below it is.

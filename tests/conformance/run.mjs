@@ -1,5 +1,5 @@
 // Runs the official conformance suite against the example server `everything`: against one node with sessions in memory, and
-// against three nodes on Redis behind HAProxy in strict turn, without affinity.
+// against three nodes on Redis behind HAProxy in strict turn, without affinity, and against three that ask for credentials.
 //
 //   node run.mjs SERVER               the table: each scenario on each, checks passed and failed
 //   node run.mjs SERVER --faults 10   ten runs against the three, of which one is killed and restarted every 3 s
@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { explain, inexcusable } from './faults.mjs';
-import { KILL_EVERY_MS, OneNode, ThreeMortalNodes, ThreeNodes } from './stage.mjs';
+import { KILL_EVERY_MS, OneNode, ThreeGuardedNodes, ThreeMortalNodes, ThreeNodes } from './stage.mjs';
 import { SUITES, run } from './suite.mjs';
 import { failures, faultsTable, scenarioTable, summaryTable } from './table.mjs';
 
@@ -31,7 +31,7 @@ process.exit(failed ? 1 : 0);
 /** Every suite against each stage. Whether a required scenario failed. */
 async function withoutFaults() {
   const results = [];
-  for (const Stage of [OneNode, ThreeNodes]) {
+  for (const Stage of [OneNode, ThreeNodes, ThreeGuardedNodes]) {
     await on(new Stage(server, join(dir, Stage.label)), async (stage) => {
       for (const suite of SUITES) {
         console.log(`conformance: ${suite.name}, ${Stage.label}`);

@@ -4,6 +4,7 @@ import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { issuer } from './issuer.mjs';
 
 /** How often a node is killed, when nodes are. */
 export const KILL_EVERY_MS = 3000;
@@ -76,14 +77,14 @@ export class ThreeNodes extends Stage {
   async start() {
     const [redis, balancer, ...ports] = await Promise.all(Array.from({ length: NODES + 2 }, freePort));
     this.spawn('redis', 'redis-server', ['--port', redis, '--bind', '127.0.0.1', '--save', '', '--dir', this.dir]);
-    this.env = { REDIS_URL: `redis://127.0.0.1:${redis}`, MCP_STORE__WAIT: '10s' };
+    this.url = `http://127.0.0.1:${balancer}/mcp`;
+    this.env = { REDIS_URL: `redis://127.0.0.1:${redis}`, MCP_STORE__WAIT: '10s', ...(await this.settings()) };
     this.nodes = await Promise.all(
       ports.map(async (PORT, n) => ({ PORT, name: `node-${n}`, child: await this.join(`node-${n}`, PORT) })),
     );
     const settings = join(this.dir, 'haproxy.cfg');
-    writeFileSync(settings, haproxy(balancer, ports, this.connections));
+    writeFileSync(settings, haproxy(balancer, ports, this.connections, this.credentials));
     this.spawn('haproxy', 'haproxy', ['-db', '-f', settings]);
-    this.url = `http://127.0.0.1:${balancer}/mcp`;
     await until('HAProxy sees all nodes', async () => {
       const answers = await Promise.all(ports.map(() => fetch(`http://127.0.0.1:${balancer}/health`)));
       const nodes = await Promise.all(answers.map(async (answer) => (await answer.json()).nodeId));
@@ -91,8 +92,24 @@ export class ThreeNodes extends Stage {
     });
   }
 
+  /** What the nodes are told besides. */
+  async settings() {
+    return {};
+  }
+
   join(name, PORT) {
     return this.node(name, { PORT, ...this.env });
+  }
+}
+
+/** Three nodes that ask for a token with a scope, which HAProxy adds to each request: the protocol must be the same. */
+export class ThreeGuardedNodes extends ThreeNodes {
+  static label = 'three nodes, with authorization';
+
+  async settings() {
+    const { url, token } = await issuer(this.url, 'suite:run');
+    this.credentials = `http-request set-header Authorization "Bearer ${token}"`;
+    return { MCP_AUTH__RESOURCE: this.url, MCP_AUTH__ISSUERS: url, MCP_AUTH__SCOPES: 'suite:run' };
   }
 }
 
@@ -144,7 +161,7 @@ export class ThreeMortalNodes extends ThreeNodes {
 const REQUEST = 'request ';
 
 // One thread, so that the turn is strict.
-const haproxy = (port, nodes, connections) => `global
+const haproxy = (port, nodes, connections, credentials = '') => `global
   nbthread 1
   log stdout format raw local0 info
 defaults
@@ -160,6 +177,7 @@ defaults
 frontend mcp
   bind 127.0.0.1:${port}
   http-request capture req.hdr(Last-Event-ID) len 64
+  ${credentials}
   default_backend nodes
 backend nodes
   balance roundrobin

@@ -4,12 +4,20 @@ use serde_json::{Value, json};
 
 use crate::support::authorization_server::AuthorizationServer;
 use crate::support::balancer::Balancer;
+use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
+use crate::support::issuer::Issuer;
 use crate::support::process::free_port;
 
+mod binding;
 mod dance;
+mod expiry;
+mod issuers;
 mod lasting;
+mod metadata;
 mod opaque;
+mod scopes;
+mod tokens;
 
 const NODES: usize = 3;
 /// What every request needs.
@@ -56,4 +64,22 @@ impl Guarded {
     pub(crate) fn url(&self) -> String {
         format!("{}/mcp", self.balancer.url())
     }
+}
+
+/// Where a token has to count: three nodes on Redis, and one with the store in memory, that trust this issuer.
+async fn stages(issuer: &Issuer, more: &[(&str, &str)]) -> [Cluster; 2] {
+    let own = issuer.env();
+    let mut env: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    env.extend(more);
+    [Cluster::with(NODES, &env).await, Cluster::alone(&env).await]
+}
+
+/// The same client with this token.
+fn bearer(client: Client, token: &str) -> Client {
+    client.header("authorization", &format!("Bearer {token}"))
+}
+
+/// What a client gets for its first request: `initialize`, or a list in the era without. One that has a session asks in that.
+async fn call(client: &Client) -> Answer {
+    client.first().await
 }

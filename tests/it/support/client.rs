@@ -157,6 +157,14 @@ impl Client {
         self.post(&[], &body.to_string()).await
     }
 
+    /// Its first request: `initialize`, or `tools/list` if it has a session or needs none.
+    pub(crate) async fn first(&self) -> Answer {
+        match self.revision == MODERN || self.session.initialized() {
+            true => self.list().await,
+            false => self.initialize().await,
+        }
+    }
+
     /// `tools/call`
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Answer {
         self.request("tools/call", json!({"name": tool, "arguments": arguments}))
