@@ -17,8 +17,11 @@ use crate::config::{Settings, fit_shares};
 use crate::engine::handler::Handler;
 use crate::engine::{Engine, Parts};
 use crate::http::{Authenticate, HttpService, Service};
+use crate::net::admission::Entrance;
 use crate::net::listener::{BoundListener, ListenError};
 use crate::net::server::Server;
+use crate::net::tls;
+use crate::net::tls_error::TlsError;
 use crate::session::{Clock, NodeId};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -93,6 +96,9 @@ pub enum AppError {
         /// The cause.
         source: io::Error,
     },
+    /// A file of the settings' `[tls]` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Another process has the node's name, or has taken it.
     #[error(transparent)]
     Name(#[from] JoinError),
@@ -193,6 +199,7 @@ impl Builder {
         let span = error_span!("node", node = node.as_str());
         let start = async {
             metrics::install();
+            let tls = tls::load(&self.settings.tls)?;
             let listener = BoundListener::bind(&self.settings).await?;
             let address = listener.address().to_owned();
             let probe_listener = match BoundListener::bind_probes(&self.settings).await {
@@ -212,10 +219,18 @@ impl Builder {
                     return Err(error);
                 }
             };
-            let connections_max = handle.engine.settings.http.connections_max;
+            let settings = &handle.engine.settings.http;
+            let (connections_max, entrance) =
+                (settings.connections_max, Entrance::new(settings, tls.clone()));
+            if let Some(tls) = tls {
+                handle
+                    .engine
+                    .supervisor
+                    .spawn_vital("tls-files", tls::keep_fresh(tls));
+            }
             let http = HttpService::new(handle.service.clone());
             let probes = probe_listener.map(|listener| Server::start_probes(listener, http.clone()));
-            let clients = Server::start(listener, http, connections_max);
+            let clients = Server::start(listener, http, connections_max, entrance);
             Ok(Running::new(handle, Servers { clients, probes }))
         };
         start.instrument(span).await

@@ -19,6 +19,7 @@ mod problem;
 mod read;
 mod sources;
 mod table;
+mod tls;
 
 pub(crate) use assigned::Assigned;
 pub use auth::AuthSettings;
@@ -29,6 +30,7 @@ pub(crate) use problem::redact_url;
 pub use problem::{Problem, SettingsError};
 pub(crate) use read::{ListenAddress, UNIX_PROXY, network};
 pub use sources::Sources;
+pub use tls::{ClientCerts, ClientPrincipal, TlsSettings};
 
 /// `settings.default.toml`: every setting with its default, its unit, its range and its meaning.
 pub(crate) const DEFAULTS_TOML: &str = include_str!("../settings.default.toml");
@@ -60,6 +62,8 @@ pub struct Settings {
     pub session: SessionSettings,
     /// HTTP.
     pub http: HttpSettings,
+    /// TLS for clients.
+    pub tls: TlsSettings,
     /// The protocol.
     pub protocol: ProtocolSettings,
     /// HTTP+SSE.
@@ -136,6 +140,8 @@ pub struct HttpSettings {
     /// Addresses and networks of proxies whose `X-Forwarded-For` is believed; `unix`: those that use the Unix
     /// socket.
     pub trusted_proxies: Vec<String>,
+    /// Whether those proxies begin each connection with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// How many connections this node keeps open at once.
     pub connections_max: usize,
     /// How many of them one address may have; four fifths if it is more than all.
@@ -295,6 +301,7 @@ impl Default for HttpSettings {
             allowed_origins: vec![],
             allowed_hosts: vec![],
             trusted_proxies: vec![],
+            proxy_protocol: false,
             connections_max: 20_000,
             connections_peer_max: 16_000,
             bodies_peer_bytes_max: 204 << 20,
@@ -339,6 +346,7 @@ impl Default for Settings {
                 peer_uninitialized_max: 10_000, // for 60 s each: 166 a second that come to nothing
             },
             http: HttpSettings::default(),
+            tls: TlsSettings::default(),
             protocol: ProtocolSettings::default(),
             sse: SseSettings::default(),
             auth: AuthSettings::default(),
@@ -399,6 +407,7 @@ impl fmt::Debug for Settings {
             .field("session", &self.session)
             .field("stream", &self.stream)
             .field("http", &self.http)
+            .field("tls", &self.tls)
             .field("sse", &self.sse)
             .field("auth", &self.auth)
             .field("call", &self.call)

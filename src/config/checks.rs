@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::assigned::Assigned;
 use super::problem::Problem;
 use super::read::ListenAddress;
-use super::{Settings, read};
+use super::{ClientCerts, Settings, read};
 
 mod auth;
 
@@ -136,7 +136,69 @@ pub(super) fn across(settings: &Settings, seen: &[Assigned], problems: &[Problem
     for (name, other, expected) in auth::problems(settings) {
         report(&name, &other, expected);
     }
+    for (name, other, expected) in of_tls(settings) {
+        report(name, other, expected.to_owned());
+    }
+    if settings.http.proxy_protocol && settings.http.trusted_proxies.is_empty() {
+        let expected = "expected false, or http.trusted_proxies to list the proxies that send the header";
+        report("http.proxy_protocol", "http.trusted_proxies", expected.to_owned());
+    }
     found
+}
+
+/// What is wrong among the settings of TLS: the setting, the other one, and what would be right.
+fn of_tls(settings: &Settings) -> Vec<(&'static str, &'static str, &'static str)> {
+    const CERT: &str = "tls.cert_file";
+    const KEY: &str = "tls.key_file";
+    const CA: &str = "tls.client_ca_file";
+    const CERTS: &str = "tls.client_certs";
+    let tls = &settings.tls;
+    let mut wrong = Vec::new();
+    match (&tls.cert_file, &tls.key_file) {
+        (Some(_), None) => wrong.push((
+            KEY,
+            CERT,
+            "expected a file, because tls.cert_file is set: TLS needs both",
+        )),
+        (None, Some(_)) => wrong.push((
+            CERT,
+            KEY,
+            "expected a file, because tls.key_file is set: TLS needs both",
+        )),
+        _ => {}
+    }
+    if tls.is_on() && settings.host.starts_with("unix:") {
+        wrong.push((
+            CERT,
+            "host",
+            "expected empty, because HOST is a Unix socket, which has no TLS",
+        ));
+    }
+    match (tls.client_certs, &tls.client_ca_file) {
+        // Who names authorities means to have certificates checked, and nobody would be asked for one.
+        (ClientCerts::Off, Some(_)) => {
+            wrong.push((
+                CERTS,
+                CA,
+                "expected optional or required, because tls.client_ca_file is set",
+            ));
+        }
+        (ClientCerts::Off, None) => {}
+        (_, None) => wrong.push((
+            CA,
+            CERTS,
+            "expected a file, because tls.client_certs asks clients for certificates",
+        )),
+        (_, Some(_)) if !tls.is_on() => {
+            wrong.push((
+                CERTS,
+                CERT,
+                "expected off, or tls.cert_file to be set: without TLS there are no certificates",
+            ));
+        }
+        _ => {}
+    }
+    wrong
 }
 
 /// Whether `http.probe_listen` is where the node listens anyway.

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use super::{LogFormat, ReplyForm};
+use super::{ClientCerts, ClientPrincipal, LogFormat, ReplyForm};
 use crate::protocol::era::Revision;
 use crate::session::id::{NODE_ID_BYTES_MAX, NodeId};
 
@@ -330,6 +330,24 @@ pub(super) fn reply_form(value: &ValueKind) -> Result<ReplyForm, ExpectedWords> 
         ValueKind::String(text) if text == "json" => Ok(ReplyForm::Json),
         ValueKind::String(text) if text == "sse" => Ok(ReplyForm::Sse),
         _ => Err("auto, json or sse".into()),
+    }
+}
+
+pub(super) fn client_certs(value: &ValueKind) -> Result<ClientCerts, ExpectedWords> {
+    match value {
+        ValueKind::String(text) if text == "off" => Ok(ClientCerts::Off),
+        ValueKind::String(text) if text == "optional" => Ok(ClientCerts::Optional),
+        ValueKind::String(text) if text == "required" => Ok(ClientCerts::Required),
+        _ => Err("off, optional or required".into()),
+    }
+}
+
+pub(super) fn client_principal(value: &ValueKind) -> Result<ClientPrincipal, ExpectedWords> {
+    match value {
+        ValueKind::String(text) if text == "uri" => Ok(ClientPrincipal::Uri),
+        ValueKind::String(text) if text == "dns" => Ok(ClientPrincipal::Dns),
+        ValueKind::String(text) if text == "cn" => Ok(ClientPrincipal::Cn),
+        _ => Err("uri, dns or cn".into()),
     }
 }
 

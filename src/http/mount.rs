@@ -81,6 +81,7 @@ impl MountedService {
             source,
             uses: self.http.service().uses(source),
             purpose: Purpose::Clients,
+            certificate: None,
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Connected {
     pub uses: Arc<PeerUse>,
     /// What it is for.
     pub purpose: Purpose,
+    /// The name in its client's certificate, if it has shown one (`tls.client_principal`).
+    pub certificate: Option<Arc<str>>,
 }
 
 /// What a connection is for.

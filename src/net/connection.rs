@@ -34,7 +34,7 @@ use crate::http::RawStream;
 const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// The same on a connection for health checks only, and how long such a connection reads the rest of a
 /// refused request.
-const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const PROBE_HEAD_WITHIN: Duration = Duration::from_secs(2);
 /// For how long, and how many bytes, the node reads the rest of a request that it refused early. Closing at
 /// once would reset the connection, and clients that write all of their request before they read would not
 /// see the answer (RFC 9112, section 9.6).
@@ -43,7 +43,7 @@ const LINGER_BYTES_MAX: usize = 64 << 20; // 16 of the largest bodies by default
 const LINGER_AT_ONCE_BYTES: usize = 16 << 10;
 /// How long a node that stops waits for the first request of a connection that it has accepted, and for the
 /// end of one whose request it has refused.
-const FIRST_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// A request as it comes.
 pub(super) type Arrived = Request<Body>;
 
@@ -144,7 +144,7 @@ where
 
 /// Reads and drops what the client still sends after the answer, until the client has seen the answer. False
 /// when the client has not closed the connection by then.
-async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) -> bool {
+pub(super) async fn linger(mut stream: impl AsyncRead + Unpin, patience: Duration) -> bool {
     let read_on = async {
         let (mut ignored, mut left) = (vec![0; LINGER_AT_ONCE_BYTES], LINGER_BYTES_MAX);
         while let Ok(read @ 1..) = stream.read(&mut ignored).await {

@@ -35,13 +35,14 @@ pub(super) enum ListenerKind {
 impl BoundListener {
     /// Listens on the socket that systemd passed, or else where the settings say.
     pub(crate) async fn bind(settings: &Settings) -> Result<Self, ListenError> {
-        if let Some(listener) = Self::passed()? {
+        let scheme = Scheme::of(settings);
+        if let Some(listener) = Self::passed(scheme)? {
             return Ok(listener);
         }
         let (host, port) = (&settings.host, settings.port);
         match host.strip_prefix(UNIX) {
             Some(path) => Self::bind_unix(path.into(), format!("HOST={host}")),
-            None => Self::bind_tcp(host, port, format!("HOST={host} PORT={port}")).await,
+            None => Self::bind_tcp(scheme, host, port, format!("HOST={host} PORT={port}")).await,
         }
     }
 
@@ -52,14 +53,14 @@ impl BoundListener {
         let bound = match ListenAddress::parse(text) {
             None => return Ok(None),
             Some(ListenAddress::Unix(path)) => Self::bind_unix(path.into(), named),
-            Some(ListenAddress::Tcp(host, port)) => Self::bind_tcp(host, port, named).await,
+            Some(ListenAddress::Tcp(host, port)) => Self::bind_tcp(Scheme::Http, host, port, named).await,
         };
         bound.map(Some)
     }
 
     /// The first socket of a socket unit. It stays open while the node is started again: connections wait
     /// meanwhile.
-    fn passed() -> Result<Option<Self>, ListenError> {
+    fn passed(scheme: Scheme) -> Result<Option<Self>, ListenError> {
         let failed = |source| ListenError {
             address: "the socket that was passed (LISTEN_FDS)".to_owned(),
             source,
@@ -68,21 +69,21 @@ impl BoundListener {
         let Some(socket) = socket else { return Ok(None) };
         socket.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(socket).map_err(failed)?;
-        let address = format!("http://{}", listener.local_addr().map_err(failed)?);
+        let address = scheme.url(&listener).map_err(failed)?;
         Ok(Some(Self {
             kind: ListenerKind::Tcp(listener),
             address,
         }))
     }
 
-    async fn bind_tcp(host: &str, port: u16, named: String) -> Result<Self, ListenError> {
+    async fn bind_tcp(scheme: Scheme, host: &str, port: u16, named: String) -> Result<Self, ListenError> {
         let failed = |source| ListenError {
             address: named.clone(),
             source,
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let listener = TcpListener::bind((bare, port)).await.map_err(failed)?;
-        let address = format!("http://{}", listener.local_addr().map_err(failed)?);
+        let address = scheme.url(&listener).map_err(failed)?;
         Ok(Self {
             kind: ListenerKind::Tcp(listener),
             address,
@@ -115,6 +116,31 @@ impl BoundListener {
             // It is this listener's: another one would not have let it be bound.
             std::fs::remove_file(path).ok();
         }
+    }
+}
+
+/// What clients speak to a TCP listener.
+#[derive(Debug, Clone, Copy)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    const fn of(settings: &Settings) -> Self {
+        match settings.tls.is_on() {
+            true => Self::Https,
+            false => Self::Http,
+        }
+    }
+
+    /// Where that listener is reached.
+    fn url(self, listener: &TcpListener) -> io::Result<String> {
+        let address = listener.local_addr()?;
+        Ok(match self {
+            Self::Http => format!("http://{address}"),
+            Self::Https => format!("https://{address}"),
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a socket knows of a client that has closed its half: whether it waits or has gone.
+//! What a socket knows of its client: what it has sent first, and whether one that has closed its half waits or
+//! has gone.
 
 use std::io;
 use std::time::Duration;
@@ -14,8 +15,12 @@ use tokio::net::{TcpStream, UnixStream};
 const ASKED_AFTER: Duration = Duration::from_secs(10);
 const ASKS_UNANSWERED_MAX: u32 = 2;
 
-/// A socket that can tell whether the other end has gone.
+/// A socket that can tell what its other end does.
 pub(super) trait Socket {
+    /// Waits for the first bytes, and shows as many as are there and have room, without taking them. Shows none
+    /// where the system cannot.
+    fn first_bytes(&self, room: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+
     /// Lets the system ask from now on whether the other end is there.
     fn ask_after(&self) -> io::Result<()>;
 
@@ -25,6 +30,10 @@ pub(super) trait Socket {
 }
 
 impl Socket for TcpStream {
+    fn first_bytes(&self, room: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        self.peek(room)
+    }
+
     fn ask_after(&self) -> io::Result<()> {
         let asks = TcpKeepalive::new()
             .with_time(ASKED_AFTER)
@@ -39,6 +48,10 @@ impl Socket for TcpStream {
 }
 
 impl Socket for UnixStream {
+    async fn first_bytes(&self, _room: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
     fn ask_after(&self) -> io::Result<()> {
         // The system tells at once.
         Ok(())
@@ -59,6 +72,10 @@ fn says_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
 /// Of a pipe in memory nothing is known.
 #[cfg(test)]
 impl Socket for tokio::io::DuplexStream {
+    async fn first_bytes(&self, _room: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
     fn ask_after(&self) -> io::Result<()> {
         Ok(())
     }

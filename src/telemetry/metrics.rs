@@ -19,9 +19,12 @@ pub(crate) use names::{method_label, methods};
 
 use names::{
     BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, CREDENTIALS, KEY_FETCHES, LOG_LINES_DROPPED, METHOD_LABELS,
-    REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED,
-    SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
+    PROXY_HEADERS, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE,
+    SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at,
+    method_index,
 };
+#[cfg(feature = "tls")]
+use names::{CERTIFICATE_EXPIRES_SECONDS, TLS_HANDSHAKES};
 
 /// How often [`upkeep`] should run: histograms keep every value until it does.
 pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(5); // 5 s x 50k/s x 16 B = 4 MB between two runs
@@ -213,6 +216,25 @@ pub(crate) fn credentials_checked(outcome: &'static str) {
 pub(crate) fn keys_fetched(issuer: &str, fetched: bool) {
     let outcome = if fetched { "fetched" } else { "failed" };
     counter!(KEY_FETCHES, "issuer" => issuer.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Notes what came of a header of the PROXY protocol.
+pub(crate) fn proxy_header(outcome: &'static str) {
+    counter!(PROXY_HEADERS, "outcome" => outcome).increment(1);
+}
+
+/// Notes how a TLS handshake ended.
+#[cfg(feature = "tls")]
+pub(crate) fn tls_handshake(outcome: &'static str) {
+    counter!(TLS_HANDSHAKES, "outcome" => outcome).increment(1);
+}
+
+/// Notes when the certificate in use expires, in unix seconds. It is one of the few gauges that are set: of
+/// several nodes in one process the last counts.
+#[cfg(feature = "tls")]
+#[expect(clippy::cast_precision_loss, reason = "exact for 200 million years")]
+pub(crate) fn certificate_expires(at: u64) {
+    gauge!(CERTIFICATE_EXPIRES_SECONDS).set(at as f64);
 }
 
 /// How a request ended.

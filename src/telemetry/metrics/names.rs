@@ -39,6 +39,13 @@ pub(super) const KEY_FETCHES: &str = "anynode_key_fetches_total";
 /// Lines of logs that were not written.
 pub(super) const LOG_LINES_DROPPED: &str = "anynode_log_lines_dropped_total";
 
+/// When the TLS certificate expires.
+pub(super) const CERTIFICATE_EXPIRES_SECONDS: &str = "anynode_certificate_expires_seconds";
+/// TLS handshakes with clients.
+pub(super) const TLS_HANDSHAKES: &str = "anynode_tls_handshakes_total";
+/// Headers of the PROXY protocol.
+pub(super) const PROXY_HEADERS: &str = "anynode_proxy_headers_total";
+
 /// Gives every metric its `# HELP` line.
 pub(super) fn describe() {
     describe_counter!(CALL_TAKEOVERS, Unit::Count, "Calls of lost nodes taken over");
@@ -118,6 +125,21 @@ pub(super) fn describe() {
         LOG_LINES_DROPPED,
         Unit::Count,
         "Log lines that were dropped: they could not be written, or not fast enough"
+    );
+    describe_gauge!(
+        CERTIFICATE_EXPIRES_SECONDS,
+        Unit::Seconds,
+        "When the TLS certificate in use expires, in unix time"
+    );
+    describe_counter!(
+        TLS_HANDSHAKES,
+        Unit::Count,
+        "TLS handshakes with clients, by outcome"
+    );
+    describe_counter!(
+        PROXY_HEADERS,
+        Unit::Count,
+        "Connections that were to begin with a header of the PROXY protocol or did, by outcome"
     );
 }
 
