@@ -36,6 +36,11 @@ pub use tls::{ClientCerts, ClientPrincipal, TlsSettings};
 pub(crate) const DEFAULTS_TOML: &str = include_str!("../settings.default.toml");
 
 impl Settings {
+    /// Whether these settings name any credentials that a client can send or show.
+    pub(crate) fn knows_credentials(&self) -> bool {
+        self.auth.knows_credentials() || self.tls.client_certs != ClientCerts::Off
+    }
+
     /// Reads settings from defaults, file, environment and flags, each overriding those before it.
     ///
     /// # Errors

@@ -12,8 +12,9 @@ use super::program::Program;
 use super::{Exit, print, unix_ms};
 use crate::app::{AppError, files, open};
 use crate::auth;
-use crate::config::{Loaded, Settings};
+use crate::config::{ClientCerts, Loaded, Settings};
 use crate::net::listener::BoundListener;
+use crate::net::tls::{self, CertificateFacts};
 use crate::protocol::era::Revision;
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::{Created, Ended, SessionRoom, Store};
@@ -43,13 +44,16 @@ pub(crate) struct CheckArguments {
 /// cannot be listened on; or both.
 pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::Result<Exit> {
     let settings = &loaded.settings;
-    let (mut findings, address) = Several::both(ask_store(settings).await, listen(settings).await)?;
+    let store_and_address = Several::both(ask_store(settings).await, listen(settings).await);
+    let ((mut findings, address), certificate) = Several::both(store_and_address, certificate(settings))?;
     findings.address = address;
+    findings.certificate = certificate;
     findings.others = doors::left_open(settings);
     let issuers = auth::examine_issuers(&settings.auth).await;
     findings
         .others
         .extend(issuers.context("issuers cannot be asked")?);
+    findings.others.extend(unanswered_checks(settings));
     findings
         .others
         .extend(files::too_low(settings, files::raise_limit()));
@@ -96,6 +100,22 @@ async fn listen(settings: &Settings) -> anyhow::Result<String> {
     })
 }
 
+/// What the certificate says that a node would show, if it has one.
+fn certificate(settings: &Settings) -> anyhow::Result<Option<CertificateFacts>> {
+    let tls = tls::load(&settings.tls)?;
+    Ok(tls.map(|tls| tls.facts()))
+}
+
+/// A warning of health checks that would get no answer.
+fn unanswered_checks(settings: &Settings) -> Option<String> {
+    let refused = settings.tls.client_certs == ClientCerts::Required && settings.http.probe_listen.is_empty();
+    refused.then(|| {
+        "tls.client_certs is required: health checks that show no certificate are refused; set http.probe_listen to give them \
+         an address of their own"
+            .to_owned()
+    })
+}
+
 async fn ask_store(settings: &Settings) -> anyhow::Result<Findings> {
     let store = open::store(settings).await?;
     let findings = examine(&*store).await;
@@ -116,6 +136,7 @@ async fn examine(store: &dyn Store) -> anyhow::Result<Findings> {
         clock_ahead_ms: report.clock_ms.map(|there| difference(there, here_ms)),
         report,
         address: String::new(),
+        certificate: None,
         others: vec![],
     })
 }

@@ -7,6 +7,7 @@ use super::failure::Several;
 use crate::app::AppError;
 use crate::cluster::membership::JoinError;
 use crate::config::SettingsError;
+use crate::net::tls_error::TlsError;
 use crate::store::redis::ConnectError;
 use crate::store::{StoreError, WhyRefused};
 
@@ -45,7 +46,7 @@ fn code_of(error: &anyhow::Error) -> Option<Exit> {
 }
 
 fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
-    if cause.is::<SettingsError>() || cause.is::<NoSharedStore>() {
+    if cause.is::<SettingsError>() || cause.is::<NoSharedStore>() || cause.is::<TlsError>() {
         return Some(Exit::Settings);
     }
     if let Some(error) = cause.downcast_ref::<ConnectError>() {
@@ -60,6 +61,7 @@ fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
         AppError::Store(error) | AppError::Name(JoinError::Store(error)) => Some(of_store(error)),
         AppError::Name(JoinError::Taken { .. }) => Some(Exit::NameTaken),
         AppError::Auth(_) => Some(Exit::Settings),
+        AppError::Tls(_) => Some(Exit::Settings),
         _ => None,
     }
 }

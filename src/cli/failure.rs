@@ -53,8 +53,17 @@ impl Several {
         match (one, other) {
             (Ok(one), Ok(other)) => Ok((one, other)),
             (Err(problem), Ok(_)) | (Ok(_), Err(problem)) => Err(problem),
-            (Err(one), Err(other)) => Err(Self(vec![one, other]).into()),
+            (Err(one), Err(other)) => {
+                let mut all = Self::of(one);
+                all.extend(Self::of(other));
+                Err(Self(all).into())
+            }
         }
+    }
+
+    /// The problems that an error stands for.
+    fn of(error: anyhow::Error) -> Vec<anyhow::Error> {
+        error.downcast().map_or_else(|one| vec![one], |Self(all)| all)
     }
 }
 
@@ -96,6 +105,8 @@ mod tests {
         let told = problems(&all);
         assert_eq!(told[0]["setting"], "port");
         assert_eq!(told[1], json!({ "message": "the store is away: refused" }));
+        let more = Several::both(Err::<(), _>(all), Err::<(), _>(anyhow!("three"))).unwrap_err();
+        assert!(more.to_string().starts_with("3 problems:\n"), "{more}");
         assert_eq!(Several::both(Ok(1), Ok(2)).unwrap(), (1, 2));
         let one = Several::both(Ok(1), Err::<(), _>(anyhow!("one"))).unwrap_err();
         assert_eq!(one.to_string(), "one");

@@ -17,7 +17,10 @@ use url::{Host, Url};
 use super::{Exit, print};
 use crate::config::{ListenAddress, Settings};
 
+mod tls;
 mod words;
+
+use tls::Trust;
 
 /// How long the whole exchange may take: health checks repeat every few seconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,10 +34,18 @@ pub(crate) struct HealthArguments {
     #[arg(
         long,
         value_name = "URL",
-        help = "Ask this URL, such as http://10.0.0.5:3000/readyz or unix:/run/mcp.sock [default: /health where the \
-                settings listen]"
+        help = "Ask this URL, such as http://10.0.0.5:3000/readyz, https://mcp.example.com/readyz or unix:/run/mcp.sock \
+                [default: /health where the settings listen]"
     )]
     pub(crate) url: Option<String>,
+    /// The authorities to trust.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Trust the authorities in this PEM file for https [default: the system's; the certificate in \
+                tls.cert_file is trusted in any case]"
+    )]
+    pub(crate) ca: Option<PathBuf>,
     /// Print the node's own answer, in JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -44,11 +55,28 @@ pub(crate) struct HealthArguments {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HealthError {
     /// The URL cannot be asked.
-    #[error("--url: expected http://host[:port][/path] or unix:/path/to/socket")]
+    #[error("--url: expected http://host[:port][/path], https://host[:port][/path] or unix:/path/to/socket")]
     Url,
     /// Nobody listens there.
     #[error("nothing listens at {place}")]
     Connect {
+        /// Where.
+        place: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file with certificates cannot be read.
+    #[error("{what}: {why}")]
+    Trust {
+        /// The flag or setting that names it.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What listens there does not speak TLS, or shows a certificate that is not to be trusted.
+    #[error("no TLS with {place}: trust its authority with --ca, or see whether it speaks https")]
+    Tls {
         /// Where.
         place: String,
         /// Why not.
@@ -78,7 +106,8 @@ pub(crate) async fn run(arguments: &HealthArguments, settings: &Settings) -> any
         Some(url) => HealthTarget::parse(url).ok_or(HealthError::Url)?,
         None => HealthTarget::of(settings),
     };
-    let answer = tokio::time::timeout(TIMEOUT, target.ask()).await;
+    let trust = Trust::of(arguments.ca.as_deref(), settings);
+    let answer = tokio::time::timeout(TIMEOUT, target.ask(&trust)).await;
     let answer = answer.unwrap_or(Err(HealthError::Timeout))?;
     print::remark(match arguments.json {
         true => words::in_json(&answer),
@@ -101,6 +130,8 @@ struct HealthAnswer {
 #[derive(Debug, PartialEq, Eq)]
 struct HealthTarget {
     place: Endpoint,
+    /// Whether it speaks TLS.
+    secure: bool,
     /// The `Host` header.
     host: String,
     path: String,
@@ -137,6 +168,7 @@ impl HealthTarget {
             },
         };
         Self {
+            secure: settings.tls.is_on() && settings.http.probe_listen.is_empty(),
             place,
             // Allowed in spite of `http.allowed_hosts`.
             host: "localhost".into(),
@@ -148,11 +180,17 @@ impl HealthTarget {
         if let Some(path) = text.strip_prefix("unix:") {
             return Some(Self {
                 place: Endpoint::Unix(path.into()),
+                secure: false,
                 host: "localhost".into(),
                 path: "/health".into(),
             });
         }
-        let url = Url::parse(text).ok().filter(|url| url.scheme() == "http")?;
+        let url = Url::parse(text).ok()?;
+        let secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
         let host = match url.host()? {
             Host::Domain(name) => name.to_owned(),
             Host::Ipv4(address) => address.to_string(),
@@ -164,18 +202,29 @@ impl HealthTarget {
         };
         Some(Self {
             place: Endpoint::Tcp(host, url.port_or_known_default()?),
+            secure,
             host: url.authority().rsplit('@').next()?.to_owned(),
             path: asked.to_owned(),
         })
     }
 
-    async fn ask(&self) -> Result<HealthAnswer, HealthError> {
+    async fn ask(&self, trust: &Trust<'_>) -> Result<HealthAnswer, HealthError> {
         let refused = |place: String| |source| HealthError::Connect { place, source };
         match &self.place {
             Endpoint::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await;
-                self.ask_over(stream.map_err(refused(format!("{host} port {port}")))?)
-                    .await
+                let stream = stream.map_err(refused(format!("{host} port {port}")))?;
+                if !self.secure {
+                    return self.ask_over(stream).await;
+                }
+                let stream = trust
+                    .secure(stream, host)
+                    .await?
+                    .map_err(|source| HealthError::Tls {
+                        place: format!("{host} port {port}"),
+                        source,
+                    })?;
+                self.ask_over(stream).await
             }
             Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await;
@@ -270,7 +319,12 @@ mod tests {
             HealthTarget::parse("unix:/s").unwrap().place,
             Endpoint::Unix("/s".into())
         );
-        assert_eq!(HealthTarget::parse("https://node"), None);
+        let target = HealthTarget::parse("https://node").unwrap();
+        assert!(
+            target.secure && target.place == Endpoint::Tcp("node".into(), 443),
+            "{target:?}"
+        );
+        assert_eq!(HealthTarget::parse("ftp://node"), None);
         assert_eq!(HealthTarget::parse("node:80"), None);
     }
 

@@ -28,7 +28,7 @@ where
         tracing::warn!("{warning}");
     }
     let settings = loaded.settings;
-    let guarded = settings.auth.knows_credentials();
+    let guarded = settings.knows_credentials();
     if let Some(warning) = files::too_low(&settings, files::raise_limit()) {
         tracing::warn!("{warning}");
     }

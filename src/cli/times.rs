@@ -17,11 +17,15 @@ pub(super) fn span(ms: u64) -> String {
     )
 }
 
-/// A moment in unix milliseconds, as a date and as a span until now.
-pub(super) fn moment(ms: u64, now_ms: u64) -> String {
+/// A moment in unix milliseconds, as a date.
+pub(super) fn date(ms: u64) -> String {
     let date = UNIX_EPOCH + Duration::from_millis(ms.min(DATED_MS_MAX));
-    let date = format_rfc3339_seconds(date);
-    format!("{date} ({} ago)", span(now_ms.saturating_sub(ms)))
+    format_rfc3339_seconds(date).to_string()
+}
+
+/// The same, and as a span until now.
+pub(super) fn moment(ms: u64, now_ms: u64) -> String {
+    format!("{} ({} ago)", date(ms), span(now_ms.saturating_sub(ms)))
 }
 
 /// How long ago something was that happened at `noted_ms`, or later by `within_ms` at most.

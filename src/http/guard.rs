@@ -17,7 +17,7 @@ use crate::auth::{
     AuthTasks, Challenges, Credentials, Denied, Endpoint, Lacking, Looked, OAuthError, Resource, ScopePolicy,
     Via,
 };
-use crate::config::Settings;
+use crate::config::{ClientCerts, Settings};
 use crate::engine::shares::{PeerUse, Shares};
 use crate::protocol::error::Refusal;
 use crate::session::{Identity, Peer, Principal};
@@ -80,9 +80,10 @@ impl Guard {
         let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect();
         let local = is_loopback(&settings.host) || settings.host.starts_with("unix:");
         let resource = Resource::new(&settings.auth, name);
+        let certificates = settings.tls.client_certs != ClientCerts::Off;
         let (who, tasks) = match authenticate {
             Some(program) => (Who::Program(program), AuthTasks::default()),
-            None => match Credentials::new(&settings.auth, false, resource.as_ref())? {
+            None => match Credentials::new(&settings.auth, certificates, resource.as_ref())? {
                 Some((credentials, tasks)) => (Who::Settings(Box::new(credentials)), tasks),
                 // Scopes bound nobody where no credentials are asked for.
                 None => (Who::Anybody(Principal::anonymous().into()), AuthTasks::default()),
@@ -150,7 +151,7 @@ impl Guard {
     fn via<'a>(&self, connected: &'a Connected) -> Via<'a> {
         Via {
             trusted: self.trusts(connected.source),
-            certificate: None,
+            certificate: connected.certificate.as_ref(),
         }
     }
 
@@ -375,6 +376,7 @@ mod tests {
             source,
             uses: Arc::new(Shares::new(&Settings::default())).of(source.peer()),
             purpose: Purpose::Clients,
+            certificate: None,
         }
     }
 

@@ -153,6 +153,7 @@ mod tests {
             source,
             uses: Arc::new(Shares::new(&Settings::default())).of(source.peer()),
             purpose: Purpose::Clients,
+            certificate: None,
         };
         let request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())

@@ -21,7 +21,7 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
             auth.resource
         ));
     }
-    if auth.knows_credentials() {
+    if settings.knows_credentials() {
         return open;
     }
     let (host, hosts) = (&settings.host, &settings.http.allowed_hosts);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::{times, unix_ms};
 use crate::config::Assigned;
+use crate::net::tls::{CertificateFacts, expires_soon};
 use crate::store::StoreReport;
 
 /// How far the store's clock may be from ours before it is worth a warning.
@@ -21,6 +23,8 @@ pub(super) struct Findings {
     pub(super) clock_ahead_ms: Option<i64>,
     /// Where a node of these settings would listen.
     pub(super) address: String,
+    /// What its certificate would say, if it has one.
+    pub(super) certificate: Option<CertificateFacts>,
     /// What is to be warned of besides the store.
     pub(super) others: Vec<String>,
 }
@@ -55,6 +59,9 @@ impl Findings {
                 all.join(", ")
             ));
         }
+        if let Some(certificate) = &self.certificate {
+            warnings.extend(of_certificate(certificate, unix_ms() / 1000));
+        }
         warnings.extend(self.others.iter().cloned());
         warnings
     }
@@ -65,6 +72,10 @@ impl Findings {
             lines.push(("", format!("{name} = {value:?} ({source})")));
         }
         lines.push(("address", self.address.clone()));
+        if let Some(CertificateFacts { names, expires }) = &self.certificate {
+            let date = times::date(expires.saturating_mul(1000));
+            lines.push(("certificate", format!("for {}, until {date}", names.join(", "))));
+        }
         let version = self.report.version.as_deref().unwrap_or("unknown");
         let topology = self.report.topology;
         let store = match self.kind {
@@ -102,6 +113,10 @@ impl Findings {
             "status": "ok",
             "settings": assigned.iter().map(setting).collect::<Vec<_>>(),
             "address": self.address,
+            "certificate": self.certificate.as_ref().map(|certificate| json!({
+                "names": certificate.names,
+                "expires": times::date(certificate.expires.saturating_mul(1000)),
+            })),
             "store": {
                 "kind": self.kind,
                 "topology": self.report.topology,
@@ -113,6 +128,25 @@ impl Findings {
             "warnings": self.warnings(),
         })
     }
+}
+
+/// What is to be warned of in a certificate, at that moment in unix seconds.
+fn of_certificate(certificate: &CertificateFacts, now: u64) -> Vec<String> {
+    let CertificateFacts { names, expires } = certificate;
+    let mut warnings = Vec::new();
+    if names.is_empty() {
+        let words = "the certificate in tls.cert_file names no host (subjectAltName): clients refuse it";
+        warnings.push(words.to_owned());
+    }
+    if *expires <= now {
+        warnings.push("the certificate in tls.cert_file has expired: clients refuse it".to_owned());
+    } else if expires_soon(*expires, now) {
+        let left = times::span(expires.saturating_sub(now).saturating_mul(1000));
+        warnings.push(format!(
+            "the certificate in tls.cert_file expires in {left}: put another in its place"
+        ));
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -130,6 +164,7 @@ mod tests {
                 topology: "cluster",
             },
             address: "http://127.0.0.1:3000".into(),
+            certificate: None,
             others: vec![],
             round_trip: Duration::from_micros(1234),
             clock_ahead_ms: Some(clock_ahead_ms),
@@ -178,5 +213,28 @@ mod tests {
         findings.report.other_prefixes = vec![String::new(), "b:".into()];
         let warnings = findings.warnings().concat();
         assert!(warnings.contains(r#"store.prefix "", "b:""#), "{warnings}");
+    }
+
+    #[test]
+    fn a_certificate_is_told_of_and_one_that_ends_soon_is_warned_of() {
+        const DAY: u64 = 24 * 60 * 60;
+        let facts = |names: &[&str], expires| CertificateFacts {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            expires,
+        };
+        let warnings =
+            |names: &[&str], left| of_certificate(&facts(names, 100 * DAY + left), 100 * DAY).join("; ");
+        assert_eq!(warnings(&["mcp.example.com"], 15 * DAY), "");
+        assert!(warnings(&["mcp.example.com"], 3 * DAY).contains("expires in 3d"));
+        assert!(warnings(&["mcp.example.com"], 0).contains("has expired"));
+        assert!(warnings(&[], 15 * DAY).contains("subjectAltName"));
+        let mut findings = findings("noeviction", 0);
+        findings.certificate = Some(facts(&["mcp.example.com", "10.0.0.5"], 1_927_843_200));
+        let line = "\ncertificate for mcp.example.com, 10.0.0.5, until 2031-02-03T00:00:00Z\n";
+        assert!(findings.to_text(&[]).contains(line), "{}", findings.to_text(&[]));
+        assert_eq!(
+            findings.to_json(&[])["certificate"]["expires"],
+            "2031-02-03T00:00:00Z"
+        );
     }
 }
