@@ -212,7 +212,7 @@ pub(crate) fn other_jwks(count: usize) -> Vec<Value> {
     (0..count).map(named).collect()
 }
 
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
