@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) mod cached_session;
+pub(crate) mod limits;
 pub(crate) mod membership;
 pub(crate) mod messenger;
 pub(crate) mod registry;
@@ -14,6 +15,7 @@ pub(crate) mod sessions;
 mod subscribers;
 
 pub(crate) use cached_session::CachedSession;
+pub(crate) use limits::{LimitKind, LimitedBy, RateLimits};
 pub(crate) use membership::Membership;
 pub(crate) use sessions::{SessionError, Sessions};
 pub(crate) use subscribers::Subscribers;

@@ -16,6 +16,7 @@ mod checks;
 mod load;
 mod own;
 mod problem;
+mod rates;
 mod read;
 mod sources;
 mod table;
@@ -28,6 +29,7 @@ pub(crate) use load::{Loaded, load, load_with};
 pub(crate) use own::{OwnArea, read as read_own};
 pub(crate) use problem::redact_url;
 pub use problem::{Problem, SettingsError};
+pub use rates::{LimitSettings, Rate};
 pub(crate) use read::{ListenAddress, UNIX_PROXY, network};
 pub use sources::Sources;
 pub use tls::{ClientCerts, ClientPrincipal, TlsSettings};
@@ -75,6 +77,8 @@ pub struct Settings {
     pub sse: SseSettings,
     /// Credentials.
     pub auth: AuthSettings,
+    /// Rates of requests.
+    pub limit: LimitSettings,
     /// Calls.
     pub call: CallSettings,
     /// Subscriptions of clients without sessions.
@@ -131,6 +135,18 @@ pub struct SessionSettings {
     pub peer_max: usize,
     /// How many of those whose client never sent `notifications/initialized`.
     pub peer_uninitialized_max: usize,
+    /// What happens when a peer has as many sessions as it may, and opens another.
+    pub when_full: WhenFull,
+}
+
+/// What happens when a peer has as many sessions as it may, and opens another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The new one is refused.
+    Refuse,
+    /// That of its sessions ends which was not used for longest, and has neither a stream nor a call in flight. If
+    /// there is none, the new one is refused.
+    EndOldest,
 }
 
 /// `[http]`
@@ -349,12 +365,14 @@ impl Default for Settings {
                 max: 200_000, // x 0.9 KiB = 180 MB in Redis, x 5.5 KiB = 1.1 GB at worst, without handlers' state and streams
                 peer_max: 160_000,
                 peer_uninitialized_max: 10_000, // for 60 s each: 166 a second that come to nothing
+                when_full: WhenFull::Refuse,
             },
             http: HttpSettings::default(),
             tls: TlsSettings::default(),
             protocol: ProtocolSettings::default(),
             sse: SseSettings::default(),
             auth: AuthSettings::default(),
+            limit: LimitSettings::default(),
             call: CallSettings {
                 reply: ReplyForm::Auto,
                 reply_grace: Duration::from_millis(100),
@@ -415,6 +433,7 @@ impl fmt::Debug for Settings {
             .field("tls", &self.tls)
             .field("sse", &self.sse)
             .field("auth", &self.auth)
+            .field("limit", &self.limit)
             .field("call", &self.call)
             .field("listen", &self.listen)
             .field("request_state", &self.request_state)

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::secrets::RequestStateKeys;
-use crate::cluster::{Membership, Sessions};
+use crate::cluster::{Membership, RateLimits, Sessions};
 use crate::config::Settings;
 use crate::protocol::revisions::Revisions;
 use crate::session::state::StateStore;
@@ -107,6 +107,8 @@ pub(crate) struct Engine {
     pub messages: MessagesAtWork,
     /// The node's limits, and what each peer has taken.
     pub shares: Arc<Shares>,
+    /// How often clients may ask, over all nodes.
+    pub limits: RateLimits,
     /// How calls are measured.
     pub measures: Arc<metrics::Requests>,
     /// The peers of calls that send nothing before their result.
@@ -165,11 +167,13 @@ impl Engine {
             work,
         } = parts;
         let (kept, members) = (Arc::clone(&store), Arc::clone(&membership));
+        let (rates, is_shared) = (Arc::<dyn Store>::clone(&store), store.profile().is_shared);
         Arc::new(Self {
             node: membership.node().clone(),
             info: handler.info(),
             sessions: Sessions::new(kept, members, &settings, supervisor.clone()),
             shares: Arc::new(Shares::new(&settings)),
+            limits: RateLimits::new(&settings.limit, rates, is_shared, supervisor.clone()),
             revisions: Revisions::of(&settings.protocol.revisions),
             keys: Arc::new(keys),
             streams: Arc::default(),

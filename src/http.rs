@@ -44,6 +44,7 @@ mod cors;
 mod guard;
 mod health;
 mod index;
+mod limits;
 mod log;
 mod mcp;
 mod media;

@@ -38,7 +38,7 @@
 //! - **Asking people and models:** [`ask`](session::Caller::ask) and its siblings, in one line for every client.
 //! - **Authentication of your own:** [`Authenticate`].
 //! - **Faster quick calls:** [`NoPeer`] names the tools that say nothing before their result.
-//! - **Another database:** implement the five traits of [`store`].
+//! - **Another database:** implement the six traits of [`store`].
 //! - **Tests:** `testing` (feature `testing`) runs nodes in the test's process.
 //!
 //! Each has a page in `docs/guide` of the repository.

@@ -1,18 +1,18 @@
 //! What a store must do, so that any node can serve any session.
 //!
-//! A [`Store`] is the sum of five traits: [`SessionStore`], [`StreamStore`], [`CallStore`], [`NodeStore`] and
-//! [`StateStore`]. Two are built in: [`memory`] for one node, [`redis`] for many.
+//! A [`Store`] is the sum of six traits: [`SessionStore`], [`StreamStore`], [`CallStore`], [`NodeStore`],
+//! [`StateStore`] and [`RateStore`]. Two are built in: [`memory`] for one node, [`redis`] for many.
 //!
 //! # A store of your own
 //!
-//! Implement the five traits for one type; it is a [`Store`] by that. Each method says what happens when
+//! Implement the six traits for one type; it is a [`Store`] by that. Each method says what happens when
 //! something is there already (collision), when its life is over (expiry), and when it is not there
 //! (absence). These rules hold for all of them:
 //!
 //! - What has expired is as absent as what never was, by the store's own clock and from one moment to the
 //!   next.
 //! - One call is one step on one session with its streams and calls, on one notebook or task, on the
-//!   versions, or on one lease: no other call sees half of it. A message about these is sent in the same
+//!   versions, on one lease, or on one bucket: no other call sees half of it. A message about these is sent in the same
 //!   step, so that no node can crash between a write and the message about it.
 //! - What lies beside may take steps of its own, before, after or at the same time, because a store may
 //!   spread over several servers. These are the counts ([`create`](SessionStore::create),
@@ -40,6 +40,7 @@ mod limits;
 pub mod memory;
 pub mod messages;
 pub mod nodes;
+pub(crate) mod rates;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod sessions;
@@ -52,11 +53,12 @@ pub use self::messages::{NodeMessage, SessionNews};
 pub use self::nodes::{
     KnownNode, Lease, NodeStore, Received, Recipients, Renewed, StoreProfile, StoreReport,
 };
+pub use self::rates::{Granted, RateStore};
 pub use self::sessions::{Change, Changed, Created, Ended, Full, SessionRoom, SessionStore, Touched};
 pub use self::streams::StreamStore;
 pub use crate::session::state::StateStore;
 
-/// Everything that a node needs of a store: a type that implements the five traits.
-pub trait Store: SessionStore + StreamStore + CallStore + NodeStore + StateStore {}
+/// Everything that a node needs of a store: a type that implements the six traits.
+pub trait Store: SessionStore + StreamStore + CallStore + NodeStore + StateStore + RateStore {}
 
-impl<T: SessionStore + StreamStore + CallStore + NodeStore + StateStore> Store for T {}
+impl<T: SessionStore + StreamStore + CallStore + NodeStore + StateStore + RateStore> Store for T {}

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use super::{ClientCerts, ClientPrincipal, LogFormat, ReplyForm};
+use super::{ClientCerts, ClientPrincipal, LogFormat, ReplyForm, WhenFull};
 use crate::protocol::era::Revision;
 use crate::session::id::{NODE_ID_BYTES_MAX, NodeId};
 
@@ -348,6 +348,14 @@ pub(super) fn client_principal(value: &ValueKind) -> Result<ClientPrincipal, Exp
         ValueKind::String(text) if text == "dns" => Ok(ClientPrincipal::Dns),
         ValueKind::String(text) if text == "cn" => Ok(ClientPrincipal::Cn),
         _ => Err("uri, dns or cn".into()),
+    }
+}
+
+pub(super) fn when_full(value: &ValueKind) -> Result<WhenFull, ExpectedWords> {
+    match value {
+        ValueKind::String(text) if text == "refuse" => Ok(WhenFull::Refuse),
+        ValueKind::String(text) if text == "end_oldest" => Ok(WhenFull::EndOldest),
+        _ => Err("refuse or end_oldest".into()),
     }
 }
 

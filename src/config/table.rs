@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ::config::ValueKind;
 
-use super::Settings;
 use super::read::{self, ExpectedWords, auth};
+use super::{Settings, rates};
 
 /// One setting, or a family of settings that share a beginning (`auth.tokens.<principal>`).
 pub(super) struct Setting {
@@ -139,6 +139,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         v,
         1..=100_000_000
     )),
+    setting!(session.when_full, read::when_full),
     setting!(http.body_bytes_max, |v| read::size(v, 1 << 10..=1 << 30)),
     setting!(http.allowed_origins, read::origins),
     setting!(http.allowed_hosts, read::hosts),
@@ -184,6 +185,12 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(auth.mirror, read::switch),
     setting!(auth.proxy_header, auth::header),
     setting!(auth.optional, read::switch),
+    setting!(limit.principal, rates::rate),
+    setting!(limit.address, rates::rate),
+    setting!(limit.session, rates::rate),
+    setting!(limit.initialize_principal, rates::rate),
+    setting!(limit.initialize_address, rates::rate),
+    setting!(limit.failures_address, rates::rate),
     setting!(call.reply, read::reply_form),
     setting!(call.reply_grace, |v| read::duration(v, ZERO..=MINUTE)),
     setting!(call.timeout, |v| read::duration(v, MOMENT..=DAY)),

@@ -12,6 +12,7 @@ use super::dispatch::{permit, resource};
 use super::incoming::{Incoming, Requester};
 use super::{Engine, call};
 use crate::causes::causes;
+use crate::cluster::{LimitKind, LimitedBy};
 use crate::protocol::classify::fit_client;
 use crate::protocol::era::Era;
 use crate::protocol::error::{Refusal, error_body};
@@ -39,6 +40,7 @@ impl Engine {
         incoming: Incoming,
         request: Request<'_>,
     ) -> Result<Initialized, Refusal> {
+        self.count_opening(&incoming).await?;
         let _permit = permit(&incoming.requester.peer, resource(&request.method))?;
         let params: InitializeRequestParams = parse(request.params)?;
         let introduction = self.introduction(&params)?;
@@ -66,6 +68,31 @@ impl Engine {
             body: body.into(),
             session: Some(id),
         })
+    }
+
+    /// Counts a session that a client opens.
+    ///
+    /// # Errors
+    /// [`Refusal::Limited`].
+    pub(super) async fn count_opening(&self, incoming: &Incoming) -> Result<(), Refusal> {
+        if !self.limits.are_on() {
+            return Ok(());
+        }
+        let from = incoming.address.clone().map(LimitedBy::Peer);
+        if let Some(from) = &from {
+            let kind = LimitKind::InitializeAddress;
+            self.limits.admit(kind, from.clone(), 1).await?;
+        }
+        let principal = incoming.requester.identity.principal();
+        if principal.as_str().is_empty() {
+            return Ok(());
+        }
+        let whose = LimitedBy::Peer(Peer::Principal(principal.clone()));
+        let admitted = self.limits.admit(LimitKind::InitializePrincipal, whose, 1).await;
+        if let (Err(_), Some(from)) = (&admitted, from) {
+            self.limits.give_back(LimitKind::InitializeAddress, from, 1);
+        }
+        Ok(admitted?)
     }
 
     /// Lets the handler answer `initialize`, and puts the revision that it chose into the record.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::shares::PeerUse;
 use crate::config::ReplyForm;
-use crate::session::{Identity, Principal, RequestInfo};
+use crate::session::{Identity, Peer, Principal, RequestInfo};
 
 /// Who sends a request, and what its call keeps of how it came. Another node that runs the call again gets all of it.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub(crate) fn stream_until(identity: &Identity, grace: Duration) -> Option<Insta
 pub(crate) struct Incoming {
     /// Who sends it.
     pub requester: Requester,
+    /// The address it came from, if that is limited.
+    pub address: Option<Peer>,
     /// When it came.
     pub began: Instant,
     /// What form its reply has.

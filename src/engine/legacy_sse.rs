@@ -28,7 +28,7 @@ use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::event_id::EventId;
 use crate::protocol::message::{Message, Request};
 use crate::protocol::sse;
-use crate::session::{Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind};
+use crate::session::{Introduction, Principal, SessionId, SessionRecord, TransportKind};
 use crate::store::calls::Begun;
 use crate::store::streams::{StreamId, holder_of};
 use crate::store::{Change, Created, NodeMessage, Recipients};
@@ -75,13 +75,14 @@ impl Engine {
         let (principal, peer) = (identity.principal(), peer.peer());
         let (cached, opened) = match named {
             None => {
+                self.count_opening(incoming).await?;
                 let id = self.sessions.open(&self.sse_newcomer(principal), peer).await?;
                 (
                     self.session(&id, principal, TransportKind::Sse).await?,
                     SessionOrigin::Made,
                 )
             }
-            Some(text) => self.take_up(text, principal, peer).await?,
+            Some(text) => self.take_up(text, incoming).await?,
         };
         let stream = StreamId::sse();
         let resumed = match last_event_id.filter(|_| opened == SessionOrigin::Found) {
@@ -129,13 +130,15 @@ impl Engine {
     async fn take_up(
         &self,
         text: &str,
-        principal: &Principal,
-        peer: &Peer,
+        incoming: &Incoming,
     ) -> Result<(Arc<CachedSession>, SessionOrigin), Refusal> {
+        let Requester { identity, peer, .. } = &incoming.requester;
+        let (principal, peer) = (identity.principal(), peer.peer());
         let id = SessionId::parse(text).ok_or(Refusal::SessionNotFound)?;
         let key = self.settings.sse.client_keys && text.len() >= CLIENT_KEY_CHARS_MIN;
         match self.session(&id, principal, TransportKind::Sse).await {
             Err(Refusal::SessionNotFound) if key => {
+                self.count_opening(incoming).await?;
                 let opened = match self
                     .sessions
                     .open_as(&id, &self.sse_newcomer(principal), peer)

@@ -2,9 +2,15 @@
 
 use crate::causes::causes;
 use crate::cluster::SessionError;
-use crate::protocol::error::Refusal;
+use crate::protocol::error::{Limited, Refusal};
 use crate::store::{Full, StoreError};
 use crate::telemetry::seldom;
+
+impl From<Limited> for Refusal {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(limited)
+    }
+}
 
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {

@@ -14,12 +14,12 @@ use crate::config::ReplyForm;
 use crate::engine::incoming::{Incoming, Requester};
 use crate::engine::request::RequestMeta;
 use crate::engine::shares::PeerUse;
-use crate::protocol::error::Refusal;
+use crate::protocol::error::{Limited, Refusal};
 use crate::protocol::headers::{VERSION_HEADER, name_member};
 use crate::protocol::message::{Message, Request as Call};
 use crate::protocol::revisions::Revisions;
 use crate::session::request_info::Headers;
-use crate::session::{Identity, RequestInfo, SessionId};
+use crate::session::{Identity, Peer, RequestInfo, SessionId};
 
 /// The session's header (2025-11-25, Transports, "Session Management").
 pub(super) static SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -35,6 +35,10 @@ pub(super) struct AdmittedRequest {
     began: Instant,
     /// The peer it counts for.
     peer: Arc<PeerUse>,
+    /// The address it came from, if that is limited.
+    pub(super) address: Option<Peer>,
+    /// The limit that it is over, until it is known whether it counts.
+    pub(super) over: Option<Limited>,
     /// What form its reply has: the one that is set, unless the client accepts only single bodies.
     pub(super) form: ReplyForm,
 }
@@ -47,7 +51,8 @@ impl AdmittedRequest {
         connected: &Connected,
         began: Instant,
     ) -> Result<Self, Refusal> {
-        let identity = service.guard.admit(&parts, connected).await?;
+        let limits = &service.engine.limits;
+        let identity = service.guard.admit(&parts, connected, limits).await?;
         service.guard.hide_credentials(&mut parts.headers);
         let peer = service.guard.peer(
             identity.principal(),
@@ -56,6 +61,8 @@ impl AdmittedRequest {
             &service.engine.shares,
         );
         Ok(Self {
+            address: service.limited_address(&parts.headers, connected),
+            over: None,
             parts,
             identity,
             began,
@@ -82,7 +89,12 @@ impl AdmittedRequest {
         began: Instant,
     ) -> Result<(Self, body::Held), Refusal> {
         let (parts, http_body) = request.into_parts();
-        let admitted = Self::admit(service, parts, connected, began).await?;
+        let mut admitted = Self::admit(service, parts, connected, began).await?;
+        if service.engine.limits.are_on() {
+            // In a box: its room would be kept with each request.
+            Box::pin(admitted.count(service)).await;
+            admitted.check_limits_unread()?;
+        }
         let headers = &admitted.parts.headers;
         media::check_content_type(headers)?;
         let max = service.engine.settings.http.body_bytes_max;
@@ -170,6 +182,7 @@ impl AdmittedRequest {
                 peer: self.peer,
                 info: RequestInfo::later(self.parts.headers),
             },
+            address: self.address,
             began: self.began,
             form: self.form,
             body,

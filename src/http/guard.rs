@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tokio::time::timeout;
 
 use super::authenticate::{Authenticate, Challenge};
@@ -14,9 +14,10 @@ use super::media::text;
 use super::source::{Connected, Proxies, Source};
 use super::{MESSAGES, SSE};
 use crate::auth::{
-    AuthTasks, Challenges, Credentials, Denied, Endpoint, Lacking, Looked, OAuthError, Resource, ScopePolicy,
-    Via,
+    AuthTasks, Challenges, Credentials, Denied, Endpoint, Flaw, Lacking, Looked, OAuthError, Resource,
+    ScopePolicy, Via,
 };
+use crate::cluster::{LimitKind, LimitedBy, RateLimits};
 use crate::config::{ClientCerts, Settings};
 use crate::engine::shares::{PeerUse, Shares};
 use crate::protocol::error::Refusal;
@@ -102,18 +103,29 @@ impl Guard {
         Ok((guard, tasks))
     }
 
-    /// Lets a request in that came on that connection, and says who makes it.
+    /// Lets a request in that came on that connection, and says who makes it. Credentials that do not count are counted by
+    /// `limits`.
     ///
     /// # Errors
-    /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Challenged`].
-    pub(super) async fn admit(&self, head: &Parts, connected: &Connected) -> Result<Identity, Refusal> {
+    /// [`Refusal::HostNotAllowed`], [`Refusal::OriginNotAllowed`], [`Refusal::Challenged`],
+    /// [`Refusal::Limited`].
+    pub(super) async fn admit(
+        &self,
+        head: &Parts,
+        connected: &Connected,
+        limits: &RateLimits,
+    ) -> Result<Identity, Refusal> {
         check_single(&head.headers)?;
         self.check_host(&head.headers, &head.uri)?;
         self.check_origin(&head.headers)?;
         let identity = match &self.who {
             Who::Anybody(anybody) => return Ok(anybody.clone()),
-            Who::Program(program) => self.scopes.expand(ask(program.as_ref(), head).await?),
-            Who::Settings(credentials) => self.look(credentials, head, connected).await?,
+            Who::Program(program) => {
+                let from = || LimitedBy::Peer(self.address(&head.headers, connected));
+                self.scopes
+                    .expand(ask(program.as_ref(), head, limits, from).await?)
+            }
+            Who::Settings(credentials) => self.look(credentials, head, connected, limits).await?,
         };
         match self.scopes.check(&identity) {
             Ok(()) => Ok(identity),
@@ -126,6 +138,7 @@ impl Guard {
         credentials: &Credentials,
         head: &Parts,
         connected: &Connected,
+        limits: &RateLimits,
     ) -> Result<Identity, Refusal> {
         let via = self.via(connected);
         if let Some(header) = credentials.proxy_header()
@@ -138,14 +151,30 @@ impl Guard {
             Looked::Denied(denied) => Err(denied),
             // In a box: its room would be kept with each request.
             Looked::Unverified(token) => {
-                let verified = Box::pin(timeout(
-                    AUTHENTICATE_WITHIN,
-                    credentials.verify(token, &self.scopes),
-                ));
-                verified.await.unwrap_or(Err(Denied::Unavailable))
+                let from = LimitedBy::Peer(self.address(&head.headers, connected));
+                Box::pin(self.verify(credentials, token, limits, from)).await?
             }
         };
         looked.map_err(|denied| Refusal::Challenged(self.challenges.denied(denied, endpoint(head)).into()))
+    }
+
+    /// Verifies a token. It counts as wrong until it proves right: so many wrong ones at once are not more than the
+    /// limit lets in, and cost no more.
+    async fn verify(
+        &self,
+        credentials: &Credentials,
+        token: &str,
+        limits: &RateLimits,
+        from: LimitedBy,
+    ) -> Result<Result<Identity, Denied>, Refusal> {
+        limits.failure(from.clone()).await?;
+        let verified = timeout(AUTHENTICATE_WITHIN, credentials.verify(token, &self.scopes)).await;
+        let verified = verified.unwrap_or(Err(Denied::Unavailable));
+        let wrong = matches!(verified, Err(Denied::Invalid(flaw)) if flaw != Flaw::Expired);
+        if !wrong {
+            limits.give_back(LimitKind::FailuresAddress, from, 1);
+        }
+        Ok(verified)
     }
 
     fn via<'a>(&self, connected: &'a Connected) -> Via<'a> {
@@ -229,6 +258,15 @@ impl Guard {
         Arc::clone(&connected.uses)
     }
 
+    /// The address that a request on that connection comes from.
+    #[must_use]
+    pub(super) fn address(&self, headers: &HeaderMap, connected: &Connected) -> Peer {
+        match self.trusts(connected.source) {
+            true => self.proxies.peer(connected.source, headers),
+            false => connected.uses.peer().clone(),
+        }
+    }
+
     /// Whether the connections from there are many clients'.
     #[must_use]
     pub(super) fn trusts(&self, source: Source) -> bool {
@@ -281,7 +319,12 @@ impl Guard {
 }
 
 /// Asks the program who makes a request.
-async fn ask(program: &dyn Authenticate, head: &Parts) -> Result<Identity, Refusal> {
+async fn ask(
+    program: &dyn Authenticate,
+    head: &Parts,
+    limits: &RateLimits,
+    from: impl FnOnce() -> LimitedBy,
+) -> Result<Identity, Refusal> {
     for name in program.credentials() {
         if head.headers.get_all(name).iter().nth(1).is_some() {
             return Err(Refusal::DoubledHeader("credentials'"));
@@ -290,7 +333,16 @@ async fn ask(program: &dyn Authenticate, head: &Parts) -> Result<Identity, Refus
     // In a box: its room would be kept with each request.
     let named = Box::pin(timeout(AUTHENTICATE_WITHIN, program.authenticate(head)));
     let named = named.await.unwrap_or_else(|_late| Err(Challenge::unavailable()));
-    named.map_err(|challenge| Refusal::Challenged(challenge.into()))
+    let challenge = match named {
+        Ok(identity) => return Ok(identity),
+        Err(challenge) => challenge,
+    };
+    let names = program.credentials().iter().chain([&AUTHORIZATION]);
+    let brings_any = names.into_iter().any(|name| head.headers.contains_key(name));
+    if brings_any && challenge.status() == StatusCode::UNAUTHORIZED {
+        limits.failure(from()).await?;
+    }
+    Err(Refusal::Challenged(challenge.into()))
 }
 
 /// The endpoint that a request asks.
@@ -397,7 +449,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();
-        let admitted = runtime.unwrap().block_on(guard.admit(&head, &connected()));
+        let admitted = runtime
+            .unwrap()
+            .block_on(guard.admit(&head, &connected(), &RateLimits::off()));
         admitted.map(|identity| identity.principal().clone())
     }
 
@@ -518,7 +572,7 @@ mod tests {
         let head = Request::builder().uri("/mcp").header(HOST, "localhost").body(());
         let (head, ()) = head.unwrap().into_parts();
         let began = tokio::time::Instant::now();
-        let refused = guard.admit(&head, &connected()).await;
+        let refused = guard.admit(&head, &connected(), &RateLimits::off()).await;
         assert!(refused == Err(Refusal::Challenged(Challenge::unavailable().into())));
         assert_eq!(began.elapsed(), AUTHENTICATE_WITHIN);
     }

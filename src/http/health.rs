@@ -33,6 +33,8 @@ struct Health<'a> {
     restorations: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     issuers: Vec<IssuerStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsStatus>,
 }
 
 /// How the keys of an issuer are. A node is well without them: tokens that it knows count on.
@@ -42,6 +44,12 @@ struct IssuerStatus {
     issuer: String,
     keys_age_seconds: Option<u64>,
     reachable: bool,
+}
+
+#[derive(Serialize)]
+struct LimitsStatus {
+    /// Whether the store does not count requests, so that the node holds the limits for itself alone.
+    local: bool,
 }
 
 #[derive(Serialize)]
@@ -89,6 +97,11 @@ pub(crate) async fn health(State(service): State<Service>) -> Response {
         },
         restorations: service.engine.sessions.restorations(),
         issuers: issuers(&service),
+        limits: service
+            .engine
+            .limits
+            .are_local()
+            .map(|local| LimitsStatus { local }),
     };
     match serde_json::to_vec(&health) {
         Ok(body) => response::json(code, body),

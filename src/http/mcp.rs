@@ -115,7 +115,11 @@ where
     let line = RequestLine::of(request.method(), request.uri());
     let began = Instant::now();
     let opened = async {
-        let admitted = AdmittedRequest::of(&service, request, began).await?;
+        let mut admitted = AdmittedRequest::of(&service, request, began).await?;
+        if service.engine.limits.are_on() {
+            admitted.count(&service).await;
+            admitted.check_limits()?;
+        }
         let work = &service.engine.work;
         let opened = work.spawn_and_wait("open-stream", open(service.clone(), admitted));
         opened.await.unwrap_or(Err(Refusal::ShuttingDown))
@@ -145,6 +149,7 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
         )
         .await?;
     note(Era::Legacy, "other", Some(&cached.tag));
+    service.count_stream(&id).await?;
     let opened = engine
         .open_stream(&cached, last_event_id.as_deref(), until, permit)
         .await?;
@@ -179,11 +184,8 @@ pub(super) async fn refuse_method(
 /// Checks who asks, of a request that goes no further.
 pub(super) async fn check(service: &Service, request: HttpRequest<HttpBody>) -> Result<(), Refusal> {
     let connected = Connected::of(&request)?;
-    service
-        .guard
-        .admit(&request.into_parts().0, &connected)
-        .await
-        .map(drop)
+    let (head, limits) = (request.into_parts().0, &service.engine.limits);
+    service.guard.admit(&head, &connected, limits).await.map(drop)
 }
 
 async fn serve(
@@ -207,7 +209,8 @@ async fn serve(
         Body::One(Message::Response(answer)) => {
             let engine = &service.engine;
             let serve = async {
-                let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
+                admitted.uncount(service);
+                let (incoming, cached) = session(service, admitted, "other", 0).await?;
                 drop(incoming);
                 engine.response(&cached, answer).await
             };
@@ -225,6 +228,7 @@ async fn serve_request(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
+    admitted.check_limits()?;
     admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
     let (header, named) = (admitted.version(), admitted.named_session());
     let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
@@ -245,23 +249,23 @@ async fn serve_request(
             let id = named.unwrap_or(Err(Refusal::NoSession))?;
             admitted.check_scopes(service, &request, &meta)?;
             let label = method_label(&request.method);
-            let (incoming, cached) = in_session(service, admitted, &id, label, body).await?;
+            let (incoming, cached) = in_session(service, admitted, &id, label, body, 1).await?;
             response::reply(engine.request(incoming, cached, request, meta).await?)
         }
         Context::Meta => modern(service, admitted, request, meta, body).await,
     }
 }
 
-/// The session that a request names, and what the engine is told of the request.
+/// The session that a request names, for which so many messages count, and what the engine is told of the request.
 async fn session(
     service: &Service,
     admitted: AdmittedRequest,
     method: &'static str,
-    body: Bytes,
+    cost: u32,
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     admitted.check_version(service.engine.revisions)?;
     let id = admitted.session_id()?;
-    in_session(service, admitted, &id, method, body).await
+    in_session(service, admitted, &id, method, Bytes::new(), cost).await
 }
 
 /// The same of a session whose id has been read.
@@ -271,12 +275,17 @@ async fn in_session(
     id: &SessionId,
     method: &'static str,
     body: Bytes,
+    cost: u32,
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     let cached = service
         .engine
         .session(id, admitted.identity.principal(), TransportKind::Streamable)
         .await?;
     note(Era::Legacy, method, Some(&cached.tag));
+    if cost > 0 && service.engine.limits.are_on() {
+        // In a box: its room would be kept with each request.
+        Box::pin(admitted.count_in_session(service, id, cost)).await?;
+    }
     Ok((admitted.into_incoming(body), cached))
 }
 
@@ -362,12 +371,13 @@ async fn notification_of(
     admitted: AdmittedRequest,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
+    let cost = admitted.check_notification(service, notification)?;
     let modern = admitted.version().and_then(Revision::parse).map(Revision::era) == Some(Era::Modern);
     if modern && !admitted.names_session() {
         return Ok(());
     }
     let label = method_label(&notification.method);
-    let (incoming, cached) = session(service, admitted, label, Bytes::new()).await?;
+    let (incoming, cached) = session(service, admitted, label, cost).await?;
     service.engine.notification(incoming, &cached, notification).await
 }
 
@@ -383,7 +393,8 @@ async fn batch(
     for message in items.iter().flatten() {
         admitted.check_message(service, message)?;
     }
-    let (incoming, cached) = session(service, admitted, "other", Bytes::new()).await?;
+    let cost = admitted.count_batch(service, &items).await?;
+    let (incoming, cached) = session(service, admitted, "other", cost).await?;
     response::reply(engine.batch(incoming, &cached, items).await?)
 }
 

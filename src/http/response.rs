@@ -37,6 +37,9 @@ pub(super) fn refusal(refusal: &Refusal, id: Option<&RequestId>) -> Response {
         status => status,
     };
     metrics::refused(refusal.label());
+    if let Refusal::Limited(limited) = refusal {
+        metrics::limited(limited.limit);
+    }
     let mut response = json(status, error_body(id, &refusal.to_error()));
     response.extensions_mut().insert(RefusedFor(refusal.label()));
     let headers = response.headers_mut();

@@ -125,6 +125,14 @@ async fn serve(
     let id = id.ok_or(Refusal::SessionNotFound)?;
     admitted.check_message(service, &message)?;
     let engine = &service.engine;
+    let cost = match &message {
+        Message::Request(_) => admitted.check_limits().map(|()| 1)?,
+        Message::Notification(notification) => admitted.check_notification(service, notification)?,
+        Message::Response(_) => {
+            admitted.uncount(service);
+            0
+        }
+    };
     let cached = engine
         .session(&id, admitted.identity.principal(), TransportKind::Sse)
         .await?;
@@ -134,6 +142,9 @@ async fn serve(
         Message::Response(_) => "other",
     };
     note(Era::Legacy, label, Some(&cached.tag));
+    if cost > 0 && engine.limits.are_on() {
+        admitted.count_in_session(service, &id, cost).await?;
+    }
     engine
         .sse_message(admitted.into_incoming(kept), &cached, message)
         .await

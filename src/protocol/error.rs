@@ -1,6 +1,7 @@
 //! Everything the server refuses: the HTTP status, the JSON-RPC error, and the words that say what to do.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::StatusCode;
 use rmcp::model::{ErrorCode, ErrorData, RequestId};
@@ -80,6 +81,12 @@ pub(crate) enum Refusal {
     /// A rate or a cap.
     #[error("too many requests: {0}. Try again in {RETRY_AFTER_SECONDS} s")]
     TooMany(&'static str),
+    /// A rate over all nodes.
+    #[error(
+        "too many requests: this client's rate is reached (limit.{}). Try again in {} s",
+        .0.limit, .0.after_seconds()
+    )]
+    Limited(Limited),
     /// A limit of the node is reached.
     #[error("{0}. Try again in {RETRY_AFTER_SECONDS} s")]
     Full(&'static str),
@@ -132,6 +139,33 @@ pub(crate) enum Refusal {
     Internal,
 }
 
+/// A rate that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limited {
+    /// The last part of the name of its setting.
+    pub(crate) limit: &'static str,
+    /// When the same request may pass.
+    pub(crate) after: Duration,
+}
+
+impl Limited {
+    /// The same in whole seconds, one at least.
+    #[must_use]
+    pub(crate) const fn after_seconds(self) -> u64 {
+        let whole = self.after.as_secs();
+        match self.after.subsec_nanos() {
+            0 if whole > 0 => whole,
+            _ => whole + 1,
+        }
+    }
+
+    /// The same in milliseconds, one at least.
+    fn after_ms(self) -> u64 {
+        let whole = u64::try_from(self.after.as_millis()).unwrap_or(u64::MAX - 1);
+        whole + u64::from(self.after > Duration::from_millis(whole) || whole == 0)
+    }
+}
+
 fn legacy(served: Revisions) -> String {
     let names: Vec<_> = served.in_era(Era::Legacy).map(Revision::as_str).collect();
     names.join(", ")
@@ -161,7 +195,7 @@ impl Refusal {
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany(_) | Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidParams(_) => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::StoreUnreachable
@@ -204,6 +238,7 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::Challenged(_)
             | Self::TooMany(_)
+            | Self::Limited(_)
             | Self::Full(_)
             | Self::StoreUnreachable
             | Self::StoreRefused(_)
@@ -234,6 +269,7 @@ impl Refusal {
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::Challenged(challenge) => challenge.label(),
             Self::TooMany(_) => "too_many",
+            Self::Limited(_) => "rate_limited",
             Self::Full(_) => "full",
             Self::StoreUnreachable => "store_unreachable",
             Self::StoreRefused(_) => "store_refused",
@@ -262,6 +298,7 @@ impl Refusal {
             | Self::NewerVersion
             | Self::ShuttingDown => Some(RETRY_AFTER_SECONDS),
             Self::Challenged(challenge) => challenge.retry_after_seconds(),
+            Self::Limited(limited) => Some(limited.after_seconds()),
             _ => None,
         }
     }
@@ -272,6 +309,9 @@ impl Refusal {
         match self {
             Self::UnsupportedVersion { requested, served } => {
                 Some(json!({ "supported": served.names(), "requested": requested }))
+            }
+            Self::Limited(limited) => {
+                Some(json!({ "limit": limited.limit, "retryAfterMs": limited.after_ms() }))
             }
             Self::StreamLost { reconnect, reason } => {
                 Some(json!({ "reconnect": reconnect, "reason": reason }))

@@ -27,6 +27,7 @@ mod lives;
 mod messages;
 mod nodes;
 mod notebooks;
+mod rates;
 mod retries;
 mod secrets;
 mod sessions;
@@ -78,7 +79,7 @@ const WRITERS: usize = 64;
 #[expect(clippy::too_many_lines, reason = "it is a list")]
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 66] = [
+    let cases: [Case; 69] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -143,6 +144,9 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(versions::gives_each_change_a_version(store)),
         |store| Box::pin(versions::tells_what_is_new_once(store)),
         |store| Box::pin(versions::gives_own_changes_versions(store)),
+        |store| Box::pin(rates::gives_bursts_and_rates(store)),
+        |store| Box::pin(rates::gives_no_token_twice(store)),
+        |store| Box::pin(rates::outlives_a_change_of_rate(store)),
         |store| Box::pin(leaves_nothing_behind(store)),
         |store| Box::pin(leftovers::begins_empty(store)),
     ];

@@ -8,6 +8,7 @@ mod changes;
 mod log;
 mod logs;
 mod nodes;
+mod rates;
 mod sessions;
 mod state;
 mod streams;
@@ -21,6 +22,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use self::changes::Changes;
+use self::rates::MemoryBuckets;
 use self::sessions::MemorySession;
 use self::state::{MemoryState, Secret};
 use self::ttl_map::TtlMap;
@@ -60,6 +62,7 @@ struct MemoryInner {
     /// In which life each node acts that has ever renewed a lease here: also once that is forgotten.
     lives: BTreeMap<NodeId, Life>,
     usage: Usage,
+    rates: MemoryBuckets,
     secrets: BTreeMap<String, Secret>,
     newest_secret: Option<String>,
     secrets_end: Option<Instant>,
@@ -93,6 +96,7 @@ impl MemoryInner {
         self.sessions.tidy(TIDIED_MAX, MemorySession::sweep);
         self.opened.tidy(TIDIED_MAX, |_| {});
         self.usage.tidy(TIDIED_MAX);
+        self.rates.tidy(TIDIED_MAX);
     }
 
     /// Sends a message to those who listen.

@@ -11,6 +11,7 @@ mod keys;
 mod link;
 mod listener;
 mod nodes;
+mod rates;
 mod record;
 mod refused;
 mod report;

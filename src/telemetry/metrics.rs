@@ -18,10 +18,10 @@ mod recorder;
 pub(crate) use names::{method_label, methods};
 
 use names::{
-    BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, CREDENTIALS, KEY_FETCHES, LOG_LINES_DROPPED, METHOD_LABELS,
-    PROXY_HEADERS, REFUSALS, REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE,
-    SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at,
-    method_index,
+    BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, CREDENTIALS, KEY_FETCHES, LIMIT_TRIPS, LIMITED,
+    LIMITS_LOCAL, LOG_LINES_DROPPED, METHOD_LABELS, PROXY_HEADERS, REFUSALS, REQUEST_SECONDS, REQUESTS,
+    RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE,
+    STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
 };
 #[cfg(feature = "tls")]
 use names::{CERTIFICATE_EXPIRES_SECONDS, TLS_HANDSHAKES};
@@ -62,6 +62,8 @@ fn begin() {
     gauge!(CALLS_IN_FLIGHT).increment(0.0);
     counter!(SESSIONS_ENDED).increment(0);
     counter!(SESSIONS_EXPIRED).increment(0);
+    counter!(LIMIT_TRIPS).increment(0);
+    gauge!(LIMITS_LOCAL).increment(0.0);
     counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
 }
 
@@ -235,6 +237,21 @@ pub(crate) fn tls_handshake(outcome: &'static str) {
 #[expect(clippy::cast_precision_loss, reason = "exact for 200 million years")]
 pub(crate) fn certificate_expires(at: u64) {
     gauge!(CERTIFICATE_EXPIRES_SECONDS).set(at as f64);
+}
+
+/// Notes that a request was turned away because of that rate (the last part of its setting's name).
+pub(crate) fn limited(limit: &'static str) {
+    counter!(LIMITED, "limit" => limit).increment(1);
+}
+
+/// Notes that the store was asked for tokens of a rate.
+pub(crate) fn limit_trip() {
+    counter!(LIMIT_TRIPS).increment(1);
+}
+
+/// Counts this node among those that hold the rates for themselves alone.
+pub(crate) fn limits_local() -> GaugeGuard {
+    GaugeGuard::new(gauge!(LIMITS_LOCAL))
 }
 
 /// How a request ended.

@@ -244,6 +244,7 @@ impl Node {
                 peer: self.engine.shares.of(Peer::Principal(principal.clone())),
                 info: RequestInfo::of([("x-client", principal.as_str())]),
             },
+            address: None,
             began: Instant::now(),
             form: self.engine.settings.call.reply,
             body: body.clone(),

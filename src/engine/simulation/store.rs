@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::faults::{CommandKind, Faults};
 use super::world::{NodeLife, World};
+use crate::config::Rate;
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
 use crate::session::{NodeId, Principal, SessionId, SessionRecord, StateError};
@@ -22,8 +23,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::nodes::{KnownNode, StoreProfile};
 use crate::store::streams::{Appended, Attached, Holder, Over, Read, Step, StreamId};
 use crate::store::{
-    CallStore, Change, Changed, Created, Ended, Lease, NodeMessage, NodeStore, Received, Recipients, Renewed,
-    SessionRoom, SessionStore, StoreError, StoreReport, StreamStore, Touched,
+    CallStore, Change, Changed, Created, Ended, Granted, Lease, NodeMessage, NodeStore, RateStore, Received,
+    Recipients, Renewed, SessionRoom, SessionStore, StoreError, StoreReport, StreamStore, Touched,
 };
 
 /// How long after it was told that a lease has ended a node may claim calls: it may be held up meanwhile.
@@ -465,6 +466,13 @@ impl StateStore for FaultyStore {
         ttl: Duration,
     ) -> Result<Secrets, StateError> {
         ask!(self, Write, self.memory.secrets(fresh, rotate_after, ttl))
+    }
+}
+
+#[async_trait]
+impl RateStore for FaultyStore {
+    async fn take(&self, bucket: &str, rate: Rate, least: u32, wanted: u32) -> Result<Granted, StoreError> {
+        ask!(self, Write, self.memory.take(bucket, rate, least, wanted))
     }
 }
 

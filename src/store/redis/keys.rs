@@ -146,6 +146,11 @@ impl Keys {
         format!("{}peer-tasks:{peer}", self.prefix)
     }
 
+    /// A bucket of tokens.
+    pub(super) fn rate(&self, bucket: &str) -> String {
+        format!("{}rate:{bucket}", self.prefix)
+    }
+
     /// A glob that matches every session's key. The prefix is taken literally.
     pub(super) fn session_glob(&self) -> String {
         let mut glob = String::with_capacity(self.prefix.len() + 9);

@@ -71,6 +71,8 @@ scripts! {
     lease_end,
     lease_end_set,
     nodes,
+    // Rates.
+    take,
     // State.
     state_get,
     state_entries,

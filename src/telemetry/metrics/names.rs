@@ -28,6 +28,12 @@ pub(super) const REQUESTS: &str = "anynode_requests_total";
 pub(super) const REQUEST_SECONDS: &str = "anynode_request_duration_seconds";
 /// Requests turned away before any handler saw them.
 pub(super) const REFUSALS: &str = "anynode_refusals_total";
+/// Requests beyond a rate.
+pub(super) const LIMITED: &str = "anynode_limited_total";
+/// How often the store was asked for tokens of a rate.
+pub(super) const LIMIT_TRIPS: &str = "anynode_limit_trips_total";
+/// Whether this node counts rates for itself alone.
+pub(super) const LIMITS_LOCAL: &str = "anynode_limits_local";
 /// How long the store took.
 pub(super) const STORE_SECONDS: &str = "anynode_store_operation_duration_seconds";
 /// Store operations that failed.
@@ -100,6 +106,20 @@ pub(super) fn describe() {
         REFUSALS,
         Unit::Count,
         "Requests turned away before any handler saw them, by reason"
+    );
+    describe_counter!(
+        LIMITED,
+        Unit::Count,
+        "Requests turned away because of a rate, by limit"
+    );
+    describe_counter!(
+        LIMIT_TRIPS,
+        Unit::Count,
+        "Trips to the store for tokens of a rate"
+    );
+    describe_gauge!(
+        LIMITS_LOCAL,
+        "1 while the store does not count requests, and the node holds the rates for itself alone"
     );
     describe_histogram!(
         STORE_SECONDS,
