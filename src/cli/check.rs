@@ -21,6 +21,7 @@ use crate::store::{Created, Ended, SessionRoom, Store};
 
 mod doors;
 mod findings;
+mod rates;
 
 use findings::Findings;
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::
         .others
         .extend(issuers.context("issuers cannot be asked")?);
     findings.others.extend(unanswered_checks(settings));
+    findings.others.extend(rates::left_open(settings));
     findings
         .others
         .extend(files::too_low(settings, files::raise_limit()));

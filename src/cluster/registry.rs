@@ -148,6 +148,14 @@ impl SessionSlot {
             .is_some_and(|cached| Arc::strong_count(cached) == 1)
     }
 
+    /// Whether a request, a call or a stream of this node holds it just now.
+    #[must_use]
+    pub(crate) fn is_held(&self) -> bool {
+        self.cached
+            .get()
+            .is_some_and(|cached| Arc::strong_count(cached) > 1)
+    }
+
     /// Notes that the session was ended, not left to expire.
     pub(crate) fn note_ended(&self) {
         self.ended.store(true, Ordering::Relaxed);

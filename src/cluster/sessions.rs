@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::cached_session::CachedSession;
 use super::messenger::{MessageHandler, Messenger};
@@ -14,17 +14,15 @@ use super::registry::Registry;
 use super::{Membership, Subscribers, millis, monotonic_ms};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
-use crate::protocol::error::RETRY_AFTER_SECONDS;
-use crate::session::{Clock, NodeId, Peer, Principal, SessionId, SessionRecord};
+use crate::session::{Clock, NodeId, Principal, SessionId, SessionRecord};
 use crate::store::{
-    Change, Changed, Created, Ended, Full, NodeMessage, Received, SessionNews, SessionRoom, Store,
-    StoreError, Touched,
+    Change, Changed, Ended, Full, NodeMessage, Received, SessionNews, Store, StoreError, Touched,
 };
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics;
-use crate::telemetry::seldom;
 
 mod lookup;
+mod opening;
 #[cfg(test)]
 mod sessions_tests;
 mod states;
@@ -34,12 +32,6 @@ mod upkeep;
 
 pub(crate) use touches::noted_within;
 use touches::touched_each;
-
-/// How often a fresh id is tried; two UUIDs never collide, a broken random source might.
-const OPEN_ATTEMPTS_MAX: usize = 3;
-/// For how long a node does not ask the store again when the limit of sessions is reached: as long as clients
-/// must wait.
-const FULL_FOR: Duration = Duration::from_secs(RETRY_AFTER_SECONDS);
 
 /// Why a session could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -145,73 +137,6 @@ impl Sessions {
     #[must_use]
     pub(crate) fn restorations(&self) -> u64 {
         self.inner.restorations.load(Ordering::Relaxed)
-    }
-
-    /// Writes a new session, which counts for that peer. It lives shortly, until the client says that it is
-    /// initialized.
-    ///
-    /// # Errors
-    /// [`SessionError::TooMany`], [`SessionError::Store`].
-    pub(crate) async fn open(&self, record: &SessionRecord, peer: &Peer) -> Result<SessionId, SessionError> {
-        for _ in 0..OPEN_ATTEMPTS_MAX {
-            let id = SessionId::generate();
-            match self.open_as(&id, record, peer).await? {
-                Created::Created => return Ok(id),
-                Created::Full(full) => return Err(SessionError::TooMany(full)),
-                Created::Collision => {
-                    let words = "a fresh session id was taken: is the random source broken?";
-                    seldom(words, |left_out| warn!(left_out, "{words}"));
-                }
-            }
-        }
-        Err(SessionError::Store(StoreError::Corrupt(
-            "fresh session ids keep colliding".into(),
-        )))
-    }
-
-    /// The same under an id that the client chose.
-    ///
-    /// # Errors
-    /// [`SessionError::Store`].
-    pub(crate) async fn open_as(
-        &self,
-        id: &SessionId,
-        record: &SessionRecord,
-        peer: &Peer,
-    ) -> Result<Created, SessionError> {
-        let SessionSettings {
-            ttl,
-            uninitialized_ttl,
-            max,
-            peer_max,
-            peer_uninitialized_max,
-            ..
-        } = self.inner.settings;
-        let room = SessionRoom {
-            sessions_max: max,
-            peer: &peer.key(),
-            peer_max,
-            peer_uninitialized_max,
-        };
-        let life = if record.initialized {
-            ttl
-        } else {
-            uninitialized_ttl
-        };
-        let until = self.inner.full_until.load(Ordering::Relaxed);
-        if self.inner.started.elapsed() < Duration::from_millis(until) {
-            return Ok(Created::Full(Full::Sessions));
-        }
-        let created = self.inner.store.create(id, record, life, &room).await?;
-        if created == Created::Full(Full::Sessions) {
-            let until = millis(self.inner.started.elapsed() + FULL_FOR);
-            self.inner.full_until.store(until, Ordering::Relaxed);
-        }
-        if created == Created::Created {
-            metrics::session_made(record.transport);
-            debug!(session = id.tag(), revision = %record.revision, "session made");
-        }
-        Ok(created)
     }
 
     /// The session of that id, for work that was admitted before: its principal is not checked again, and its

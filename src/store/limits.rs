@@ -49,6 +49,8 @@ impl Limits {
     /// How many messages may wait for a slow reader before the oldest is dropped (the reader then reads
     /// everything again).
     pub const MESSAGES_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB
+    /// The most sessions that one [`of_peer`](super::SessionStore::of_peer) returns.
+    pub const OF_PEER_MAX: usize = 16; // each is read whole
     /// The most sessions that one [`list`](super::SessionStore::list) returns.
     pub const SESSION_LIST_MAX: usize = 10_000;
 }

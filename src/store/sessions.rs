@@ -160,6 +160,12 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - Absence: [`Ended::Gone`]; also when it is not the `owner`'s, and nothing is changed then.
     async fn end(&self, id: &SessionId, owner: Option<&Principal>) -> Result<Ended, StoreError>;
 
+    /// Sessions of a peer ([`SessionRoom::peer`]), the longest unused first, each with the nodes that carry a stream of it
+    /// or run a call of it: at most [`OF_PEER_MAX`](super::Limits::OF_PEER_MAX) of those that would end first.
+    ///
+    /// - Absence: those that end meanwhile, or cannot be read, are left out.
+    async fn of_peer(&self, peer: &str) -> Result<Vec<(SessionId, Vec<NodeId>)>, StoreError>;
+
     /// Notes that `node` keeps no copy any longer.
     ///
     /// - Absence: nothing happens when the session is gone, or the node is not named.

@@ -23,6 +23,7 @@ mod embedding;
 mod eras;
 mod health;
 mod library;
+mod limits;
 mod nodes;
 mod notebooks;
 mod official_clients;

@@ -13,7 +13,7 @@ use super::NO_SESSION;
 use crate::cli::{Exit, unix_ms};
 use crate::cluster::{Membership, SessionError, Sessions};
 use crate::config::Settings;
-use crate::session::{NodeId, SessionId};
+use crate::session::{NodeId, Peer, Principal, SessionId};
 use crate::store::redis::RedisStore;
 use crate::store::{Limits, NodeStore as _, SessionStore as _, Store};
 use crate::supervisor::Supervisor;
@@ -105,6 +105,10 @@ async fn end_all(
     sessions: &Sessions,
 ) -> anyhow::Result<EndedSessions> {
     let mut done = EndedSessions::default();
+    let named = arguments.principal.as_deref().filter(|name| !name.is_empty());
+    if let Some(name) = named {
+        end_counted(name, store, sessions, &mut done).await?;
+    }
     loop {
         let listed = store.list(Limits::SESSION_LIST_MAX).await?;
         let listed_all = listed.len() < Limits::SESSION_LIST_MAX;
@@ -116,7 +120,8 @@ async fn end_all(
         let round = end_each(&ids, sessions).await?;
         let progress = !round.ended.is_empty();
         done.ended.extend(round.ended);
-        if listed_all {
+        // Those of a principal were found by its count already; these are some that were not in it.
+        if listed_all || (named.is_some() && !progress) {
             return Ok(done);
         }
         if !progress {
@@ -126,6 +131,25 @@ async fn end_all(
                 Limits::SESSION_LIST_MAX
             );
         }
+    }
+}
+
+/// Ends the sessions that are counted for a principal, however many there are of others.
+async fn end_counted(
+    name: &str,
+    store: &RedisStore,
+    sessions: &Sessions,
+    done: &mut EndedSessions,
+) -> anyhow::Result<()> {
+    let peer = Peer::Principal(Principal(name.into())).key();
+    loop {
+        let some = store.of_peer(&peer).await?;
+        let ids: Vec<_> = some.iter().map(|(id, _)| id.as_str().to_owned()).collect();
+        let round = end_each(&ids, sessions).await?;
+        if round.ended.is_empty() {
+            return Ok(());
+        }
+        done.ended.extend(round.ended);
     }
 }
 

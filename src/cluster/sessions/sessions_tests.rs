@@ -6,7 +6,7 @@ use tokio::time::advance;
 use super::*;
 use crate::cluster::registry::VERIFY_EVERY_MS;
 use crate::protocol::era::Revision;
-use crate::session::{Introduction, TransportKind};
+use crate::session::{Introduction, Peer, TransportKind};
 use crate::store::SessionStore as _;
 use crate::store::memory::MemoryStore;
 

@@ -153,6 +153,10 @@ impl SessionStore for FaultyStore {
         ask!(self, Write, self.memory.end(id, owner))
     }
 
+    async fn of_peer(&self, peer: &str) -> Result<Vec<(SessionId, Vec<NodeId>)>, StoreError> {
+        ask!(self, Read, self.memory.of_peer(peer))
+    }
+
     async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
         ask!(self, Write, self.memory.release(id, node))
     }

@@ -62,6 +62,27 @@ fn an_unsupported_version_says_what_is_supported() {
 }
 
 #[test]
+fn a_rate_says_when_to_try_again_and_never_too_early() {
+    let told = |after| {
+        let refusal = Refusal::Limited(Limited {
+            limit: "address",
+            after,
+        });
+        let data = refusal.data().unwrap();
+        assert_eq!(data["limit"], "address");
+        (
+            refusal.retry_after_seconds().unwrap(),
+            data["retryAfterMs"].as_u64().unwrap(),
+        )
+    };
+    assert_eq!(told(Duration::ZERO), (1, 1));
+    assert_eq!(told(Duration::from_micros(1)), (1, 1));
+    assert_eq!(told(Duration::from_micros(1500)), (1, 2));
+    assert_eq!(told(Duration::from_secs(2)), (2, 2000));
+    assert_eq!(told(Duration::from_millis(2001)), (3, 2001));
+}
+
+#[test]
 fn every_refusal_has_its_row() {
     let refusals = [
         Refusal::NotJson,
@@ -86,6 +107,10 @@ fn every_refusal_has_its_row() {
         Refusal::Challenged(Challenge::forbidden(None).into()),
         Refusal::Challenged(Challenge::unavailable().into()),
         Refusal::TooMany(""),
+        Refusal::Limited(Limited {
+            limit: "principal",
+            after: Duration::from_secs(1),
+        }),
         Refusal::Full(""),
         Refusal::StoreUnreachable,
         Refusal::StoreRefused(""),

@@ -66,6 +66,11 @@ pub(super) struct MemoryCalls {
 }
 
 impl MemoryCalls {
+    /// The nodes that run calls.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.running.values().map(|call| &call.record.node)
+    }
+
     /// Forgets what has expired.
     pub(super) fn sweep(&mut self) {
         let now = Instant::now();

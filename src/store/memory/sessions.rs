@@ -175,6 +175,21 @@ impl SessionStore for MemoryStore {
         Ok(Ended::Ended(session.nodes()))
     }
 
+    async fn of_peer(&self, peer: &str) -> Result<Vec<(SessionId, Vec<NodeId>)>, StoreError> {
+        let mut inner = self.lock();
+        let ids = inner.usage.sessions_of(peer, Limits::OF_PEER_MAX);
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(session) = inner.sessions.get_mut(&id) {
+                let mut nodes = session.logs.carriers();
+                nodes.extend(session.calls.nodes().cloned());
+                found.push((session.record.last_activity_ms, id, nodes.into_iter().collect()));
+            }
+        }
+        found.sort_by_key(|(used_ms, ..)| *used_ms);
+        Ok(found.into_iter().map(|(_, id, nodes)| (id, nodes)).collect())
+    }
+
     async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
         let mut inner = self.lock();
         // Others take a dead node off, in any of its lives.

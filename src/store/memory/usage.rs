@@ -42,6 +42,12 @@ impl<K: Hash + Ord + Clone> Tally<K> {
         self.ends.len()
     }
 
+    /// So many of those that have not ended, those first that end first.
+    fn first(&mut self, count: usize) -> impl Iterator<Item = &K> {
+        let _living = self.len();
+        self.order.iter().take(count).map(|(_, key)| key)
+    }
+
     /// One that is there, or comes, lives `ttl` from now.
     pub(super) fn keep(&mut self, key: &K, ttl: Duration) {
         let ends = after(ttl);
@@ -126,6 +132,17 @@ impl Usage {
         if let Some(peer) = self.peers.get_mut(&peer.into()) {
             peer.newcomers.remove(&id.as_str().into());
         }
+    }
+
+    /// So many sessions of a peer, those first that end first.
+    pub(super) fn sessions_of(&mut self, peer: &str, count: usize) -> Vec<SessionId> {
+        let Some(peer) = self.peers.get_mut(&peer.into()) else {
+            return vec![];
+        };
+        peer.sessions
+            .first(count)
+            .filter_map(|id| SessionId::parse(id))
+            .collect()
     }
 
     /// A session has ended.

@@ -45,6 +45,7 @@ scripts! {
     // How many there are.
     enter,
     stay,
+    of_peer,
     leave,
     // Streams.
     append: log,

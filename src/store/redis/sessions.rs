@@ -181,6 +181,10 @@ impl SessionStore for RedisStore {
         }
     }
 
+    async fn of_peer(&self, peer: &str) -> Result<Vec<(SessionId, Vec<NodeId>)>, StoreError> {
+        self.sessions_of(peer).await
+    }
+
     async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError> {
         let (key, held, life) = (self.keys.session(id), keys::held(node), self.life_of(node));
         if life.is_empty() {

@@ -7,11 +7,13 @@
 use std::time::Duration;
 
 use fred::types::Value;
+use futures::future::join_all;
 use tracing::debug;
 
+use super::belongings::Belongings;
 use super::{RedisStore, millis};
-use crate::session::SessionId;
-use crate::store::{Full, SessionRoom, StoreError};
+use crate::session::{NodeId, SessionId};
+use crate::store::{Full, Limits, SessionRoom, SessionStore as _, StoreError};
 
 impl RedisStore {
     /// Enters a session in its sets; says which is full, if one is.
@@ -36,6 +38,25 @@ impl RedisStore {
             2 => Some(Full::OfPeer),
             _ => Some(Full::OfPeerUninitialized),
         })
+    }
+
+    /// Sessions of a peer, the longest unused first, each with the nodes that carry a stream of it or run a call of it.
+    pub(super) async fn sessions_of(&self, peer: &str) -> Result<Vec<(SessionId, Vec<NodeId>)>, StoreError> {
+        let set = self.keys.peer_sessions(peer);
+        let args = vec![most(Limits::OF_PEER_MAX)];
+        let ids: Vec<String> = self.script(&self.scripts.of_peer, &[&set], args).await?;
+        let ids = ids.iter().filter_map(|id| SessionId::parse(id));
+        let reads = ids.map(|id| async move {
+            // One that has just gone, or cannot be read, is left out.
+            let record = self.load(&id, None).await.ok().flatten()?;
+            let Belongings { streams, calls, .. } = self.belongings(&id).await.ok()?;
+            let carriers = streams.into_iter().filter_map(|stream| stream.carrier);
+            let nodes = carriers.chain(calls.into_iter().map(|call| call.node));
+            Some((record.last_activity_ms, id, nodes.collect()))
+        });
+        let mut found: Vec<_> = join_all(reads).await.into_iter().flatten().collect();
+        found.sort_by_key(|(used_ms, ..)| *used_ms);
+        Ok(found.into_iter().map(|(_, id, nodes)| (id, nodes)).collect())
     }
 
     /// Enters a member in sets that lie in one slot; says which is full, counted from 1, or 0.
