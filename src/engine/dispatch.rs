@@ -76,6 +76,7 @@ impl Engine {
             began,
             form,
             body,
+            address: _,
         } = incoming;
         let pending = PendingCall::new(began, &request).repeatable(body, requester.clone(), tool);
         let mut run = Run::first(&pending, requester, cancel.clone());

@@ -17,7 +17,9 @@ use crate::protocol::classify::fit_client;
 use crate::protocol::era::Era;
 use crate::protocol::error::{Refusal, error_body};
 use crate::protocol::message::Request;
-use crate::session::{Caller, Connection, Introduction, Principal, SessionId, SessionRecord, TransportKind};
+use crate::session::{
+    Caller, Connection, Introduction, Peer, Principal, SessionId, SessionRecord, TransportKind,
+};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::seldom;
 

@@ -137,14 +137,10 @@ async fn a_caller_over_its_limit_takes_nothing_from_another() {
     .await;
     let (greedy, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let until = began + Duration::from_secs(5);
-    let floods = cluster.nodes().iter().map(|node| {
-        flood(
-            with_token(Client::modern(&node.url()), ALICE),
-            2,
-            until,
-            Arc::clone(&greedy),
-        )
-    });
+    let floods = cluster
+        .nodes()
+        .iter()
+        .map(|node| flood(node.url(), ALICE, 2, until, Arc::clone(&greedy)));
     let modest = async {
         let bob = with_token(cluster.modern(), BOB);
         let mut answered = 0;
