@@ -5,11 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
-use http::header::DATE;
-use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, StatusCode};
-use rustls::ClientConfig;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, USER_AGENT};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use url::{Host, Url};
 
@@ -18,20 +28,39 @@ use crate::trust::{self, TrustError};
 /// How long one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The longest answer.
-const ANSWER_BYTES_MAX: usize = 256 << 10; // x 9 requests at a time of each of 8 issuers = 18 MiB
+const ANSWER_BYTES_MAX: usize = 256 << 10; // of 64 tokens and 8 issuers at a time: 18 MiB
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const AGENT: &str = concat!("anynode/", env!("CARGO_PKG_VERSION"));
 
 /// Why an issuer could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     /// There was no answer.
-    #[error("there was no answer: {0}")]
-    Unreachable(#[source] reqwest::Error),
+    #[error("there was no answer")]
+    Unreachable(#[source] ClientError),
+    /// There was none in time.
+    #[error("there was no answer within {ANSWER_WITHIN:?}")]
+    Late,
     /// The answer was of another kind.
     #[error("the answer was HTTP {0}")]
     Status(StatusCode),
+    /// The answer broke off.
+    #[error("the answer broke off")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The answer is too long.
     #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
+    /// The request cannot be made.
+    #[error("the request cannot be made")]
+    Request(#[source] http::Error),
+}
+
+impl FetchError {
+    /// Whether the server is out of reach, so that it answers nothing else either.
+    pub(super) const fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Late)
+    }
 }
 
 /// Why no issuer can be asked at all.
@@ -46,9 +75,15 @@ pub(crate) enum FetcherError {
     /// The settings name something else than a URL.
     #[error("auth.issuers, auth.keys_url and auth.introspection_url are URLs")]
     Url,
-    /// The client cannot be made.
-    #[error("no HTTP client could be made: {0}")]
-    Client(#[source] reqwest::Error),
+}
+
+/// Asks one server.
+#[derive(Debug, Clone)]
+pub(super) enum Fetcher {
+    /// Itself.
+    Direct(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    /// By way of a proxy of the environment.
+    Proxied(Client<HttpsConnector<Tunnel<HttpConnector>>, Full<Bytes>>),
 }
 
 /// An answer.
@@ -59,39 +94,46 @@ pub(super) struct Fetched {
     pub(super) date: Option<SystemTime>,
 }
 
-/// Asks one server.
-#[derive(Debug, Clone)]
-pub(super) struct Fetcher(Client);
-
 impl Fetcher {
-    /// One that asks the server of that URL, and trusts `ca_file` or else the system's authorities. Proxies of the
-    /// environment are used, but not to reach this machine.
+    /// One that asks the server of that URL, and trusts `ca_file` or else the system's authorities. A proxy that the
+    /// environment names is used (`HTTPS_PROXY`, `NO_PROXY`), but not to reach this machine.
     pub(super) fn new(url: &Url, ca_file: Option<&Path>) -> Result<Self, FetcherError> {
+        let roots = match url.scheme() == "https" {
+            true => trust::roots(ca_file)?,
+            false => RootCertStore::empty(),
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(FetcherError::Tls)?;
-        let roots = match url.scheme() == "https" {
-            true => trust::roots(ca_file)?,
-            false => rustls::RootCertStore::empty(),
+            .map_err(FetcherError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1();
+        let client = Client::builder(TokioExecutor::new());
+        let uri: Uri = url.as_str().parse().map_err(|_error| FetcherError::Url)?;
+        let proxy = match is_this_machine(url) {
+            true => None,
+            false => Matcher::from_env().intercept(&uri),
         };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls.with_root_certificates(roots).with_no_client_auth())
-            .redirect(Policy::none())
-            .referer(false)
-            .timeout(ANSWER_WITHIN)
-            .user_agent(concat!("anynode/", env!("CARGO_PKG_VERSION")));
-        let client = match is_this_machine(url) {
-            true => client.no_proxy(),
-            false => client,
+        let Some(proxy) = proxy else {
+            return Ok(Self::Direct(client.build(https.build())));
         };
-        Ok(Self(client.build().map_err(FetcherError::Client)?))
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        let tunnel = Tunnel::new(proxy.uri().clone(), connector);
+        let tunnel = match proxy.basic_auth() {
+            Some(auth) => tunnel.with_auth(auth.clone()),
+            None => tunnel,
+        };
+        Ok(Self::Proxied(client.build(https.wrap_connector(tunnel))))
     }
 
     /// What there is at that URL.
     pub(super) async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
-        let request = self.0.get(url.clone()).header("accept", "application/json");
-        answer(request).await
+        self.ask(Request::get(url.as_str()).body(Full::default())).await
     }
 
     /// What that URL answers to a form, sent as that client (RFC 6749, section 2.3.1).
@@ -101,41 +143,54 @@ impl Fetcher {
         (client, secret): (&str, &str),
         form: &[(&str, &str)],
     ) -> Result<Fetched, FetchError> {
-        let request = self
-            .0
-            .post(url.clone())
-            .header("accept", "application/json")
-            .header("content-type", "application/x-www-form-urlencoded")
-            .basic_auth(encoded(client), Some(encoded(secret)))
-            .body(Serializer::new(String::new()).extend_pairs(form).finish());
-        answer(request).await
+        let basic = STANDARD.encode(format!("{}:{}", encoded(client), encoded(secret)));
+        let body = Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = Request::post(url.as_str())
+            .header(AUTHORIZATION, format!("Basic {basic}"))
+            .header(CONTENT_TYPE, FORM)
+            .body(Full::from(body));
+        self.ask(request).await
+    }
+
+    async fn ask(&self, request: http::Result<Request<Full<Bytes>>>) -> Result<Fetched, FetchError> {
+        let mut request = request.map_err(FetchError::Request)?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, http::HeaderValue::from_static(JSON));
+        headers.insert(USER_AGENT, http::HeaderValue::from_static(AGENT));
+        let asked = async {
+            let response = match self {
+                Self::Direct(client) => client.request(request).await,
+                Self::Proxied(client) => client.request(request).await,
+            };
+            answer(response.map_err(FetchError::Unreachable)?).await
+        };
+        timeout(ANSWER_WITHIN, asked)
+            .await
+            .unwrap_or(Err(FetchError::Late))
     }
 }
 
-fn encoded(text: &str) -> String {
-    byte_serialize(text.as_bytes()).collect()
-}
-
-async fn answer(request: RequestBuilder) -> Result<Fetched, FetchError> {
-    // Without the URL: a query may be a secret.
-    let unreachable = |error: reqwest::Error| FetchError::Unreachable(error.without_url());
-    let mut response = request.send().await.map_err(unreachable)?;
+async fn answer(response: Response<Incoming>) -> Result<Fetched, FetchError> {
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(FetchError::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => FetchError::TooLong,
+        false => FetchError::Broken(error),
+    })?;
     Ok(Fetched {
-        body: body.freeze(),
+        body: body.to_bytes(),
         date,
     })
+}
+
+fn encoded(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect()
 }
 
 /// Whether a URL is of this machine.

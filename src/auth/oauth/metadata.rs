@@ -69,7 +69,7 @@ pub(super) async fn find(fetcher: &Fetcher, issuer: &str, places: &[Url]) -> Res
         match read {
             Ok(metadata) => return Ok(metadata),
             // It answers nowhere else either.
-            Err(error @ MetadataError::Fetch(FetchError::Unreachable(_))) => return Err(error),
+            Err(MetadataError::Fetch(error)) if error.is_out_of_reach() => return Err(error.into()),
             Err(error) => {
                 first.get_or_insert(error);
             }

@@ -20,7 +20,7 @@ async fn a_stream_ends_after_its_token_and_goes_on_with_the_next() {
         let short = issuer.token(|token| token.ends_in(2));
         let client = bearer(Client::legacy(&cluster.turn(0).url()), &short);
         let session = client.session().await.to_owned();
-        let subscribe = json!({ "uri": "note:///a" });
+        let subscribe = json!({ "uri": "note://session/a" });
         client.request("resources/subscribe", subscribe).await.ok();
         let mut stream = client.listen(None).await;
         let began = Instant::now();

@@ -62,6 +62,8 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 /// taken.
 pub(crate) fn free_port() -> u16 {
     static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    // Every test that runs a process comes here first, and HTTP clients ask for it.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let dir = std::env::temp_dir().join("anynode-it-ports");
     std::fs::create_dir_all(&dir).expect("a directory for claims");
     let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
