@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -19,7 +20,8 @@ use crate::causes::causes;
 use crate::config::AuthSettings;
 use crate::telemetry::metrics;
 
-/// A key that nobody knows has the keys fetched again, once in so long: tokens that are made up must not flood an issuer.
+/// A key that nobody knows has the keys fetched again at once, and then once in so long: tokens that are made up must not flood an
+/// issuer.
 const FORCED_EVERY: Duration = Duration::from_secs(30);
 /// How soon keys are fetched again that could not be: twice as late after each failure.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -69,8 +71,9 @@ pub(super) struct Known {
     fetched_at: Option<Instant>,
     /// How often it was tried, and how that ended last.
     attempts: u64,
-    attempted_at: Option<Instant>,
     failed: bool,
+    /// When they were fetched last because a request asked for it.
+    forced_at: Option<Instant>,
     changes: u64,
     /// The issuer's metadata.
     pub(super) document: Option<Bytes>,
@@ -130,7 +133,7 @@ impl Issuer {
         if known.changes != seen.changes {
             return Ok(Some(known));
         }
-        let lately = known.attempted_at.is_some_and(|at| at.elapsed() < FORCED_EVERY);
+        let lately = known.forced_at.is_some_and(|at| at.elapsed() < FORCED_EVERY);
         let known = match (lately, known.failed) {
             // It may be signed with a key that cannot be fetched now.
             (true, true) => return Err(Denied::Unavailable),
@@ -274,55 +277,57 @@ pub(crate) struct KeyTask {
 impl KeyTask {
     /// Fetches keys before they are old, and when a request asks for newer ones. Never ends.
     pub(crate) async fn run(mut self) {
+        let mut forced = None;
         loop {
-            let began = Instant::now();
-            let next = self.attempt(began).await;
-            let failed = self.tell.borrow().failed;
-            let forced = began + FORCED_EVERY;
-            let soonest = if failed { next.min(forced) } else { forced };
-            tokio::select! {
-                () = sleep_until(next) => {}
-                () = async {
-                    sleep_until(soonest).await;
-                    self.shared.asked.notified().await;
-                } => {}
-            }
+            let next = self.attempt(forced).await;
+            // Those that have asked meanwhile have got what they wait for.
+            drop(self.shared.asked.notified().now_or_never());
+            let last = self.tell.borrow().forced_at;
+            let soonest = last.map_or_else(Instant::now, |at| at + FORCED_EVERY);
+            let asked = async {
+                sleep_until(soonest).await;
+                self.shared.asked.notified().await;
+            };
+            forced = tokio::select! {
+                () = sleep_until(next) => None,
+                () = asked => Some(Instant::now()),
+            };
         }
     }
 
     /// Tries once, and says when to try again.
-    async fn attempt(&mut self, now: Instant) -> Instant {
+    async fn attempt(&mut self, forced: Option<Instant>) -> Instant {
+        let began = Instant::now();
         let fetched = self.source.fetch().await;
         metrics::keys_fetched(&self.url, fetched.is_ok());
-        match fetched {
+        let next = match fetched {
             Ok(fetched) => {
                 self.retry = RETRY_FIRST;
                 if let Some(differs) = fetched.clock_ahead {
                     warn!(issuer = &*self.url, "{differs}");
                 }
-                self.publish(now, fetched.keys, fetched.document);
-                now + self.fresh
+                self.publish(began, fetched.keys, fetched.document);
+                began + self.fresh
             }
             Err(error) => {
                 let (issuer, age_s) = (&*self.url, self.tell.borrow().age().map(|age| age.as_secs()));
                 warn!(issuer, age_s, error = %causes(&error), "the keys of an issuer could not be fetched");
-                self.tell.send_modify(|known| {
-                    known.attempts += 1;
-                    known.attempted_at = Some(now);
-                    known.failed = true;
-                });
                 let next = Instant::now() + self.retry;
                 self.retry = (self.retry * 2).min(RETRY_LAST);
                 next
             }
-        }
+        };
+        let failed = self.retry != RETRY_FIRST;
+        self.tell.send_modify(|known| {
+            known.attempts += 1;
+            known.failed = failed;
+            known.forced_at = forced.or(known.forced_at);
+        });
+        next
     }
 
     fn publish(&self, now: Instant, keys: KeySet, document: Option<Bytes>) {
         self.tell.send_modify(|known| {
-            known.attempts += 1;
-            known.attempted_at = Some(now);
-            known.failed = false;
             if *known.keys != keys || known.fetched_at.is_none() {
                 known.changes += 1;
                 info!(
