@@ -117,6 +117,9 @@ macro_rules! through_each {
     };
 }
 
+// After the macro, which it uses.
+mod secure;
+
 async fn tells_at_once(kind: Kind) {
     let cluster = Cluster::of(NODES).await;
     let front = Front::start(kind, Spread::RoundRobin, &cluster).await;

@@ -13,4 +13,5 @@ pub(crate) mod program;
 pub(crate) mod redis;
 mod selftest;
 pub(crate) mod sse;
+pub(crate) mod tls;
 pub(crate) mod ttl;

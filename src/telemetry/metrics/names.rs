@@ -146,6 +146,11 @@ pub(super) fn describe() {
         Unit::Count,
         "Log lines that were dropped: they could not be written, or not fast enough"
     );
+    describe_connections();
+}
+
+/// The same of what comes before requests.
+fn describe_connections() {
     describe_gauge!(
         CERTIFICATE_EXPIRES_SECONDS,
         Unit::Seconds,

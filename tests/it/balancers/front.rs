@@ -38,6 +38,8 @@ pub(super) enum Spread {
     RoundRobin,
     /// That of its session.
     SessionHash,
+    /// Each connection as it is to the next, with whose it is.
+    ProxyProtocol,
 }
 
 impl Kind {
@@ -63,6 +65,12 @@ impl Kind {
             (Self::Traefik, Spread::SessionHash) => "traefik/session-hash.yml",
             (Self::Envoy, Spread::RoundRobin) => "envoy/round-robin.yaml",
             (Self::Envoy, Spread::SessionHash) => "envoy/session-hash.yaml",
+            (Self::Haproxy, Spread::ProxyProtocol) => "haproxy/proxy-protocol.cfg",
+            (Self::Nginx, Spread::ProxyProtocol) => "nginx/proxy-protocol.conf",
+            (Self::Envoy, Spread::ProxyProtocol) => "envoy/proxy-protocol.yaml",
+            (Self::Caddy | Self::Traefik, Spread::ProxyProtocol) => {
+                panic!("it has no configuration for that")
+            }
         }
     }
 
@@ -240,6 +248,11 @@ impl Front {
         .await;
     }
 
+    /// Where it listens.
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `http://127.0.0.1:<port>`, and the path.
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}{}", self.port, self.below)
@@ -250,7 +263,8 @@ impl Front {
         self.process.lock().expect("no panic so far").log()
     }
 
-    fn spawn(
+    /// Starts it, and waits for nothing.
+    pub(super) fn spawn(
         kind: Kind,
         spread: Spread,
         cluster: &Cluster,

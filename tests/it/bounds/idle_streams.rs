@@ -1,18 +1,21 @@
 //! Ten thousand clients that only listen: what each of them takes.
 
 use futures::StreamExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::client::{Client, LEGACY};
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
+use crate::support::tls::{Authority, PemFiles, client_config, connect, http};
 
 const STREAMS: usize = 10_000;
 /// The bound on what a client takes that listens and does nothing else: its session, its stream, its
 /// connection.
 const BYTES_MAX: u64 = 12 * 1024;
+/// The same over TLS, whose state and buffer it has besides.
+const TLS_BYTES_MAX: u64 = 24 * 1024;
 /// One for each stream, and some for everything else. The node inherits the limit.
 const FILES: u64 = STREAMS as u64 + 1000;
 /// How many clients come at once.
@@ -26,11 +29,20 @@ fn raise_the_limit_on_open_files() {
     );
 }
 
+/// A connection, with TLS or without.
+trait Connection: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection for S {}
+
 /// Opens the standalone stream of a session, and reads its first event.
-async fn listen(port: u16, session: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))
-        .await
-        .expect("a connection");
+async fn listen(port: u16, session: &str, trusted: Option<&Authority>) -> Box<dyn Connection> {
+    let mut stream: Box<dyn Connection> = match trusted {
+        Some(trusted) => Box::new(connect(port, client_config(trusted, None)).await.expect("TLS")),
+        None => {
+            let connected = TcpStream::connect(("127.0.0.1", port)).await;
+            Box::new(connected.expect("a connection"))
+        }
+    };
     let request = format!(
         "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\nmcp-session-id: {session}\r\n\
          mcp-protocol-version: {LEGACY}\r\nuser-agent: a client like any other\r\n\r\n"
@@ -46,12 +58,13 @@ async fn listen(port: u16, session: &str) -> TcpStream {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are worth knowing")]
-async fn ten_thousand_streams_take_little(options: NodeOptions) {
+async fn ten_thousand_streams_take_little(options: NodeOptions, trusted: Option<&Authority>, bytes_max: u64) {
     raise_the_limit_on_open_files();
     let node = Node::start(&options).await;
-    let first = Client::legacy(&node.url());
+    let client = trusted.map_or_else(reqwest::Client::new, |trusted| http(trusted, None));
+    let first = Client::legacy(&node.url()).over(client.clone());
     // What the first client takes is taken once.
-    drop(listen(node.port(), first.session().await).await);
+    drop(listen(node.port(), first.session().await, trusted).await);
     let before = node.resident_kib();
     let sessions: Vec<String> = futures::stream::iter(0..STREAMS)
         .map(|_| {
@@ -64,22 +77,22 @@ async fn ten_thousand_streams_take_little(options: NodeOptions) {
         .await;
     let with_sessions = node.resident_kib();
     let port = node.port();
-    let streams: Vec<TcpStream> = futures::stream::iter(&sessions)
-        .map(|session| listen(port, session))
+    let streams: Vec<Box<dyn Connection>> = futures::stream::iter(&sessions)
+        .map(|session| listen(port, session, trusted))
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     let with_streams = node.resident_kib();
     let open = format!("anynode_streams_open{{kind=\"standalone\"}} {STREAMS}");
-    let metrics = reqwest::get(format!("{}/metrics", node.url())).await;
+    let metrics = client.get(format!("{}/metrics", node.url())).send().await;
     let metrics = metrics.expect("metrics").text().await.expect("text");
     assert!(metrics.contains(&open), "all of them are open");
     let each = |kib: u64| kib * 1024 / STREAMS as u64;
     let (session, stream) = (each(with_sessions - before), each(with_streams - with_sessions));
     println!("{STREAMS} idle streams: {session} B a session, {stream} B a stream, in {with_streams} KiB");
     assert!(
-        session + stream <= BYTES_MAX,
-        "{session} B + {stream} B, more than {BYTES_MAX} B"
+        session + stream <= bytes_max,
+        "{session} B + {stream} B, more than {bytes_max} B"
     );
     drop(streams);
     eventually("the streams are closed", || async {
@@ -90,11 +103,22 @@ async fn ten_thousand_streams_take_little(options: NodeOptions) {
 
 #[tokio::test]
 async fn ten_thousand_idle_streams_take_little_with_the_store_in_memory() {
-    ten_thousand_streams_take_little(NodeOptions::default()).await;
+    ten_thousand_streams_take_little(NodeOptions::default(), None, BYTES_MAX).await;
 }
 
 #[tokio::test]
 async fn ten_thousand_idle_streams_take_little_with_redis() {
     let redis = Redis::start().await;
-    ten_thousand_streams_take_little(NodeOptions::on(redis.url())).await;
+    ten_thousand_streams_take_little(NodeOptions::on(redis.url()), None, BYTES_MAX).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_streams_take_little_over_tls() {
+    let authority = Authority::new("anynode test authority");
+    let files = PemFiles::of(&authority.server(), &authority);
+    let options = NodeOptions {
+        env: files.env(),
+        ..NodeOptions::default()
+    };
+    ten_thousand_streams_take_little(options, Some(&authority), TLS_BYTES_MAX).await;
 }

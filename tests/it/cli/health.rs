@@ -87,7 +87,7 @@ async fn a_node_that_is_not_there_is_told_by_1_and_a_line() {
     let problems = problems.problems(1);
     let words = problems[0]["message"].as_str().expect("words");
     assert!(words.contains("nothing listens"), "{words}");
-    let line = Program::run(&["health", "--url", "https://host"], &[])
+    let line = Program::run(&["health", "--url", "ftp://host"], &[])
         .await
         .one_line(1);
     assert!(line.contains("--url: expected http://"), "{line}");

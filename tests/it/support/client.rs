@@ -71,6 +71,13 @@ impl Client {
         self
     }
 
+    /// The same with another HTTP client, which may speak TLS.
+    #[must_use]
+    pub(crate) fn over(mut self, http: reqwest::Client) -> Self {
+        self.http = http;
+        self
+    }
+
     /// A modern client of one server.
     pub(crate) fn modern(url: &str) -> Self {
         Self::legacy(url).into_modern()

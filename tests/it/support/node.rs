@@ -76,6 +76,10 @@ pub(crate) fn example(name: &str) -> PathBuf {
 pub(crate) struct Node {
     id: String,
     port: u16,
+    /// Whether clients speak TLS to it.
+    secure: bool,
+    /// Whether it asks this machine's connections for more than a request.
+    asks_first: bool,
     process: Mutex<Process>,
     _dir: TempDir,
 }
@@ -98,6 +102,10 @@ impl Node {
             let live = eventually("the node answers /livez", || async {
                 if node.ended() {
                     return Some(false);
+                }
+                if node.asks_first {
+                    // Whom it lets in is for the test to find out.
+                    return node.log().contains("listens on").then_some(true);
                 }
                 let answer = http.get(format!("{}/livez", node.url())).send().await;
                 answer.ok()?.status().is_success().then_some(true)
@@ -138,17 +146,22 @@ impl Node {
             .env("NODE_ID", &id)
             .envs(options.redis_url.iter().map(|url| ("REDIS_URL", url)))
             .envs(options.env.iter().map(|(name, value)| (name, value)));
+        let has = |name| options.env.iter().any(|(set, _)| set == name);
+        let secure = has("MCP_TLS__CERT_FILE");
         Self {
             id,
             port,
+            secure,
+            asks_first: secure || has("MCP_HTTP__PROXY_PROTOCOL"),
             process: Mutex::new(Process::spawn(command, &dir.path().join("log"), "cargo build")),
             _dir: dir,
         }
     }
 
-    /// `http://127.0.0.1:<port>`
+    /// `http://127.0.0.1:<port>`, with TLS `https://…`.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// The port it listens on.
@@ -204,6 +217,11 @@ impl Node {
     /// SIGTERM. Returns at once: the node drains now, and [`Self::end`] waits for it.
     pub(crate) fn terminate(&self) {
         self.lock().signal(Signal::Terminate);
+    }
+
+    /// SIGHUP: it reads its files again.
+    pub(crate) fn hang_up(&self) {
+        self.lock().signal(Signal::Hangup);
     }
 
     /// Freezes it: its connections stay open and nothing answers.

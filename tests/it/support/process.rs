@@ -91,6 +91,8 @@ pub(crate) enum Signal {
     Stop,
     /// SIGCONT
     Continue,
+    /// SIGHUP
+    Hangup,
 }
 
 impl Signal {
@@ -101,6 +103,7 @@ impl Signal {
             Self::Interrupt => "INT",
             Self::Stop => "STOP",
             Self::Continue => "CONT",
+            Self::Hangup => "HUP",
         }
     }
 }
