@@ -17,6 +17,7 @@ mod lasting;
 mod metadata;
 mod opaque;
 mod scopes;
+mod secrets;
 mod tokens;
 
 const NODES: usize = 3;

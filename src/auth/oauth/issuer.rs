@@ -281,7 +281,7 @@ impl KeyTask {
         loop {
             let next = self.attempt(forced).await;
             // Those that have asked meanwhile have got what they wait for.
-            drop(self.shared.asked.notified().now_or_never());
+            let _asked = self.shared.asked.notified().now_or_never();
             let last = self.tell.borrow().forced_at;
             let soonest = last.map_or_else(Instant::now, |at| at + FORCED_EVERY);
             let asked = async {
