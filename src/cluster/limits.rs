@@ -204,7 +204,7 @@ impl RateLimits {
         }
     }
 
-    /// Gives tokens back that were taken for a request which another limit has refused, or which takes none.
+    /// Gives tokens back that were taken for a request that another limit has refused.
     pub(crate) fn give_back(&self, kind: LimitKind, of: LimitedBy, cost: u32) {
         if let (Some(inner), Some(rate)) = (&self.inner, self.rate(kind)) {
             let now_us = inner.now_us();

@@ -14,7 +14,7 @@ use crate::config::ReplyForm;
 use crate::engine::incoming::{Incoming, Requester};
 use crate::engine::request::RequestMeta;
 use crate::engine::shares::PeerUse;
-use crate::protocol::error::{Limited, Refusal};
+use crate::protocol::error::Refusal;
 use crate::protocol::headers::{VERSION_HEADER, name_member};
 use crate::protocol::message::{Message, Request as Call};
 use crate::protocol::revisions::Revisions;
@@ -37,8 +37,8 @@ pub(super) struct AdmittedRequest {
     peer: Arc<PeerUse>,
     /// The address it came from, if that is limited.
     pub(super) address: Option<Peer>,
-    /// The limit that it is over, until it is known whether it counts.
-    pub(super) over: Option<Limited>,
+    /// How many messages of it were counted for its address and its principal.
+    pub(super) counted: u32,
     /// What form its reply has: the one that is set, unless the client accepts only single bodies.
     pub(super) form: ReplyForm,
 }
@@ -62,7 +62,7 @@ impl AdmittedRequest {
         );
         Ok(Self {
             address: service.limited_address(&parts.headers, connected),
-            over: None,
+            counted: 0,
             parts,
             identity,
             began,
@@ -90,11 +90,7 @@ impl AdmittedRequest {
     ) -> Result<(Self, body::Held), Refusal> {
         let (parts, http_body) = request.into_parts();
         let mut admitted = Self::admit(service, parts, connected, began).await?;
-        if service.engine.limits.are_on() {
-            // In a box: its room would be kept with each request.
-            Box::pin(admitted.count(service)).await;
-            admitted.check_limits_unread()?;
-        }
+        admitted.count_unread(service).await?;
         let headers = &admitted.parts.headers;
         media::check_content_type(headers)?;
         let max = service.engine.settings.http.body_bytes_max;

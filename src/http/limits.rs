@@ -1,8 +1,8 @@
 //! How often clients may ask: where a request is counted, and what is not.
 //!
-//! A request counts for its address and its principal before its body is read. Answers and cancellations must not be
-//! lost, but only the body tells what they are: so of a request that is one too many, and names a session, the body is
-//! read before it is refused.
+//! A request counts for its address and its principal: before its body is read, if it names no session. In a session, answers
+//! and cancellations must not be lost, and only the body tells what they are. A message counts for its session once
+//! that is found.
 
 use http::HeaderMap;
 
@@ -19,80 +19,58 @@ const BATCH_OVER_BURST: &str =
     "a batch of more messages than the server's limits let in at once (limit.*): send fewer in one";
 
 impl AdmittedRequest {
-    /// Counts it for its address and its principal. It keeps what it was refused for, until it is known what it is.
-    pub(super) async fn count(&mut self, service: &Service) {
-        self.over = count(service, &self.limited_by(), 1).await.err();
-    }
-
-    /// Refuses it, if it was one too many.
-    pub(super) fn check_limits(&self) -> Result<(), Refusal> {
-        self.over.map_or(Ok(()), |over| Err(over.into()))
-    }
-
-    /// The same before its body is read, unless that might be what must not be lost.
-    pub(super) fn check_limits_unread(&self) -> Result<(), Refusal> {
+    /// Counts it before its body is read, unless that might be what does not count.
+    pub(super) async fn count_unread(&mut self, service: &Service) -> Result<(), Refusal> {
         match self.names_session() || self.session_in_query().is_some() {
             true => Ok(()),
-            false => self.check_limits(),
+            false => self.count(service, 1).await,
         }
     }
 
-    /// It takes no token, or another limit has refused it: what it has taken is given back.
-    pub(super) fn uncount(&self, service: &Service) {
-        if service.engine.limits.are_on() && self.over.is_none() {
-            give_back(service, &self.limited_by(), 1);
+    /// Counts so many messages for its address and its principal, less those that were counted before.
+    pub(super) async fn count(&mut self, service: &Service, messages: u32) -> Result<(), Refusal> {
+        let more = messages.saturating_sub(self.counted);
+        if more > 0 && service.engine.limits.are_on() {
+            // In a box: its room would be kept with each request.
+            Box::pin(count(service, self.limited_by(), more)).await?;
+            self.counted = messages;
         }
+        Ok(())
     }
 
-    /// Counts a notification, of which those that cancel take no token.
-    pub(super) fn check_notification(
-        &self,
+    /// Counts a notification, unless it cancels. Returns how many count for its session.
+    pub(super) async fn count_notification(
+        &mut self,
         service: &Service,
         notification: &Notification<'_>,
     ) -> Result<u32, Refusal> {
         if notification.method == CANCELLED {
-            self.uncount(service);
             return Ok(0);
         }
-        self.check_limits().map(|()| 1)
+        self.count(service, 1).await.map(|()| 1)
     }
 
-    /// Counts the messages of a batch, of which one was counted before. Returns how many count for its session.
+    /// Counts each message of a batch that counts. Returns how many count for its session.
     pub(super) async fn count_batch(
-        &self,
+        &mut self,
         service: &Service,
         items: &[Result<Message<'_>, Unreadable>],
     ) -> Result<u32, Refusal> {
-        let limits = &service.engine.limits;
-        if !limits.are_on() {
-            return Ok(0);
-        }
-        let counted = items.iter().filter(|item| match item {
+        let counts = items.iter().filter(|item| match item {
             Ok(Message::Response(_)) => false,
             Ok(Message::Notification(notification)) => notification.method != CANCELLED,
             Ok(Message::Request(_)) | Err(_) => true,
         });
-        let messages = u32::try_from(counted.count()).unwrap_or(u32::MAX);
-        let Some(more) = messages.checked_sub(1) else {
-            self.uncount(service);
-            return Ok(0);
-        };
+        let messages = u32::try_from(counts.count()).unwrap_or(u32::MAX);
+        let limits = &service.engine.limits;
         let over = |kind| limits.rate(kind).is_some_and(|rate| rate.burst() < messages);
         if [LimitKind::Address, LimitKind::Principal, LimitKind::Session]
             .into_iter()
             .any(over)
         {
-            self.uncount(service);
             return Err(Refusal::NotAMessage(BATCH_OVER_BURST));
         }
-        self.check_limits()?;
-        if more > 0
-            && let Err(limited) = count(service, &self.limited_by(), more).await
-        {
-            self.uncount(service);
-            return Err(limited.into());
-        }
-        Ok(messages)
+        self.count(service, messages).await.map(|()| messages)
     }
 
     /// Counts so many messages for a session.
@@ -100,16 +78,18 @@ impl AdmittedRequest {
         &self,
         service: &Service,
         id: &SessionId,
-        cost: u32,
+        messages: u32,
     ) -> Result<(), Refusal> {
-        let by = LimitedBy::Session(id.clone());
-        if let Err(limited) = service.engine.limits.admit(LimitKind::Session, by, cost).await {
-            if self.over.is_none() {
-                give_back(service, &self.limited_by(), cost);
-            }
-            return Err(limited.into());
+        if messages == 0 || !service.engine.limits.are_on() {
+            return Ok(());
         }
-        Ok(())
+        let by = LimitedBy::Session(id.clone());
+        // In a box, as above.
+        let admitted = Box::pin(service.engine.limits.admit(LimitKind::Session, by, messages)).await;
+        if admitted.is_err() && self.counted > 0 {
+            give_back(service, &self.limited_by(), self.counted);
+        }
+        Ok(admitted?)
     }
 
     /// What it counts for, beside its session.
@@ -123,7 +103,11 @@ impl AdmittedRequest {
 }
 
 /// Takes tokens of each, or of none.
-async fn count(service: &Service, all: &[Option<(LimitKind, LimitedBy)>], cost: u32) -> Result<(), Limited> {
+async fn count(
+    service: &Service,
+    all: [Option<(LimitKind, LimitedBy)>; 2],
+    cost: u32,
+) -> Result<(), Limited> {
     for (place, (kind, by)) in all
         .iter()
         .enumerate()

@@ -116,10 +116,7 @@ where
     let began = Instant::now();
     let opened = async {
         let mut admitted = AdmittedRequest::of(&service, request, began).await?;
-        if service.engine.limits.are_on() {
-            admitted.count(&service).await;
-            admitted.check_limits()?;
-        }
+        admitted.count(&service, 1).await?;
         let work = &service.engine.work;
         let opened = work.spawn_and_wait("open-stream", open(service.clone(), admitted));
         opened.await.unwrap_or(Err(Refusal::ShuttingDown))
@@ -209,7 +206,6 @@ async fn serve(
         Body::One(Message::Response(answer)) => {
             let engine = &service.engine;
             let serve = async {
-                admitted.uncount(service);
                 let (incoming, cached) = session(service, admitted, "other", 0).await?;
                 drop(incoming);
                 engine.response(&cached, answer).await
@@ -228,7 +224,7 @@ async fn serve_request(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let engine = &service.engine;
-    admitted.check_limits()?;
+    admitted.count(service, 1).await?;
     admitted.form = media::check_accept(&admitted.parts.headers, admitted.form)?;
     let (header, named) = (admitted.version(), admitted.named_session());
     let meta = RequestMeta::read(request.params).map_err(|refusal| malformed(header, refusal))?;
@@ -261,11 +257,11 @@ async fn session(
     service: &Service,
     admitted: AdmittedRequest,
     method: &'static str,
-    cost: u32,
+    messages: u32,
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     admitted.check_version(service.engine.revisions)?;
     let id = admitted.session_id()?;
-    in_session(service, admitted, &id, method, Bytes::new(), cost).await
+    in_session(service, admitted, &id, method, Bytes::new(), messages).await
 }
 
 /// The same of a session whose id has been read.
@@ -275,17 +271,14 @@ async fn in_session(
     id: &SessionId,
     method: &'static str,
     body: Bytes,
-    cost: u32,
+    messages: u32,
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
     let cached = service
         .engine
         .session(id, admitted.identity.principal(), TransportKind::Streamable)
         .await?;
     note(Era::Legacy, method, Some(&cached.tag));
-    if cost > 0 && service.engine.limits.are_on() {
-        // In a box: its room would be kept with each request.
-        Box::pin(admitted.count_in_session(service, id, cost)).await?;
-    }
+    admitted.count_in_session(service, id, messages).await?;
     Ok((admitted.into_incoming(body), cached))
 }
 
@@ -368,16 +361,16 @@ async fn modern(
 /// A notification. Outside a session only modern clients send any, and none that this server needs.
 async fn notification_of(
     service: &Service,
-    admitted: AdmittedRequest,
+    mut admitted: AdmittedRequest,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
-    let cost = admitted.check_notification(service, notification)?;
+    let messages = admitted.count_notification(service, notification).await?;
     let modern = admitted.version().and_then(Revision::parse).map(Revision::era) == Some(Era::Modern);
     if modern && !admitted.names_session() {
         return Ok(());
     }
     let label = method_label(&notification.method);
-    let (incoming, cached) = session(service, admitted, label, cost).await?;
+    let (incoming, cached) = session(service, admitted, label, messages).await?;
     service.engine.notification(incoming, &cached, notification).await
 }
 
@@ -393,8 +386,8 @@ async fn batch(
     for message in items.iter().flatten() {
         admitted.check_message(service, message)?;
     }
-    let cost = admitted.count_batch(service, &items).await?;
-    let (incoming, cached) = session(service, admitted, "other", cost).await?;
+    let messages = admitted.count_batch(service, &items).await?;
+    let (incoming, cached) = session(service, admitted, "other", messages).await?;
     response::reply(engine.batch(incoming, &cached, items).await?)
 }
 

@@ -115,7 +115,7 @@ async fn handle(
 
 async fn serve(
     service: &Service,
-    admitted: AdmittedRequest,
+    mut admitted: AdmittedRequest,
     message: Message<'_>,
     kept: Bytes,
 ) -> Result<(), Refusal> {
@@ -125,13 +125,10 @@ async fn serve(
     let id = id.ok_or(Refusal::SessionNotFound)?;
     admitted.check_message(service, &message)?;
     let engine = &service.engine;
-    let cost = match &message {
-        Message::Request(_) => admitted.check_limits().map(|()| 1)?,
-        Message::Notification(notification) => admitted.check_notification(service, notification)?,
-        Message::Response(_) => {
-            admitted.uncount(service);
-            0
-        }
+    let messages = match &message {
+        Message::Request(_) => admitted.count(service, 1).await.map(|()| 1)?,
+        Message::Notification(notification) => admitted.count_notification(service, notification).await?,
+        Message::Response(_) => 0,
     };
     let cached = engine
         .session(&id, admitted.identity.principal(), TransportKind::Sse)
@@ -142,9 +139,7 @@ async fn serve(
         Message::Response(_) => "other",
     };
     note(Era::Legacy, label, Some(&cached.tag));
-    if cost > 0 && engine.limits.are_on() {
-        admitted.count_in_session(service, &id, cost).await?;
-    }
+    admitted.count_in_session(service, &id, messages).await?;
     engine
         .sse_message(admitted.into_incoming(kept), &cached, message)
         .await

@@ -78,6 +78,8 @@ impl NodeBucket {
     /// Puts tokens back that were spent for nothing.
     pub(super) fn give_back(&mut self, rate: Rate, now_us: u64, cost: u32) {
         self.left = self.left(now_us).saturating_add(cost);
+        self.ends_us = now_us + LEASE_US;
+        self.demand.take_back(cost);
         self.own.give_back(rate, cost);
     }
 
@@ -175,6 +177,10 @@ impl Demand {
             }
         }
         self.now = self.now.saturating_add(cost);
+    }
+
+    fn take_back(&mut self, cost: u32) {
+        self.now = self.now.saturating_sub(cost);
     }
 
     fn in_last_second(self, now_us: u64) -> u32 {

@@ -259,11 +259,17 @@ async fn open_doors_are_warned_of() {
     let everywhere = [("HOST", "0.0.0.0"), ("PORT", "0")];
     let text = Program::run(&["check"], &everywhere).await.ok();
     let warnings = told(&text, "warning").concat();
-    for words in ["no credentials are asked for", "http.allowed_hosts is empty"] {
+    for words in [
+        "no credentials are asked for",
+        "http.allowed_hosts is empty",
+        "set limit.address",
+    ] {
         assert!(warnings.contains(words), "no `{words}` in {text}");
     }
     let mut closed = everywhere.to_vec();
     closed.push(("MCP_AUTH__TOKENS__ALICE", "a-token-of-some-length"));
+    closed.push(("MCP_LIMIT__PRINCIPAL", "50/s burst 200"));
+    closed.push(("MCP_LIMIT__FAILURES_ADDRESS", "1/s burst 30"));
     let text = Program::run(&["check"], &closed).await.ok();
     assert!(!text.contains("open door"), "{text}");
 }
