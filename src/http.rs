@@ -115,7 +115,6 @@ impl Deref for Service {
 impl Service {
     /// The service of an engine, which asks `authenticate` who makes each request, or else looks for the tokens
     /// of the settings.
-    #[must_use]
     ///
     /// # Errors
     /// [`OAuthError`].

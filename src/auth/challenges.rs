@@ -92,8 +92,9 @@ const fn words(flaw: Flaw) -> &'static str {
         Flaw::Early => "the token is not valid yet: the clocks of its issuer and this server may differ",
         Flaw::Revoked => "the token was revoked: sign in again",
         Flaw::Signature => "the token's signature is of no key of its issuer: sign in again",
-        Flaw::Malformed | Flaw::Unknown => {
-            "the token is no access token that this server can read: sign in again"
+        Flaw::Malformed => "the token is no access token that this server can read: sign in again",
+        Flaw::Unknown => {
+            "the token is none that this server knows: send Authorization: Bearer with a token of this server"
         }
     }
 }

@@ -104,8 +104,8 @@ impl Named {
             "bearer_methods_supported": ["header"],
             "resource_name": name,
         });
-        if !auth.scopes.is_empty() {
-            metadata["scopes_supported"] = json!(auth.scopes);
+        if let Some(members) = metadata.as_object_mut().filter(|_| !auth.scopes.is_empty()) {
+            members.insert("scopes_supported".to_owned(), json!(auth.scopes));
         }
         Some(Self {
             metadata_url: format!("{origin}{METADATA}{}", path.trim_end_matches('/')),

@@ -59,10 +59,12 @@ fn features() -> Vec<&'static str> {
     let all = [
         ("cli", cfg!(feature = "cli")),
         ("jemalloc", cfg!(feature = "jemalloc")),
+        ("oauth", cfg!(feature = "oauth")),
         ("prometheus", cfg!(feature = "prometheus")),
         ("redis", cfg!(feature = "redis")),
         ("store-contract", cfg!(feature = "store-contract")),
         ("testing", cfg!(feature = "testing")),
+        ("tls", cfg!(feature = "tls")),
     ];
     all.into_iter()
         .filter_map(|(name, built)| built.then_some(name))
@@ -85,10 +87,12 @@ mod tests {
             [
                 "cli",
                 "jemalloc",
+                "oauth",
                 "prometheus",
                 "redis",
                 "store-contract",
-                "testing"
+                "testing",
+                "tls"
             ]
         );
     }

@@ -193,7 +193,7 @@ mod tests {
         ] {
             assert!(issuers(&text_of(bad)).is_err(), "{bad}");
         }
-        let nine = vec!["https://idp.example.com"; 9].join(",");
+        let nine = ["https://idp.example.com"; 9].join(",");
         assert!(issuers(&text_of(&nine)).is_err());
     }
 

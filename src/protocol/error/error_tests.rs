@@ -82,9 +82,8 @@ fn a_rate_says_when_to_try_again_and_never_too_early() {
     assert_eq!(told(Duration::from_millis(2001)), (3, 2001));
 }
 
-#[test]
-fn every_refusal_has_its_row() {
-    let refusals = [
+fn all_refusals() -> Vec<Refusal> {
+    vec![
         Refusal::NotJson,
         Refusal::NotAMessage(""),
         Refusal::BatchNotAllowed,
@@ -104,7 +103,11 @@ fn every_refusal_has_its_row() {
         Refusal::HostNotAllowed,
         Refusal::OriginNotAllowed,
         Refusal::Challenged(Challenge::unauthorized("Bearer").into()),
+        Refusal::Challenged(Challenge::invalid_token("Bearer").into()),
+        Refusal::Challenged(Challenge::in_query().into()),
         Refusal::Challenged(Challenge::forbidden(None).into()),
+        Refusal::Challenged(Challenge::insufficient_scope("Bearer", &["scope".to_owned()]).into()),
+        Refusal::Challenged(Challenge::issuer_unreachable(Duration::from_secs(5)).into()),
         Refusal::Challenged(Challenge::unavailable().into()),
         Refusal::TooMany(""),
         Refusal::Limited(Limited {
@@ -127,7 +130,12 @@ fn every_refusal_has_its_row() {
         Refusal::MethodNotFound(String::new()),
         Refusal::InvalidParams(String::new()),
         Refusal::Internal,
-    ];
+    ]
+}
+
+#[test]
+fn every_refusal_has_its_row() {
+    let refusals = all_refusals();
     let sources = [include_str!("../error.rs"), include_str!("../challenge.rs")];
     let lines = sources.into_iter().flat_map(str::lines);
     let arms = lines.filter(|line| line.contains("=> \"")).count();

@@ -31,8 +31,9 @@ pub(super) async fn gives_bursts_and_rates(store: Arc<dyn Store>) {
         Granted::Tokens(4),
         "take: it is full at first"
     );
-    let Granted::After(wait) = take(&store, "a", slow, 10, 10).await else {
-        panic!("take: fewer are there than are needed, so none is taken")
+    let wait = match take(&store, "a", slow, 10, 10).await {
+        Granted::After(wait) => wait,
+        Granted::Tokens(_) => Duration::ZERO, // too many: fewer are there than are needed
     };
     assert!(
         (Duration::from_millis(500)..=Duration::from_secs(2)).contains(&wait),
@@ -43,8 +44,9 @@ pub(super) async fn gives_bursts_and_rates(store: Arc<dyn Store>) {
         Granted::Tokens(10),
         "take: another bucket"
     );
-    let Granted::Tokens(rest) = take(&store, "a", slow, 1, 100).await else {
-        panic!("take: six are there at least")
+    let rest = match take(&store, "a", slow, 1, 100).await {
+        Granted::Tokens(rest) => rest,
+        Granted::After(_) => 0,
     };
     assert!(
         (6..=8).contains(&rest),

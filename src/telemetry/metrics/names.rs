@@ -102,6 +102,12 @@ pub(super) fn describe() {
         Unit::Seconds,
         "Time from a request to its answer, by era and method"
     );
+    describe_refusals();
+    describe_connections();
+}
+
+/// Those of requests that are turned away, and of the store.
+fn describe_refusals() {
     describe_counter!(
         REFUSALS,
         Unit::Count,
@@ -146,7 +152,6 @@ pub(super) fn describe() {
         Unit::Count,
         "Log lines that were dropped: they could not be written, or not fast enough"
     );
-    describe_connections();
 }
 
 /// The same of what comes before requests.

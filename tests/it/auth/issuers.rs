@@ -78,7 +78,7 @@ async fn an_issuer_that_never_answers_is_waited_for_so_long_and_no_longer() {
     let token = issuer.token(|token| token);
     let env = [("MCP_AUTH__TOKENS__STATIC", "a-long-enough-token")];
     for cluster in stages(&issuer, &env).await {
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let many = (0..100).map(|_| async { call(&client(&cluster, &token)).await.status });
         let known = client(&cluster, "a-long-enough-token");
         let (statuses, known) = tokio::join!(futures::future::join_all(many), known.list());

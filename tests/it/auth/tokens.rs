@@ -13,6 +13,91 @@ use crate::support::issuer::{Issuer, RESOURCE};
 
 type Change = fn(TokenDraft) -> TokenDraft;
 
+/// Tokens that say something else than they must, and what is said of each.
+const WRONG: [(&str, Change, &str); 33] = [
+    ("expired", |t| t.ends_in(-61), "expired"),
+    ("exp is text", |t| t.claim("exp", "1900000000"), "malformed"),
+    ("no exp", |t| t.without("exp"), "malformed"),
+    ("exp is null", |t| t.claim("exp", Value::Null), "malformed"),
+    ("not yet", |t| t.begins_in(120), "not yet valid"),
+    ("nbf is text", |t| t.claim("nbf", "0"), "malformed"),
+    (
+        "issued in the future",
+        |t| t.claim("iat", 4_000_000_000_i64),
+        "not yet valid",
+    ),
+    (
+        "iss is a list",
+        |t| t.claim("iss", json!(["http://127.0.0.1"])),
+        "malformed",
+    ),
+    (
+        "another issuer",
+        |t| t.claim("iss", "https://other.example"),
+        "issuer",
+    ),
+    ("no iss", |t| t.without("iss"), "malformed"),
+    ("no aud", |t| t.without("aud"), "audience"),
+    ("aud is null", |t| t.aud(Value::Null), "audience"),
+    ("aud is empty", |t| t.aud(json!([])), "audience"),
+    ("aud is nested", |t| t.aud(json!([[RESOURCE]])), "malformed"),
+    ("aud is a number", |t| t.aud(7), "malformed"),
+    (
+        "aud is another server",
+        |t| t.aud("https://other.example/mcp"),
+        "audience",
+    ),
+    (
+        "aud with a slash more",
+        |t| t.aud(format!("{RESOURCE}/")),
+        "audience",
+    ),
+    (
+        "aud in other letters",
+        |t| t.aud(RESOURCE.to_uppercase()),
+        "audience",
+    ),
+    (
+        "aud is what it begins with",
+        |t| t.aud("https://mcp.example.com"),
+        "audience",
+    ),
+    (
+        "aud on another port",
+        |t| t.aud("https://mcp.example.com:8443/mcp"),
+        "audience",
+    ),
+    ("nobody", |t| t.without("sub").without("client_id"), "malformed"),
+    ("sub is a number", |t| t.claim("sub", 7), "malformed"),
+    ("an id token by its typ", |t| t.claim("typ", "ID"), "malformed"),
+    ("a refresh token", |t| t.claim("typ", "Refresh"), "malformed"),
+    ("a logout token", |t| t.claim("typ", "Logout"), "malformed"),
+    ("an id token by its nonce", |t| t.claim("nonce", "n"), "malformed"),
+    ("an id token by at_hash", |t| t.claim("at_hash", "h"), "malformed"),
+    (
+        "bound to a key",
+        |t| t.claim("cnf", json!({ "jkt": "x" })),
+        "malformed",
+    ),
+    (
+        "bound to a certificate",
+        |t| t.claim("cnf", json!({ "x5t#S256": "x" })),
+        "malformed",
+    ),
+    (
+        "another typ in its header",
+        |t| t.header("typ", "logout+jwt"),
+        "malformed",
+    ),
+    ("crit", |t| t.header("crit", json!(["exp"])), "malformed"),
+    ("no such key", |t| t.header("kid", "other"), "signature"),
+    (
+        "an algorithm that is no text",
+        |t| t.header("alg", 7),
+        "malformed",
+    ),
+];
+
 #[tokio::test]
 async fn a_good_token_counts_on_every_node_in_either_era() {
     let issuer = Issuer::start().await;
@@ -50,91 +135,8 @@ async fn refused(cluster: &Cluster, what: &str, token: &str, reasons: &[&str]) {
 #[tokio::test]
 async fn a_token_that_says_something_else_is_401_and_never_5xx() {
     let issuer = Issuer::start_at("/realms/main").await;
-    let cases: [(&str, Change, &str); 33] = [
-        ("expired", |t| t.ends_in(-61), "expired"),
-        ("exp is text", |t| t.claim("exp", "1900000000"), "malformed"),
-        ("no exp", |t| t.without("exp"), "malformed"),
-        ("exp is null", |t| t.claim("exp", Value::Null), "malformed"),
-        ("not yet", |t| t.begins_in(120), "not yet valid"),
-        ("nbf is text", |t| t.claim("nbf", "0"), "malformed"),
-        (
-            "issued in the future",
-            |t| t.claim("iat", 4_000_000_000_i64),
-            "not yet valid",
-        ),
-        (
-            "iss is a list",
-            |t| t.claim("iss", json!(["http://127.0.0.1"])),
-            "malformed",
-        ),
-        (
-            "another issuer",
-            |t| t.claim("iss", "https://other.example"),
-            "issuer",
-        ),
-        ("no iss", |t| t.without("iss"), "malformed"),
-        ("no aud", |t| t.without("aud"), "audience"),
-        ("aud is null", |t| t.aud(Value::Null), "audience"),
-        ("aud is empty", |t| t.aud(json!([])), "audience"),
-        ("aud is nested", |t| t.aud(json!([[RESOURCE]])), "malformed"),
-        ("aud is a number", |t| t.aud(7), "malformed"),
-        (
-            "aud is another server",
-            |t| t.aud("https://other.example/mcp"),
-            "audience",
-        ),
-        (
-            "aud with a slash more",
-            |t| t.aud(format!("{RESOURCE}/")),
-            "audience",
-        ),
-        (
-            "aud in other letters",
-            |t| t.aud(RESOURCE.to_uppercase()),
-            "audience",
-        ),
-        (
-            "aud is what it begins with",
-            |t| t.aud("https://mcp.example.com"),
-            "audience",
-        ),
-        (
-            "aud on another port",
-            |t| t.aud("https://mcp.example.com:8443/mcp"),
-            "audience",
-        ),
-        ("nobody", |t| t.without("sub").without("client_id"), "malformed"),
-        ("sub is a number", |t| t.claim("sub", 7), "malformed"),
-        ("an id token by its typ", |t| t.claim("typ", "ID"), "malformed"),
-        ("a refresh token", |t| t.claim("typ", "Refresh"), "malformed"),
-        ("a logout token", |t| t.claim("typ", "Logout"), "malformed"),
-        ("an id token by its nonce", |t| t.claim("nonce", "n"), "malformed"),
-        ("an id token by at_hash", |t| t.claim("at_hash", "h"), "malformed"),
-        (
-            "bound to a key",
-            |t| t.claim("cnf", json!({ "jkt": "x" })),
-            "malformed",
-        ),
-        (
-            "bound to a certificate",
-            |t| t.claim("cnf", json!({ "x5t#S256": "x" })),
-            "malformed",
-        ),
-        (
-            "another typ in its header",
-            |t| t.header("typ", "logout+jwt"),
-            "malformed",
-        ),
-        ("crit", |t| t.header("crit", json!(["exp"])), "malformed"),
-        ("no such key", |t| t.header("kid", "other"), "signature"),
-        (
-            "an algorithm that is no text",
-            |t| t.header("alg", 7),
-            "malformed",
-        ),
-    ];
     for cluster in stages(&issuer, &[]).await {
-        for (what, change, reason) in &cases {
+        for (what, change, reason) in &WRONG {
             let token = issuer.token(change);
             // Of a claim that is missing or null either may be said.
             refused(&cluster, what, &token, &[reason, "malformed", "audience"]).await;
