@@ -121,8 +121,16 @@ impl Credentials {
         if token.len() > TOKEN_BYTES_MAX {
             return Looked::Denied(Denied::Invalid(Flaw::Malformed));
         }
-        match self.verified.get(token) {
-            Some(identity) => Looked::Known(identity),
+        if let Some(identity) = self.verified.get(token) {
+            return Looked::Known(identity);
+        }
+        match self.tokens.find(token) {
+            Some(verified) => {
+                let identity = verified.identity.clone();
+                self.verified.keep(token, verified);
+                metrics::credentials_checked("static");
+                Looked::Known(identity)
+            }
             None => Looked::Unverified(token),
         }
     }
@@ -132,14 +140,17 @@ impl Credentials {
     /// # Errors
     /// [`Denied`].
     pub(crate) async fn verify(&self, token: &str, policy: &ScopePolicy) -> Result<Identity, Denied> {
-        let verified = self.verified(token).await;
+        let verified = match &self.oauth {
+            Some(oauth) => oauth.verify(token).await,
+            None => Err(Denied::Invalid(Flaw::Unknown)),
+        };
         metrics::credentials_checked(match &verified {
-            Ok((_, label)) => label,
+            Ok(_) => "verified",
             Err(Denied::Invalid(flaw)) => flaw.label(),
             Err(Denied::Missing | Denied::InQuery) => "missing",
             Err(Denied::Unavailable) => "unavailable",
         });
-        let (verified, _) = verified?;
+        let verified = verified?;
         let identity = policy.expand(verified.identity);
         self.verified.keep(
             token,
@@ -149,16 +160,6 @@ impl Credentials {
             },
         );
         Ok(identity)
-    }
-
-    async fn verified(&self, token: &str) -> Result<(Verified, &'static str), Denied> {
-        if let Some(verified) = self.tokens.find(token) {
-            return Ok((verified, "static"));
-        }
-        match &self.oauth {
-            Some(oauth) => Ok((oauth.verify(token).await?, "verified")),
-            None => Err(Denied::Invalid(Flaw::Unknown)),
-        }
     }
 
     /// The principal that a trusted proxy names.

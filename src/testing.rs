@@ -101,6 +101,10 @@ impl TestServer {
     /// So many nodes, each as `change` makes it of its builder: with other settings by
     /// [`settings`](Self::settings), with authentication, with a store of your own.
     pub async fn with(nodes: usize, mut change: impl FnMut(Builder) -> Builder) -> Self {
+        // Some HTTP clients of tests ask for one when they are made, also to speak plain HTTP. The program's own
+        // counts, if it has one.
+        #[cfg(any(feature = "oauth", feature = "redis", feature = "tls"))]
+        rustls::crypto::ring::default_provider().install_default().ok();
         let store = Arc::new(MemoryStore::shared());
         let mut started = Vec::new();
         for _ in 0..nodes {

@@ -102,7 +102,11 @@ const PROBES: [Route; 4] = [
 
 /// All paths of a node with a listener of its own.
 pub(super) fn all(service: &Service) -> Router {
-    let routes = [&CLIENTS[..], &INDEX, &ISSUERS, &PROBES].concat();
+    let issuers = match service.guard.resource() {
+        Some(_) => &ISSUERS[..],
+        None => &[],
+    };
+    let routes = [&CLIENTS[..], &INDEX, issuers, &PROBES].concat();
     router(&routes)
         .fallback(index::not_found)
         .with_state(service.clone())

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::support::client::Client;
 use crate::support::node::{Node, NodeOptions, example};
-use crate::support::process::{PATIENCE, eventually, until};
+use crate::support::process::{PATIENCE, eventually, know_tls, until};
 
 mod authentication;
 mod handles;
@@ -84,6 +84,7 @@ struct Program {
 impl Program {
     /// Serves below `/deep/tools`, beside a route `/own` with the program's state.
     async fn start(change: impl FnOnce(anynode::app::Builder) -> anynode::app::Builder, desk: Desk) -> Self {
+        know_tls();
         let mut settings = Settings::default();
         settings.drain.delay = DELAY;
         let builder = App::builder().settings(settings).handler(|| desk);

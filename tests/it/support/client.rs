@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
-use super::process::PATIENCE;
+use super::process::{PATIENCE, know_tls};
 use super::sse::{EventStream, Parser};
 
 /// The newest revision that opens sessions.
@@ -51,6 +51,7 @@ impl Client {
 
     /// A legacy client of several servers, which it asks strictly in turn.
     pub(crate) fn round_robin(urls: &[String]) -> Self {
+        know_tls();
         Self {
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             urls: urls.to_vec(),

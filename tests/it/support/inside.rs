@@ -8,6 +8,7 @@ use rmcp::ServerHandler;
 
 use super::calls::no_call_is_left;
 use super::client::Client;
+use super::process::know_tls;
 use super::redis::Redis;
 
 /// One Redis, and nodes `node-0`, `node-1`, … on it that serve the test's handler; or one node with the store
@@ -55,6 +56,7 @@ impl Inside {
         handler: impl ServerHandler + Clone,
         change: impl Fn(&mut Settings),
     ) -> Self {
+        know_tls();
         let start = |index: usize| {
             let mut settings = Settings {
                 port: 0,

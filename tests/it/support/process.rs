@@ -55,6 +55,12 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// HTTP clients ask for cryptography when they are made, also to speak plain HTTP. Every test comes here before it makes
+/// one.
+pub(crate) fn know_tls() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
 /// A port of 127.0.0.1 for this process alone, with one for the bus of a Redis cluster 10,000 above.
 ///
 /// Tests run in processes of their own, at once. So a port is claimed by a lock on a file, which the system
@@ -62,8 +68,7 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 /// taken.
 pub(crate) fn free_port() -> u16 {
     static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    // Every test that runs a process comes here first, and HTTP clients ask for it.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    know_tls();
     let dir = std::env::temp_dir().join("anynode-it-ports");
     std::fs::create_dir_all(&dir).expect("a directory for claims");
     let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();

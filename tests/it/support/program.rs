@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{Process, Signal, eventually};
+use super::process::{Process, Signal, eventually, know_tls};
 
 /// How the greeting names the address.
 const LISTENS: &str = "listens on";
@@ -99,6 +99,7 @@ impl Program {
     }
 
     fn spawn(mut command: Command, env: &[(&str, &str)], stdout: impl FnOnce(File) -> Stdio) -> Self {
+        know_tls();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = |name: &str| File::create(dir.path().join(name)).expect("a file for what it prints");
         command
