@@ -1,10 +1,10 @@
 //! What a connection goes through before its first request: a seat, the header of the PROXY protocol, TLS.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -53,9 +53,6 @@ pub(super) struct Admission {
     entrance: Entrance,
     stop: CancellationToken,
 }
-
-/// A connection that is served, whatever it is made of.
-type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Admission {
     pub(super) const fn new(
@@ -131,7 +128,7 @@ impl Admission {
         }
     }
 
-    async fn ask<S>(&self, place: Place, mut stream: S, source: Source) -> Option<Serving>
+    async fn ask<S>(&self, place: Place, mut stream: S, source: Source) -> Option<BoxFuture<'static, ()>>
     where
         S: AsyncRead + AsyncWrite + Socket + Unpin + Send + Sync + 'static,
     {

@@ -25,7 +25,7 @@ pub(crate) async fn keep_fresh(tls: Tls) {
         .inspect_err(|error| warn!(error = %causes(error), "SIGHUP is not listened for"))
         .ok();
     let mut looks = interval(LOOK_EVERY);
-    let (mut seen, mut told) = (Seen::Digest(tls.first_digest()), None);
+    let (mut seen, mut told) = (SeenFiles::Digest(tls.first_digest()), None);
     loop {
         let hangup = async {
             match &mut hangups {
@@ -48,19 +48,19 @@ pub(crate) async fn keep_fresh(tls: Tls) {
 
 /// What was found when the files were looked at last. It is told of once.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum SeenFiles {
     Digest([u8; 32]),
     Unreadable(TlsError),
 }
 
 /// Takes up what the files hold if that has changed, or if an operator has asked.
-async fn look(tls: &Tls, seen: &mut Seen, asked: bool) {
+async fn look(tls: &Tls, seen: &mut SeenFiles, asked: bool) {
     let settings = tls.settings().clone();
     let read = spawn_blocking(move || {
         let files = TlsFiles::read(&settings);
         let found = match &files {
-            Ok(files) => Seen::Digest(files.digest()),
-            Err(error) => Seen::Unreadable(error.clone()),
+            Ok(files) => SeenFiles::Digest(files.digest()),
+            Err(error) => SeenFiles::Unreadable(error.clone()),
         };
         (found, files.and_then(|files| files.to_config(&settings)))
     });
