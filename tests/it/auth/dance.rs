@@ -1,8 +1,8 @@
 //! Clients, unchanged, from the first 401 to a call that needs more than their token has: they find the authorization
 //! server, make themselves known to it in each way that they can, and go on in their session with another token.
 //!
-//! Three of them never ask for more while they have a refresh token, which they use instead: the TypeScript client 1.x
-//! and the Inspector, so these get none; and none of the Inspector's tokens has more than the first one.
+//! Two of them never ask for more while they have a refresh token, which they use instead: the TypeScript client 1.x and
+//! the Inspector. So these get none. The Inspector asks for what it had even then, and tells its user what it was refused.
 
 use std::path::Path;
 use std::process::Command;
