@@ -20,6 +20,7 @@ use crate::telemetry::metrics;
 mod cache;
 mod challenges;
 mod denied;
+mod issuer_health;
 #[cfg_attr(not(feature = "oauth"), path = "auth/no_oauth.rs")]
 mod oauth;
 mod principals;
@@ -30,9 +31,10 @@ mod tokens;
 use cache::{TokenCache, Verified};
 pub(crate) use challenges::Challenges;
 pub(crate) use denied::{Denied, Flaw};
-pub(crate) use oauth::{IssuerHealth, OAuthError, examine as examine_issuers};
+pub(crate) use issuer_health::IssuerHealth;
 use oauth::{KeyTask, OAuth};
-pub(crate) use resource::{Endpoint, METADATA, Resource};
+pub(crate) use oauth::{OAuthError, examine as examine_issuers};
+pub(crate) use resource::{METADATA, ProtectedResource, ServerEndpoint};
 pub(crate) use scopes::{Lacking, ScopePolicy};
 use tokens::StaticTokens;
 pub(crate) use tokens::{TokenDigest, fresh_token};
@@ -81,12 +83,12 @@ impl Credentials {
     pub(crate) fn new(
         auth: &AuthSettings,
         certificates: bool,
-        resource: Option<&Resource>,
+        resource: Option<&ProtectedResource>,
     ) -> Result<Option<(Self, AuthTasks)>, OAuthError> {
         if !auth.knows_credentials() && !certificates {
             return Ok(None);
         }
-        let mut audiences = resource.map(Resource::audiences).unwrap_or_default();
+        let mut audiences = resource.map(ProtectedResource::audiences).unwrap_or_default();
         audiences.extend(auth.audiences.iter().cloned());
         let (oauth, tasks) = OAuth::new(auth, audiences)?.unzip();
         let credentials = Self {

@@ -4,7 +4,7 @@
 //! holds `scope=`.
 
 use super::denied::{Denied, Flaw, UNAVAILABLE_FOR};
-use super::resource::{Endpoint, Resource};
+use super::resource::{ProtectedResource, ServerEndpoint};
 use super::scopes::Lacking;
 use crate::protocol::challenge::Challenge;
 
@@ -13,12 +13,12 @@ use crate::protocol::challenge::Challenge;
 pub(crate) struct Challenges {
     /// `scope="…"`, if every request needs scopes.
     base: String,
-    resource: Option<Resource>,
+    resource: Option<ProtectedResource>,
 }
 
 impl Challenges {
     /// Those of a server where each request needs these scopes.
-    pub(crate) fn new(base: &[String], resource: Option<Resource>) -> Self {
+    pub(crate) fn new(base: &[String], resource: Option<ProtectedResource>) -> Self {
         Self {
             base: scope(base),
             resource,
@@ -26,12 +26,12 @@ impl Challenges {
     }
 
     /// This server, as issuers know it.
-    pub(crate) const fn resource(&self) -> Option<&Resource> {
+    pub(crate) const fn resource(&self) -> Option<&ProtectedResource> {
         self.resource.as_ref()
     }
 
     /// That of a request whose credentials do not count.
-    pub(crate) fn denied(&self, denied: Denied, endpoint: Endpoint) -> Challenge {
+    pub(crate) fn denied(&self, denied: Denied, endpoint: ServerEndpoint) -> Challenge {
         match denied {
             Denied::Missing => Challenge::unauthorized(&self.bearer("", &self.base, endpoint)),
             Denied::Invalid(flaw) => {
@@ -45,7 +45,7 @@ impl Challenges {
     }
 
     /// That of a request that lacks scopes. It names all that the operation needs.
-    pub(crate) fn lacking(&self, lacking: &Lacking, endpoint: Endpoint) -> Challenge {
+    pub(crate) fn lacking(&self, lacking: &Lacking, endpoint: ServerEndpoint) -> Challenge {
         let scopes = scope(&lacking.needed);
         if lacking.anonymous {
             return Challenge::unauthorized(&self.bearer("", &scopes, endpoint));
@@ -54,7 +54,7 @@ impl Challenges {
         Challenge::insufficient_scope(&self.bearer(error, &scopes, endpoint), &lacking.needed)
     }
 
-    fn bearer(&self, error: &str, scope: &str, endpoint: Endpoint) -> String {
+    fn bearer(&self, error: &str, scope: &str, endpoint: ServerEndpoint) -> String {
         let resource = self.resource.as_ref();
         let metadata =
             resource.map(|resource| format!("resource_metadata=\"{}\"", resource.metadata_url(endpoint)));
@@ -111,7 +111,7 @@ mod tests {
             scopes: scopes.clone(),
             ..AuthSettings::default()
         };
-        Challenges::new(&scopes, Resource::new(&auth, "notes"))
+        Challenges::new(&scopes, ProtectedResource::new(&auth, "notes"))
     }
 
     fn header(challenge: &Challenge) -> &str {
@@ -122,13 +122,13 @@ mod tests {
     fn a_client_without_credentials_is_told_where_to_get_them() {
         let at = challenges("https://mcp.example/mcp", &["mcp:tools", "mcp:read"]);
         assert_eq!(
-            header(&at.denied(Denied::Missing, Endpoint::Mcp)),
+            header(&at.denied(Denied::Missing, ServerEndpoint::Mcp)),
             "Bearer realm=\"anynode\", scope=\"mcp:tools mcp:read\", \
              resource_metadata=\"https://mcp.example/.well-known/oauth-protected-resource/mcp\""
         );
-        let sse = at.denied(Denied::Missing, Endpoint::Sse);
+        let sse = at.denied(Denied::Missing, ServerEndpoint::Sse);
         assert!(header(&sse).ends_with("/.well-known/oauth-protected-resource/sse\""));
-        let bare = challenges("", &[]).denied(Denied::Missing, Endpoint::Mcp);
+        let bare = challenges("", &[]).denied(Denied::Missing, ServerEndpoint::Mcp);
         assert_eq!(header(&bare), "Bearer realm=\"anynode\"");
     }
 
@@ -136,7 +136,7 @@ mod tests {
     fn what_is_wrong_with_a_token_is_told_in_fixed_words() {
         let at = challenges("https://mcp.example/mcp", &["mcp:tools"]);
         for flaw in Flaw::ALL {
-            let challenge = at.denied(Denied::Invalid(flaw), Endpoint::Mcp);
+            let challenge = at.denied(Denied::Invalid(flaw), ServerEndpoint::Mcp);
             let told = header(&challenge);
             assert!(
                 told.starts_with("Bearer realm=\"anynode\", error=\"invalid_token\", "),
@@ -154,12 +154,12 @@ mod tests {
             needed: vec!["mcp:tools".into(), "mcp:write".into()],
             anonymous: false,
         };
-        let challenge = at.lacking(&lacking, Endpoint::Mcp);
+        let challenge = at.lacking(&lacking, ServerEndpoint::Mcp);
         assert_eq!(challenge.status().as_u16(), 403);
         assert!(header(&challenge).contains("error=\"insufficient_scope\""));
         assert!(header(&challenge).contains(", scope=\"mcp:tools mcp:write\", resource_metadata="));
         lacking.anonymous = true;
-        let asked = at.lacking(&lacking, Endpoint::Mcp);
+        let asked = at.lacking(&lacking, ServerEndpoint::Mcp);
         assert_eq!(asked.status().as_u16(), 401);
         assert!(header(&asked).contains("scope=\"mcp:tools mcp:write\""));
     }

@@ -1,46 +1,39 @@
 //! What stands for tokens of issuers in a program that is built without them.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::cache::Verified;
 use super::denied::Denied;
+use super::issuer_health::IssuerHealth;
 use crate::config::AuthSettings;
 use crate::supervisor::Supervisor;
+
+// Under the names that they have where there are issuers.
+pub(crate) use self::NoOAuthError as OAuthError;
+pub(super) use self::{NoKeyTask as KeyTask, NoOAuth as OAuth};
 
 /// The settings name issuers, and this program cannot ask them.
 #[derive(Debug, thiserror::Error)]
 #[error("auth.issuers names an issuer, and this program was built without the feature `oauth`")]
-pub(crate) struct OAuthError;
+pub(crate) struct NoOAuthError;
 
 /// There is none.
 #[derive(Debug)]
-pub(crate) struct OAuth(Infallible);
+pub(crate) struct NoOAuth(Infallible);
 
 /// There is none.
-pub(crate) type KeyTask = Infallible;
+pub(crate) type NoKeyTask = Infallible;
 
-/// How an issuer does, for `/health`.
-#[derive(Debug, Clone)]
-pub(crate) struct IssuerHealth {
-    /// The issuer.
-    pub issuer: String,
-    /// How old its keys are.
-    pub keys_age: Option<Duration>,
-    /// Whether they could not be fetched.
-    pub failing: bool,
-}
-
-impl OAuth {
+impl NoOAuth {
     pub(super) fn new(
         auth: &AuthSettings,
         _audiences: Vec<String>,
-    ) -> Result<Option<(Self, Vec<KeyTask>)>, OAuthError> {
+    ) -> Result<Option<(Self, Vec<NoKeyTask>)>, NoOAuthError> {
         match auth.issuers.is_empty() {
             true => Ok(None),
-            false => Err(OAuthError),
+            false => Err(NoOAuthError),
         }
     }
 
@@ -59,11 +52,11 @@ impl OAuth {
 }
 
 #[expect(clippy::unused_async, reason = "it is awaited where there are issuers")]
-pub(crate) async fn examine(auth: &AuthSettings) -> Result<Vec<String>, OAuthError> {
+pub(crate) async fn examine(auth: &AuthSettings) -> Result<Vec<String>, NoOAuthError> {
     match auth.issuers.is_empty() {
         true => Ok(Vec::new()),
-        false => Err(OAuthError),
+        false => Err(NoOAuthError),
     }
 }
 
-pub(crate) fn keep(_tasks: Vec<KeyTask>, _supervisor: &Supervisor) {}
+pub(crate) fn keep(_tasks: Vec<NoKeyTask>, _supervisor: &Supervisor) {}

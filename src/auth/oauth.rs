@@ -8,6 +8,7 @@ use jsonwebtoken::{Algorithm, Validation, decode};
 
 use super::cache::Verified;
 use super::denied::{Denied, Flaw};
+use super::issuer_health::IssuerHealth;
 use crate::config::AuthSettings;
 use crate::supervisor::Supervisor;
 
@@ -19,7 +20,7 @@ mod key_set;
 mod metadata;
 mod ring_provider;
 
-use claims::{Claims, Expected, Jwt};
+use claims::{Claims, ExpectedClaims, Jwt};
 pub(crate) use fetch::FetcherError as OAuthError;
 use introspection::Introspection;
 pub(crate) use issuer::KeyTask;
@@ -34,17 +35,6 @@ pub(crate) struct OAuth {
     algorithms: Vec<Algorithm>,
     audiences: Vec<String>,
     skew: Duration,
-}
-
-/// How an issuer does, for `/health`.
-#[derive(Debug, Clone)]
-pub(crate) struct IssuerHealth {
-    /// The issuer.
-    pub issuer: String,
-    /// How old its keys are; `None` if they were never fetched.
-    pub keys_age: Option<Duration>,
-    /// Whether the last attempt to fetch them failed.
-    pub failing: bool,
 }
 
 impl OAuth {
@@ -126,8 +116,8 @@ impl OAuth {
         })
     }
 
-    fn expected<'a>(&'a self, issuer: &'a Issuer, asked: bool) -> Expected<'a> {
-        Expected {
+    fn expected<'a>(&'a self, issuer: &'a Issuer, asked: bool) -> ExpectedClaims<'a> {
+        ExpectedClaims {
             issuer: &issuer.url,
             audiences: &self.audiences,
             skew: self.skew,

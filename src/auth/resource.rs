@@ -15,7 +15,7 @@ const SSE: &str = "/sse";
 /// Which transport a request is for. Clients demand that a resource is the beginning of the URL that they call, so
 /// each has a URL of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Endpoint {
+pub(crate) enum ServerEndpoint {
     /// `/mcp`
     Mcp,
     /// `/sse`, with `/messages`
@@ -24,7 +24,7 @@ pub(crate) enum Endpoint {
 
 /// This server as a protected resource.
 #[derive(Debug)]
-pub(crate) struct Resource {
+pub(crate) struct ProtectedResource {
     mcp: Named,
     sse: Named,
 }
@@ -41,7 +41,7 @@ struct Named {
     metadata: Bytes,
 }
 
-impl Resource {
+impl ProtectedResource {
     /// The one that the settings name, if they do, under the name of its server.
     pub(crate) fn new(auth: &AuthSettings, name: &str) -> Option<Self> {
         let mcp = auth.resource.clone();
@@ -71,10 +71,10 @@ impl Resource {
     }
 
     /// Where the metadata of an endpoint is.
-    pub(crate) fn metadata_url(&self, endpoint: Endpoint) -> &str {
+    pub(crate) fn metadata_url(&self, endpoint: ServerEndpoint) -> &str {
         match endpoint {
-            Endpoint::Mcp => &self.mcp.metadata_url,
-            Endpoint::Sse => &self.sse.metadata_url,
+            ServerEndpoint::Mcp => &self.mcp.metadata_url,
+            ServerEndpoint::Sse => &self.sse.metadata_url,
         }
     }
 
@@ -127,17 +127,17 @@ fn after_authority(url: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn resource(url: &str) -> Resource {
+    fn resource(url: &str) -> ProtectedResource {
         let auth = AuthSettings {
             resource: url.to_owned(),
             issuers: vec!["https://idp.example".into()],
             scopes: vec!["mcp:tools".into()],
             ..AuthSettings::default()
         };
-        Resource::new(&auth, "notes").unwrap()
+        ProtectedResource::new(&auth, "notes").unwrap()
     }
 
-    fn of(resource: &Resource, path: &str) -> Option<String> {
+    fn of(resource: &ProtectedResource, path: &str) -> Option<String> {
         let metadata: serde_json::Value = serde_json::from_slice(&resource.metadata_at(path)?).unwrap();
         Some(metadata["resource"].as_str().unwrap().to_owned())
     }
@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(of(&at, &format!("{METADATA}{other}")), None, "{other}");
         }
         assert_eq!(
-            at.metadata_url(Endpoint::Sse),
+            at.metadata_url(ServerEndpoint::Sse),
             "https://mcp.example/.well-known/oauth-protected-resource/tools/sse"
         );
         assert_eq!(at.audiences(), [mcp, sse]);
@@ -180,7 +180,10 @@ mod tests {
         );
         let metadata_url = "https://mcp.example/.well-known/oauth-protected-resource";
         assert_eq!(
-            (at.metadata_url(Endpoint::Mcp), at.metadata_url(Endpoint::Sse)),
+            (
+                at.metadata_url(ServerEndpoint::Mcp),
+                at.metadata_url(ServerEndpoint::Sse)
+            ),
             (metadata_url, metadata_url)
         );
         assert_eq!(at.audiences(), ["https://mcp.example", "https://mcp.example/"]);
@@ -204,6 +207,6 @@ mod tests {
                 "scopes_supported": ["mcp:tools"],
             })
         );
-        assert!(Resource::new(&AuthSettings::default(), "notes").is_none());
+        assert!(ProtectedResource::new(&AuthSettings::default(), "notes").is_none());
     }
 }

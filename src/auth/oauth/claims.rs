@@ -138,7 +138,7 @@ pub(super) struct Claims {
 }
 
 /// What tokens must say.
-pub(super) struct Expected<'a> {
+pub(super) struct ExpectedClaims<'a> {
     pub(super) issuer: &'a str,
     pub(super) audiences: &'a [String],
     pub(super) skew: Duration,
@@ -149,7 +149,7 @@ pub(super) struct Expected<'a> {
 
 impl Claims {
     /// Who the token stands for, and how long.
-    pub(super) fn check(&self, expected: &Expected<'_>) -> Result<Verified, Flaw> {
+    pub(super) fn check(&self, expected: &ExpectedClaims<'_>) -> Result<Verified, Flaw> {
         match &self.iss {
             Some(issuer) if issuer != expected.issuer => return Err(Flaw::Issuer),
             None if !expected.asked => return Err(Flaw::Issuer),
@@ -186,7 +186,7 @@ impl Claims {
         }
     }
 
-    fn check_times(&self, expected: &Expected<'_>) -> Result<Option<SystemTime>, Flaw> {
+    fn check_times(&self, expected: &ExpectedClaims<'_>) -> Result<Option<SystemTime>, Flaw> {
         let (now, skew) = (seconds(expected.now), expected.skew.as_secs_f64());
         let expires = match self.exp {
             Some(at) if at + skew <= now => return Err(Flaw::Expired),

@@ -8,10 +8,10 @@ const IDP: &str = "https://idp.example";
 const OURS: &str = "https://mcp.example/mcp";
 const NOW: u64 = 1_800_000_000;
 
-fn expected(asked: bool) -> Expected<'static> {
+fn expected(asked: bool) -> ExpectedClaims<'static> {
     static AUDIENCES: std::sync::LazyLock<[String; 2]> =
         std::sync::LazyLock::new(|| [OURS.into(), "client-7".into()]);
-    Expected {
+    ExpectedClaims {
         issuer: IDP,
         audiences: &*AUDIENCES,
         skew: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::cache::Verified;
 use super::super::denied::{Denied, Flaw};
-use super::claims::{Claims, Expected};
+use super::claims::{Claims, ExpectedClaims};
 use super::fetch::{Fetcher, FetcherError};
 use crate::causes::causes;
 use crate::config::AuthSettings;
@@ -36,7 +36,7 @@ impl fmt::Debug for Introspection {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct IntrospectionAnswer {
     active: bool,
     token_type: Option<String>,
     #[serde(flatten)]
@@ -64,7 +64,7 @@ impl Introspection {
     }
 
     /// Asks about a token.
-    pub(super) async fn ask(&self, token: &str, expected: &Expected<'_>) -> Result<Verified, Denied> {
+    pub(super) async fn ask(&self, token: &str, expected: &ExpectedClaims<'_>) -> Result<Verified, Denied> {
         let _place = self.open.try_acquire().map_err(|_full| Denied::Unavailable)?;
         let form = [("token", token), ("token_type_hint", "access_token")];
         let asked = self
@@ -78,7 +78,7 @@ impl Introspection {
             );
             Denied::Unavailable
         })?;
-        let Ok(answer) = serde_json::from_slice::<Answer>(&told.body) else {
+        let Ok(answer) = serde_json::from_slice::<IntrospectionAnswer>(&told.body) else {
             let words = "what an issuer says of a token cannot be read (RFC 7662, section 2.2)";
             seldom(words, |left_out| warn!(left_out, "{words}"));
             return Err(Denied::Unavailable);
@@ -91,8 +91,8 @@ impl Introspection {
     }
 }
 
-impl Answer {
-    fn check(self, expected: &Expected<'_>) -> Result<Verified, Flaw> {
+impl IntrospectionAnswer {
+    fn check(self, expected: &ExpectedClaims<'_>) -> Result<Verified, Flaw> {
         if !self.active {
             return Err(Flaw::Revoked);
         }

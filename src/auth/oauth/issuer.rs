@@ -14,7 +14,7 @@ use url::Url;
 use super::super::cache::KeysSeen;
 use super::super::denied::Denied;
 use super::fetch::{FetchError, Fetcher, FetcherError};
-use super::key_set::{KeySet, KeySetError};
+use super::key_set::{IssuerKeys, KeySetError};
 use super::metadata::{self, Metadata, MetadataError};
 use crate::causes::causes;
 use crate::config::AuthSettings;
@@ -42,7 +42,7 @@ enum KeysError {
     #[error("its keys cannot be read: {0}")]
     Fetch(#[from] FetchError),
     #[error("its keys: {0}")]
-    KeySet(#[from] KeySetError),
+    IssuerKeys(#[from] KeySetError),
 }
 
 /// An issuer.
@@ -66,7 +66,7 @@ struct Shared {
 /// What is known of an issuer's keys.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    pub(super) keys: Arc<KeySet>,
+    pub(super) keys: Arc<IssuerKeys>,
     /// When they were fetched.
     fetched_at: Option<Instant>,
     /// How often it was tried, and how that ended last.
@@ -222,7 +222,7 @@ impl KeySource {
         };
         let keys = fetcher.get(&url).await?;
         Ok(FetchedKeys {
-            keys: KeySet::parse(&keys.body)?,
+            keys: IssuerKeys::parse(&keys.body)?,
             document,
             clock_ahead: keys.date.and_then(clock_ahead),
         })
@@ -232,7 +232,7 @@ impl KeySource {
 /// What was fetched.
 #[derive(Debug)]
 struct FetchedKeys {
-    keys: KeySet,
+    keys: IssuerKeys,
     document: Option<Bytes>,
     /// That the clocks differ, in words.
     clock_ahead: Option<String>,
@@ -326,7 +326,7 @@ impl KeyTask {
         next
     }
 
-    fn publish(&self, now: Instant, keys: KeySet, document: Option<Bytes>) {
+    fn publish(&self, now: Instant, keys: IssuerKeys, document: Option<Bytes>) {
         self.tell.send_modify(|known| {
             if *known.keys != keys || known.fetched_at.is_none() {
                 known.changes += 1;

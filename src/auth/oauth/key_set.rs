@@ -23,7 +23,7 @@ pub(super) enum KeySetError {
 
 /// The keys of an issuer that can verify signatures.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct IssuerKeys(Vec<Key>);
 
 /// One of them.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ struct Document {
     keys: Vec<Value>,
 }
 
-impl KeySet {
+impl IssuerKeys {
     /// Reads a key set. Keys of kinds that cannot verify are left out: one odd key must not take the others away.
     pub(super) fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         let Document { keys } = serde_json::from_slice(document).map_err(KeySetError::Malformed)?;
@@ -159,8 +159,8 @@ mod tests {
         json!({ "kty": "RSA", "n": N, "e": "AQAB", "kid": id })
     }
 
-    fn set(keys: &[Value]) -> KeySet {
-        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    fn set(keys: &[Value]) -> IssuerKeys {
+        IssuerKeys::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
     }
 
     fn with(mut key: Value, member: &str, value: Value) -> Value {
@@ -219,12 +219,12 @@ mod tests {
     fn what_is_no_key_set_is_refused_and_so_is_one_of_too_many() {
         for bad in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
             assert!(
-                matches!(KeySet::parse(bad.as_bytes()), Err(KeySetError::Malformed(_))),
+                matches!(IssuerKeys::parse(bad.as_bytes()), Err(KeySetError::Malformed(_))),
                 "{bad}"
             );
         }
         let many: Vec<_> = (0..=KEYS_MAX).map(|id| ec(&id.to_string())).collect();
-        let refused = KeySet::parse(json!({ "keys": many }).to_string().as_bytes());
+        let refused = IssuerKeys::parse(json!({ "keys": many }).to_string().as_bytes());
         assert!(matches!(refused, Err(KeySetError::TooMany(65))));
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Metadata {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct IssuerDocument {
     issuer: String,
     jwks_uri: String,
 }
@@ -79,7 +79,7 @@ pub(super) async fn find(fetcher: &Fetcher, issuer: &str, places: &[Url]) -> Res
 }
 
 pub(super) fn read(issuer: &str, document: Bytes) -> Result<Metadata, MetadataError> {
-    let Document {
+    let IssuerDocument {
         issuer: named,
         jwks_uri,
     } = serde_json::from_slice(&document)?;

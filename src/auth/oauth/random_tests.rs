@@ -8,8 +8,8 @@ use http::header::AUTHORIZATION;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::claims::{self, Claims, Expected, Jwt};
-use super::key_set::KeySet;
+use super::claims::{self, Claims, ExpectedClaims, Jwt};
+use super::key_set::IssuerKeys;
 use super::*;
 use crate::auth::{Credentials, Looked, Via};
 use crate::config::AuthSettings;
@@ -75,8 +75,8 @@ fn any_object() -> impl Strategy<Value = Value> {
     prop::collection::btree_map(any_name(), any_json(), 0..12).prop_map(object)
 }
 
-fn expected(audiences: &[String]) -> Expected<'_> {
-    Expected {
+fn expected(audiences: &[String]) -> ExpectedClaims<'_> {
+    ExpectedClaims {
         issuer: "https://idp.example",
         audiences,
         skew: Duration::from_secs(60),
@@ -144,15 +144,15 @@ proptest! {
 
     #[test]
     fn any_document_is_read_as_keys_or_refused(document in any_object(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        drop(KeySet::parse(document.to_string().as_bytes()));
-        drop(KeySet::parse(&bytes));
+        drop(IssuerKeys::parse(document.to_string().as_bytes()));
+        drop(IssuerKeys::parse(&bytes));
         drop(metadata::read("https://idp.example", document.to_string().into()));
         drop(metadata::read("https://idp.example", bytes.into()));
     }
 
     #[test]
     fn any_keys_are_kept_or_left_out(keys in prop::collection::vec(any_object(), 0..10)) {
-        let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        let keys = IssuerKeys::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
         for algorithm in ALGORITHMS {
             let _found = keys.find(None, algorithm).is_some() || keys.find(Some("a"), algorithm).is_some();
         }
