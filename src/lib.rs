@@ -85,7 +85,7 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tools;
-#[cfg(any(feature = "oauth", feature = "redis"))]
+#[cfg(any(feature = "oauth", feature = "redis", feature = "tls"))]
 mod trust;
 
 pub use app::App;

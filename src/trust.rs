@@ -25,20 +25,23 @@ pub(crate) enum TrustError {
 
 /// The authorities in that file, or else the system's.
 pub(crate) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
+    if let Some(path) = ca_file {
+        return roots_of(certificates(path)?);
+    }
     let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(TrustError::Unusable)?;
-            }
-        }
-        None => {
-            // Systems carry odd certificates: what cannot be read is left out, as browsers do.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TrustError::NoSystem);
-            }
-        }
+    // Systems carry odd certificates: what cannot be read is left out, as browsers do.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match roots.is_empty() {
+        true => Err(TrustError::NoSystem),
+        false => Ok(roots),
+    }
+}
+
+/// These authorities.
+pub(crate) fn roots_of(authorities: Vec<CertificateDer<'static>>) -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(TrustError::Unusable)?;
     }
     Ok(roots)
 }
@@ -46,6 +49,18 @@ pub(crate) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError>
 /// The certificates in a PEM file.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let certificates = CertificateDer::pem_file_iter(path).map_err(TrustError::Unreadable)?;
+    some(certificates)
+}
+
+/// The certificates in the text of a PEM file.
+#[cfg(feature = "tls")]
+pub(crate) fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    some(CertificateDer::pem_slice_iter(pem))
+}
+
+fn some(
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, PemError>>,
+) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let certificates: Vec<_> = certificates
         .collect::<Result<_, _>>()
         .map_err(TrustError::Unreadable)?;

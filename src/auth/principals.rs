@@ -5,7 +5,7 @@
 //! | a user of an issuer | `<iss>#<sub>` |
 //! | a machine: a client in its own name | `<iss>##<client_id>` |
 //! | a client certificate | `cert:<name>` |
-//! | whom a proxy names | `proxy:<name>` |
+//! | the user that a proxy names | `proxy:<name>` |
 //! | a token of the settings | its name there, which holds no `#` and begins with neither |
 //!
 //! An issuer has no `#` (RFC 8414, section 2), and in what follows it `#` and `%` are escaped. So what is after the first `#`
@@ -33,7 +33,7 @@ pub(crate) fn certificate(name: &str) -> Principal {
     within("", format!("cert:{}", escaped(name)))
 }
 
-/// Whom a trusted proxy names.
+/// The user that a trusted proxy names.
 pub(crate) fn by_proxy(name: &str) -> Principal {
     within("", format!("proxy:{}", escaped(name)))
 }
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(by_proxy("a#b").as_str(), "proxy:a%23b");
     }
 
-    /// T8, T9: two are never one, whatever a client registers itself as.
+    /// T8, T9: two are never one, also if a client registers itself under the name of a user.
     #[test]
     fn no_two_have_the_same_name() {
         let odd = [

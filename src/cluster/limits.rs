@@ -214,34 +214,11 @@ impl RateLimits {
         }
     }
 
-    /// Whether credentials from there may be looked at that are not known: asked before what that costs. It takes no
-    /// token.
+    /// Counts credentials from there that are not known, before they are verified. Those that prove right are
+    /// [given back](Self::give_back).
     ///
     /// # Errors
     /// [`Limited`]: too many were wrong lately.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "it is for credentials whose verification costs something"
-        )
-    )]
-    pub(crate) fn may_fail(&self, from: LimitedBy) -> Result<(), Limited> {
-        let kind = LimitKind::FailuresAddress;
-        let (Some(inner), Some(rate)) = (&self.inner, self.rate(kind)) else {
-            return Ok(());
-        };
-        let (now_us, own) = (inner.now_us(), inner.counts_alone());
-        let known_empty = inner.buckets.with(&BucketKey { kind, of: from }, |known| {
-            known.bucket.known_empty(rate, now_us, own)
-        });
-        known_empty.map_or(Ok(()), |wait_us| Err(kind.limited(wait_us)))
-    }
-
-    /// Counts credentials from there that were wrong.
-    ///
-    /// # Errors
-    /// [`Limited`]: too many were wrong lately, and that is the answer to these.
     pub(crate) async fn failure(&self, from: LimitedBy) -> Result<(), Limited> {
         self.admit(LimitKind::FailuresAddress, from, 1).await
     }
@@ -316,7 +293,7 @@ impl LimitsInner {
     fn ask(self: &Arc<Self>, key: BucketKey, rate: Rate, need: u32, wanted: u32, trip: CancellationToken) {
         let inner = Arc::clone(self);
         self.supervisor.spawn("limits", async move {
-            // Whatever becomes of this task, nobody waits for ever.
+            // Nobody waits for ever, also if this task is dropped.
             let _done = trip.drop_guard();
             let name = key.name();
             match inner.take(&name, rate, need, wanted).await {

@@ -203,7 +203,7 @@ mod tests {
         reads(&binary(0x20, 0x00, &[]), Proxied::Own).await;
         reads(&binary(0x21, 0x00, &[]), Proxied::Own).await;
         reads(&binary(0x21, 0x31, &[0; 216]), Proxied::Own).await;
-        // What a proxy asks for itself names no client, whatever else it says.
+        // What a proxy asks for itself names no client, also if it has an address.
         let of_itself = binary(0x20, 0x11, &[192, 0, 2, 1, 10, 0, 0, 1, 0x80, 0, 0x0b, 0xb8]);
         reads(&of_itself, Proxied::Own).await;
     }
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// Whatever comes, it is read within its bound and without a panic.
+    /// Random bytes are read within the bound and without a panic.
     #[tokio::test]
     async fn bytes_at_random_do_no_harm() {
         let line = b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n".to_vec();

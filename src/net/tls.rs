@@ -1,7 +1,7 @@
 //! TLS for clients: the certificate in use, and its files, which are taken up when they change.
 //!
 //! Connections that are open keep what they were made with. Sessions are not resumed: each connection shows its
-//! certificates anew.
+//! certificates.
 
 mod certificate;
 mod config;

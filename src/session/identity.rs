@@ -39,7 +39,7 @@ pub(crate) struct StoredIdentity {
 }
 
 impl Identity {
-    /// That of a principal whom no scopes bound.
+    /// The identity of a principal that scopes do not bound.
     #[must_use]
     pub fn of(principal: Principal) -> Self {
         Self(Arc::new(StoredIdentity {

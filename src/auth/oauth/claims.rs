@@ -50,7 +50,7 @@ struct IssuerClaim {
     iss: String,
 }
 
-/// Whether a member is there, whatever it holds.
+/// Whether a member is there, with any value.
 fn present<'de, D: Deserializer<'de>>(member: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(member).map(|_any| true)
 }
@@ -234,7 +234,7 @@ fn seconds(time: SystemTime) -> f64 {
     since.unwrap_or_default().as_secs_f64()
 }
 
-/// The last second that there is, for what expires later than that.
+/// The latest expiry that is told apart; later ones count as this.
 const LAST_SECOND: f64 = 253_402_300_799.0; // 9999-12-31T23:59:59Z
 
 fn time(seconds: f64) -> SystemTime {

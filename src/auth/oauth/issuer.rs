@@ -238,7 +238,7 @@ struct FetchedKeys {
     clock_ahead: Option<String>,
 }
 
-/// Says so if the clocks of an issuer and of this machine differ by more than its answers' time on the way explains.
+/// A warning, in words, if the clocks of an issuer and of this machine differ by more than [`CLOCKS_DIFFER`].
 fn clock_ahead(there: SystemTime) -> Option<String> {
     let here = SystemTime::now();
     let (by, which) = match there.duration_since(here) {

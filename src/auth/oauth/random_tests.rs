@@ -1,4 +1,4 @@
-//! Whatever a client or an issuer sends is refused or read: nothing panics, and nothing that is made up counts.
+//! Random input of clients and issuers is refused or read. Nothing panics, and nothing that is made up counts.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;

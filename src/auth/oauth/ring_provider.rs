@@ -41,7 +41,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     }
 }
 
-/// None of an algorithm whose key is a secret: then whoever can verify could sign.
+/// None of an algorithm whose key is a secret: a server that can verify could sign too.
 fn family(algorithm: Algorithm) -> Option<AlgorithmFamily> {
     match algorithm {
         Algorithm::ES256 | Algorithm::ES384 => Some(AlgorithmFamily::Ec),

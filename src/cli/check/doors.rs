@@ -17,7 +17,7 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
     }
     if auth.resource.starts_with("http://") && !auth.issuers.is_empty() && !is_loopback_url(&auth.resource) {
         open.push(format!(
-            "open door: auth.resource={} is not https: whoever is on the way can read the tokens of clients, and use them",
+            "open door: auth.resource={} is not https: others on the way can read the tokens of clients, and use them",
             auth.resource
         ));
     }

@@ -1,4 +1,4 @@
-//! Rates that settings leave open: how often somebody may ask who means no good.
+//! Rates that settings leave open: how often an attacker may ask.
 
 use crate::config::Settings;
 use crate::http::is_loopback;
@@ -27,7 +27,7 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if !local && !settings.auth.tokens.is_empty() && limit.failures_address.is_none() {
+    if !local && settings.auth.knows_credentials() && limit.failures_address.is_none() {
         open.push(
             "open door: tokens may be guessed as often as one likes; set limit.failures_address, here or in the balancer".to_owned(),
         );
@@ -41,10 +41,10 @@ pub(super) fn left_open(settings: &Settings) -> Vec<String> {
         ));
     }
     if let Some(name) = set(&by_principal)
-        && settings.auth.tokens.is_empty()
+        && !settings.knows_credentials()
     {
         open.push(format!(
-            "{name} is set, and no credentials are asked for: it limits nobody; set auth.tokens, or limit addresses"
+            "{name} is set, and no credentials are asked for: it limits nobody; ask for credentials (auth.*), or limit addresses"
         ));
     }
     open

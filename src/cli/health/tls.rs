@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
@@ -17,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::HealthError;
 use crate::config::Settings;
+use crate::trust::{self, TrustError};
 
 /// Which certificates are trusted.
 #[derive(Debug)]
@@ -60,40 +60,30 @@ impl<'a> Trust<'a> {
     }
 
     fn certificates(&self, provider: &Arc<CryptoProvider>) -> Result<TrustedCertificates, HealthError> {
+        let unreadable = |what, file: &Path, error: TrustError| HealthError::Trust {
+            what,
+            why: format!("{}: {error}", file.display()),
+        };
         let own = match self.own_file {
-            Some(file) => read("tls.cert_file", file)?.into_iter().next(),
+            Some(file) => {
+                let chain =
+                    trust::certificates(file).map_err(|error| unreadable("tls.cert_file", file, error))?;
+                chain.into_iter().next()
+            }
             None => None,
         };
-        let mut roots = RootCertStore::empty();
-        match self.ca_file {
-            Some(file) => {
-                for authority in read("--ca", file)? {
-                    let added = roots.add(authority);
-                    added.map_err(|error| unreadable("--ca", file, &error))?;
-                }
-            }
-            // Systems carry odd certificates: what cannot be read is left out, as browsers do.
-            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-        }
+        let roots = match (trust::roots(self.ca_file), self.ca_file) {
+            (Ok(roots), _) => roots,
+            (Err(error), Some(file)) => return Err(unreadable("--ca", file, error)),
+            // A container may have no authorities at all.
+            (Err(_none), None) => RootCertStore::empty(),
+        };
         let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         Ok(TrustedCertificates {
             own,
-            // A container may have no authorities at all.
             chains: chains.build().ok(),
             provider: Arc::clone(provider),
         })
-    }
-}
-
-fn read(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, HealthError> {
-    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    certificates.map_err(|error| unreadable(what, file, &error))
-}
-
-fn unreadable(what: &'static str, file: &Path, error: &dyn std::error::Error) -> HealthError {
-    HealthError::Trust {
-        what,
-        why: format!("{}: {error}", file.display()),
     }
 }
 

@@ -83,20 +83,6 @@ impl NodeBucket {
         self.own.give_back(rate, cost);
     }
 
-    /// Whether the bucket is known to be empty: for so many microseconds more.
-    pub(super) fn known_empty(&self, rate: Rate, now_us: u64, own: bool) -> Option<u64> {
-        if own {
-            let mut tried = self.own;
-            return match tried.take(rate, now_us, 1, 1) {
-                Granted::Tokens(_) => None,
-                Granted::After(wait) => u64::try_from(wait.as_micros()).ok(),
-            };
-        }
-        let empty = self.left(now_us) == 0 && self.empty_for <= 1;
-        let left = self.empty_until_us.checked_sub(now_us).filter(|left| *left > 0);
-        left.filter(|_| empty)
-    }
-
     /// How many tokens to ask the store for, of which so many are needed now.
     pub(super) fn wanted(&self, rate: Rate, now_us: u64, need: u32) -> u32 {
         let waited_for = self.unmet.saturating_sub(self.left(now_us));

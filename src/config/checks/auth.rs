@@ -77,7 +77,7 @@ fn names(auth: &AuthSettings) -> impl Iterator<Item = (String, String, String)> 
     bad.map(|(family, name)| {
         let setting = format!("{family}.{name}");
         let expected = "expected the name of a principal without '#' and \"://\", that does not begin with cert: or \
-                        proxy:, because such names are given to those whom issuers, certificates and proxies name";
+                        proxy:, because such names are those of users of issuers, certificates and proxies";
         (setting.clone(), setting, expected.to_owned())
     })
 }

@@ -10,14 +10,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::certificate::{CertificateFacts, client_name};
 use crate::config::{ClientCerts, ClientPrincipal, TlsSettings};
 use crate::net::tls_error::TlsError;
+use crate::trust;
 
 const CERT: &str = "tls.cert_file";
 const KEY: &str = "tls.key_file";
@@ -124,10 +124,8 @@ impl TlsFiles {
         }
         let file = path(settings.client_ca_file.as_deref());
         let wrong = |error: &dyn std::error::Error| TlsError::file(CLIENT_CA, file, &error.to_string());
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(CLIENT_CA, file, &self.client_ca)? {
-            roots.add(authority).map_err(|error| wrong(&error))?;
-        }
+        let authorities = certificates(CLIENT_CA, file, &self.client_ca)?;
+        let roots = trust::roots_of(authorities).map_err(|error| wrong(&error))?;
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         let clients = match settings.client_certs {
             ClientCerts::Optional => clients.allow_unauthenticated(),
@@ -151,14 +149,7 @@ fn certificates(
     path: &Path,
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let certificates = certificates
-        .map_err(|error| TlsError::file(setting, path, &format!("it cannot be read as PEM: {error}")))?;
-    if certificates.is_empty() {
-        let why = "it holds no certificate: give a PEM file with `BEGIN CERTIFICATE`";
-        return Err(TlsError::file(setting, path, why));
-    }
-    Ok(certificates)
+    trust::certificates_in(text).map_err(|error| TlsError::file(setting, path, &error.to_string()))
 }
 
 /// Lets clients in whose certificates the authorities vouch for, and which name them.

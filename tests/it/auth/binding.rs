@@ -8,7 +8,7 @@ use super::{bearer, call, stages};
 use crate::support::client::Client;
 use crate::support::issuer::Issuer;
 
-/// T2, T4, T8: what of alice's session bob can reach, by whatever way: nothing. It stays as it was.
+/// T2, T4, T8: bob can reach nothing of alice's session, in any way. It stays as it was.
 #[tokio::test]
 async fn a_session_does_not_exist_for_others() {
     let issuer = Issuer::start().await;
@@ -137,7 +137,7 @@ async fn answers_are_not_crossed() {
     }
 }
 
-/// T7: a refreshed token goes on with the same session, stream and call; whatever else it says.
+/// T7: a refreshed token goes on with the same session, stream and call, also with other claims.
 #[tokio::test]
 async fn a_refreshed_token_goes_on() {
     let issuer = Issuer::start().await;
@@ -174,7 +174,7 @@ async fn a_refreshed_token_goes_on() {
     }
 }
 
-/// T9: a machine is no user, whatever it is called.
+/// T9: a machine is no user, also if it has the name of one.
 #[tokio::test]
 async fn machines_are_no_users() {
     let issuer = Issuer::start().await;

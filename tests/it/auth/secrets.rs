@@ -10,7 +10,7 @@ use crate::support::client::Client;
 use crate::support::cluster::Cluster;
 use crate::support::issuer::{INTROSPECTION_SECRET, Issuer};
 
-/// T38, T39: whatever is logged or stored, a token is not in it, nor the user's name in a log.
+/// T38, T39: no token is in a log or in the store, and no user's name in a log.
 #[tokio::test]
 async fn no_token_is_in_a_log_or_in_the_store() {
     let issuer = Issuer::start().await;

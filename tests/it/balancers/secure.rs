@@ -1,4 +1,4 @@
-//! TLS and the PROXY protocol behind balancers: nodes that speak both know each client, whoever ends TLS.
+//! TLS and the PROXY protocol behind balancers: nodes that speak both know each client, also where the balancer ends TLS.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ fn client(url: &str, address: &str, trusted: Option<&Authority>) -> Client {
     Client::legacy(url).over(builder.build().expect("a client"))
 }
 
-/// Each client has its one session, whatever it says of itself.
+/// Each client has its one session, also if it claims another address.
 async fn clients_are_told_apart(kind: Kind, url: &str, trusted: Option<&Authority>) {
     for address in ["127.0.0.2", "127.0.0.3"] {
         client(url, address, trusted).initialize().await.ok();

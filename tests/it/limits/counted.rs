@@ -1,4 +1,4 @@
-//! What counts for which limit, and for whom.
+//! Which requests count for which limit, and for which client.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn an_address_has_its_rate_in_either_era() {
     assert_eq!(answered(&there, 18, "address").await, 18);
 }
 
-/// T26: an address is that of the client, whatever it claims.
+/// T26: an address is that of the client, also if it claims another.
 #[tokio::test]
 async fn claims_in_x_forwarded_for_make_no_other_address() {
     const LIMIT: (&str, &str) = ("MCP_LIMIT__ADDRESS", "1/m burst 30");

@@ -204,7 +204,7 @@ impl Issuer {
         self.lock().conduct.insert(part, conduct);
     }
 
-    /// Answers so from now on, whatever it is asked for.
+    /// Answers so from now on, to every request.
     pub(crate) fn conduct_everywhere(&self, conduct: &Conduct) {
         for part in [Part::Discovery, Part::Keys, Part::Introspection] {
             self.conduct(part, conduct.clone());

@@ -104,7 +104,7 @@ impl Node {
                     return Some(false);
                 }
                 if node.asks_first {
-                    // Whom it lets in is for the test to find out.
+                    // The test finds out who is let in.
                     return node.log().contains("listens on").then_some(true);
                 }
                 let answer = http.get(format!("{}/livez", node.url())).send().await;
