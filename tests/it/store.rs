@@ -1,4 +1,5 @@
-//! Both stores keep one contract, and Redis may be set up, lost and found in any way.
+//! Both stores keep one contract, and Redis may be set up, lost and found in any way. In Redis the store is the
+//! user that deploy/README.md recommends (`support/redis/rights.rs`).
 
 #![expect(
     clippy::expect_used,
@@ -9,6 +10,7 @@ mod connecting;
 mod crowds;
 mod failover;
 mod outage;
+mod rights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{assert_that_all_keys_end, connect, keeps_the_contract, settings};
 use crate::support::process::{free_port, until};
 use crate::support::redis::topology::Sentinels;
-use crate::support::redis::{Redis, certificates};
+use crate::support::redis::{Redis, certificates, rights};
 
 const PASSWORD: &str = "hunter2/@";
 const ESCAPED: &str = "hunter2%2F%40";
@@ -28,9 +28,11 @@ async fn refusal(url: &str, settings: &StoreSettings) -> ConnectError {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_without_dangerous_commands_will_do() {
+async fn the_user_that_is_recommended_will_do_without_info_too() {
     let redis = Redis::prepare(&["--aclfile", "{dir}/users.acl"]);
-    let acl = format!("user default off\nuser app on >{PASSWORD} ~* &* +@all -@dangerous\n");
+    let mut rules = rights::rules();
+    rules.retain(|rule| rule != "+info");
+    let acl = format!("user default off\nuser app on >{PASSWORD} {}\n", rules.join(" "));
     std::fs::write(redis.path("users.acl"), acl).expect("an ACL file");
     redis.run().await;
     let url = format!("redis://app:{ESCAPED}@127.0.0.1:{}", redis.port());

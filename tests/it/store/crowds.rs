@@ -11,6 +11,7 @@ use anynode::store::{Created, SessionRoom, SessionStore, StoreError, WhyRefused}
 use super::settings;
 use crate::support::process::until;
 use crate::support::redis::Redis;
+use crate::support::redis::rights::USER;
 use crate::support::redis::topology::RedisCluster;
 
 const LIFE: Duration = Duration::from_secs(60);
@@ -58,7 +59,7 @@ async fn open_notebook(store: &RedisStore, handle: &str) -> bool {
 /// A store whose keys are known.
 async fn store_of(url: &str) -> RedisStore {
     let settings = StoreSettings {
-        prefix: "t:".into(),
+        prefix: "it-t:".into(),
         timeout: Duration::from_secs(1),
         ..settings()
     };
@@ -94,8 +95,8 @@ async fn what_a_full_redis_refuses_takes_no_place() {
 /// Here only the sets can be written.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_be_counted_and_not_be_made_takes_no_place() {
-    let user = ["ACL", "SETUSER", "default", "resetkeys"];
-    let on = [&user[..], &["~t:sessions", "~t:peer-*"]].concat();
+    let user = ["ACL", "SETUSER", USER, "resetkeys"];
+    let on = [&user[..], &["~it-t:sessions", "~it-t:peer-*"]].concat();
     let off = [&user[..], &["~*"]].concat();
     assert_that_refused_ones_take_no_place(&on, &off, WhyRefused::NotPermitted).await;
 }
@@ -107,7 +108,7 @@ async fn sessions_are_opened_while_the_slot_that_counts_them_is_not_served() {
     let cluster = RedisCluster::start(0).await;
     let servers = cluster.servers();
     let store = store_of(&cluster.url()).await;
-    let slot = servers[0].cli(&["cluster", "keyslot", "t:sessions"]);
+    let slot = servers[0].cli(&["cluster", "keyslot", "it-t:sessions"]);
     for server in servers {
         server.cli(&["config", "set", "cluster-require-full-coverage", "no"]);
     }

@@ -86,7 +86,7 @@ async fn a_command_that_a_master_did_not_answer_is_not_sent_to_its_successor() {
         connections: 1,
         ..settings()
     };
-    let url = format!("redis-cluster://127.0.0.1:{}", other.port());
+    let url = cluster.url_by(other);
     let store = RedisStore::connect(&url, &settings).await.expect("it is there");
     let store = Arc::new(store);
     let handle = (0..)

@@ -14,6 +14,7 @@ use super::ttl::assert_that_all_keys_end;
 
 pub(crate) mod certificates;
 mod resp;
+pub(crate) mod rights;
 pub(crate) mod topology;
 
 pub(crate) use resp::Reply;
@@ -84,6 +85,10 @@ impl Redis {
             redis.add_arguments(&["--port", "{port}"]);
         }
         redis.add_arguments(&base);
+        // Redis takes its users from a file or from its arguments.
+        if !arguments.contains(&"--aclfile") {
+            redis.arguments.extend(rights::arguments());
+        }
         redis.add_arguments(arguments);
         redis
     }
@@ -107,9 +112,9 @@ impl Redis {
         self.arguments.extend(arguments);
     }
 
-    /// `redis://127.0.0.1:<port>`
+    /// `redis://…@127.0.0.1:<port>`, for the user that is recommended.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}127.0.0.1:{}", login(), self.port)
     }
 
     /// The port it listens on.
@@ -253,6 +258,11 @@ impl Drop for Redis {
             assert_that_all_keys_end(self.port);
         }
     }
+}
+
+/// What stands in a URL before the host: the user that is recommended.
+fn login() -> String {
+    format!("{}:{}@", rights::USER, rights::PASSWORD)
 }
 
 /// What `redis-cli` prints when it talks to the server on `port`.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Redis, redis_cli, text};
+use super::{Redis, login, redis_cli, text};
 use crate::support::process::{free_port, until};
 
 /// A master, its replica, and three sentinels that let the replica take over when the master is gone.
@@ -55,7 +55,8 @@ impl Sentinels {
     /// `redis-sentinel://…`, which names two of the sentinels.
     pub(crate) fn url(&self) -> String {
         format!(
-            "redis-sentinel://127.0.0.1:{}?node=127.0.0.1:{}&sentinelServiceName=it",
+            "redis-sentinel://{}127.0.0.1:{}?node=127.0.0.1:{}&sentinelServiceName=it",
+            login(),
             self.sentinels[0].port(),
             self.sentinels[1].port()
         )
@@ -144,7 +145,16 @@ impl RedisCluster {
 
     /// `redis-cluster://…`, which names the first server.
     pub(crate) fn url(&self) -> String {
-        format!("redis-cluster://127.0.0.1:{}", self.servers[0].port())
+        self.url_by(&self.servers[0])
+    }
+
+    /// The same, which names one of the servers.
+    pub(crate) fn url_by(&self, server: &Redis) -> String {
+        assert!(
+            self.ports().contains(&server.port()),
+            "it is none of the cluster's"
+        );
+        format!("redis-cluster://{}127.0.0.1:{}", login(), server.port())
     }
 
     /// All servers, masters and replicas.
