@@ -10,6 +10,8 @@ use axum::Router;
 use tokio::time::interval;
 use tracing::{Instrument as _, error_span, warn};
 
+use crate::audit::Audit;
+pub use crate::audit::AuditError;
 use crate::cluster::Membership;
 use crate::cluster::membership::JoinError;
 use crate::cluster::secrets::{RequestStateKeys, SecretError};
@@ -41,7 +43,7 @@ pub use handle::NodeHandle;
 pub use running::Running;
 use running::Servers;
 pub use signal::Stop;
-use signal::told_to_stop;
+use signal::{on_hangup, told_to_stop};
 
 /// What the lease of a node says that another program serves, where others say their address.
 const EMBEDDED: &str = "an address of the program that embeds it";
@@ -88,6 +90,9 @@ pub enum AppError {
     /// There is no key to seal `requestState` with.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {}", why_not(source))]
     Listen {
@@ -226,7 +231,7 @@ impl Builder {
                 handle
                     .engine
                     .supervisor
-                    .spawn_vital("tls-files", tls::keep_fresh(tls));
+                    .spawn_vital("tls-files", tls::keep_fresh(tls, handle.engine.audit.clone()));
             }
             let http = HttpService::new(handle.service.clone());
             let probes = probe_listener.map(|listener| Server::start_probes(listener, http.clone()));
@@ -293,6 +298,7 @@ impl Builder {
             Some(store) => store,
             None => open::store(&settings).await?,
         };
+        let audit = Audit::open(&settings.audit, &node)?;
         let membership = Arc::new(Membership::new(node, address));
         membership.join(store.as_ref()).await?;
         let supervisors = [(); 2].map(|()| Supervisor::new(membership.node().as_str()));
@@ -308,8 +314,15 @@ impl Builder {
             keys,
             supervisor,
             work,
+            audit: audit.clone(),
         });
         engine.supervisor.spawn_vital("metrics", upkeep());
+        engine.supervisor.spawn_vital("audit", audit.clone().keep());
+        if audit.has_file() {
+            engine
+                .supervisor
+                .spawn_vital("audit-file", on_hangup(move || audit.reopen()));
+        }
         engine.start().await?;
         warn_of_surroundings(engine.store.as_ref()).await;
         let service = Service::new(Arc::clone(&engine), self.authenticate)

@@ -12,6 +12,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
+use crate::audit::Audit;
 use crate::config::AuthSettings;
 use crate::session::Identity;
 use crate::supervisor::Supervisor;
@@ -205,8 +206,8 @@ pub(crate) struct AuthTasks(Vec<KeyTask>);
 
 impl AuthTasks {
     /// Runs them as long as the node runs.
-    pub(crate) fn start(self, supervisor: &Supervisor) {
-        oauth::keep(self.0, supervisor);
+    pub(crate) fn start(self, supervisor: &Supervisor, audit: &Audit) {
+        oauth::keep(self.0, supervisor, audit);
     }
 }
 

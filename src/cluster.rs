@@ -11,6 +11,7 @@ pub(crate) mod membership;
 pub(crate) mod messenger;
 pub(crate) mod registry;
 pub(crate) mod secrets;
+pub(crate) mod seen;
 pub(crate) mod sessions;
 mod subscribers;
 

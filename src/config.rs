@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::protocol::era::Revision;
 
 mod assigned;
+mod audit;
 mod auth;
 mod checks;
 mod load;
@@ -23,6 +24,7 @@ mod table;
 mod tls;
 
 pub(crate) use assigned::Assigned;
+pub use audit::{AuditSettings, AuditTo};
 pub use auth::AuthSettings;
 pub(crate) use checks::{fit_shares, most_of};
 pub(crate) use load::{Loaded, load, load_with};
@@ -93,6 +95,8 @@ pub struct Settings {
     pub task: TaskSettings,
     /// Logs.
     pub log: LogSettings,
+    /// The audit log.
+    pub audit: AuditSettings,
     /// Shutting down.
     pub drain: DrainSettings,
 }
@@ -410,6 +414,7 @@ impl Default for Settings {
                 level: "info".into(),
                 format: LogFormat::Auto,
             },
+            audit: AuditSettings::default(),
             drain: DrainSettings {
                 delay: Duration::from_secs(3),
                 deadline: Duration::from_secs(25),
@@ -440,6 +445,7 @@ impl fmt::Debug for Settings {
             .field("notebook", &self.notebook)
             .field("task", &self.task)
             .field("log", &self.log)
+            .field("audit", &self.audit)
             .field("drain", &self.drain)
             .finish()
     }

@@ -13,11 +13,11 @@ use rmcp::model::{ServerConfig, Tool};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::cluster::{Membership, RateLimits, Sessions};
 use crate::config::Settings;
 use crate::protocol::revisions::Revisions;
-use crate::session::state::StateStore;
 use crate::session::tasks::RunTasks;
 use crate::session::{Announcer, NodeId, Notebooks, Peer, Principal, RequestState, SessionId, Tasks};
 use crate::store::calls::{Begun, CallRecord};
@@ -63,6 +63,7 @@ pub(crate) mod takeover;
 pub(crate) mod tasks;
 mod unknown_method;
 mod unlogged_stream;
+pub(crate) mod watch;
 mod whole_numbers;
 
 use calls::RunningCalls;
@@ -117,6 +118,8 @@ pub(crate) struct Engine {
     pub supervisor: Supervisor,
     /// The owner of calls and streams, which finish first when the node stops.
     pub work: Supervisor,
+    /// Where it is noted who did what.
+    pub audit: Audit,
     /// How far the node is with stopping.
     pub stopping: Stopping,
 }
@@ -151,6 +154,8 @@ pub(crate) struct Parts {
     pub supervisor: Supervisor,
     /// The owner of calls and streams.
     pub work: Supervisor,
+    /// The audit log, and alarms.
+    pub audit: Audit,
 }
 
 impl Engine {
@@ -165,15 +170,22 @@ impl Engine {
             keys,
             supervisor,
             work,
+            audit,
         } = parts;
         let (kept, members) = (Arc::clone(&store), Arc::clone(&membership));
         let (rates, is_shared) = (Arc::<dyn Store>::clone(&store), store.profile().is_shared);
         Arc::new(Self {
             node: membership.node().clone(),
             info: handler.info(),
-            sessions: Sessions::new(kept, members, &settings, supervisor.clone()),
+            sessions: Sessions::new(kept, members, &settings, supervisor.clone(), audit.clone()),
             shares: Arc::new(Shares::new(&settings)),
-            limits: RateLimits::new(&settings.limit, rates, is_shared, supervisor.clone()),
+            limits: RateLimits::new(
+                &settings.limit,
+                rates,
+                is_shared,
+                supervisor.clone(),
+                audit.clone(),
+            ),
             revisions: Revisions::of(&settings.protocol.revisions),
             keys: Arc::new(keys),
             streams: Arc::default(),
@@ -190,6 +202,7 @@ impl Engine {
             membership,
             supervisor,
             work,
+            audit,
         })
     }
 
@@ -276,9 +289,9 @@ impl Engine {
     /// The notebooks of a principal; a new one counts for that peer.
     #[must_use]
     pub(crate) fn notebooks(&self, principal: &Principal, peer: &Peer) -> Notebooks {
-        let store: Arc<dyn StateStore> = Arc::<dyn Store>::clone(&self.store);
         let settings = &self.settings.notebook;
-        Notebooks::new(store, principal.clone(), settings.ttl).counted(peer.clone(), settings.peer_max)
+        Notebooks::new(self.sessions.states(), principal.clone(), settings.ttl)
+            .counted(peer.clone(), settings.peer_max)
     }
 
     /// The tasks of a principal, begun by that peer.

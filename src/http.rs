@@ -36,6 +36,7 @@ use crate::auth::{METADATA, OAuthError};
 use crate::engine::Engine;
 use crate::engine::shares::PeerUse;
 use crate::protocol::error::Refusal;
+use crate::random::HashState;
 
 mod admit;
 mod authenticate;
@@ -54,6 +55,7 @@ pub(crate) mod response;
 mod routes;
 pub(crate) mod source;
 mod sse;
+mod watch;
 
 pub use authenticate::{Authenticate, Challenge};
 use cors::Cors;
@@ -63,6 +65,7 @@ use log::RequestLine;
 pub(crate) use mount::MountedService;
 pub(crate) use response::RawStream;
 use source::{Connected, Purpose, Source};
+use watch::Asker;
 
 /// What this server is, for people.
 const ROOT: &str = "/";
@@ -98,6 +101,8 @@ pub(crate) struct ServiceInner {
     engine: Arc<Engine>,
     /// Who may call, and from where.
     guard: Guard,
+    /// How clients are told apart.
+    hashes: HashState,
     /// When the node started.
     started: Instant,
     /// When a client's request came last, in milliseconds after that.
@@ -125,10 +130,11 @@ impl Service {
         let server = &engine.info.server_info;
         let name = server.title.as_ref().unwrap_or(&server.name);
         let (guard, tasks) = Guard::new(&engine.settings, authenticate, name)?;
-        tasks.start(&engine.supervisor);
+        tasks.start(&engine.supervisor, &engine.audit);
         Ok(Self {
             inner: Arc::new(ServiceInner {
                 guard,
+                hashes: HashState::default(),
                 engine,
                 started: Instant::now(),
                 last_request_ms: AtomicU64::new(0),
@@ -154,6 +160,11 @@ impl Service {
     #[must_use]
     pub(crate) fn trusts(&self, source: Source) -> bool {
         self.guard.trusts(source)
+    }
+
+    /// Notes for alarms that somebody speaks as only trusted proxies may.
+    pub(crate) fn note_spoofed(&self, source: Source) {
+        self.engine.audit.alarms().spoofed_header(&source.peer());
     }
 
     /// What the other end of a connection uses of the node.
@@ -249,6 +260,7 @@ impl HttpService {
     }
 
     async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
+        Asker::put(&self.service, &mut request, connected);
         let (began, path) = (Instant::now(), trimmed(request.uri().path()));
         let refused = match connected.purpose {
             Purpose::Spare(full) if !PROBES.contains(&path) => Some(full.into()),
@@ -257,7 +269,8 @@ impl HttpService {
         };
         if let Some(refusal) = refused {
             let line = RequestLine::of(request.method(), request.uri());
-            return log::refuse(&self.service, line, &refusal);
+            let asker = Asker::of(request.extensions());
+            return log::refuse_asker(&self.service, line, asker.as_deref(), &refusal);
         }
         // Nearly all requests are these: they take the shortest way.
         if path == MCP && request.method() == Method::POST {

@@ -57,8 +57,8 @@
 //! - [`session`]: what a handler holds, and what is kept of a session.
 //! - `protocol`: the wire rules, pure.
 //!
-//! [`tools`] (the built-in server, a notebook), [`config`] (settings) and `telemetry` (logs and metrics)
-//! stand beside.
+//! [`tools`] (the built-in server, a notebook), [`config`] (settings), `telemetry` (logs and metrics) and
+//! `audit` (who did what, and alarms) stand beside.
 
 #![cfg_attr(
     not(all(feature = "cli", feature = "prometheus", feature = "redis")),
@@ -66,6 +66,7 @@
 )]
 
 pub mod app;
+mod audit;
 mod auth;
 mod causes;
 #[cfg(feature = "cli")]

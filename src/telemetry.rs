@@ -5,6 +5,7 @@ use std::panic;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ::metrics::Counter;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError, filter_fn};
@@ -18,7 +19,8 @@ pub(crate) mod metrics;
 mod seldom;
 mod span_fields;
 
-use lines::{Lines, WaitingLines};
+use lines::LOG_WAITING;
+pub(crate) use lines::{Lines, LinesKind, WaitingLines};
 pub(crate) use seldom::{seldom, tell_left_out};
 use span_fields::SpanFields;
 
@@ -52,14 +54,15 @@ pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&settings.level)?;
     let held = filter_fn(|metadata| may_be_logged(metadata.target(), metadata.level()));
     let terminal = io::stderr().is_terminal();
-    let lines = Lines::start(io::stderr(), |dropped| {
+    // Metrics are installed later than logs: they ask for this number (`lines_dropped`).
+    let lines = Lines::start(io::stderr(), LOG_WAITING, Counter::noop(), |_waiting, dropped| {
         tracing::warn!(
             dropped,
             "lines of this log were dropped: they could not be written, or not fast enough"
         );
     });
     let lines = lines.map_err(TelemetryError::Thread)?;
-    let waiting = lines.waiting();
+    let waiting = Arc::clone(lines.waiting());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // It would say so on standard error, and panic when that is gone.

@@ -85,6 +85,7 @@ pub(super) async fn depart(engine: &Engine) {
     engine.supervisor.stop(TASKS_STOP_WITHIN).await;
     engine.leave().await;
     engine.store.close().await;
+    engine.audit.close();
     info!(node = %engine.node, "stopped");
 }
 

@@ -6,6 +6,7 @@ use axum::Router;
 use tracing::Span;
 
 use super::AppError;
+use crate::audit::{Act, Actor, EndedBy};
 use crate::cluster::SessionError;
 use crate::engine::Engine;
 use crate::http::Service;
@@ -67,9 +68,19 @@ impl NodeHandle {
     /// [`StoreError`].
     pub async fn end_session(&self, id: &SessionId) -> Result<bool, StoreError> {
         match self.engine.sessions.end(id).await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                let tag = id.tag();
+                let actor = Actor {
+                    session: Some(&tag),
+                    ..Actor::default()
+                };
+                self.engine
+                    .audit
+                    .note(&actor, &Act::SessionEnded(EndedBy::Operator));
+                Ok(true)
+            }
             Err(SessionError::Store(error)) => Err(error),
-            Err(SessionError::NotFound | SessionError::Full | SessionError::TooMany(_)) => Ok(false),
+            Err(_not_there) => Ok(false),
         }
     }
 

@@ -43,6 +43,19 @@ pub(crate) fn told_to_stop() -> impl Future<Output = Stop> {
     }
 }
 
+/// Does something each time the process gets SIGHUP, which without this would end it.
+pub(super) async fn on_hangup(act: impl Fn()) {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangups) => {
+            while hangups.recv().await.is_some() {
+                act();
+            }
+        }
+        Err(error) => tracing::warn!(error = %causes(&error), "cannot listen for SIGHUP"),
+    }
+    pending::<()>().await;
+}
+
 fn heard(kind: SignalKind) -> impl Future<Output = ()> {
     let listening = signal(kind);
     async move {

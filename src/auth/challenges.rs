@@ -37,7 +37,11 @@ impl Challenges {
             Denied::Invalid(flaw) => {
                 let error = format!("error=\"invalid_token\", error_description=\"{}\"", flaw.words());
                 let challenge = Challenge::invalid_token(&self.bearer(&error, &self.base, endpoint));
-                challenge.in_words(words(flaw))
+                let challenge = challenge.in_words(words(flaw));
+                match flaw {
+                    Flaw::Expired => challenge.of_expired(),
+                    _ => challenge,
+                }
             }
             Denied::InQuery => Challenge::in_query(),
             Denied::Unavailable => Challenge::issuer_unreachable(UNAVAILABLE_FOR),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::cache::Verified;
 use super::denied::Denied;
 use super::issuer_health::IssuerHealth;
+use crate::audit::Audit;
 use crate::config::AuthSettings;
 use crate::supervisor::Supervisor;
 
@@ -59,4 +60,4 @@ pub(crate) async fn examine(auth: &AuthSettings) -> Result<Vec<String>, NoOAuthE
     }
 }
 
-pub(crate) fn keep(_tasks: Vec<NoKeyTask>, _supervisor: &Supervisor) {}
+pub(crate) fn keep(_tasks: Vec<NoKeyTask>, _supervisor: &Supervisor, _audit: &Audit) {}

@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, Validation, decode};
 use super::cache::Verified;
 use super::denied::{Denied, Flaw};
 use super::issuer_health::IssuerHealth;
+use crate::audit::Audit;
 use crate::config::AuthSettings;
 use crate::supervisor::Supervisor;
 
@@ -160,9 +161,9 @@ pub(crate) async fn examine(auth: &AuthSettings) -> Result<Vec<String>, OAuthErr
 }
 
 /// Runs the tasks of an OAuth as long as the node runs.
-pub(crate) fn keep(tasks: Vec<KeyTask>, supervisor: &Supervisor) {
+pub(crate) fn keep(tasks: Vec<KeyTask>, supervisor: &Supervisor, audit: &Audit) {
     for task in tasks {
-        supervisor.spawn_vital("issuer-keys", task.run());
+        supervisor.spawn_vital("issuer-keys", task.run(audit.clone()));
     }
 }
 

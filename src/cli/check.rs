@@ -11,6 +11,7 @@ use super::failure::Several;
 use super::program::Program;
 use super::{Exit, print, unix_ms};
 use crate::app::{AppError, files, open};
+use crate::audit::Audit;
 use crate::auth;
 use crate::config::{ClientCerts, Loaded, Settings};
 use crate::net::listener::BoundListener;
@@ -47,6 +48,7 @@ pub(crate) async fn run(arguments: &CheckArguments, loaded: &Loaded) -> anyhow::
     let settings = &loaded.settings;
     let store_and_address = Several::both(ask_store(settings).await, listen(settings).await);
     let ((mut findings, address), certificate) = Several::both(store_and_address, certificate(settings))?;
+    Audit::check(&settings.audit).map_err(AppError::from)?;
     findings.address = address;
     findings.certificate = certificate;
     findings.others = doors::left_open(settings);
@@ -185,6 +187,7 @@ fn probe() -> SessionRecord {
         principal: Principal::anonymous(),
         log_level: None,
         subscriptions: [].into(),
+        agent: String::new(),
     }
 }
 

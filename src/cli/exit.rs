@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use super::failure::Several;
-use crate::app::AppError;
+use crate::app::{AppError, AuditError};
 use crate::cluster::membership::JoinError;
 use crate::config::SettingsError;
 use crate::net::tls_error::TlsError;
@@ -46,7 +46,11 @@ fn code_of(error: &anyhow::Error) -> Option<Exit> {
 }
 
 fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
-    if cause.is::<SettingsError>() || cause.is::<NoSharedStore>() || cause.is::<TlsError>() {
+    if cause.is::<SettingsError>()
+        || cause.is::<NoSharedStore>()
+        || cause.is::<TlsError>()
+        || cause.is::<AuditError>()
+    {
         return Some(Exit::Settings);
     }
     if let Some(error) = cause.downcast_ref::<ConnectError>() {
@@ -62,6 +66,7 @@ fn own_exit(cause: &(dyn Error + 'static)) -> Option<Exit> {
         AppError::Name(JoinError::Taken { .. }) => Some(Exit::NameTaken),
         AppError::Auth(_) => Some(Exit::Settings),
         AppError::Tls(_) => Some(Exit::Settings),
+        AppError::Audit(_) => Some(Exit::Settings),
         _ => None,
     }
 }

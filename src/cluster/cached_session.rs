@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rmcp::model::{ClientCapabilities, Implementation};
 use tokio_util::sync::CancellationToken;
 
+use super::seen::Seen;
 use super::subscribers::{Subscribers, Subscriptions};
 use crate::protocol::era::Revision;
 use crate::session::{Introduction, LogLevel, SessionId, SessionRecord};
@@ -31,6 +32,8 @@ pub(crate) struct CachedSession {
     pub ended: CancellationToken,
     /// Held while this node tells the session of changes, so that it tells each once.
     pub telling: tokio::sync::Mutex<()>,
+    /// What this node has seen of its client.
+    pub seen: Seen,
     who: RwLock<ClientIdentity>,
     level: AtomicU8,
     subscriptions: RwLock<Subscriptions>,
@@ -48,6 +51,8 @@ pub(crate) struct ClientIdentity {
     pub client: Arc<Implementation>,
     /// The client's capabilities.
     pub capabilities: Arc<ClientCapabilities>,
+    /// The `User-Agent` of its `initialize`; empty if that is not known.
+    pub agent: Arc<str>,
 }
 
 impl ClientIdentity {
@@ -58,6 +63,7 @@ impl ClientIdentity {
             revision: record.revision,
             client: Arc::new(mem::replace(&mut record.client_info, missing)),
             capabilities: Arc::new(mem::take(&mut record.capabilities)),
+            agent: mem::take(&mut record.agent).into(),
         }
     }
 }
@@ -81,6 +87,7 @@ impl CachedSession {
             restored,
             ended: CancellationToken::new(),
             telling: tokio::sync::Mutex::default(),
+            seen: Seen::default(),
             level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
             subscriptions: RwLock::new(subscriptions),
             // The load itself does not touch: the first request does.
@@ -125,6 +132,7 @@ impl CachedSession {
     /// Takes over what has changed since.
     pub(super) fn apply(&self, mut record: SessionRecord) {
         *self.who.write().unwrap_or_else(PoisonError::into_inner) = ClientIdentity::of(&mut record);
+        self.seen.set_last(0);
         self.level.store(
             record.log_level.map_or(NO_LEVEL, |level| level as u8),
             Ordering::Release,

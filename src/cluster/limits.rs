@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::membership::LEASE_RENEWAL;
+use crate::audit::{Act, Actor, Audit};
 use crate::causes::causes;
 use crate::config::{LimitSettings, Rate};
 use crate::protocol::error::Limited;
@@ -133,6 +134,7 @@ struct LimitsInner {
     away: AtomicBool,
     started: Instant,
     supervisor: Supervisor,
+    audit: Audit,
 }
 
 impl RateLimits {
@@ -143,6 +145,7 @@ impl RateLimits {
         store: Arc<dyn RateStore>,
         is_shared: bool,
         supervisor: Supervisor,
+        audit: Audit,
     ) -> Self {
         let rates = LimitKind::ALL.map(|kind| kind.rate(settings));
         let inner = || {
@@ -154,6 +157,7 @@ impl RateLimits {
                 away: AtomicBool::new(false),
                 started: Instant::now(),
                 supervisor,
+                audit,
             })
         };
         Self {
@@ -326,6 +330,8 @@ impl LimitsInner {
             return;
         }
         warn!(error = %causes(error), "the store does not count requests: until it does, this node holds the limits for itself alone");
+        self.audit
+            .note(&Actor::default(), &Act::LimitsLocal { local: true });
         let (inner, counted) = (Arc::clone(self), metrics::limits_local());
         self.supervisor.spawn("limits", async move {
             loop {
@@ -336,6 +342,9 @@ impl LimitsInner {
             }
             inner.away.store(false, Ordering::Relaxed);
             info!("the store counts requests again: all nodes hold the limits together");
+            inner
+                .audit
+                .note(&Actor::default(), &Act::LimitsLocal { local: false });
             drop(counted);
         });
     }

@@ -12,6 +12,7 @@ use super::cached_session::CachedSession;
 use super::messenger::{MessageHandler, Messenger};
 use super::registry::Registry;
 use super::{Membership, Subscribers, millis, monotonic_ms};
+use crate::audit::{Act, Actor, Audit, EndedBy};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::session::{Clock, NodeId, Principal, SessionId, SessionRecord};
@@ -37,9 +38,12 @@ use touches::touched_each;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SessionError {
-    /// Unknown, expired, ended, or somebody else's.
+    /// Unknown, expired, or ended.
     #[error("no such session")]
     NotFound,
+    /// Another principal's, which is told to nobody.
+    #[error("no such session")]
+    Foreign,
     /// The session's limit of subscriptions is reached.
     #[error("the session's limit of subscriptions is reached")]
     Full,
@@ -73,6 +77,7 @@ struct SessionsInner {
     started: Instant,
     // Until when no session is opened, because the limit of sessions was reached, in milliseconds after that.
     full_until: AtomicU64,
+    audit: Audit,
 }
 
 impl Sessions {
@@ -83,6 +88,7 @@ impl Sessions {
         membership: Arc<Membership>,
         settings: &Settings,
         supervisor: Supervisor,
+        audit: Audit,
     ) -> Self {
         Self {
             inner: Arc::new(SessionsInner {
@@ -99,8 +105,16 @@ impl Sessions {
                 restorations: AtomicU64::new(0),
                 started: Instant::now(),
                 full_until: AtomicU64::new(0),
+                audit,
             }),
         }
+    }
+
+    /// The audit log that they are noted in.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.inner.audit
     }
 
     /// How many sessions this node keeps restored.
@@ -163,7 +177,7 @@ impl Sessions {
     /// The session of that id, from this node's registry or else from the store, with its life renewed.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`], [`SessionError::Store`].
+    /// [`SessionError::NotFound`], [`SessionError::Foreign`], [`SessionError::Store`].
     pub(crate) async fn find(
         &self,
         id: &SessionId,
@@ -176,10 +190,12 @@ impl Sessions {
             .await?
             .ok_or(SessionError::NotFound)?;
         if cached.record.principal != *principal {
-            return Err(SessionError::NotFound);
+            self.inner.audit.alarms().foreign_session(principal, &cached.tag);
+            return Err(SessionError::Foreign);
         }
         let Some(ttl) = self.inner.life_left(&cached.record) else {
             self.end(id).await?;
+            self.inner.note_ended(&cached, EndedBy::Expiry);
             return Err(SessionError::NotFound);
         };
         self.touch_if_due(&cached, now_ms, ttl);
@@ -191,10 +207,13 @@ impl Sessions {
         if let Some(ttl) = self.inner.life_left(&cached.record) {
             return self.touch_if_due(cached, monotonic_ms(), ttl);
         }
-        let (inner, id) = (Arc::clone(&self.inner), cached.id.clone());
+        let (inner, cached) = (Arc::clone(&self.inner), Arc::clone(cached));
         self.inner.supervisor.spawn("end-session", async move {
-            if let Err(error) = inner.end(&id, None).await {
-                debug!(session = id.tag(), error = %causes(&error), "could not end a session whose lifetime has passed");
+            match inner.end(&cached.id, None).await {
+                Ok(()) => inner.note_ended(&cached, EndedBy::Expiry),
+                Err(error) => {
+                    debug!(session = cached.tag, error = %causes(&error), "could not end a session whose lifetime has passed");
+                }
             }
         });
     }
@@ -268,9 +287,13 @@ impl Sessions {
         loop {
             match messages.recv().await {
                 Ok(Received::Message(text)) => self.handle(&text, &handler),
-                Ok(Received::Disconnected) => self.inner.registry.note_disconnected(),
+                Ok(Received::Disconnected) => {
+                    self.inner.audit.alarms().store_was_away();
+                    self.inner.registry.note_disconnected();
+                }
                 Ok(Received::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
                     debug!("messages may have been missed: reading every session again before it is served");
+                    self.inner.audit.alarms().store_was_away();
                     self.inner.registry.note_reconnected();
                     handler.catch_up();
                 }
@@ -405,6 +428,19 @@ impl SessionsInner {
 
     fn clock(&self) -> &Clock {
         self.membership.clock()
+    }
+
+    /// Notes in the audit log that a session has ended of which this node kept a copy.
+    fn note_ended(&self, cached: &CachedSession, by: EndedBy) {
+        if self.audit.is_on() {
+            let actor = Actor {
+                principal: Some(&cached.record.principal),
+                client: Some(&cached.who().client.name),
+                session: Some(&cached.tag),
+                ..Actor::default()
+            };
+            self.audit.note(&actor, &Act::SessionEnded(by));
+        }
     }
 
     /// How long the session may live from now on; `None` when its lifetime has passed, by the store's clock.

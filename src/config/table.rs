@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::config::ValueKind;
 
 use super::read::{self, ExpectedWords, auth};
-use super::{Settings, rates};
+use super::{Settings, audit, rates};
 
 /// One setting, or a family of settings that share a beginning (`auth.tokens.<principal>`).
 pub(super) struct Setting {
@@ -214,6 +214,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(task.peer_kept_max, |v| read::count(v, 1..=100_000_000)),
     setting!(log.level, read::log_filter),
     setting!(log.format, read::log_format),
+    setting!(audit.to, audit::read_to),
+    setting!(audit.arguments, read::switch),
     setting!(drain.delay, |v| read::duration(v, ZERO..=HOUR)),
     setting!(drain.deadline, |v| read::duration(v, ZERO..=HOUR)),
 ];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::local_streams::ConnectionGuard;
+use super::watch::Glimpse;
 use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
 use crate::store::streams::{Attached, Holder, Over, Read, StreamId};
@@ -21,9 +22,10 @@ impl Engine {
     /// Makes a new connection carry the stream, because it is the newest. The former carrier waits from now
     /// on: its node got a message. Returns the connection, and the last event that was delivered.
     pub(super) async fn attach(
-        &self,
+        self: &Arc<Self>,
         cached: &Arc<CachedSession>,
         stream: &StreamId,
+        taker: Option<&Glimpse<'_>>,
     ) -> Result<(ConnectionGuard, u64), Refusal> {
         let connection = self.streams.number();
         let carried = self.streams.carry(Arc::clone(cached), stream.clone(), connection);
@@ -36,7 +38,10 @@ impl Engine {
             .attach(&cached.id, stream, &holder, Over::Any, self.session_ttl())
             .await;
         match attached.map_err(Refusal::from)? {
-            Attached::Attached { delivered, .. } => {
+            Attached::Attached { previous, delivered } => {
+                if let (Some(_displaced), Some(taker)) = (previous, taker) {
+                    self.note_taken(cached, stream, taker);
+                }
                 carried.took_over();
                 Ok((carried, delivered))
             }

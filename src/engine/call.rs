@@ -27,6 +27,7 @@ use super::pages::{ask_for_page, first_page};
 use super::running_call::{OUTBOUND_MESSAGES_MAX, RunningCall, later, outbound};
 use super::shares::Share;
 use super::whole_numbers::{has_fraction, write_as_integers};
+use crate::audit::CameFrom;
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::era::Era;
 use crate::session::{Asking, Caller};
@@ -34,9 +35,11 @@ use crate::store::Change;
 use crate::store::Limits;
 use crate::store::streams::StreamId;
 
+mod called_tool;
 mod ending;
 
-use ending::{HandlerEnd, finish, internal, not_changed, only_served};
+use called_tool::CalledTool;
+use ending::{HandlerEnd, internal, not_changed, only_served};
 
 /// The longest that a subscription is kept open; its client opens it again.
 const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -105,6 +108,8 @@ pub(crate) struct Call {
     pub permits: Permits,
     /// Its session, if it has one. When the session ends, nobody can receive the answer.
     pub session: Option<Arc<CachedSession>>,
+    /// Where it came from, if the audit log wants to know that.
+    pub from: Option<Arc<CameFrom>>,
 }
 
 /// The permits that a call holds while it runs.
@@ -148,10 +153,9 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
     });
     // A subscription lasts as long as its client wants.
     let endless = matches!(call.request, ClientRequest::SubscriptionsListenRequest(_));
-    let timeout = if endless {
-        SUBSCRIPTION_LASTS
-    } else {
-        engine.settings.call.timeout
+    let timeout = match endless {
+        true => SUBSCRIPTION_LASTS,
+        false => engine.settings.call.timeout,
     };
     let (era, method, began) = (call.caller.era(), call.method, call.began);
     let asking = open
@@ -166,6 +170,7 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
     if let Some(session) = &call.caller.session {
         context.extensions.insert(session.clone());
     }
+    let called = CalledTool::of(&engine, &call.caller, &request, session.as_ref(), call.from);
     context.extensions.insert(call.caller);
     let call = Box::pin(async move {
         let measured = engine.measures.begin(era, method, began);
@@ -196,7 +201,7 @@ pub(crate) fn run(engine: Arc<Engine>, mut call: Call, out: Option<mpsc::Sender<
             bounded(request, &cancel, session_ended, timeout).await
         };
         drop((registered, answers, in_flight, open));
-        let (finished, outcome) = finish(ended, id, era, method);
+        let (finished, outcome) = called_tool::finish(called, ended, id, era, method);
         measured.end(outcome);
         drop(permits);
         finished

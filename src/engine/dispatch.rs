@@ -24,6 +24,7 @@ use super::running_call::{Finished, RunningCall};
 use super::session_outbox::{ClientPeers, beside_reply, outside};
 use super::shares::{PeerUse, Resource, Share};
 use super::unknown_method::unknown_method;
+use crate::audit::CameFrom;
 use crate::cluster::{CachedSession, SessionError};
 use crate::config::ReplyForm;
 use crate::protocol::classify::is_modern_only;
@@ -77,9 +78,10 @@ impl Engine {
             form,
             body,
             address: _,
+            from,
         } = incoming;
         let pending = PendingCall::new(began, &request).repeatable(body, requester.clone(), tool);
-        let mut run = Run::first(&pending, requester, cancel.clone());
+        let mut run = Run::first(&pending, requester, cancel.clone()).from(from);
         let single = form == ReplyForm::Json;
         if single {
             run.out = Some(beside_reply(self, &cached, &pending));
@@ -99,7 +101,20 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub(crate) async fn end_session(&self, id: &SessionId, principal: &Principal) -> Result<(), Refusal> {
+    pub(crate) async fn end_session(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+        from: Option<&CameFrom>,
+    ) -> Result<(), Refusal> {
+        let ended = self.end_own_session(id, principal).await;
+        if ended.is_ok() {
+            self.note_ended(id, principal, from);
+        }
+        ended
+    }
+
+    async fn end_own_session(&self, id: &SessionId, principal: &Principal) -> Result<(), Refusal> {
         match self.sessions.find(id, principal).await {
             Ok(cached) if cached.record.transport != TransportKind::Streamable => {
                 Err(Refusal::SessionNotFound)
@@ -180,6 +195,7 @@ impl Engine {
             on_success,
             permits: Permits::new(node, session),
             session: Some(Arc::clone(cached)),
+            from: run.from,
         };
         Ok(call::run(Arc::clone(self), call, run.out))
     }
@@ -335,6 +351,8 @@ pub(crate) struct Run {
     connection: Connection,
     /// Where its messages go, if not to its own reply.
     out: Option<Sender<Bytes>>,
+    /// Where it came from, if the audit log wants to know that.
+    from: Option<Arc<CameFrom>>,
 }
 
 impl Run {
@@ -348,7 +366,13 @@ impl Run {
             cancel,
             connection: Connection::default(),
             out: None,
+            from: None,
         }
+    }
+
+    /// The same, which came from there.
+    pub(super) fn from(self, from: Option<Arc<CameFrom>>) -> Self {
+        Self { from, ..self }
     }
 
     /// The same, with its messages sent to `out`.
@@ -375,6 +399,7 @@ impl Run {
             cancel,
             connection: Connection::default(),
             out: None,
+            from: None,
         }
     }
 }

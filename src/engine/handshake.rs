@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::dispatch::{permit, resource};
 use super::incoming::{Incoming, Requester};
+use super::watch::kept_agent;
 use super::{Engine, call};
 use crate::causes::causes;
 use crate::cluster::{LimitKind, LimitedBy};
@@ -45,7 +46,7 @@ impl Engine {
         self.count_opening(&incoming).await?;
         let _permit = permit(&incoming.requester.peer, resource(&request.method))?;
         let params: InitializeRequestParams = parse(request.params)?;
-        let introduction = self.introduction(&params)?;
+        let introduction = self.introduction(&params, &incoming)?;
         let mut record = self.new_record(
             introduction,
             TransportKind::Streamable,
@@ -60,10 +61,9 @@ impl Engine {
                 });
             }
         };
-        let id = self
-            .sessions
-            .open(&record, incoming.requester.peer.peer())
-            .await?;
+        let peer = incoming.requester.peer.peer();
+        let id = self.sessions.open(&record, peer).await?;
+        self.note_made(&id, &record, peer, incoming.from.as_deref());
         let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), request.id);
         let body = serde_json::to_vec(&message).map_err(|error| internal(&error))?;
         Ok(Initialized {
@@ -125,7 +125,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal::UnsupportedVersion`], when no revision with sessions is served.
-    pub(super) fn introduction(&self, params: &InitializeRequestParams) -> Result<Introduction, Refusal> {
+    pub(super) fn introduction(
+        &self,
+        params: &InitializeRequestParams,
+        incoming: &Incoming,
+    ) -> Result<Introduction, Refusal> {
         let requested = params.protocol_version.as_str();
         let served = self.revisions;
         let offered = served.negotiate(requested);
@@ -136,6 +140,7 @@ impl Engine {
             })?,
             client_info: params.client_info.clone(),
             capabilities: params.capabilities.clone(),
+            agent: kept_agent(incoming.requester.info.header("user-agent")).to_owned(),
         })
     }
 
@@ -182,6 +187,7 @@ impl Engine {
             principal,
             log_level: None,
             subscriptions: Default::default(),
+            agent: introduction.agent,
         }
     }
 }

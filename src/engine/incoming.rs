@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::shares::PeerUse;
+use crate::audit::CameFrom;
 use crate::config::ReplyForm;
 use crate::session::{Identity, Peer, Principal, RequestInfo};
 
@@ -46,6 +47,8 @@ pub(crate) struct Incoming {
     pub requester: Requester,
     /// The address it came from, if that is limited.
     pub address: Option<Peer>,
+    /// Where it came from, if the audit log wants to know that.
+    pub from: Option<Arc<CameFrom>>,
     /// When it came.
     pub began: Instant,
     /// What form its reply has.

@@ -22,6 +22,7 @@ use super::request::RequestMeta;
 use super::running_call::{Finished, RunningCall};
 use super::shares::Share;
 use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
+use super::watch::Glimpse;
 use super::{Engine, handshake};
 use crate::cluster::{CachedSession, SessionError};
 use crate::protocol::error::{Refusal, error_body};
@@ -60,7 +61,7 @@ enum SessionOrigin {
 
 impl Engine {
     /// Opens a session with its stream, or takes up that of the session that is `named`, after
-    /// `last_event_id` if the client says one.
+    /// `last_event_id` if the client says one. `taker` is who does, if that is known.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -69,6 +70,7 @@ impl Engine {
         incoming: &Incoming,
         named: Option<&str>,
         last_event_id: Option<&str>,
+        taker: Option<&Glimpse<'_>>,
         permit: Share,
     ) -> Result<SseStream, Refusal> {
         let Requester { identity, peer, .. } = &incoming.requester;
@@ -76,7 +78,9 @@ impl Engine {
         let (cached, opened) = match named {
             None => {
                 self.count_opening(incoming).await?;
-                let id = self.sessions.open(&self.sse_newcomer(principal), peer).await?;
+                let record = self.sse_newcomer(principal);
+                let id = self.sessions.open(&record, peer).await?;
+                self.note_made(&id, &record, peer, incoming.from.as_deref());
                 (
                     self.session(&id, principal, TransportKind::Sse).await?,
                     SessionOrigin::Made,
@@ -93,7 +97,7 @@ impl Engine {
         if let Some(after) = resumed {
             let _more = self.check_resumable(&cached, &stream, after).await?;
         }
-        let (carried, delivered) = self.attach(&cached, &stream).await?;
+        let (carried, delivered) = self.attach(&cached, &stream, taker).await?;
         // Nobody was told of changes while nobody carried the stream. A new session hears of changes from now
         // on.
         let tell = match opened {
@@ -128,7 +132,7 @@ impl Engine {
 
     /// The session of that name; with `sse.client_keys` it is made if need be.
     async fn take_up(
-        &self,
+        self: &Arc<Self>,
         text: &str,
         incoming: &Incoming,
     ) -> Result<(Arc<CachedSession>, SessionOrigin), Refusal> {
@@ -139,12 +143,12 @@ impl Engine {
         match self.session(&id, principal, TransportKind::Sse).await {
             Err(Refusal::SessionNotFound) if key => {
                 self.count_opening(incoming).await?;
-                let opened = match self
-                    .sessions
-                    .open_as(&id, &self.sse_newcomer(principal), peer)
-                    .await?
-                {
-                    Created::Created => SessionOrigin::Made,
+                let record = self.sse_newcomer(principal);
+                let opened = match self.sessions.open_as(&id, &record, peer).await? {
+                    Created::Created => {
+                        self.note_made(&id, &record, peer, incoming.from.as_deref());
+                        SessionOrigin::Made
+                    }
                     // It was made just now by another connection, or is not this principal's.
                     Created::Collision => SessionOrigin::Found,
                     Created::Full(full) => return Err(SessionError::TooMany(full).into()),
@@ -289,7 +293,7 @@ impl Engine {
         pending: &PendingCall,
         cancel: &CancellationToken,
     ) -> Result<RunningCall, Refusal> {
-        let run = Run::first(pending, incoming.requester, cancel.clone());
+        let run = Run::first(pending, incoming.requester, cancel.clone()).from(incoming.from);
         self.begin(cached, request, meta?, run).await
     }
 
@@ -303,7 +307,7 @@ impl Engine {
     ) -> Result<RunningCall, Refusal> {
         let _permit = permit(&incoming.requester.peer, resource(&request.method))?;
         let params = handshake::parse(request.params)?;
-        let mut introduction = self.introduction(&params)?;
+        let mut introduction = self.introduction(&params, incoming)?;
         let mut record = SessionRecord {
             revision: introduction.revision,
             client_info: introduction.client_info.clone(),

@@ -375,6 +375,7 @@ mod tests {
             principal: Principal::anonymous(),
             log_level: None,
             subscriptions: [].into(),
+            agent: String::new(),
         };
         Arc::new(CachedSession::new(
             SessionId::parse(id).unwrap(),

@@ -121,6 +121,7 @@ impl Engine {
             logs: LogGate::Request(meta.meta.log_level().map(Into::into)),
             listens,
             body: incoming.body.clone(),
+            from: incoming.from.clone(),
             caller: self.modern_caller(incoming, context, &meta),
             meta: meta.meta,
             cancel: cancel.clone(),

@@ -11,9 +11,10 @@ use super::Engine;
 use super::attach::Resumable;
 use super::changes::Tell;
 use super::dispatch::permit;
-use super::incoming::{Incoming, stream_until};
-use super::shares::{Resource, Share};
+use super::incoming::stream_until;
+use super::shares::{PeerUse, Resource, Share};
 use super::stream_writer::{SOCKET_EVENTS_MAX, StreamWriter, WriterOptions};
+use super::watch::Glimpse;
 use crate::cluster::CachedSession;
 use crate::protocol::error::Refusal;
 use crate::protocol::event_id::EventId;
@@ -36,8 +37,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal::TooMany`].
-    pub(crate) fn stream_permit(&self, incoming: &Incoming) -> Result<Share, Refusal> {
-        permit(&incoming.requester.peer, Resource::Streams)
+    pub(crate) fn stream_permit(&self, peer: &Arc<PeerUse>) -> Result<Share, Refusal> {
+        permit(peer, Resource::Streams)
     }
 
     /// When a stream ends that this identity opens.
@@ -47,7 +48,7 @@ impl Engine {
 
     /// Opens the session's standalone stream or, after `last_event_id`, the stream that this names. `None`
     /// when nothing follows it: clients take a stream without events for one that broke, and come back at
-    /// once. It ends at `until`, if not before.
+    /// once. It ends at `until`, if not before. `taker` is who opens it, if that is known.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -56,6 +57,7 @@ impl Engine {
         cached: &Arc<CachedSession>,
         last_event_id: Option<&str>,
         until: Option<Instant>,
+        taker: Option<&Glimpse<'_>>,
         permit: Share,
     ) -> Result<Option<OpenStream>, Refusal> {
         let (stream, after) = match last_event_id {
@@ -71,7 +73,7 @@ impl Engine {
         {
             return Ok(None);
         }
-        let (carried, delivered) = self.attach(cached, &stream).await?;
+        let (carried, delivered) = self.attach(cached, &stream, taker).await?;
         let standalone = stream.as_str() == StreamId::STANDALONE;
         if standalone {
             self.sync_or_later(cached, Tell::Changes).await;

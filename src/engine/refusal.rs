@@ -43,6 +43,7 @@ impl From<SessionError> for Refusal {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::NotFound => Self::SessionNotFound,
+            SessionError::Foreign => Self::SessionForeign,
             SessionError::Full => Self::InvalidParams(error.to_string()),
             SessionError::TooMany(full) => Self::TooMany(match full {
                 Full::Sessions => "the limit of sessions is reached (session.max)",

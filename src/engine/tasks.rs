@@ -136,6 +136,10 @@ impl RunTasks for Engine {
         }
     }
 
+    fn note_foreign(&self, asker: &Principal) {
+        self.audit.alarms().foreign_handle(asker);
+    }
+
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError> {
         let nodes = std::slice::from_ref(node);
         Ok(self.membership.dead_among(&*self.store, nodes).await?.is_empty())

@@ -8,8 +8,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
-use super::source::Connected;
-use super::{Service, body, media};
+use super::source::{Connected, Source};
+use super::watch::Asker;
+use super::{Service, body, media, watch};
 use crate::config::ReplyForm;
 use crate::engine::incoming::{Incoming, Requester};
 use crate::engine::request::RequestMeta;
@@ -31,6 +32,8 @@ pub(super) static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-even
 pub(super) struct AdmittedRequest {
     pub(super) parts: Parts,
     pub(super) identity: Identity,
+    /// The other end of its connection.
+    pub(super) source: Source,
     /// When it came.
     began: Instant,
     /// The peer it counts for.
@@ -52,7 +55,17 @@ impl AdmittedRequest {
         began: Instant,
     ) -> Result<Self, Refusal> {
         let limits = &service.engine.limits;
-        let identity = service.guard.admit(&parts, connected, limits).await?;
+        let identity = match service.guard.admit(&parts, connected, limits).await {
+            Ok(identity) => identity,
+            Err(refusal) => {
+                watch::note_refused(service, &parts.headers, connected, &refusal);
+                return Err(refusal);
+            }
+        };
+        if let Some(asker) = Asker::of(&parts.extensions) {
+            asker.is(identity.principal());
+        }
+        watch::note_spoofed(service, &parts.headers, connected);
         service.guard.hide_credentials(&mut parts.headers);
         let peer = service.guard.peer(
             identity.principal(),
@@ -65,6 +78,7 @@ impl AdmittedRequest {
             counted: 0,
             parts,
             identity,
+            source: connected.source,
             began,
             peer,
             form: service.engine.settings.call.reply,
@@ -113,7 +127,12 @@ impl AdmittedRequest {
             let hints = service.engine.tool(tool).and_then(|tool| tool.annotations);
             hints.and_then(|hints| hints.read_only_hint) == Some(true)
         };
-        service.guard.check_tool(&self.identity, &self.parts, tool, reads)
+        let checked = service.guard.check_tool(&self.identity, &self.parts, tool, reads);
+        checked.inspect_err(|_lacking| {
+            if let Some(asker) = Asker::of(&self.parts.extensions) {
+                asker.lacks(tool);
+            }
+        })
     }
 
     /// The same of a message that has not been read further.
@@ -139,6 +158,25 @@ impl AdmittedRequest {
     /// Refuses a request that names a revision that is not served.
     pub(super) fn check_version(&self, served: Revisions) -> Result<(), Refusal> {
         check_version(self.version(), served)
+    }
+
+    /// Notes for the audit log which session it asks for.
+    pub(super) fn asks_for(&self, session: &SessionId) -> Option<Arc<Asker>> {
+        let asker = Asker::of(&self.parts.extensions);
+        if let Some(asker) = &asker {
+            asker.asks_for(session);
+        }
+        asker
+    }
+
+    /// What its peer uses of the node.
+    pub(super) const fn uses(&self) -> &Arc<PeerUse> {
+        &self.peer
+    }
+
+    /// The peer it counts for.
+    pub(super) fn peer(&self) -> &Peer {
+        self.peer.peer()
     }
 
     /// Whether it names a session.
@@ -172,7 +210,9 @@ impl AdmittedRequest {
 
     /// The message as the engine gets it; `body` is kept for another node.
     pub(super) fn into_incoming(self, body: Bytes) -> Incoming {
+        let from = Asker::of(&self.parts.extensions).map(|asker| asker.from());
         Incoming {
+            from,
             requester: Requester {
                 identity: self.identity,
                 peer: self.peer,

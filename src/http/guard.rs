@@ -1,6 +1,7 @@
 //! Who may call, and from where: the `Host` and `Origin` checks against DNS rebinding, and the principal.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,6 +266,17 @@ impl Guard {
             true => self.proxies.peer(connected.source, headers),
             false => connected.uses.peer().clone(),
         }
+    }
+
+    /// The whole address of the client of a request that comes from there, if it has one.
+    #[must_use]
+    pub(super) fn whole_address(&self, source: Source, headers: &HeaderMap) -> Option<IpAddr> {
+        self.proxies.address(source, headers)
+    }
+
+    /// Gives each header of such a request that tells of its client's address.
+    pub(super) fn each_forwarded(&self, source: Source, headers: &HeaderMap, give: impl FnMut(&HeaderValue)) {
+        self.proxies.each_forwarded(source, headers, give);
     }
 
     /// Whether the connections from there are many clients'.

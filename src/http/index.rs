@@ -27,8 +27,9 @@ pub(super) async fn index(State(service): State<Service>, request: Request<HttpB
         RequestLine::of(request.method(), request.uri()),
         request.headers().clone(),
     );
+    let asker = Asker::of(request.extensions());
     if let Err(refusal) = check(&service, request).await {
-        return log::refuse(&service, line, &refusal);
+        return log::refuse_asker(&service, line, asker.as_deref(), &refusal);
     }
     let server = service.engine.handler.info().server_info;
     let (name, version) = (&server.name, &server.version);

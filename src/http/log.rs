@@ -1,11 +1,14 @@
 //! What is logged of a request: one line for its answer, at `debug`. While that level is off, nothing is made
 //! ready for it.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
 
+use super::watch::{self, Asker};
 use super::{CLIENTS, MCP, PROBES, ROOT, Service, response, trimmed};
 use crate::engine::Engine;
 use crate::protocol::era::Era;
@@ -27,6 +30,11 @@ impl RequestLine {
         method: "POST",
         path: MCP,
     };
+
+    /// In words, for the audit log.
+    pub(super) fn text(self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
 
     /// That of a request.
     pub(super) fn of(method: &Method, uri: &Uri) -> Self {
@@ -67,12 +75,13 @@ pub(super) fn span(service: &Service) -> Span {
 pub(super) async fn logged(
     service: &Service,
     line: RequestLine,
+    asker: Option<Arc<Asker>>,
     began: Instant,
     answer: impl Future<Output = Response>,
 ) -> Response {
     let answered = async {
         let response = answer.await;
-        finish(line, began, &response);
+        finish(service, line, asker.as_deref(), began, &response);
         response
     };
     answered.instrument(span(service)).await
@@ -99,8 +108,17 @@ pub(super) fn note_tool<'a>(engine: &Engine, method: &str, name: impl FnOnce() -
     }
 }
 
-/// Logs the answer to a request.
-pub(super) fn finish(line: RequestLine, began: Instant, response: &Response) {
+/// Logs the answer to a request, also in the audit log if it was refused.
+pub(super) fn finish(
+    service: &Service,
+    line: RequestLine,
+    asker: Option<&Asker>,
+    began: Instant,
+    response: &Response,
+) {
+    if let Some(asker) = asker {
+        watch::note_denied(service, asker, line, response);
+    }
     if enabled!(Level::DEBUG) {
         let reason = response
             .extensions()
@@ -128,10 +146,20 @@ fn said(status: StatusCode, reason: Option<&str>) -> &'static str {
 
 /// The refusal of a request that comes no further.
 pub(super) fn refuse(service: &Service, line: RequestLine, refusal: &Refusal) -> Response {
+    refuse_asker(service, line, None, refusal)
+}
+
+/// The same, of a request whose sender the audit log may want to know.
+pub(super) fn refuse_asker(
+    service: &Service,
+    line: RequestLine,
+    asker: Option<&Asker>,
+    refusal: &Refusal,
+) -> Response {
     let began = Instant::now();
     span(service).in_scope(|| {
         let response = response::refusal(refusal, None);
-        finish(line, began, &response);
+        finish(service, line, asker, began, &response);
         response
     })
 }

@@ -16,6 +16,7 @@ use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
 use super::log::{self, RequestLine, finish, logged, note, span};
 use super::response::RawStream;
 use super::source::Connected;
+use super::watch::{self, Asker};
 use super::{Service, media, response};
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
@@ -64,12 +65,12 @@ pub(super) async fn answer(
     connected: &Connected,
     began: Instant,
 ) -> Response {
-    let span = span(service);
+    let (span, asker) = (span(service), Asker::of(request.extensions()));
     async move {
         let response = serve(service, request, connected, began)
             .await
             .unwrap_or_else(Refused::response);
-        finish(RequestLine::POST_MCP, began, &response);
+        finish(service, RequestLine::POST_MCP, asker.as_deref(), began, &response);
         response
     }
     .instrument(span)
@@ -78,16 +79,19 @@ pub(super) async fn answer(
 
 pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
-    let began = Instant::now();
+    let (asker, began) = (Asker::of(request.extensions()), Instant::now());
     let ended = async {
         let admitted = AdmittedRequest::of(&service, request, began).await?;
         admitted.check_version(service.engine.revisions)?;
         let id = admitted.session_id()?;
         note(Era::Legacy, "DELETE", Some(&id.tag()));
-        service
-            .engine
-            .end_session(&id, admitted.identity.principal())
-            .await
+        let asker = admitted.asks_for(&id);
+        let from = asker.as_ref().map(|asker| asker.from());
+        let principal = admitted.identity.principal();
+        let ended = service.engine.end_session(&id, principal, from.as_deref());
+        ended.await.inspect_err(|refusal| {
+            watch::note_unknown(&service, admitted.peer(), &id, refusal);
+        })
     };
     let answer = async {
         match ended.await {
@@ -95,7 +99,7 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
             Err(refusal) => response::refusal(&refusal, None),
         }
     };
-    logged(&service, line, began, answer).await
+    logged(&service, line, asker, began, answer).await
 }
 
 pub(super) async fn get(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
@@ -113,7 +117,7 @@ where
     F: Future<Output = Result<Response, Refusal>> + Send + 'static,
 {
     let line = RequestLine::of(request.method(), request.uri());
-    let began = Instant::now();
+    let (asker, began) = (Asker::of(request.extensions()), Instant::now());
     let opened = async {
         let mut admitted = AdmittedRequest::of(&service, request, began).await?;
         admitted.count(&service, 1).await?;
@@ -125,7 +129,7 @@ where
         let opened = opened.await;
         opened.unwrap_or_else(|refusal| response::refusal(&refusal, None))
     };
-    logged(&service, line, began, answer).await
+    logged(&service, line, asker, began, answer).await
 }
 
 /// Opens the session's standalone stream, or takes a reply's up.
@@ -135,20 +139,14 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     admitted.check_version(engine.revisions)?;
     let id = admitted.session_id()?;
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
-    let incoming = admitted.into_incoming(Bytes::new());
-    let until = engine.stream_until(&incoming.requester.identity);
-    let permit = engine.stream_permit(&incoming)?;
-    let cached = engine
-        .session(
-            &id,
-            incoming.requester.identity.principal(),
-            TransportKind::Streamable,
-        )
-        .await?;
+    let until = engine.stream_until(&admitted.identity);
+    let permit = engine.stream_permit(admitted.uses())?;
+    let cached = find(&service, &admitted, &id, TransportKind::Streamable).await?;
     note(Era::Legacy, "other", Some(&cached.tag));
     service.count_stream(&id).await?;
+    let taker = admitted.glimpse(&service);
     let opened = engine
-        .open_stream(&cached, last_event_id.as_deref(), until, permit)
+        .open_stream(&cached, last_event_id.as_deref(), until, Some(&taker), permit)
         .await?;
     let Some(stream) = opened else {
         return Ok(response::empty(StatusCode::NO_CONTENT));
@@ -171,18 +169,19 @@ pub(super) async fn refuse_method(
     allowed: &'static str,
 ) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
+    let asker = Asker::of(request.extensions());
     let refusal = match check(service, request).await {
         Ok(()) => Refusal::MethodNotAllowed(allowed),
         Err(refusal) => refusal,
     };
-    log::refuse(service, line, &refusal)
+    log::refuse_asker(service, line, asker.as_deref(), &refusal)
 }
 
 /// Checks who asks, of a request that goes no further.
 pub(super) async fn check(service: &Service, request: HttpRequest<HttpBody>) -> Result<(), Refusal> {
-    let connected = Connected::of(&request)?;
-    let (head, limits) = (request.into_parts().0, &service.engine.limits);
-    service.guard.admit(&head, &connected, limits).await.map(drop)
+    AdmittedRequest::of(service, request, Instant::now())
+        .await
+        .map(drop)
 }
 
 async fn serve(
@@ -273,13 +272,29 @@ async fn in_session(
     body: Bytes,
     messages: u32,
 ) -> Result<(Incoming, Arc<CachedSession>), Refusal> {
-    let cached = service
-        .engine
-        .session(id, admitted.identity.principal(), TransportKind::Streamable)
-        .await?;
+    let cached = find(service, &admitted, id, TransportKind::Streamable).await?;
     note(Era::Legacy, method, Some(&cached.tag));
     admitted.count_in_session(service, id, messages).await?;
     Ok((admitted.into_incoming(body), cached))
+}
+
+/// The session of that id, which is looked at for alarms.
+pub(super) async fn find(
+    service: &Service,
+    admitted: &AdmittedRequest,
+    id: &SessionId,
+    transport: TransportKind,
+) -> Result<Arc<CachedSession>, Refusal> {
+    let principal = admitted.identity.principal();
+    let found = service.engine.session(id, principal, transport).await;
+    match &found {
+        Ok(cached) => watch::look(service, admitted, cached),
+        Err(refusal) => {
+            admitted.asks_for(id);
+            watch::note_unknown(service, admitted.peer(), id, refusal);
+        }
+    }
+    found
 }
 
 /// `initialize`: the session that comes of it is named in a header.

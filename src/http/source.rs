@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use ipnet::IpNet;
 
 use crate::config::{UNIX_PROXY, network};
@@ -126,6 +126,12 @@ impl Proxies {
     /// its claims. An entry that is no address ends the search at the one to its right.
     #[must_use]
     pub(crate) fn peer(&self, source: Source, headers: &HeaderMap) -> Peer {
+        self.address(source, headers).map_or(Peer::Local, Peer::at)
+    }
+
+    /// The address of that client, if it has one.
+    #[must_use]
+    pub(crate) fn address(&self, source: Source, headers: &HeaderMap) -> Option<IpAddr> {
         let mut client = match source {
             Source::Address(address) => Some(address),
             Source::Unix | Source::Untold => None,
@@ -141,7 +147,14 @@ impl Proxies {
                 }
             }
         }
-        client.map_or(Peer::Local, Peer::at)
+        client
+    }
+
+    /// Gives each header that tells of the client, if a trusted proxy connects from there.
+    pub(crate) fn each_forwarded(&self, source: Source, headers: &HeaderMap, give: impl FnMut(&HeaderValue)) {
+        if self.trust(source) {
+            headers.get_all(&FORWARDED_FOR).iter().for_each(give);
+        }
     }
 }
 
@@ -154,8 +167,6 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     const PROXY: &str = "10.0.0.9";

@@ -9,10 +9,12 @@ use tokio::time::Instant;
 
 use super::admit::AdmittedRequest;
 use super::log::{RequestLine, logged, note};
-use super::mcp::{Refused, answer_get, refuse_method};
+use super::mcp::{self, Refused, answer_get, refuse_method};
 use super::response::RawStream;
 use super::source::Connected;
+use super::watch::{self, Asker};
 use super::{MESSAGES_BELOW, Service, index, media, response};
+use crate::engine::watch::Glimpse;
 use crate::protocol::era::Era;
 use crate::protocol::error::Refusal;
 use crate::protocol::message::{Body, Message};
@@ -25,7 +27,7 @@ pub(super) async fn get(State(service): State<Service>, request: HttpRequest<Htt
 
 pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
-    let began = Instant::now();
+    let (asker, began) = (Asker::of(request.extensions()), Instant::now());
     let below = request.uri().path().starts_with(MESSAGES_BELOW);
     let answer = async {
         match take(&service, request, began).await {
@@ -34,7 +36,7 @@ pub(super) async fn post(State(service): State<Service>, request: HttpRequest<Ht
             Err(refused) => refused.response(),
         }
     };
-    logged(&service, line, began, answer).await
+    logged(&service, line, asker, began, answer).await
 }
 
 /// A refusal whose relative URL was meant for a client that asks one level above.
@@ -71,11 +73,29 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     media::check_accept_stream(&admitted.parts.headers)?;
     let named = admitted.session_in_query().map(ToOwned::to_owned);
     let last_event_id = admitted.last_event_id().map(ToOwned::to_owned);
+    let permit = engine.stream_permit(admitted.uses())?;
+    let (address, agent) = admitted.owned_glimpse(&service);
+    let taker = Glimpse {
+        address,
+        agent: &agent,
+    };
+    let asker = Asker::of(&admitted.parts.extensions);
     let incoming = admitted.into_incoming(Bytes::new());
-    let permit = engine.stream_permit(&incoming)?;
-    let stream = engine
-        .open_sse(&incoming, named.as_deref(), last_event_id.as_deref(), permit)
-        .await?;
+    let opened = engine.open_sse(
+        &incoming,
+        named.as_deref(),
+        last_event_id.as_deref(),
+        Some(&taker),
+        permit,
+    );
+    let stream = opened.await.inspect_err(|refusal| {
+        if let Some(id) = named.as_deref().and_then(SessionId::parse) {
+            if let Some(asker) = asker {
+                asker.asks_for(&id);
+            }
+            watch::note_unknown(&service, incoming.requester.peer.peer(), &id, refusal);
+        }
+    })?;
     note(Era::Legacy, "other", Some(&stream.cached.tag));
     Ok(response::as_raw_stream(
         response::stream(stream.events),
@@ -130,9 +150,7 @@ async fn serve(
         Message::Notification(notification) => admitted.count_notification(service, notification).await?,
         Message::Response(_) => 0,
     };
-    let cached = engine
-        .session(&id, admitted.identity.principal(), TransportKind::Sse)
-        .await?;
+    let cached = mcp::find(service, &admitted, &id, TransportKind::Sse).await?;
     let label = match &message {
         Message::Request(request) => method_label(&request.method),
         Message::Notification(notification) => method_label(&notification.method),

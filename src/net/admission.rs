@@ -158,7 +158,8 @@ impl Admission {
         if !self.seats.trusts(source) {
             let seat = self.seat(place, source)?;
             let within = patience(seat.0.purpose, HEADER_WITHIN);
-            return names_no_client(stream, source, within).await.then_some(seat);
+            let honest = names_no_client(&self.seats, stream, source, within).await;
+            return honest.then_some(seat);
         }
         // Until the header is there the connection counts for no client.
         let within = patience(self.seats.purpose_of(&place), HEADER_WITHIN);
@@ -208,7 +209,12 @@ async fn read_header(
 }
 
 /// Whether a connection may go on that is no trusted proxy's: it must not name another client.
-async fn names_no_client(stream: &(impl Socket + Sync), source: Source, within: Duration) -> bool {
+async fn names_no_client(
+    seats: &Seats,
+    stream: &(impl Socket + Sync),
+    source: Source,
+    within: Duration,
+) -> bool {
     let mut room = [0; BEGINNING_BYTES];
     let Ok(Ok(shown)) = timeout(within, stream.first_bytes(&mut room)).await else {
         return false;
@@ -216,6 +222,7 @@ async fn names_no_client(stream: &(impl Socket + Sync), source: Source, within: 
     let named = proxy_header::is_beginning(room.get(..shown).unwrap_or_default());
     if named {
         metrics::proxy_header("untrusted");
+        seats.note_spoofed(source);
         seldom("untrusted PROXY header", |left_out| {
             warn!(
                 from = %source.peer(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls_error::TlsError;
+use crate::audit::Audit;
 use crate::config::TlsSettings;
 
 /// None, unless the settings ask for it.
@@ -28,6 +29,6 @@ pub(super) fn accept<S>(tls: &Tls, _stream: S, _within: Duration) -> Ready<Optio
 }
 
 /// Never called.
-pub(crate) fn keep_fresh(tls: Tls) -> Ready<()> {
+pub(crate) fn keep_fresh(tls: Tls, _audit: Audit) -> Ready<()> {
     match tls {}
 }

@@ -89,6 +89,11 @@ impl Seats {
         self.max - self.any.available_permits() - self.probes.available_permits()
     }
 
+    /// Notes for alarms that somebody speaks as only trusted proxies may.
+    pub(super) fn note_spoofed(&self, source: Source) {
+        self.service.note_spoofed(source);
+    }
+
     /// Whether a trusted proxy connects from there, for many clients.
     pub(super) fn trusts(&self, source: Source) -> bool {
         self.service.trusts(source)

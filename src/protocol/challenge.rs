@@ -17,6 +17,8 @@ pub struct Challenge {
     words: Cow<'static, str>,
     /// All the scopes of the operation, when some are missing.
     scopes: Vec<String>,
+    /// Whether the token was good once.
+    expired: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,21 @@ impl Challenge {
         Self::new(Kind::InvalidToken, Some(www_authenticate), words)
     }
 
+    /// The same of a token that was good and has expired.
+    #[must_use]
+    pub(crate) fn of_expired(self) -> Self {
+        Self {
+            expired: true,
+            ..self
+        }
+    }
+
+    /// Whether credentials, if there were any, may have been guessed.
+    #[must_use]
+    pub(crate) const fn may_be_guess(&self) -> bool {
+        matches!(self.kind, Kind::Unauthorized | Kind::InvalidToken) && !self.expired
+    }
+
     /// 400: a token stands in the URL.
     #[must_use]
     pub(crate) fn in_query() -> Self {
@@ -104,6 +121,7 @@ impl Challenge {
             www_authenticate: www_authenticate.and_then(|value| HeaderValue::from_str(value).ok()),
             words: words.into(),
             scopes: Vec::new(),
+            expired: false,
         }
     }
 

@@ -39,9 +39,12 @@ pub(crate) enum Refusal {
     /// A request outside any session that is not `initialize`.
     #[error("no Mcp-Session-Id header: send `initialize` first and repeat the Mcp-Session-Id of its answer")]
     NoSession,
-    /// Unknown, expired, ended, or somebody else's.
+    /// Unknown, expired, or ended.
     #[error("Session not found: it has ended or expired. Open another, with `initialize` or GET /sse")]
     SessionNotFound,
+    /// Another principal's session. Its client is told what it is told of one that is not there.
+    #[error("{}", Self::SessionNotFound)]
+    SessionForeign,
     /// HTTP+SSE: nobody carries the session's stream, on which the answer would go out.
     #[error(
         "the session's stream is lost: {reason}. Open it again with GET {reconnect} (relative to this URL)"
@@ -189,7 +192,9 @@ impl Refusal {
             | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::Challenged(challenge) => challenge.status(),
             Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
-            Self::SessionNotFound | Self::MethodNotFound(_) | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            Self::SessionNotFound | Self::SessionForeign | Self::MethodNotFound(_) | Self::NoSuchPath(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::StreamLost { .. } => StatusCode::GONE,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
@@ -222,7 +227,7 @@ impl Refusal {
             | Self::UnknownVersionHeader(_)
             | Self::NoSession
             | Self::DoubledHeader(_) => ErrorCode::INVALID_REQUEST,
-            Self::SessionNotFound => ErrorCode(CODE_SESSION_NOT_FOUND),
+            Self::SessionNotFound | Self::SessionForeign => ErrorCode(CODE_SESSION_NOT_FOUND),
             Self::HeaderMismatch(_) => ErrorCode::HEADER_MISMATCH,
             Self::UnsupportedVersion { .. } => ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
             Self::MetaIncomplete(_) | Self::InvalidParams(_) => ErrorCode::INVALID_PARAMS,
@@ -259,6 +264,7 @@ impl Refusal {
             Self::UnknownVersionHeader(_) => "unknown_version_header",
             Self::NoSession => "no_session",
             Self::SessionNotFound => "session_not_found",
+            Self::SessionForeign => "session_foreign",
             Self::StreamLost { .. } => "stream_lost",
             Self::BadEventId(_) => "bad_event_id",
             Self::NotAcceptable(_) => "not_acceptable",

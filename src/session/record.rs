@@ -148,6 +148,9 @@ pub struct Introduction {
     pub client_info: Implementation,
     /// What the client can do.
     pub capabilities: ClientCapabilities,
+    /// The `User-Agent` of the request, at most [`AGENT_BYTES_MAX`](SessionRecord::AGENT_BYTES_MAX) bytes of it;
+    /// empty if it had none.
+    pub agent: String,
 }
 
 impl Introduction {
@@ -158,6 +161,7 @@ impl Introduction {
             revision: Revision::V2024_11_05,
             client_info: Implementation::new("unknown", ""),
             capabilities: ClientCapabilities::default(),
+            agent: String::new(),
         }
     }
 }
@@ -187,6 +191,8 @@ pub struct SessionRecord {
     pub log_level: Option<LogLevel>,
     /// The resources subscribed to with `resources/subscribe`.
     pub subscriptions: BTreeSet<String>,
+    /// The `User-Agent` of the client's `initialize`; empty if that had none, or is not known.
+    pub agent: String,
 }
 
 impl SessionRecord {
@@ -194,4 +200,6 @@ impl SessionRecord {
     pub const SUBSCRIPTIONS_MAX: usize = 256; // 256 x 2 KiB, up to four times: 2 MiB in the session's record at worst
     /// The longest URI that can be subscribed to, in bytes.
     pub const SUBSCRIPTION_URI_BYTES_MAX: usize = 2048;
+    /// The most bytes of a `User-Agent` that are kept and compared.
+    pub const AGENT_BYTES_MAX: usize = 256;
 }

@@ -75,6 +75,9 @@ pub(crate) trait RunTasks: fmt::Debug + Send + Sync + 'static {
     /// Tells the node that runs a task to look at its record.
     async fn notify(&self, node: &NodeId, id: &str);
 
+    /// Notes that somebody asked for another principal's task.
+    fn note_foreign(&self, asker: &Principal);
+
     /// Whether a node lives. It does as long as it cannot be told.
     async fn lives(&self, node: &NodeId) -> Result<bool, StateError>;
 }
@@ -235,8 +238,11 @@ impl Tasks {
                 return Err(unknown());
             }
         };
-        let record = Some(record).filter(|record| record.principal == self.principal);
-        Ok((id, state, record.ok_or_else(unknown)?))
+        if record.principal != self.principal {
+            self.runner.note_foreign(&self.principal);
+            return Err(unknown());
+        }
+        Ok((id, state, record))
     }
 
     fn now_ms(&self) -> u64 {

@@ -31,6 +31,7 @@ mod rates;
 mod retries;
 mod secrets;
 mod sessions;
+mod sightings;
 mod standby;
 mod state;
 mod streams;
@@ -79,7 +80,7 @@ const WRITERS: usize = 64;
 #[expect(clippy::too_many_lines, reason = "it is a list")]
 pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
     type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
-    let cases: [Case; 69] = [
+    let cases: [Case; 70] = [
         |store| Box::pin(sessions::reads_back_what_was_written(store)),
         |store| Box::pin(sessions::refuses_an_id_that_is_taken(store)),
         |store| Box::pin(sessions::lets_one_of_many_creators_win(store)),
@@ -92,6 +93,7 @@ pub async fn run<S: Store>(make: impl AsyncFn() -> S) {
         |store| Box::pin(changes::bounds_subscriptions(store)),
         |store| Box::pin(changes::knows_who_keeps_copies(store)),
         |store| Box::pin(sessions::lists(store)),
+        |store| Box::pin(sightings::notes_what_was_seen(store)),
         |store| Box::pin(state::keeps_values(store)),
         |store| Box::pin(state::swaps_only_what_is_expected(store)),
         |store| Box::pin(state::loses_no_update(store)),
@@ -171,6 +173,7 @@ fn record() -> SessionRecord {
         principal: Principal("someone@example.com".into()),
         log_level: None,
         subscriptions: ["note://first".to_owned()].into(),
+        agent: "suite/1 (\"ü\")".into(),
     }
 }
 

@@ -51,6 +51,9 @@ impl Limits {
     pub const MESSAGES_WAITING_MAX: usize = 4096; // 4096 x 256 B = 1 MiB
     /// The most sessions that one [`of_peer`](super::SessionStore::of_peer) returns.
     pub const OF_PEER_MAX: usize = 16; // each is read whole
+    /// The most that is kept of each kind of what was [seen](super::SessionStore::sight) of a session; the oldest
+    /// goes first.
+    pub const SIGHTINGS_MAX: usize = 32; // 32 x 32 B = 1 KiB
     /// The most sessions that one [`list`](super::SessionStore::list) returns.
     pub const SESSION_LIST_MAX: usize = 10_000;
 }

@@ -10,6 +10,7 @@ mod logs;
 mod nodes;
 mod rates;
 mod sessions;
+mod sightings;
 mod state;
 mod streams;
 mod ttl_map;

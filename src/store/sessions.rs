@@ -173,6 +173,22 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ///   its lives.
     async fn release(&self, id: &SessionId, node: &NodeId) -> Result<(), StoreError>;
 
+    /// Notes that `what` was seen of the session just now, and returns what was seen of that `kind` within
+    /// `within`, the oldest first, with `what` at the end. At most
+    /// [`SIGHTINGS_MAX`](super::Limits::SIGHTINGS_MAX) of a kind are kept. All are short names of letters,
+    /// digits, `-` and `.`.
+    ///
+    /// - Collision: what is noted already is noted anew.
+    /// - Absence: nothing is noted, and the list is empty.
+    /// - Expiry: noting renews nothing.
+    async fn sight(
+        &self,
+        id: &SessionId,
+        kind: &'static str,
+        what: &[&str],
+        within: Duration,
+    ) -> Result<Vec<String>, StoreError>;
+
     /// Sessions in no particular order, at most `limit` and at most
     /// [`SESSION_LIST_MAX`](super::Limits::SESSION_LIST_MAX), for operators.
     ///

@@ -1,21 +1,27 @@
-//! Writes log lines from a thread of its own: a reader of logs that is slow, stuck or gone neither holds up a
+//! Writes lines of logs from a thread of its own: a reader of logs that is slow, stuck or gone neither holds up a
 //! node nor ends it.
 //!
 //! Not `tracing-appender`: its queue is bounded in lines and not in bytes, it does not count what could not
 //! be written, and where its queue is full at the end it prints to standard output, which waits or panics
 //! when that is broken too.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use metrics::Counter;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How many bytes of lines may wait to be written. What comes then is dropped.
-const WAITING_BYTES_MAX: usize = 1024 * 1024; // 5,000 lines of 200 B, of which `info` has a few a second
+/// What of the log may wait to be written. What comes then is dropped.
+pub(super) const LOG_WAITING: LinesKind = LinesKind {
+    name: "logs",
+    lines_max: 100_000,     // x 8 B, where each ends: 800 KB
+    bytes_max: 1024 * 1024, // 5,000 lines of 200 B, of which `info` has a few a second
+};
 /// How much room the queue keeps when it has been written.
 const IDLE_BYTES: usize = 64 * 1024;
 /// How often it is said that lines were dropped.
@@ -23,17 +29,37 @@ const DROPPED_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// When a pipe that takes nothing more, and does not wait, is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// Where a subscriber writes. The thread ends when this is dropped.
-pub(super) struct Lines(Arc<WaitingLines>);
+/// What lines they are, and how many of them may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LinesKind {
+    /// The name of the thread that writes them.
+    pub name: &'static str,
+    /// How many may wait,
+    pub lines_max: usize,
+    /// and how many bytes of them.
+    pub bytes_max: usize,
+}
+
+/// Where lines are written to. The thread that writes them on ends when this is dropped.
+pub(crate) struct Lines(Arc<WaitingLines>);
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lines").field(&self.0.kind).finish()
+    }
+}
 
 /// The lines that wait for the thread that writes them.
-pub(super) struct WaitingLines {
+pub(crate) struct WaitingLines {
+    kind: LinesKind,
     queue: Mutex<Queue>,
     /// Rung when lines came while the thread slept.
     came: Condvar,
     /// Rung when all lines have been written.
     written: Condvar,
     dropped: AtomicU64,
+    /// Counts the same for all nodes of the process.
+    lost: Counter,
 }
 
 #[derive(Default)]
@@ -55,27 +81,31 @@ struct Batch {
 }
 
 impl Lines {
-    /// Starts a thread that writes to `out`. `tell` says how many lines were dropped, once writing works
-    /// again.
-    pub(super) fn start(
+    /// Starts a thread that writes to `out`. What is dropped counts in `lost`; `tell` says how many lines that
+    /// were, once writing works again.
+    pub(crate) fn start(
         out: impl Write + Send + 'static,
-        tell: impl Fn(u64) + Send + 'static,
+        kind: LinesKind,
+        lost: Counter,
+        tell: impl Fn(&WaitingLines, u64) + Send + 'static,
     ) -> io::Result<Self> {
         let waiting = Arc::new(WaitingLines {
+            kind,
             queue: Mutex::default(),
             came: Condvar::new(),
             written: Condvar::new(),
             dropped: AtomicU64::new(0),
+            lost,
         });
         let theirs = Arc::clone(&waiting);
         let work = move || theirs.write_to(Pen { out, torn: false }, &tell);
-        drop(thread::Builder::new().name("logs".into()).spawn(work)?);
+        drop(thread::Builder::new().name(kind.name.into()).spawn(work)?);
         Ok(Self(waiting))
     }
 
     /// What is to be known of the lines, also by who does not write them.
-    pub(super) fn waiting(&self) -> Arc<WaitingLines> {
-        Arc::clone(&self.0)
+    pub(crate) const fn waiting(&self) -> &Arc<WaitingLines> {
+        &self.0
     }
 }
 
@@ -108,20 +138,22 @@ impl Write for &WaitingLines {
 
 impl WaitingLines {
     /// How many lines found no room, or could not be written.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until all lines have been written, at most for `limit`.
-    pub(super) fn flush(&self, limit: Duration) {
+    pub(crate) fn flush(&self, limit: Duration) {
         let unwritten = |queue: &mut Queue| queue.writing || !queue.lines.ends.is_empty();
         drop(self.written.wait_timeout_while(self.lock(), limit, unwritten));
     }
 
-    fn push(&self, line: &[u8]) {
+    /// Has a line written, or drops it if there is no room.
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut queue = self.lock();
-        if queue.lines.text.len().saturating_add(line.len()) > WAITING_BYTES_MAX {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let bytes = queue.lines.text.len().saturating_add(line.len());
+        if bytes > self.kind.bytes_max || queue.lines.ends.len() >= self.kind.lines_max {
+            self.drop_one();
             return;
         }
         queue.lines.text.extend_from_slice(line);
@@ -132,7 +164,12 @@ impl WaitingLines {
         }
     }
 
-    fn write_to<W: Write>(&self, mut pen: Pen<W>, tell: &impl Fn(u64)) {
+    fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.lost.increment(1);
+    }
+
+    fn write_to<W: Write>(&self, mut pen: Pen<W>, tell: &impl Fn(&Self, u64)) {
         let (mut batch, mut works) = (Batch::default(), true);
         let (mut told, mut tell_at) = (0, Instant::now());
         loop {
@@ -144,13 +181,13 @@ impl WaitingLines {
             if untold && tell_at <= Instant::now() {
                 tell_at = Instant::now() + DROPPED_TOLD_EVERY;
                 let dropped = self.dropped();
-                tell(dropped - told);
+                tell(self, dropped - told);
                 told = dropped;
             }
             for line in batch.lines() {
                 works = pen.write(line).is_ok();
                 if !works {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    self.drop_one();
                 }
             }
             batch.clear();

@@ -18,10 +18,10 @@ mod recorder;
 pub(crate) use names::{method_label, methods};
 
 use names::{
-    BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, CREDENTIALS, KEY_FETCHES, LIMIT_TRIPS, LIMITED,
-    LIMITS_LOCAL, LOG_LINES_DROPPED, METHOD_LABELS, PROXY_HEADERS, REFUSALS, REQUEST_SECONDS, REQUESTS,
-    RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED, SESSIONS_EXPIRED, SESSIONS_MADE,
-    STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
+    ALARMS, AUDIT_LINES_DROPPED, BUILD_INFO, CALL_TAKEOVERS, CALLS_IN_FLIGHT, CREDENTIALS, KEY_FETCHES,
+    LIMIT_TRIPS, LIMITED, LIMITS_LOCAL, LOG_LINES_DROPPED, METHOD_LABELS, PROXY_HEADERS, REFUSALS,
+    REQUEST_SECONDS, REQUESTS, RESTORATION_SECONDS, RESTORATIONS, SESSIONS_ACTIVE, SESSIONS_ENDED,
+    SESSIONS_EXPIRED, SESSIONS_MADE, STORE_ERRORS, STORE_SECONDS, STREAMS_OPEN, label_at, method_index,
 };
 #[cfg(feature = "tls")]
 use names::{CERTIFICATE_EXPIRES_SECONDS, TLS_HANDSHAKES};
@@ -65,6 +65,7 @@ fn begin() {
     counter!(LIMIT_TRIPS).increment(0);
     gauge!(LIMITS_LOCAL).increment(0.0);
     counter!(LOG_LINES_DROPPED).absolute(super::lines_dropped());
+    counter!(AUDIT_LINES_DROPPED).increment(0);
 }
 
 /// All metrics in Prometheus' text format, `text/plain; version=0.0.4`.
@@ -254,6 +255,21 @@ pub(crate) fn limits_local() -> GaugeGuard {
     GaugeGuard::new(gauge!(LIMITS_LOCAL))
 }
 
+/// Counts the lines of audit logs that were not written.
+pub(crate) fn audit_lines_dropped() -> Counter {
+    counter!(AUDIT_LINES_DROPPED)
+}
+
+/// Shows that no alarm of that pattern was raised so far.
+pub(crate) fn no_alarm(pattern: &'static str) {
+    counter!(ALARMS, "pattern" => pattern).increment(0);
+}
+
+/// Notes that an alarm was raised.
+pub(crate) fn alarm(pattern: &'static str) {
+    counter!(ALARMS, "pattern" => pattern).increment(1);
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -271,6 +287,18 @@ impl Outcome {
     /// The label of each, and last that of a request of which nobody said how it ended.
     const LABELS: [&'static str; 5] = ["ok", "error", "cancelled", "timeout", "abandoned"];
     const ABANDONED: usize = Self::LABELS.len() - 1;
+
+    /// Its name.
+    #[must_use]
+    pub(crate) const fn label(self) -> &'static str {
+        let [ok, error, cancelled, timeout, _abandoned] = Self::LABELS;
+        match self {
+            Self::Ok => ok,
+            Self::Error => error,
+            Self::Cancelled => cancelled,
+            Self::Timeout => timeout,
+        }
+    }
 }
 
 /// Measures the requests of a node. What is recorded is looked up by its labels once, which takes longer than

@@ -162,6 +162,8 @@ impl RunTasks for NoTasks {
 
     async fn notify(&self, _: &NodeId, _: &str) {}
 
+    fn note_foreign(&self, _: &Principal) {}
+
     async fn lives(&self, _: &NodeId) -> Result<bool, StateError> {
         Ok(false)
     }

@@ -22,15 +22,7 @@ async fn send(node: &Node, method: Method, path: &str, headers: &[(&str, &str)])
 
 /// The sum of the lines of a metric whose labels say so.
 async fn metric(node: &Node, begins: &str) -> f64 {
-    let text = send(node, Method::GET, "/metrics", &[])
-        .await
-        .text()
-        .await
-        .expect("text");
-    let lines = text.lines().filter(|line| line.starts_with(begins));
-    lines
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-        .sum()
+    node.metric(begins).await
 }
 
 /// Finding 6, case `head`: what probes send to the URLs of clients has no effect.

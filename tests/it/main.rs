@@ -10,7 +10,9 @@
     reason = "test code: a failure is a panic, tasks end with their test, and support serves tests to come"
 )]
 
+mod alarms;
 mod asking;
+mod audit;
 mod auth;
 mod bad_input;
 mod balancers;

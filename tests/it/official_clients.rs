@@ -139,6 +139,7 @@ async fn the_inspector_lists_and_calls_on_any_node() {
         let called = inspect(&url, &echo).await;
         assert!(called.contains("\"text\": \"hello\""), "{path}: {called}");
     }
+    cluster.raised_no_alarm().await;
 }
 
 /// A19: the Inspector knows what strict clients refuse in a tool's schema, and finds none of it.
@@ -195,6 +196,7 @@ async fn run_on(cluster: &Cluster, interpreter: &str, script: &str, mode: &str) 
     let before = balancer.served().await;
     let url = format!("{}/mcp", balancer.url());
     ends_well(interpreter, &[script, &url, mode], "rounds").await;
+    cluster.raised_no_alarm().await;
     for (node, (before, after)) in before.into_iter().zip(balancer.served().await).enumerate() {
         assert!(after > before, "node {node} served nothing");
     }

@@ -20,7 +20,7 @@ const LAYERS: [&str; 11] = [
     "testing", "cli", "app", "net", "http", "auth", "engine", "cluster", "store", "session", "protocol",
 ];
 /// They stand beside the layers: all may see them but those named in [`PURE`], and `tools`.
-const BESIDE: [&str; 3] = ["config", "telemetry", "supervisor"];
+const BESIDE: [&str; 4] = ["audit", "config", "telemetry", "supervisor"];
 /// What neither settings, logs nor tasks reach.
 const PURE: [&str; 2] = ["session", "protocol"];
 /// What all may see, because it sees nothing and keeps nothing.

@@ -16,6 +16,7 @@ use super::super::denied::Denied;
 use super::fetch::{FetchError, Fetcher, FetcherError};
 use super::key_set::{IssuerKeys, KeySetError};
 use super::metadata::{self, Metadata, MetadataError};
+use crate::audit::{Act, Actor, Audit};
 use crate::causes::causes;
 use crate::config::AuthSettings;
 use crate::telemetry::metrics;
@@ -276,10 +277,10 @@ pub(crate) struct KeyTask {
 
 impl KeyTask {
     /// Fetches keys before they are old, and when a request asks for newer ones. Never ends.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self, audit: Audit) {
         let mut forced = None;
         loop {
-            let next = self.attempt(forced).await;
+            let next = self.attempt(forced, &audit).await;
             // Those that have asked meanwhile have got what they wait for.
             let _asked = self.shared.asked.notified().now_or_never();
             let last = self.tell.borrow().forced_at;
@@ -296,7 +297,7 @@ impl KeyTask {
     }
 
     /// Tries once, and says when to try again.
-    async fn attempt(&mut self, forced: Option<Instant>) -> Instant {
+    async fn attempt(&mut self, forced: Option<Instant>, audit: &Audit) -> Instant {
         let began = Instant::now();
         let fetched = self.source.fetch().await;
         metrics::keys_fetched(&self.url, fetched.is_ok());
@@ -306,7 +307,7 @@ impl KeyTask {
                 if let Some(differs) = fetched.clock_ahead {
                     warn!(issuer = &*self.url, "{differs}");
                 }
-                self.publish(began, fetched.keys, fetched.document);
+                self.publish(began, fetched.keys, fetched.document, audit);
                 began + self.fresh
             }
             Err(error) => {
@@ -326,7 +327,7 @@ impl KeyTask {
         next
     }
 
-    fn publish(&self, now: Instant, keys: IssuerKeys, document: Option<Bytes>) {
+    fn publish(&self, now: Instant, keys: IssuerKeys, document: Option<Bytes>, audit: &Audit) {
         self.tell.send_modify(|known| {
             if *known.keys != keys || known.fetched_at.is_none() {
                 known.changes += 1;
@@ -335,6 +336,8 @@ impl KeyTask {
                     keys = keys.len(),
                     "the keys of an issuer are new"
                 );
+                let issuer = &*self.url;
+                audit.note(&Actor::default(), &Act::KeysChanged { issuer });
                 known.keys = Arc::new(keys);
                 // Tokens that were verified with the former ones are verified again.
                 self.shared.changes.store(known.changes, Ordering::Release);

@@ -10,6 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
 use super::NO_SESSION;
+use crate::audit::{Act, Actor, Audit};
 use crate::cli::{Exit, unix_ms};
 use crate::cluster::{Membership, SessionError, Sessions};
 use crate::config::Settings;
@@ -59,26 +60,42 @@ pub(super) async fn answer(
     store: &Arc<RedisStore>,
 ) -> anyhow::Result<(String, Exit)> {
     let node = NodeId::generate(unix_ms());
+    // What cannot be noted is not done.
+    let audit = Audit::of_command(&settings.audit, &node)?;
     let supervisor = Supervisor::new(node.as_str());
     let membership = Arc::new(Membership::outside(node.clone()));
     let shared: Arc<dyn Store> = Arc::<RedisStore>::clone(store);
     // For a moment this process is a node among the others: it sends messages to those that keep a copy, and
     // hears them acknowledge.
     let messages = store.listen(&node).await?;
-    let sessions = Sessions::new(shared, membership, settings, supervisor.clone());
+    let sessions = Sessions::new(shared, membership, settings, supervisor.clone(), audit.clone());
     supervisor.spawn_vital("messages", sessions.clone().listen(messages, Arc::new(())));
     let done = match arguments.ids.is_empty() {
         true => end_all(arguments, store, &sessions).await,
         false => end_each(&arguments.ids, &sessions).await,
     };
     supervisor.stop(STOP_WITHIN).await;
+    audit.flush();
     told(arguments, &done?)
+}
+
+/// Ends a session, which is noted in the audit log.
+async fn end_one(id: &SessionId, sessions: &Sessions) -> Result<(), SessionError> {
+    sessions.end(id).await?;
+    let tag = id.tag();
+    let actor = Actor {
+        session: Some(&tag),
+        ..Actor::default()
+    };
+    let command = "sessions end";
+    sessions.audit().note(&actor, &Act::Admin { command });
+    Ok(())
 }
 
 async fn end_each(ids: &[String], sessions: &Sessions) -> anyhow::Result<EndedSessions> {
     let ends = ids.iter().map(|id| async move {
         let ended = match SessionId::parse(id) {
-            Some(id) => sessions.end(&id).await,
+            Some(id) => end_one(&id, sessions).await,
             None => Err(SessionError::NotFound),
         };
         match ended {

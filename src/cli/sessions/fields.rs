@@ -9,13 +9,14 @@ use crate::session::{SessionId, SessionRecord};
 
 /// The record's fields, under the names that they have in the store, in the order of interest. The last use
 /// may be later than was noted: by how much is told beside it.
-pub(super) fn kept(id: &SessionId, record: &SessionRecord, ttl: Duration) -> [(&'static str, Value); 13] {
+pub(super) fn kept(id: &SessionId, record: &SessionRecord, ttl: Duration) -> [(&'static str, Value); 14] {
     [
         ("sessionId", json!(id.as_str())),
         ("protocolVersion", json!(record.revision.as_str())),
         ("transport", json!(record.transport)),
         ("clientInfo", json!(record.client_info)),
         ("capabilities", json!(record.capabilities)),
+        ("agent", json!(record.agent)),
         ("initialized", json!(record.initialized)),
         ("createdAt", json!(record.created_at_ms)),
         ("lastActivity", json!(record.last_activity_ms)),
@@ -54,6 +55,7 @@ pub(super) mod testing {
             principal: Principal("alice".into()),
             log_level: None,
             subscriptions: ["note://1".to_owned()].into(),
+            agent: "agent/1".into(),
         };
         (SessionId::parse("abc-123").unwrap(), record)
     }

@@ -197,6 +197,7 @@ mod tests {
             "lastActivity     at most 12s ago",
             "nodeId           node-a",
             "logLevel         -",
+            "agent            agent/1",
             "subscriptions    [\"note://1\"]",
             "ends             in 10m unless it is used",
             "copies           node-a",

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 
 use super::*;
-use crate::session::{Peer, Principal};
+use crate::session::{NodeId, Peer, Principal};
 use crate::store::memory::MemoryStore;
 
 /// A store that hangs, fails or works, and counts how often it was asked.
@@ -31,6 +31,11 @@ impl RateStore for Watched {
     }
 }
 
+/// An audit log that writes nothing.
+fn silent() -> Audit {
+    Audit::silent(&NodeId::generate(0))
+}
+
 fn rate(count: u32, burst: u32) -> Option<Rate> {
     Rate::new(count, Duration::from_secs(1), burst)
 }
@@ -41,6 +46,7 @@ fn limits(store: &Arc<Watched>, settings: &LimitSettings) -> RateLimits {
         Arc::<Watched>::clone(store),
         true,
         Supervisor::new("node"),
+        silent(),
     )
 }
 
@@ -176,6 +182,7 @@ async fn a_node_alone_counts_exactly_and_asks_nobody() {
         Arc::<Watched>::clone(&store),
         false,
         Supervisor::new("node"),
+        silent(),
     );
     assert_eq!(crowd(&limits, 100).await, 20);
     assert_eq!(
@@ -201,6 +208,7 @@ async fn wrong_credentials_are_looked_at_so_often_and_no_more() {
             Arc::<Watched>::clone(&store),
             is_shared,
             Supervisor::new("node"),
+            silent(),
         );
         let from = || LimitedBy::Peer(Peer::at([192, 0, 2, 1].into()));
         for _ in 0..10 {

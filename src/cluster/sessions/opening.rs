@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::{SessionError, Sessions};
+use crate::audit::{Act, Actor, EndedBy};
 use crate::cluster::millis;
 use crate::config::{SessionSettings, WhenFull};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
@@ -106,8 +107,14 @@ impl Sessions {
             }
             match self.end(&id).await {
                 Ok(()) => {
+                    let tag = id.tag();
+                    let actor = Actor {
+                        session: Some(&tag),
+                        ..Actor::default()
+                    };
+                    self.inner.audit.note(&actor, &Act::SessionEnded(EndedBy::Quota));
                     debug!(
-                        session = id.tag(),
+                        session = tag,
                         "ended the longest unused session of a peer that opens another"
                     );
                     return Ok(true);

@@ -25,6 +25,7 @@ fn record(created_at_ms: u64) -> SessionRecord {
         principal: Principal::anonymous(),
         log_level: None,
         subscriptions: [].into(),
+        agent: String::new(),
     }
 }
 
@@ -41,6 +42,7 @@ async fn node() -> (Sessions, Arc<Membership>, MemoryStore) {
         Arc::clone(&membership),
         &settings,
         Supervisor::new("a"),
+        Audit::silent(membership.node()),
     );
     (sessions, membership, store)
 }
@@ -103,6 +105,7 @@ async fn a_node_keeps_so_many_sessions_and_reads_the_others_again() {
         Arc::clone(&membership),
         &settings,
         Supervisor::new("a"),
+        Audit::silent(membership.node()),
     );
     let mut ids = Vec::new();
     for _ in 0..KEPT_MAX * 4 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Sessions, SessionsInner};
+use crate::audit::EndedBy;
 use crate::cluster::registry::{Retired, SessionSlot};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
@@ -59,7 +60,11 @@ impl StateStore for SessionsInner {
         asker: &Principal,
         ttl: Duration,
     ) -> Result<Option<Principal>, StateError> {
-        self.store.state_owner(scope, asker, ttl).await
+        let owner = self.store.state_owner(scope, asker, ttl).await?;
+        if owner.as_ref().is_some_and(|owner| owner != asker) {
+            self.audit.alarms().foreign_handle(asker);
+        }
+        Ok(owner)
     }
 
     async fn secrets(
@@ -101,8 +106,9 @@ impl SessionsInner {
     /// Drops a copy of a session that is gone. The slot's lock is held.
     pub(super) fn forget(&self, id: &SessionId, slot: &Arc<SessionSlot>) {
         let known = self.registry.retire(id, slot, Retired::Gone);
-        if known.is_some() && !slot.was_ended() {
+        if let Some(former) = known.filter(|_| !slot.was_ended()) {
             metrics::session_expired();
+            self.note_ended(&former, EndedBy::Expiry);
         }
     }
 }

@@ -6,8 +6,9 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use super::Sessions;
+use super::{Sessions, SessionsInner};
 use crate::cluster::{millis, monotonic_ms};
+use crate::session::SessionId;
 
 /// How many copies are released at once when the node leaves.
 const RELEASES_AT_ONCE: usize = 64;
@@ -25,9 +26,9 @@ impl Sessions {
             ticks.tick().await;
             let before = monotonic_ms().saturating_sub(millis(self.inner.settings.ttl));
             for (id, slot) in self.inner.registry.unused_since(before) {
-                if slot.is_idle() {
+                if slot.is_idle() && !self.inner.is_noted_as_expired(&id).await {
                     self.inner.evict(&id, &slot).await;
-                } else {
+                } else if !slot.is_idle() {
                     // A call or a stream holds it. If the session has expired, nothing else would tell them.
                     slot.distrust();
                     self.inner.refresh(&id).await;
@@ -48,5 +49,17 @@ impl Sessions {
         {
             debug!("some sessions still name this node as one that keeps a copy");
         }
+    }
+}
+
+impl SessionsInner {
+    /// Whether a session that is not used has expired, which is noted in the audit log then. Only the store knows
+    /// that, and it is not asked while that log is off.
+    async fn is_noted_as_expired(&self, id: &SessionId) -> bool {
+        if !self.audit.is_on() || !matches!(self.store.load(id, None).await, Ok(None)) {
+            return false;
+        }
+        self.drop_gone(id).await;
+        true
     }
 }

@@ -91,6 +91,7 @@ impl Engine {
             }
         };
         let run = Run::first(&pending, incoming.requester.clone(), cancel.child_token()).to(out);
+        let run = run.from(incoming.from.clone());
         let began = self.begin(cached, request, meta, run).await;
         Ok(all_told(began?, within))
     }

@@ -14,6 +14,7 @@ use super::faults::Faults;
 use super::handler::SimulatedServer;
 use super::store::FaultyStore;
 use super::world::{NodeLife, World};
+use crate::audit::Audit;
 use crate::cluster::Membership;
 use crate::cluster::secrets::RequestStateKeys;
 use crate::config::Settings;
@@ -97,6 +98,7 @@ impl Node {
             let keys = RequestStateKeys::configured(&"k".repeat(32), clock).ok()?;
             let mut settings = settings;
             settings.request_state.secret = "k".repeat(32);
+            let audit = Audit::silent(membership.node());
             let engine = Engine::new(Parts {
                 settings,
                 handler: Arc::new(server),
@@ -105,6 +107,7 @@ impl Node {
                 keys,
                 supervisor,
                 work,
+                audit,
             });
             engine.start().await.ok()?;
             Some(engine)
@@ -245,6 +248,7 @@ impl Node {
                 info: RequestInfo::of([("x-client", principal.as_str())]),
             },
             address: None,
+            from: None,
             began: Instant::now(),
             form: self.engine.settings.call.reply,
             body: body.clone(),
@@ -336,7 +340,7 @@ impl Node {
         let (engine, incoming) = (Arc::clone(&self.engine), self.incoming(principal, &Bytes::new()));
         let (id, last) = (id.clone(), last_event_id.map(ToOwned::to_owned));
         let opened = async move {
-            let permit = engine.stream_permit(&incoming)?;
+            let permit = engine.stream_permit(&incoming.requester.peer)?;
             let cached = engine
                 .session(
                     &id,
@@ -360,9 +364,11 @@ impl Node {
         let (engine, incoming) = (Arc::clone(&self.engine), self.incoming(principal, &Bytes::new()));
         let (id, last) = (id.cloned(), last_event_id.map(ToOwned::to_owned));
         let opened = async move {
-            let permit = engine.stream_permit(&incoming)?;
+            let permit = engine.stream_permit(&incoming.requester.peer)?;
             let named = id.as_ref().map(SessionId::as_str);
-            let stream = engine.open_sse(&incoming, named, last.as_deref(), permit).await?;
+            let stream = engine
+                .open_sse(&incoming, named, last.as_deref(), None, permit)
+                .await?;
             Ok((stream.cached.id.clone(), stream.events))
         };
         self.carried_through(opened).await
@@ -380,7 +386,7 @@ impl Node {
 
     /// Ends a session.
     pub(super) async fn end(&self, principal: &Principal, id: &SessionId) -> Option<Result<(), Refusal>> {
-        self.within(self.engine.end_session(id, principal)).await
+        self.within(self.engine.end_session(id, principal, None)).await
     }
 }
 

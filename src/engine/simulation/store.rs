@@ -161,6 +161,16 @@ impl SessionStore for FaultyStore {
         ask!(self, Write, self.memory.release(id, node))
     }
 
+    async fn sight(
+        &self,
+        id: &SessionId,
+        kind: &'static str,
+        what: &[&str],
+        within: Duration,
+    ) -> Result<Vec<String>, StoreError> {
+        ask!(self, Write, self.memory.sight(id, kind, what, within))
+    }
+
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
         ask!(self, Read, self.memory.list(limit))
     }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::config::TlsFiles;
 use super::current::Tls;
+use crate::audit::{Act, Actor, Audit};
 use crate::causes::causes;
 use crate::net::tls_error::TlsError;
 
@@ -20,7 +21,7 @@ const EXPIRY_TOLD_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const EXPIRY_TOLD_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Takes the files up again when they change, and warns before the certificate expires. Never ends.
-pub(crate) async fn keep_fresh(tls: Tls) {
+pub(crate) async fn keep_fresh(tls: Tls, audit: Audit) {
     let mut hangups = signal(SignalKind::hangup())
         .inspect_err(|error| warn!(error = %causes(error), "SIGHUP is not listened for"))
         .ok();
@@ -37,7 +38,7 @@ pub(crate) async fn keep_fresh(tls: Tls) {
             _at = looks.tick() => false,
             () = hangup => true,
         };
-        look(&tls, &mut seen, asked).await;
+        look(&tls, &mut seen, asked, &audit).await;
         let expires = tls.facts().expires;
         if is_to_be_told(expires, told, now_seconds()) {
             told = Some(now_seconds());
@@ -54,7 +55,7 @@ enum SeenFiles {
 }
 
 /// Takes up what the files hold if that has changed, or if an operator has asked.
-async fn look(tls: &Tls, seen: &mut SeenFiles, asked: bool) {
+async fn look(tls: &Tls, seen: &mut SeenFiles, asked: bool, audit: &Audit) {
     let settings = tls.settings().clone();
     let read = spawn_blocking(move || {
         let files = TlsFiles::read(&settings);
@@ -73,9 +74,18 @@ async fn look(tls: &Tls, seen: &mut SeenFiles, asked: bool) {
         Ok(fresh) => {
             info!(expires = %date(fresh.facts.expires), "new connections have the certificate in tls.cert_file");
             tls.take_up(fresh);
+            note(audit, "in use");
         }
-        Err(error) => warn!(%error, "the files of TLS cannot be used: what was in use before stays"),
+        Err(error) => {
+            warn!(%error, "the files of TLS cannot be used: what was in use before stays");
+            note(audit, "unusable");
+        }
     }
+}
+
+/// Notes in the audit log what became of other files.
+fn note(audit: &Audit, outcome: &'static str) {
+    audit.note(&Actor::default(), &Act::CertificateChanged { outcome });
 }
 
 /// Whether a certificate that expires then is to be warned of. Both in unix seconds.

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::super::current::load;
 use super::*;
 use crate::config::TlsSettings;
+use crate::session::NodeId;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -53,7 +54,7 @@ async fn files_that_change_are_taken_up_without_being_told_and_others_are_not() 
     let (one, two, three) = (pair("one.test"), pair("two.test"), pair("three.test"));
     let files = Files::of(&one);
     let tls = load(&files.settings).unwrap().unwrap();
-    let watching = TaskTracker::new().spawn(keep_fresh(tls.clone()));
+    let watching = TaskTracker::new().spawn(keep_fresh(tls.clone(), Audit::silent(&NodeId::generate(0))));
     sleep(Duration::from_secs(1)).await;
     assert_eq!(named(&tls).await, "one.test");
 

@@ -23,6 +23,7 @@ pub(super) async fn keeps_changes(store: Arc<dyn Store>) {
         revision: Revision::V2024_11_05,
         client_info: Implementation::new("newcomer \"ünï\"", "2"),
         capabilities: ClientCapabilities::default(),
+        agent: "newcomer/2".into(),
     };
     let changes = [
         Change::Introduced(Box::new(introduction)),
@@ -42,6 +43,7 @@ pub(super) async fn keeps_changes(store: Arc<dyn Store>) {
                 expected.revision = introduction.revision;
                 expected.client_info = introduction.client_info.clone();
                 expected.capabilities = introduction.capabilities.clone();
+                expected.agent.clone_from(&introduction.agent);
             }
             Change::LogLevel(level) => expected.log_level = Some(*level),
             Change::Subscribe(uri) => drop(expected.subscriptions.insert(uri.clone())),

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::calls::MemoryCalls;
 use super::changes::SessionChanges;
 use super::logs::Logs;
+use super::sightings::Sightings;
 use super::state::Pairs;
 use super::{MemoryInner, MemoryStore};
 use crate::session::{Introduction, Life, NodeId, Principal, SessionId, SessionRecord};
@@ -30,6 +31,7 @@ pub(super) struct MemorySession {
     pub(super) logs: Logs,
     pub(super) calls: MemoryCalls,
     pub(super) changes: SessionChanges,
+    seen: Sightings,
 }
 
 impl MemorySession {
@@ -78,6 +80,7 @@ impl SessionStore for MemoryStore {
             logs: Logs::default(),
             calls: MemoryCalls::default(),
             changes: SessionChanges::default(),
+            seen: Sightings::default(),
         };
         inner.sessions.put(id.clone(), session, ttl);
         Ok(Created::Created)
@@ -132,6 +135,7 @@ impl SessionStore for MemoryStore {
                 session.record.revision = introduction.revision;
                 session.record.client_info = introduction.client_info.clone();
                 session.record.capabilities = introduction.capabilities.clone();
+                session.record.agent.clone_from(&introduction.agent);
             }
             Change::LogLevel(level) => session.record.log_level = Some(*level),
             Change::Subscribe(uri) if subscriptions.contains(uri) => {}
@@ -200,6 +204,18 @@ impl SessionStore for MemoryStore {
                 .retain(|(keeps, in_life)| keeps != node || life.is_some() && *in_life != life);
         }
         Ok(())
+    }
+
+    async fn sight(
+        &self,
+        id: &SessionId,
+        kind: &'static str,
+        what: &[&str],
+        within: Duration,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut inner = self.lock();
+        let session = inner.sessions.get_mut(id);
+        Ok(session.map_or_else(Vec::new, |session| session.seen.note(kind, what, within)))
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {

@@ -15,7 +15,7 @@ const VERSION: u32 = 2;
 const VERSION_OF_LISTS: u32 = 1;
 
 /// The fields of a record, the version first. [`decode`] takes their values in this order.
-pub(super) const FIELDS: [&str; 12] = [
+pub(super) const FIELDS: [&str; 13] = [
     "v",
     "protocolVersion",
     "transport",
@@ -28,6 +28,8 @@ pub(super) const FIELDS: [&str; 12] = [
     "principal",
     "logLevel",
     "subscriptions",
+    // Absent from records of before: then it is not known.
+    "agent",
 ];
 
 /// Fields and values by turns.
@@ -46,6 +48,7 @@ pub(super) fn encode(record: &SessionRecord) -> Result<Vec<Value>, serde_json::E
     ];
     values.push(record.log_level.map_or("", LogLevel::as_str).into());
     values.push(encode_subscriptions(&record.subscriptions)?.into());
+    values.push(record.agent.as_str().into());
     let fields = FIELDS.iter().map(|field| Value::from(*field));
     Ok(fields.zip(values).flat_map(<[Value; 2]>::from).collect())
 }
@@ -59,6 +62,8 @@ pub(super) fn encode_introduction(introduction: &Introduction) -> Result<Vec<Val
         serde_json::to_string(&introduction.client_info)?.into(),
         "capabilities".into(),
         serde_json::to_string(&introduction.capabilities)?.into(),
+        "agent".into(),
+        introduction.agent.as_str().into(),
     ])
 }
 
@@ -85,6 +90,7 @@ pub(super) fn decode(values: Vec<Option<String>>) -> Result<Option<SessionRecord
         principal,
         level,
         uris,
+        agent,
     ] = fields.map(Option::unwrap_or_default);
     match v.parse::<u32>() {
         Ok(VERSION | VERSION_OF_LISTS) => {}
@@ -108,6 +114,7 @@ pub(super) fn decode(values: Vec<Option<String>>) -> Result<Option<SessionRecord
             true => json("subscriptions", &uris)?,
             false => decode_subscriptions(&uris)?,
         },
+        agent,
     }))
 }
 
@@ -166,6 +173,7 @@ mod tests {
             principal: Principal::anonymous(),
             log_level: Some(LogLevel::Warning),
             subscriptions: ["note://a/b", "odd:\n\"[ü", ""].map(str::to_owned).into(),
+            agent: "suite/1 (ünï)".into(),
         }
     }
 
@@ -178,8 +186,14 @@ mod tests {
     fn a_record_of_the_former_version_is_read() {
         let mut values = values(&record());
         values[0] = Some("1".into());
-        values[FIELDS.len() - 1] = Some(serde_json::to_string(&record().subscriptions).unwrap());
-        assert_eq!(decode(values).unwrap(), Some(record()));
+        let place = |name| FIELDS.iter().position(|field| *field == name).unwrap();
+        values[place("subscriptions")] = Some(serde_json::to_string(&record().subscriptions).unwrap());
+        values[place("agent")] = None;
+        let read = SessionRecord {
+            agent: String::new(),
+            ..record()
+        };
+        assert_eq!(decode(values).unwrap(), Some(read));
     }
 
     #[test]

@@ -42,6 +42,7 @@ scripts! {
     change_introduced: log,
     end: log,
     release,
+    sight,
     // How many there are.
     enter,
     stay,

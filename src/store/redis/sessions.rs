@@ -200,6 +200,20 @@ impl SessionStore for RedisStore {
             .map(drop)
     }
 
+    async fn sight(
+        &self,
+        id: &SessionId,
+        kind: &'static str,
+        what: &[&str],
+        within: Duration,
+    ) -> Result<Vec<String>, StoreError> {
+        let most = Limits::SIGHTINGS_MAX.to_string();
+        let args = [kind, &millis(within), &most];
+        let args = args.iter().chain(what).map(|arg| Value::from(*arg)).collect();
+        self.script(&self.scripts.sight, &[&self.keys.session(id)], args)
+            .await
+    }
+
     async fn list(&self, limit: usize) -> Result<Vec<(SessionId, SessionRecord)>, StoreError> {
         let limit = limit.min(Limits::SESSION_LIST_MAX);
         self.measured("list", async {

@@ -40,7 +40,8 @@ fn scene(room: usize) -> Scene {
     let (to, written) = sync_channel(room);
     let (fates, fate) = sync_channel(100);
     let (tell, told) = sync_channel(100);
-    let lines = Lines::start(Out { written: to, fate }, move |dropped| {
+    let out = Out { written: to, fate };
+    let lines = Lines::start(out, LOG_WAITING, Counter::noop(), move |_waiting, dropped| {
         tell.send(dropped).expect("the test listens");
     });
     Scene {
@@ -88,7 +89,7 @@ fn lines_are_written_whole_and_in_order() {
 fn a_reader_that_is_stuck_stops_nobody() {
     let scene = scene(0);
     let line = "x".repeat(64 * 1024);
-    let lines = 3 * (WAITING_BYTES_MAX / line.len()) as u64;
+    let lines = 3 * (LOG_WAITING.bytes_max / line.len()) as u64;
     for _ in 0..lines {
         scene.log(&line);
     }
@@ -149,7 +150,7 @@ fn what_is_interrupted_or_would_wait_is_tried_again() {
 fn the_thread_ends_with_its_subscriber_once_all_is_written() {
     let scene = scene(10);
     scene.log("last\n");
-    let waiting = scene.lines.waiting();
+    let waiting = Arc::clone(scene.lines.waiting());
     drop(scene.lines);
     assert_eq!(scene.written.recv_timeout(PATIENCE).expect("written"), b"last\n");
     let more = scene.written.recv_timeout(PATIENCE);

@@ -44,6 +44,10 @@ pub(super) const CREDENTIALS: &str = "anynode_credentials_checked_total";
 pub(super) const KEY_FETCHES: &str = "anynode_key_fetches_total";
 /// Lines of logs that were not written.
 pub(super) const LOG_LINES_DROPPED: &str = "anynode_log_lines_dropped_total";
+/// Lines of the audit log that were not written.
+pub(super) const AUDIT_LINES_DROPPED: &str = "anynode_audit_lines_dropped_total";
+/// Alarms that were raised.
+pub(super) const ALARMS: &str = "anynode_alarms_total";
 
 /// When the TLS certificate expires.
 pub(super) const CERTIFICATE_EXPIRES_SECONDS: &str = "anynode_certificate_expires_seconds";
@@ -137,6 +141,10 @@ fn describe_refusals() {
         Unit::Count,
         "Store operations that failed, by operation and error"
     );
+    describe_logs();
+}
+
+fn describe_logs() {
     describe_counter!(
         CREDENTIALS,
         Unit::Count,
@@ -151,6 +159,16 @@ fn describe_refusals() {
         LOG_LINES_DROPPED,
         Unit::Count,
         "Log lines that were dropped: they could not be written, or not fast enough"
+    );
+    describe_counter!(
+        AUDIT_LINES_DROPPED,
+        Unit::Count,
+        "Lines of the audit log that were dropped: they could not be written, or not fast enough"
+    );
+    describe_counter!(
+        ALARMS,
+        Unit::Count,
+        "Alarms that were raised, by pattern: what looks like an attack"
     );
 }
 

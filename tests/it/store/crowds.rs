@@ -36,6 +36,7 @@ fn record() -> SessionRecord {
         principal: Principal::anonymous(),
         log_level: None,
         subscriptions: [].into(),
+        agent: String::new(),
     }
 }
 

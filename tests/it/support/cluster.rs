@@ -114,6 +114,22 @@ impl Cluster {
         said
     }
 
+    /// The sum of the lines of a metric that begin so, of all nodes that live.
+    pub(crate) async fn metric(&self, begins: &str) -> f64 {
+        let living = self.nodes.iter().filter(|node| !node.ended());
+        join_all(living.map(|node| node.metric(begins)))
+            .await
+            .iter()
+            .sum()
+    }
+
+    /// Fails the test if a node has raised an alarm, or has done so before it was started again.
+    pub(crate) async fn raised_no_alarm(&self) {
+        let raised = self.metric("anynode_alarms_total").await;
+        let said = self.said(&["\"anynode::audit\""]);
+        assert!(raised == 0.0 && said.is_empty(), "{raised} alarms: {said:#?}");
+    }
+
     /// Node number `index`, from 0.
     pub(crate) fn node(&self, index: usize) -> &Node {
         &self.nodes[index]

@@ -219,9 +219,21 @@ impl Node {
         self.lock().signal(Signal::Terminate);
     }
 
-    /// SIGHUP: it reads its files again.
+    /// SIGHUP: it reads its files again, and opens its audit log anew.
     pub(crate) fn hang_up(&self) {
         self.lock().signal(Signal::Hangup);
+    }
+
+    /// The sum of the lines of a metric that begin so.
+    pub(crate) async fn metric(&self, begins: &str) -> f64 {
+        let answer = reqwest::get(format!("{}/metrics", self.url()))
+            .await
+            .expect("an answer");
+        let text = answer.text().await.expect("text");
+        let lines = text.lines().filter(|line| line.starts_with(begins));
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
     }
 
     /// Freezes it: its connections stay open and nothing answers.
