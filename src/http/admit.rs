@@ -54,6 +54,7 @@ impl AdmittedRequest {
         connected: &Connected,
         began: Instant,
     ) -> Result<Self, Refusal> {
+        watch::note_spoofed(service, &parts.headers, connected);
         let limits = &service.engine.limits;
         let identity = match service.guard.admit(&parts, connected, limits).await {
             Ok(identity) => identity,
@@ -65,7 +66,6 @@ impl AdmittedRequest {
         if let Some(asker) = Asker::of(&parts.extensions) {
             asker.is(identity.principal());
         }
-        watch::note_spoofed(service, &parts.headers, connected);
         service.guard.hide_credentials(&mut parts.headers);
         let peer = service.guard.peer(
             identity.principal(),

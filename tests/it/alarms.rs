@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
@@ -144,6 +146,37 @@ async fn credentials_that_nobody_has_are_an_alarm_when_many_are_tried() {
         .call("echo", json!({"text": "x"}))
         .await
         .ok();
+}
+
+#[tokio::test]
+async fn what_only_trusted_proxies_may_say_is_an_alarm_from_others() {
+    let env = [
+        ("MCP_AUTH__PROXY_HEADER", "x-user"),
+        ("MCP_HTTP__TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let cluster = Cluster::with(1, &env).await;
+    let proxied = cluster.client().header("x-user", "alice");
+    proxied.call("echo", json!({"text": "x"})).await.ok();
+    cluster.raised_no_alarm().await;
+    let spoofed = cluster.client().from(address(9)).header("x-user", "alice");
+    for _ in 0..3 {
+        assert_eq!(spoofed.initialize().await.status, 401);
+    }
+    alarmed(&cluster, "spoofed_header", 1).await;
+
+    let env = [
+        ("MCP_HTTP__PROXY_PROTOCOL", "true"),
+        ("MCP_HTTP__TRUSTED_PROXIES", "10.0.0.1"),
+    ];
+    let cluster = Cluster::with(1, &env).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", cluster.node(0).port()))
+        .await
+        .expect("the node listens");
+    stream
+        .write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\nGET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .expect("it can be sent");
+    alarmed(&cluster, "spoofed_header", 1).await;
 }
 
 /// An address of this machine that no other test has.

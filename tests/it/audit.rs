@@ -287,6 +287,31 @@ async fn sessions_that_expire_and_those_that_operators_end_are_noted() {
 }
 
 #[tokio::test]
+async fn limits_that_a_node_holds_alone_are_noted() {
+    let trail = Trail::new();
+    let path = trail.path().display().to_string();
+    let mut env = trail.env(&path).to_vec();
+    env.extend([
+        ("MCP_LIMIT__PRINCIPAL", "100/s burst 100"),
+        ("MCP_STORE__TIMEOUT", "300ms"),
+    ]);
+    let cluster = Cluster::with(1, &env).await;
+    let alice = with(cluster.client(), ALICE);
+    alice.call("echo", json!({"text": "x"})).await.ok();
+    cluster.redis().pause();
+    eventually("the node counts alone", || async {
+        alice.call("echo", json!({"text": "x"})).await;
+        let lines = trail.lines().into_iter();
+        lines
+            .into_iter()
+            .find(|line| line["event"] == "limits_local" && line["outcome"] == "begun")
+    })
+    .await;
+    cluster.redis().resume();
+    trail.has("limits_local", &[("outcome", "over")]).await;
+}
+
+#[tokio::test]
 async fn arguments_are_noted_only_when_that_is_asked_for() {
     let trail = Trail::new();
     let path = trail.path().display().to_string();
