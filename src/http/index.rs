@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::log::{self, RequestLine};
 use super::mcp::{check, refuse_method};
+use super::watch::Asker;
 use super::{Service, media, response};
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{node, node_with, refused};
 use crate::support::client::Client;
 use crate::support::node::Node;
+use crate::support::process::until;
 
 const KIB: usize = 1 << 10;
 
@@ -132,5 +133,9 @@ async fn the_end_of_a_session_is_in_the_log_as_what_it_is() {
     let client = Client::legacy(&node.url());
     client.list().await.ok();
     client.delete().await;
-    assert!(node.log().contains(r#""method":"DELETE""#), "{}", node.log());
+    // A request is told of after its answer has gone.
+    until("DELETE in the log", async || {
+        node.log().contains(r#""method":"DELETE""#)
+    })
+    .await;
 }
