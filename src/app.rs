@@ -214,7 +214,8 @@ impl Builder {
                     return Err(error.into());
                 }
             };
-            let handle = match self.start(node, &address).await {
+            // In a box: what is needed once is not to make every future large that a program builds on this.
+            let handle = match Box::pin(self.start(node, &address)).await {
                 Ok(handle) => handle,
                 Err(error) => {
                     listener.release();
@@ -281,7 +282,7 @@ impl Builder {
         let span = error_span!("node", node = node.as_str());
         let start = async {
             metrics::install();
-            let handle = self.start(node, EMBEDDED).await?;
+            let handle = Box::pin(self.start(node, EMBEDDED)).await?;
             Ok(EmbeddedNode::new(handle))
         };
         start.instrument(span).await

@@ -65,7 +65,7 @@ use log::RequestLine;
 pub(crate) use mount::MountedService;
 pub(crate) use response::RawStream;
 use source::{Connected, Purpose, Source};
-use watch::Asker;
+use watch::AuditedRequest;
 
 /// What this server is, for people.
 const ROOT: &str = "/";
@@ -260,7 +260,7 @@ impl HttpService {
     }
 
     async fn route(&self, mut request: Request<HttpBody>, connected: &Connected) -> Response {
-        Asker::put(&self.service, &mut request, connected);
+        AuditedRequest::put(&self.service, &mut request, connected);
         let (began, path) = (Instant::now(), trimmed(request.uri().path()));
         let refused = match connected.purpose {
             Purpose::Spare(full) if !PROBES.contains(&path) => Some(full.into()),
@@ -269,7 +269,7 @@ impl HttpService {
         };
         if let Some(refusal) = refused {
             let line = RequestLine::of(request.method(), request.uri());
-            let asker = Asker::of(request.extensions());
+            let asker = AuditedRequest::of(request.extensions());
             return log::refuse_asker(&self.service, line, asker.as_deref(), &refusal);
         }
         // Nearly all requests are these: they take the shortest way.

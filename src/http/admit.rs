@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
 use super::source::{Connected, Source};
-use super::watch::Asker;
+use super::watch::AuditedRequest;
 use super::{Service, body, media, watch};
 use crate::config::ReplyForm;
 use crate::engine::incoming::{Incoming, Requester};
@@ -63,7 +63,7 @@ impl AdmittedRequest {
                 return Err(refusal);
             }
         };
-        if let Some(asker) = Asker::of(&parts.extensions) {
+        if let Some(asker) = AuditedRequest::of(&parts.extensions) {
             asker.is(identity.principal());
         }
         service.guard.hide_credentials(&mut parts.headers);
@@ -129,7 +129,7 @@ impl AdmittedRequest {
         };
         let checked = service.guard.check_tool(&self.identity, &self.parts, tool, reads);
         checked.inspect_err(|_lacking| {
-            if let Some(asker) = Asker::of(&self.parts.extensions) {
+            if let Some(asker) = AuditedRequest::of(&self.parts.extensions) {
                 asker.lacks(tool);
             }
         })
@@ -161,8 +161,8 @@ impl AdmittedRequest {
     }
 
     /// Notes for the audit log which session it asks for.
-    pub(super) fn asks_for(&self, session: &SessionId) -> Option<Arc<Asker>> {
-        let asker = Asker::of(&self.parts.extensions);
+    pub(super) fn asks_for(&self, session: &SessionId) -> Option<Arc<AuditedRequest>> {
+        let asker = AuditedRequest::of(&self.parts.extensions);
         if let Some(asker) = &asker {
             asker.asks_for(session);
         }
@@ -210,7 +210,7 @@ impl AdmittedRequest {
 
     /// The message as the engine gets it; `body` is kept for another node.
     pub(super) fn into_incoming(self, body: Bytes) -> Incoming {
-        let from = Asker::of(&self.parts.extensions).map(|asker| asker.from());
+        let from = AuditedRequest::of(&self.parts.extensions).map(|asker| asker.from());
         Incoming {
             from,
             requester: Requester {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
+use futures::FutureExt as _;
 use http::header::{
     ACCEPT, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -55,10 +56,8 @@ impl Cors {
         F: Future<Output = Response>,
     {
         permit_headers(&mut request);
-        let inner = service_fn(|request| {
-            let answered = answer(request);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
+        // Not an `async` block, which would keep room for the answer's future twice.
+        let inner = service_fn(|request| answer(request).map(Ok::<_, Infallible>));
         let Ok(response) = self.layer.layer(inner).oneshot(request).await;
         response
     }

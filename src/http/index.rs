@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::log::{self, RequestLine};
 use super::mcp::{check, refuse_method};
-use super::watch::Asker;
+use super::watch::AuditedRequest;
 use super::{Service, media, response};
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;
@@ -28,7 +28,7 @@ pub(super) async fn index(State(service): State<Service>, request: Request<HttpB
         RequestLine::of(request.method(), request.uri()),
         request.headers().clone(),
     );
-    let asker = Asker::of(request.extensions());
+    let asker = AuditedRequest::of(request.extensions());
     if let Err(refusal) = check(&service, request).await {
         return log::refuse_asker(&service, line, asker.as_deref(), &refusal);
     }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use futures::FutureExt as _;
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
 
-use super::watch::{self, Asker};
+use super::watch::{self, AuditedRequest};
 use super::{CLIENTS, MCP, PROBES, ROOT, Service, response, trimmed};
 use crate::engine::Engine;
 use crate::protocol::era::Era;
@@ -75,15 +76,12 @@ pub(super) fn span(service: &Service) -> Span {
 pub(super) async fn logged(
     service: &Service,
     line: RequestLine,
-    asker: Option<Arc<Asker>>,
+    asker: Option<Arc<AuditedRequest>>,
     began: Instant,
     answer: impl Future<Output = Response>,
 ) -> Response {
-    let answered = async {
-        let response = answer.await;
-        finish(service, line, asker.as_deref(), began, &response);
-        response
-    };
+    // Not an `async` block, which would keep room for the answer's future twice.
+    let answered = answer.inspect(|response| finish(service, line, asker.as_deref(), began, response));
     answered.instrument(span(service)).await
 }
 
@@ -112,7 +110,7 @@ pub(super) fn note_tool<'a>(engine: &Engine, method: &str, name: impl FnOnce() -
 pub(super) fn finish(
     service: &Service,
     line: RequestLine,
-    asker: Option<&Asker>,
+    asker: Option<&AuditedRequest>,
     began: Instant,
     response: &Response,
 ) {
@@ -153,7 +151,7 @@ pub(super) fn refuse(service: &Service, line: RequestLine, refusal: &Refusal) ->
 pub(super) fn refuse_asker(
     service: &Service,
     line: RequestLine,
-    asker: Option<&Asker>,
+    asker: Option<&AuditedRequest>,
     refusal: &Refusal,
 ) -> Response {
     let began = Instant::now();

@@ -16,7 +16,7 @@ use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
 use super::log::{self, RequestLine, finish, logged, note, span};
 use super::response::RawStream;
 use super::source::Connected;
-use super::watch::{self, Asker};
+use super::watch::{self, AuditedRequest};
 use super::{Service, media, response};
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     connected: &Connected,
     began: Instant,
 ) -> Response {
-    let (span, asker) = (span(service), Asker::of(request.extensions()));
+    let (span, asker) = (span(service), AuditedRequest::of(request.extensions()));
     async move {
         let response = serve(service, request, connected, began)
             .await
@@ -79,7 +79,7 @@ pub(super) async fn answer(
 
 pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
-    let (asker, began) = (Asker::of(request.extensions()), Instant::now());
+    let (asker, began) = (AuditedRequest::of(request.extensions()), Instant::now());
     let ended = async {
         let admitted = AdmittedRequest::of(&service, request, began).await?;
         admitted.check_version(service.engine.revisions)?;
@@ -117,7 +117,7 @@ where
     F: Future<Output = Result<Response, Refusal>> + Send + 'static,
 {
     let line = RequestLine::of(request.method(), request.uri());
-    let (asker, began) = (Asker::of(request.extensions()), Instant::now());
+    let (asker, began) = (AuditedRequest::of(request.extensions()), Instant::now());
     let opened = async {
         let mut admitted = AdmittedRequest::of(&service, request, began).await?;
         admitted.count(&service, 1).await?;
@@ -169,7 +169,7 @@ pub(super) async fn refuse_method(
     allowed: &'static str,
 ) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
-    let asker = Asker::of(request.extensions());
+    let asker = AuditedRequest::of(request.extensions());
     let refusal = match check(service, request).await {
         Ok(()) => Refusal::MethodNotAllowed(allowed),
         Err(refusal) => refusal,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -60,10 +60,9 @@ impl MountedService {
         }
         let open = self.requests.token();
         let connected = self.connected(&request);
-        let answered = self
-            .closed
-            .run_until_cancelled(self.http.answer(request, &connected))
-            .await;
+        // Pinned here, or the future of waiting for either would keep room for it twice.
+        let answer = pin!(self.http.answer(request, &connected));
+        let answered = self.closed.run_until_cancelled(answer).await;
         let response = match answered {
             Some(response) => response?,
             None => broken_off(),

@@ -12,7 +12,7 @@ use super::log::{RequestLine, logged, note};
 use super::mcp::{self, Refused, answer_get, refuse_method};
 use super::response::RawStream;
 use super::source::Connected;
-use super::watch::{self, Asker};
+use super::watch::{self, AuditedRequest};
 use super::{MESSAGES_BELOW, Service, index, media, response};
 use crate::engine::watch::Glimpse;
 use crate::protocol::era::Era;
@@ -27,7 +27,7 @@ pub(super) async fn get(State(service): State<Service>, request: HttpRequest<Htt
 
 pub(super) async fn post(State(service): State<Service>, request: HttpRequest<HttpBody>) -> Response {
     let line = RequestLine::of(request.method(), request.uri());
-    let (asker, began) = (Asker::of(request.extensions()), Instant::now());
+    let (asker, began) = (AuditedRequest::of(request.extensions()), Instant::now());
     let below = request.uri().path().starts_with(MESSAGES_BELOW);
     let answer = async {
         match take(&service, request, began).await {
@@ -79,7 +79,7 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
         address,
         agent: &agent,
     };
-    let asker = Asker::of(&admitted.parts.extensions);
+    let asker = AuditedRequest::of(&admitted.parts.extensions);
     let incoming = admitted.into_incoming(Bytes::new());
     let opened = engine.open_sse(
         &incoming,

@@ -32,14 +32,14 @@ const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 
 /// Who makes a request, for the audit log: it goes with the request, which says who that is when it is let in.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct AuditedRequest {
     from: Arc<CameFrom>,
     principal: OnceLock<Principal>,
     session: OnceLock<String>,
     tool: OnceLock<String>,
 }
 
-impl Asker {
+impl AuditedRequest {
     /// Puts it into a request, if the audit log is on.
     pub(super) fn put<B>(service: &Service, request: &mut Request<B>, connected: &Connected) {
         if service.engine.audit.is_on() {
@@ -88,7 +88,7 @@ impl Asker {
 }
 
 /// Notes in the audit log that a request was refused for want of rights or of room.
-pub(super) fn note_denied(service: &Service, asker: &Asker, line: RequestLine, response: &Response) {
+pub(super) fn note_denied(service: &Service, asker: &AuditedRequest, line: RequestLine, response: &Response) {
     let refused = response.extensions().get::<RefusedFor>();
     let reason = refused.map_or("too_many", |refused| refused.0);
     let denied = match response.status() {

@@ -173,7 +173,9 @@ async fn what_only_trusted_proxies_may_say_is_an_alarm_from_others() {
         .await
         .expect("the node listens");
     stream
-        .write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\nGET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .write_all(
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\nGET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        )
         .await
         .expect("it can be sent");
     alarmed(&cluster, "spoofed_header", 1).await;

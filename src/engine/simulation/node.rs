@@ -348,7 +348,9 @@ impl Node {
                     TransportKind::Streamable,
                 )
                 .await?;
-            let opened = engine.open_stream(&cached, last.as_deref(), None, None, permit).await?;
+            let opened = engine
+                .open_stream(&cached, last.as_deref(), None, None, permit)
+                .await?;
             Ok(opened.map(|stream| stream.events))
         };
         self.carried_through(opened).await
