@@ -60,7 +60,7 @@ manifests: ## Check k8s/ and ecs/ against schemas, a fake AWS, Prometheus and th
 	$(CARGO) build --locked $(FEATURES) --bin mcp-server
 	@MCP_SERVER="$(abspath $(TARGET)/debug/mcp-server)" sh .ci/manifests
 
-bench: setup build ## Measure it beside other servers, a quarter of an hour; FAST=1 for a try
+bench: setup build ## Measure it beside other servers, about twenty-five minutes; FAST=1 for a try
 	$(CARGO) build --locked --release --manifest-path benches/side_by_side/Cargo.toml --target-dir $(TARGET)/side-by-side
 	$(TARGET)/side-by-side/release/side-by-side --anynode $(TARGET)/release/mcp-server \
 	    --keep $(TARGET)/side-by-side/callgrind \

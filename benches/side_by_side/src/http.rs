@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, ensure};
 use memchr::memmem;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// More headers than any of the servers sends.
@@ -12,10 +12,15 @@ const HEADERS_MAX: usize = 32;
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 const BUFFER_BYTES: usize = 8 << 10;
 
+/// What a connection runs over: TCP, or TLS on it.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 /// A connection that is used again for each request.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     /// What was read; up to `at` it was used.
     raw: Vec<u8>,
     at: usize,
@@ -115,12 +120,26 @@ impl Connection {
     pub async fn open(port: u16) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+
+    /// Gives back memory that is not needed while nothing happens: thousands of these wait at once.
+    #[must_use]
+    pub fn idle(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// A connection over a stream that is open.
+    #[must_use]
+    pub const fn over(stream: S) -> Self {
+        Self {
             stream,
             raw: Vec::new(),
             at: 0,
             body: Vec::new(),
-        })
+        }
     }
 
     /// Sends a request, and reads the whole answer.
@@ -190,12 +209,6 @@ impl Connection {
     pub async fn first_bytes(&mut self) -> anyhow::Result<()> {
         ensure!(self.chunk().await?, "the stream has ended");
         Ok(())
-    }
-
-    /// Gives back memory that is not needed while nothing happens: thousands of these wait at once.
-    #[must_use]
-    pub fn idle(self) -> TcpStream {
-        self.stream
     }
 
     async fn head(&mut self) -> anyhow::Result<Head> {

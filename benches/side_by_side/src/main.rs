@@ -7,10 +7,10 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use side_by_side::cores::Cores;
 use side_by_side::load::Span;
-use side_by_side::report::{ROUNDS, Rate, Rates, Report, SECONDS, setting};
+use side_by_side::report::{ROUNDS, Rate, Rates, Report, Rounds, SECONDS, setting};
 use side_by_side::server::{Era, Server, Starter};
 use side_by_side::work::calls::Work;
-use side_by_side::work::{across, fan_out, idle, instructions, restore, resume};
+use side_by_side::work::{across, auth, fan_out, idle, instructions, restore, resume};
 use side_by_side::{plot, table};
 
 /// Measures anynode beside other MCP servers, on the same work.
@@ -65,6 +65,8 @@ enum Part {
     Churn,
     /// Calls that tell progress
     Progress,
+    /// Quick calls by callers with credentials, both eras
+    Auth,
     /// Instructions for a quick call
     Instructions,
     /// Sessions on a node that has never seen them
@@ -160,6 +162,9 @@ async fn single(options: &Options, starter: &mut Starter, report: &mut Report) -
                 .push(rates(work, options.rounds, starter, span).await?);
         }
     }
+    if options.wants(Part::Auth) {
+        report.auth = credentials(options, starter, span).await?;
+    }
     if options.wants(Part::Instructions) {
         for era in [Era::Legacy, Era::Modern] {
             // Under callgrind Node.js compiles nothing in time, so its figure would say little.
@@ -204,7 +209,7 @@ async fn rates(work: Work, rounds: usize, starter: &mut Starter, span: Span) -> 
     let mut servers: Vec<_> = servers
         .map(|server| Rate {
             server,
-            rounds: Vec::new(),
+            rounds: Rounds::default(),
         })
         .collect();
     for round in 0..rounds {
@@ -223,7 +228,7 @@ async fn rates(work: Work, rounds: usize, starter: &mut Starter, span: Span) -> 
                 sample.per_second,
                 sample.server_us
             );
-            rate.rounds.push(sample);
+            rate.rounds.0.push(sample);
         }
     }
     Ok(Rates {
@@ -231,6 +236,21 @@ async fn rates(work: Work, rounds: usize, starter: &mut Starter, span: Span) -> 
         name: work.name(),
         servers,
     })
+}
+
+/// What credentials cost anynode: with Redis, or as it takes part.
+async fn credentials(options: &Options, starter: &Starter, span: Span) -> anyhow::Result<Vec<auth::Auth>> {
+    let ours = [Server::AnynodeRedis, Server::AnynodeMemory, Server::AnynodeOther];
+    let Some(server) = ours.into_iter().find(|server| starter.has(*server)) else {
+        return Ok(Vec::new());
+    };
+    let mut measured = Vec::new();
+    for era in [Era::Legacy, Era::Modern] {
+        eprintln!("credentials of {}, {era:?}", server.name());
+        let rows = auth::measure(starter, server, era, options.rounds, span).await;
+        measured.push(rows.context("credentials")?);
+    }
+    Ok(measured)
 }
 
 /// What only several nodes can do.

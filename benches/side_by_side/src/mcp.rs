@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Connection};
+use crate::http::{Answer, Connection, Stream};
 use crate::server::Era;
 
 const LEGACY: &str = "2025-11-25";
@@ -18,20 +18,26 @@ const FIRST_ID: u64 = 1_000_000_000;
 /// What stands for the id while a request is prepared: ten digits that nothing else contains.
 const BLANK: &str = "4815162342";
 
-/// How requests of one client begin: its era and its session.
+/// How requests of one client begin: its era, its session and its credentials.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// How it speaks.
     pub era: Era,
     /// Its session.
     pub session: Option<String>,
+    /// Its bearer token.
+    pub token: Option<String>,
 }
 
 impl Caller {
     /// A client without a session.
     #[must_use]
     pub const fn without_session(era: Era) -> Self {
-        Self { era, session: None }
+        Self {
+            era,
+            session: None,
+            token: None,
+        }
     }
 
     /// A client of this session.
@@ -40,7 +46,14 @@ impl Caller {
         Self {
             era: Era::Legacy,
             session: Some(session),
+            token: None,
         }
+    }
+
+    /// The same with this bearer token, if there is one.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// A whole request to `/mcp`: its head, and this message, to which a modern client adds itself.
@@ -66,6 +79,9 @@ impl Caller {
         }
         if let Some(session) = &self.session {
             headers.push_str(&format!("mcp-session-id: {session}\r\n"));
+        }
+        if let Some(token) = &self.token {
+            headers.push_str(&format!("authorization: Bearer {token}\r\n"));
         }
         post("/mcp", &headers, &message)
     }
@@ -154,6 +170,17 @@ impl Numbered {
         (self.number, &self.bytes)
     }
 
+    /// Where this text stands in it.
+    #[must_use]
+    pub fn position(&self, text: &str) -> Option<usize> {
+        memchr::memmem::find(&self.bytes, text.as_bytes())
+    }
+
+    /// Writes a text over what stands there, which is as long.
+    pub fn write(&mut self, at: usize, text: &str) {
+        self.bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+
     /// The same, counting from another number: clients of one session must not use the same ids.
     #[must_use]
     pub const fn from(mut self, client: u64) -> Self {
@@ -239,10 +266,22 @@ fn shown(bytes: &[u8]) -> String {
 /// # Errors
 /// When the server does not let it.
 pub async fn initialize(connection: &mut Connection) -> anyhow::Result<Caller> {
+    initialize_by(connection, None).await
+}
+
+/// Opens a session with this bearer token, if there is one.
+///
+/// # Errors
+/// When the server does not let it.
+pub async fn initialize_by<S: Stream>(
+    connection: &mut Connection<S>,
+    token: Option<String>,
+) -> anyhow::Result<Caller> {
     let params = json!({
         "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "side-by-side", "version": "0"}
     });
-    let mut hello = Numbered::new(Caller::without_session(Era::Legacy).post(request("initialize", params)));
+    let nobody = Caller::without_session(Era::Legacy).with_token(token);
+    let mut hello = Numbered::new(nobody.post(request("initialize", params)));
     let answer = connection.exchange(hello.next().1).await?;
     let agreed: Value = serde_json::from_slice(answer.response()).with_context(|| shown(answer.body))?;
     ensure!(
@@ -250,7 +289,7 @@ pub async fn initialize(connection: &mut Connection) -> anyhow::Result<Caller> {
         "agreed to {agreed}"
     );
     let session = answer.head.session.context("no session")?;
-    let caller = Caller::of_session(session);
+    let caller = Caller::of_session(session).with_token(nobody.token);
     let ready = caller.post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     let accepted = connection.exchange(&ready).await?;
     ensure!(
@@ -303,6 +342,16 @@ mod tests {
         );
         assert!(!text.contains(BLANK));
         assert_eq!(echo.next().0, first + 1);
+    }
+
+    #[test]
+    fn a_token_is_replaced_in_place() {
+        let caller = Caller::without_session(Era::Modern).with_token(Some("one-token".into()));
+        let mut echo = caller.echo();
+        let at = echo.position("one-token").unwrap();
+        echo.write(at, "a-token-2");
+        let text = String::from_utf8(echo.next().1.to_vec()).unwrap();
+        assert!(text.contains("\r\nauthorization: Bearer a-token-2\r\n"), "{text}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn block(out: &mut String, rates: &Rates, top: usize) {
         " font-weight=\"600\"",
         &rates.name,
     );
-    let rate = |rate: &Rate| rate.median(|sample| sample.per_second);
+    let rate = |rate: &Rate| rate.rounds.median(|sample| sample.per_second);
     let most = rates.servers.iter().map(rate).fold(1.0, f64::max);
     for (index, server) in rates.servers.iter().enumerate() {
         let y = top + TITLE + index * (BAR + GAP);

@@ -9,6 +9,7 @@ use crate::load::Sample;
 use crate::server::Server;
 use crate::statistics::median;
 use crate::work::across::Across;
+use crate::work::auth::Auth;
 use crate::work::calls::Work;
 use crate::work::fan_out::FanOut;
 use crate::work::idle::Idle;
@@ -34,6 +35,8 @@ pub struct Report {
     /// One change, many streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fan_out: Option<FanOut>,
+    /// Quick calls by callers with credentials.
+    pub auth: Vec<Auth>,
     /// Memory of streams.
     pub idle: Vec<Idle>,
     /// A long stream taken up.
@@ -58,14 +61,19 @@ pub struct Rate {
     /// The server.
     pub server: Server,
     /// One for each round.
-    pub rounds: Vec<Sample>,
+    pub rounds: Rounds,
 }
 
-impl Rate {
+/// What came of doing something once in each round.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Rounds(pub Vec<Sample>);
+
+impl Rounds {
     /// The median over the rounds of some figure.
     #[must_use]
     pub fn median(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.rounds.iter().map(figure))
+        median(self.0.iter().map(figure))
     }
 
     /// How many times as often as the other this one did the work: the median of each round's ratio, because the servers of
@@ -83,14 +91,14 @@ impl Rate {
     }
 
     fn ratios(&self, other: &Self) -> impl Iterator<Item = f64> {
-        let rounds = self.rounds.iter().zip(&other.rounds);
+        let rounds = self.0.iter().zip(&other.0);
         rounds.map(|(own, other)| own.per_second / other.per_second)
     }
 
     /// The same by the time that the servers' threads ran: what else the machine did counts less.
     #[must_use]
     pub fn times_by_cpu(&self, other: &Self) -> f64 {
-        let rounds = self.rounds.iter().zip(&other.rounds);
+        let rounds = self.0.iter().zip(&other.0);
         median(rounds.map(|(own, other)| other.server_us / own.server_us))
     }
 }

@@ -42,6 +42,17 @@ pub enum Era {
     Modern,
 }
 
+impl Era {
+    /// The revision that its clients speak.
+    #[must_use]
+    pub const fn revision(self) -> &'static str {
+        match self {
+            Self::Legacy => "2025-11-25",
+            Self::Modern => "2026-07-28",
+        }
+    }
+}
+
 impl Server {
     /// All of them, in the order of the tables.
     pub const ALL: [Self; 8] = [
@@ -163,6 +174,14 @@ impl Starter {
     /// # Errors
     /// When one of them cannot be started.
     pub async fn start(&self, server: Server) -> anyhow::Result<Running> {
+        self.start_with(server, &[]).await
+    }
+
+    /// The same with these settings, which only anynode's servers look at.
+    ///
+    /// # Errors
+    /// When one of them cannot be started.
+    pub async fn start_with(&self, server: Server, settings: &[(&str, &str)]) -> anyhow::Result<Running> {
         let redis = match server {
             Server::AnynodeRedis => Some(redis(self.cores.load).await?),
             _ => None,
@@ -172,10 +191,10 @@ impl Starter {
             .map(|redis| format!("redis://127.0.0.1:{}", redis.port));
         let port = free_port()?;
         let process = match server {
-            Server::AnynodeMemory | Server::AnynodeRedis => self.node(url.as_deref(), &[]).await?,
+            Server::AnynodeMemory | Server::AnynodeRedis => self.node(url.as_deref(), settings).await?,
             Server::AnynodeOther => {
                 let other = self.other.as_deref().context("no other build is named")?;
-                self.build(other, None, &[]).await?
+                self.build(other, None, settings).await?
             }
             Server::Axum => self.peer("peer-axum", port, "").await?,
             Server::TowerMcp => self.peer("peer-tower-mcp", port, "").await?,

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Rate, Rates, Report};
-use crate::server::{Era, Server};
+use crate::report::{Rate, Rates, Report, Rounds};
+use crate::server::Server;
 use crate::statistics::Latency;
 use crate::work::calls::Work;
+
+mod auth;
 
 /// How busy a server is at least that does all it can.
 const BUSY_PERCENT_MIN: f64 = 85.0;
@@ -24,6 +26,7 @@ pub fn text(report: &Report) -> String {
     for rates in &report.rates {
         rate_table(&mut out, report, rates);
     }
+    auth::tables(&mut out, report);
     latencies(&mut out, report);
     if !report.idle.is_empty() {
         out.push_str(
@@ -67,22 +70,31 @@ pub fn summary(report: &Report) -> String {
         setting("load_at_start"),
         report.setting["rounds"],
     );
+    rate_summary(&mut out, report);
+    auth::summary(&mut out, report);
+    out + "\n" + &target_table(report)
+}
+
+/// How often each server does each work.
+fn rate_summary(out: &mut String, report: &Report) {
+    if report.rates.is_empty() {
+        return;
+    }
     let servers: Vec<Server> = Server::ALL
         .into_iter()
         .filter(|server| report.rates.iter().any(|rates| rates.of(*server).is_some()))
         .collect();
     let names: Vec<_> = servers.iter().map(|server| server.name().to_owned()).collect();
-    row(&mut out, "each second", &names);
+    row(out, "each second", &names);
     let _ok = writeln!(out, "|---|{}", "---:|".repeat(servers.len()));
     for rates in &report.rates {
         let rate = |server: &Server| match rates.of(*server) {
-            Some(rate) => format!("{:.0}", rate.median(|sample| sample.per_second)),
+            Some(rate) => format!("{:.0}", rate.rounds.median(|sample| sample.per_second)),
             None => "-".to_owned(),
         };
         let cells: Vec<_> = servers.iter().map(rate).collect();
-        row(&mut out, &rates.name, &cells);
+        row(out, &rates.name, &cells);
     }
-    out + "\n" + &target_table(report)
 }
 
 /// What was promised and what came of it; nothing when nothing of it was measured.
@@ -104,7 +116,7 @@ fn target_table(report: &Report) -> String {
 fn busy_least(report: &Report) -> Option<f64> {
     let full = |rates: &&Rates| matches!(rates.work, Work::Echo { connections: 256, .. });
     let servers = report.rates.iter().filter(full).flat_map(|rates| &rates.servers);
-    let busy = servers.map(|rate| rate.median(|sample| sample.server_busy) * 100.0);
+    let busy = servers.map(|rate| rate.rounds.median(|sample| sample.server_busy) * 100.0);
     busy.min_by(f64::total_cmp)
         .filter(|least| *least < BUSY_PERCENT_MIN)
 }
@@ -123,9 +135,9 @@ fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
     out.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
     for rate in &rates.servers {
         let ratio = |other: Server| {
-            rates
-                .of(other)
-                .map_or("".into(), |other| format!("{:.2}", rate.times(other)))
+            rates.of(other).map_or("".into(), |other| {
+                format!("{:.2}", rate.rounds.times(&other.rounds))
+            })
         };
         let instructions = match rates.work {
             Work::Echo { era, .. } => {
@@ -138,13 +150,13 @@ fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
             _ => String::new(),
         };
         let cells = [
-            format!("{:.0}", rate.median(|sample| sample.per_second)),
+            format!("{:.0}", rate.rounds.median(|sample| sample.per_second)),
             ratio(Server::Axum),
             ratio(Server::TowerMcp),
-            format!("{:.1} µs", rate.median(|sample| sample.server_us)),
+            format!("{:.1} µs", rate.rounds.median(|sample| sample.server_us)),
             busy(rates.work, rate),
-            format!("{:.0} µs", rate.median(|sample| sample.latency.p50_us)),
-            format!("{:.0} µs", rate.median(|sample| sample.latency.p99_us)),
+            format!("{:.0} µs", rate.rounds.median(|sample| sample.latency.p50_us)),
+            format!("{:.0} µs", rate.rounds.median(|sample| sample.latency.p99_us)),
             instructions,
         ];
         row(out, rate.server.name(), &cells);
@@ -153,11 +165,11 @@ fn rate_table(out: &mut String, report: &Report, rates: &Rates) {
 
 /// Which part of the time the server and the load ran; the load's says nothing where it kept itself awake.
 fn busy(work: Work, rate: &Rate) -> String {
-    let server = rate.median(|sample| sample.server_busy) * 100.0;
+    let server = rate.rounds.median(|sample| sample.server_busy) * 100.0;
     match work {
         Work::Echo { .. } => format!("{server:.0} %"),
         Work::Churn | Work::Progress => {
-            let load = rate.median(|sample| sample.load_busy) * 100.0;
+            let load = rate.rounds.median(|sample| sample.load_busy) * 100.0;
             format!("{server:.0}, {load:.0} %")
         }
     }
@@ -234,9 +246,21 @@ struct Target {
     met: bool,
 }
 
+impl Target {
+    /// That something is done so many times as often as something else.
+    fn at_least(name: String, own: &Rounds, other: &Rounds, wanted: f64) -> Self {
+        let (times, by_cpu) = (own.times(other), own.times_by_cpu(other));
+        let (least, most) = own.spread(other);
+        Self {
+            name,
+            measured: format!("{times:.2} (rounds {least:.2} to {most:.2}; {by_cpu:.2} by CPU time)"),
+            met: times >= wanted,
+        }
+    }
+}
+
 fn targets(report: &Report) -> Vec<Target> {
     let mut targets = Vec::new();
-    let mut add = |name: String, measured: String, met: bool| targets.push(Target { name, measured, met });
     for rates in &report.rates {
         let Work::Echo { era, connections } = rates.work else {
             continue;
@@ -244,26 +268,18 @@ fn targets(report: &Report) -> Vec<Target> {
         let Some(redis) = rates.of(Server::AnynodeRedis) else {
             continue;
         };
-        let era = if era == Era::Legacy {
-            "2025-11-25"
-        } else {
-            "2026-07-28"
-        };
+        let era = era.revision();
         let mut at_least = |words: &str, other: Server, wanted: f64| {
             let Some(other) = rates.of(other) else { return };
-            let (times, by_cpu) = (redis.times(other), redis.times_by_cpu(other));
-            let (least, most) = redis.spread(other);
             let name = format!("echo {era}, {connections} connections, Redis: at least {wanted} × {words}");
-            add(
-                name,
-                format!("{times:.2} (rounds {least:.2} to {most:.2}; {by_cpu:.2} by CPU time)"),
-                times >= wanted,
-            );
+            targets.push(Target::at_least(name, &redis.rounds, &other.rounds, wanted));
         };
         at_least("tower-mcp in memory", Server::TowerMcp, 1.5);
         at_least("plain axum", Server::Axum, 0.65);
         at_least("anynode in memory", Server::AnynodeMemory, 0.97);
     }
+    auth::targets(&mut targets, report);
+    let mut add = |name: String, measured: String, met: bool| targets.push(Target { name, measured, met });
     if let Some(found) = &report.restoration {
         let trips = found.round_trips;
         add(
