@@ -39,6 +39,7 @@ use crate::protocol::error::Refusal;
 use crate::random::HashState;
 
 mod admit;
+mod audited;
 mod authenticate;
 mod body;
 mod cors;
@@ -51,21 +52,22 @@ mod mcp;
 mod media;
 mod metadata;
 mod mount;
+mod request_line;
 pub(crate) mod response;
 mod routes;
 pub(crate) mod source;
 mod sse;
 mod watch;
 
+use audited::AuditedRequest;
 pub use authenticate::{Authenticate, Challenge};
 use cors::Cors;
 use guard::Guard;
 pub(crate) use guard::is_loopback;
-use log::RequestLine;
 pub(crate) use mount::MountedService;
+use request_line::RequestLine;
 pub(crate) use response::RawStream;
 use source::{Connected, Purpose, Source};
-use watch::AuditedRequest;
 
 /// What this server is, for people.
 const ROOT: &str = "/";

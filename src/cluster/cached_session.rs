@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rmcp::model::{ClientCapabilities, Implementation};
 use tokio_util::sync::CancellationToken;
 
-use super::seen::SeenClient;
+use super::seen::ClientTraits;
 use super::subscribers::{Subscribers, Subscriptions};
 use crate::protocol::era::Revision;
 use crate::session::{Introduction, LogLevel, SessionId, SessionRecord};
@@ -33,7 +33,7 @@ pub(crate) struct CachedSession {
     /// Held while this node tells the session of changes, so that it tells each once.
     pub telling: tokio::sync::Mutex<()>,
     /// What this node has seen of its client.
-    pub seen: SeenClient,
+    pub seen: ClientTraits,
     who: RwLock<ClientIdentity>,
     level: AtomicU8,
     subscriptions: RwLock<Subscriptions>,
@@ -87,7 +87,7 @@ impl CachedSession {
             restored,
             ended: CancellationToken::new(),
             telling: tokio::sync::Mutex::default(),
-            seen: SeenClient::default(),
+            seen: ClientTraits::default(),
             level: AtomicU8::new(record.log_level.map_or(NO_LEVEL, |level| level as u8)),
             subscriptions: RwLock::new(subscriptions),
             // The load itself does not touch: the first request does.

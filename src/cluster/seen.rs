@@ -12,7 +12,7 @@ const NETWORKS_MAX: usize = 16; // x 40 B = 640 B of a session that hops, 40 B o
 
 /// What this node has seen of a session's client.
 #[derive(Debug, Default)]
-pub(crate) struct SeenClient {
+pub(crate) struct ClientTraits {
     /// The hash of what the last request showed that was as it should be; 0 before.
     last: AtomicU64,
     networks: Mutex<Networks>,
@@ -44,7 +44,7 @@ pub(crate) struct Hop {
     pub tell_in: Option<Duration>,
 }
 
-impl SeenClient {
+impl ClientTraits {
     /// Whether a request shows what the last one did.
     #[must_use]
     pub(crate) fn is_same(&self, hash: u64) -> bool {
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_store_is_told_of_a_second_network_and_then_seldom() {
-        let seen = SeenClient::default();
+        let seen = ClientTraits::default();
         let note = |name: &str| seen.note_network(name, WITHIN, EACH);
         let hop = |networks, tell_in| Some(Hop { networks, tell_in });
         assert_eq!(note("a"), hop(1, None));

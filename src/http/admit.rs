@@ -8,9 +8,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
+use super::audited::AuditedRequest;
 use super::source::{Connected, Source};
-use super::watch::AuditedRequest;
-use super::{Service, body, media, watch};
+use super::{Service, audited, body, media};
 use crate::config::ReplyForm;
 use crate::engine::incoming::{Incoming, Requester};
 use crate::engine::request::RequestMeta;
@@ -54,12 +54,12 @@ impl AdmittedRequest {
         connected: &Connected,
         began: Instant,
     ) -> Result<Self, Refusal> {
-        watch::note_spoofed(service, &parts.headers, connected);
+        audited::note_spoofed(service, &parts.headers, connected);
         let limits = &service.engine.limits;
         let identity = match service.guard.admit(&parts, connected, limits).await {
             Ok(identity) => identity,
             Err(refusal) => {
-                watch::note_refused(service, &parts.headers, connected, &refusal);
+                audited::note_refused(service, &parts.headers, connected, &refusal);
                 return Err(refusal);
             }
         };

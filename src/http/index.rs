@@ -7,9 +7,10 @@ use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::log::{self, RequestLine};
+use super::audited::AuditedRequest;
+use super::log;
 use super::mcp::{check, refuse_method};
-use super::watch::AuditedRequest;
+use super::request_line::RequestLine;
 use super::{Service, media, response};
 use crate::protocol::era::Revision;
 use crate::protocol::error::Refusal;

@@ -5,59 +5,16 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use futures::FutureExt as _;
-use http::{Method, StatusCode, Uri};
+use http::StatusCode;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Level, Span, debug, enabled, error_span, field, record_all};
 
-use super::watch::{self, AuditedRequest};
-use super::{CLIENTS, MCP, PROBES, ROOT, Service, response, trimmed};
+use super::audited::{self, AuditedRequest};
+use super::request_line::{OTHER, RequestLine};
+use super::{Service, response};
 use crate::engine::Engine;
 use crate::protocol::era::Era;
 use crate::protocol::error::Refusal;
-
-/// What stands for a name that a client chose. It may hold anything, and a log holds nothing of a client's.
-const OTHER: &str = "other";
-
-/// The first line of a request, of which only what this server knows is told.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RequestLine {
-    method: &'static str,
-    path: &'static str,
-}
-
-impl RequestLine {
-    /// `POST /mcp`
-    pub(super) const POST_MCP: Self = Self {
-        method: "POST",
-        path: MCP,
-    };
-
-    /// In words, for the audit log.
-    pub(super) fn text(self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-
-    /// That of a request.
-    pub(super) fn of(method: &Method, uri: &Uri) -> Self {
-        let methods = [
-            "GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH", "CONNECT", "TRACE",
-        ];
-        let paths = [CLIENTS, PROBES].concat();
-        let path = match uri.path() {
-            ROOT => ROOT,
-            path => known(&paths, trimmed(path)),
-        };
-        Self {
-            method: known(&methods, method.as_str()),
-            path,
-        }
-    }
-}
-
-fn known(all: &[&'static str], name: &str) -> &'static str {
-    let found = all.iter().find(|known| **known == name);
-    found.copied().unwrap_or(OTHER)
-}
 
 /// The span of a request. It stands alone: what a line needs of the spans around it is in it.
 pub(super) fn span(service: &Service) -> Span {
@@ -115,7 +72,7 @@ pub(super) fn finish(
     response: &Response,
 ) {
     if let Some(asker) = asker {
-        watch::note_denied(service, asker, line, response);
+        audited::note_denied(service, asker, line, response);
     }
     if enabled!(Level::DEBUG) {
         let reason = response
@@ -160,24 +117,4 @@ pub(super) fn refuse_asker(
         finish(service, line, asker, began, &response);
         response
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(method: &str, uri: &str) -> (&'static str, &'static str) {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let RequestLine { method, path } = RequestLine::of(&method, &uri.parse().unwrap());
-        (method, path)
-    }
-
-    #[test]
-    fn only_what_is_known_of_a_request_is_told() {
-        assert_eq!(line("POST", "/mcp/"), ("POST", "/mcp"));
-        assert_eq!(line("GET", "/sse?sessionId=secret"), ("GET", "/sse"));
-        assert_eq!(line("GET", "/"), ("GET", "/"));
-        assert_eq!(line("GET", "/secret"), ("GET", OTHER));
-        assert_eq!(line("SECRET", "/health"), (OTHER, "/health"));
-    }
 }

@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admit::{AdmittedRequest, SESSION_HEADER, check_version};
-use super::log::{self, RequestLine, finish, logged, note, span};
+use super::audited::{self, AuditedRequest};
+use super::log::{self, finish, logged, note, span};
+use super::request_line::RequestLine;
 use super::response::RawStream;
 use super::source::Connected;
-use super::watch::{self, AuditedRequest};
+use super::watch;
 use super::{Service, media, response};
 use crate::cluster::CachedSession;
 use crate::config::ReplyForm;
@@ -90,7 +92,7 @@ pub(super) async fn delete(State(service): State<Service>, request: HttpRequest<
         let principal = admitted.identity.principal();
         let ended = service.engine.end_session(&id, principal, from.as_deref());
         ended.await.inspect_err(|refusal| {
-            watch::note_unknown(&service, admitted.peer(), &id, refusal);
+            audited::note_unknown(&service, admitted.peer(), &id, refusal);
         })
     };
     let answer = async {
@@ -291,7 +293,7 @@ pub(super) async fn find(
         Ok(cached) => watch::look(service, admitted, cached),
         Err(refusal) => {
             admitted.asks_for(id);
-            watch::note_unknown(service, admitted.peer(), id, refusal);
+            audited::note_unknown(service, admitted.peer(), id, refusal);
         }
     }
     found

@@ -10,7 +10,8 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use super::log::{self, RequestLine};
+use super::log;
+use super::request_line::RequestLine;
 use super::{Service, index, response};
 
 /// How long it may be kept.

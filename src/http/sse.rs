@@ -8,11 +8,12 @@ use http::{Request as HttpRequest, StatusCode};
 use tokio::time::Instant;
 
 use super::admit::AdmittedRequest;
-use super::log::{RequestLine, logged, note};
+use super::audited::{self, AuditedRequest};
+use super::log::{logged, note};
 use super::mcp::{self, Refused, answer_get, refuse_method};
+use super::request_line::RequestLine;
 use super::response::RawStream;
 use super::source::Connected;
-use super::watch::{self, AuditedRequest};
 use super::{MESSAGES_BELOW, Service, index, media, response};
 use crate::engine::watch::Glimpse;
 use crate::protocol::era::Era;
@@ -93,7 +94,7 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
             if let Some(asker) = asker {
                 asker.asks_for(&id);
             }
-            watch::note_unknown(&service, incoming.requester.peer.peer(), &id, refusal);
+            audited::note_unknown(&service, incoming.requester.peer.peer(), &id, refusal);
         }
     })?;
     note(Era::Legacy, "other", Some(&stream.cached.tag));

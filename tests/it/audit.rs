@@ -213,7 +213,7 @@ async fn what_is_refused_is_noted_once_a_minute_for_each_caller() {
             "session_foreign",
             &[("principal", "bob"), ("session", tag.as_str())][..],
         ),
-        ("unauthorized", &[("address", "127.0.0.1"), ("agent", AGENT)]),
+        ("invalid_token", &[("address", "127.0.0.1"), ("agent", AGENT)]),
         ("origin_not_allowed", &[("address", "127.0.0.1")]),
         ("too_many", &[("principal", "alice")]),
     ] {
