@@ -21,11 +21,17 @@ struct Trip {
 
 #[tool_router(server_handler)]
 impl Travel {
-    /// Asks for a price. Asking twice does no harm, so another node asks again when this one is lost.
+    /// Asks for a price, which is lower for callers with the scope `members`. Asking twice does no harm, so another node asks again when
+    /// this one is lost: for the same caller.
     #[tool(annotations(read_only_hint = true))]
     async fn quote(&self, Parameters(trip): Parameters<Trip>, caller: Caller) -> String {
         tokio::time::sleep(Duration::from_millis(trip.takes_ms)).await;
-        format!("a trip to {} costs 42, says {}", trip.to, caller.node)
+        let price = if caller.identity.has_scope("members") {
+            40
+        } else {
+            42
+        };
+        format!("a trip to {} costs {price}, says {}", trip.to, caller.node)
     }
 
     /// Books. Booking twice would, so when this node is lost the client is told that the outcome is unknown.

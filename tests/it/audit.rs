@@ -13,6 +13,7 @@ use crate::support::process::eventually;
 
 mod file;
 mod page;
+mod rest;
 
 const ALICE: &str = "alice-has-a-token-of-her-own";
 const BOB: &str = "bob-has-a-token-of-his-own";

@@ -16,6 +16,7 @@ mod issuers;
 mod lasting;
 mod metadata;
 mod opaque;
+mod requests;
 mod scopes;
 mod secrets;
 mod tokens;

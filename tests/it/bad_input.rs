@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
+use crate::support::http::http_client;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::redis::Redis;
 
@@ -289,7 +290,9 @@ async fn a_body_over_the_bound_is_too_large() {
     client.call("echo", json!({"text": "x".repeat(1000)})).await.ok();
     // Without a length, the bound is found out while reading.
     let chunks = futures::stream::iter((0..8).map(|_| Ok::<_, std::io::Error>(" ".repeat(1024))));
-    let streamed = reqwest::Client::new()
+    let streamed = http_client()
+        .build()
+        .expect("a client")
         .post(format!("{}/mcp", node.url()))
         .header("content-type", "application/json")
         .body(reqwest::Body::wrap_stream(chunks))
@@ -422,7 +425,7 @@ async fn a_store_out_of_reach_is_503_and_never_404() {
 #[tokio::test]
 async fn other_http_methods_are_told_what_there_is() {
     let node = node().await;
-    let client = reqwest::Client::new();
+    let client = http_client().build().expect("a client");
     for method in [reqwest::Method::PUT, reqwest::Method::PATCH] {
         let sent = client
             .request(method, format!("{}/mcp", node.url()))

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::support::client::{Client, LEGACY};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::process::within;
 use crate::support::sse::EventStream;
 
@@ -241,7 +242,7 @@ through_each!(
 async fn messages_keep_to_one_node(kind: Kind) {
     let cluster = Cluster::of(NODES).await;
     let front = Front::start(kind, Spread::SessionHash, &cluster).await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let mut homes = Vec::new();
     for _ in 0..TURNS {
         let opened = http.get(format!("{}/sse", front.url())).send().await;

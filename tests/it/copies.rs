@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
@@ -18,7 +19,7 @@ use crate::support::redis::Redis;
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 
 async fn health(node: &Node) -> Value {
-    let sent = reqwest::get(format!("{}/health", node.url()))
+    let sent = http_get(format!("{}/health", node.url()))
         .await
         .expect("an answer");
     sent.json().await.expect("health as JSON")

@@ -5,6 +5,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
+use crate::support::http::http_client;
 use crate::support::node::{Node, NodeOptions};
 
 mod clients;
@@ -13,7 +14,10 @@ mod pages;
 
 /// Sends a request to a path of a node.
 async fn send(node: &Node, method: Method, path: &str, headers: &[(&str, &str)]) -> Response {
-    let request = reqwest::Client::new().request(method, format!("{}{path}", node.url()));
+    let request = http_client()
+        .build()
+        .expect("a client")
+        .request(method, format!("{}{path}", node.url()));
     let request = headers
         .iter()
         .fold(request, |request, (name, value)| request.header(*name, *value));
@@ -92,7 +96,10 @@ async fn a_slash_after_a_path_is_served_and_other_paths_are_told_where_to_go() {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     let headers = slashed.session_headers().await;
     let post = headers.iter().fold(
-        reqwest::Client::new().post(format!("{}/mcp/", node.url())),
+        http_client()
+            .build()
+            .expect("a client")
+            .post(format!("{}/mcp/", node.url())),
         |request, (name, value)| request.header(name, value),
     );
     let pong = Answer::read(post.json(&body).send().await.expect("an answer")).await;

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::client::Client;
+use crate::support::http::{http_client, http_get};
 use crate::support::node::{Node, NodeOptions, example};
 use crate::support::process::{PATIENCE, eventually, know_tls, until};
 
@@ -146,7 +147,7 @@ async fn served_alone() -> (String, EmbeddedNode, JoinHandle<std::io::Result<()>
 }
 
 async fn get_status(url: &str) -> (u16, String) {
-    let response = reqwest::get(url).await.expect("an answer");
+    let response = http_get(url).await.expect("an answer");
     (response.status().as_u16(), response.text().await.expect("a body"))
 }
 
@@ -194,7 +195,7 @@ async fn a_program_drains_with_its_node_and_calls_finish() {
     let Program { told, served, .. } = program;
     told.send(()).expect("it serves");
     eventually("the node says that it drains, or listens no longer", async || {
-        let answer = reqwest::get(&ready).await;
+        let answer = http_get(&ready).await;
         answer.map_or(Some(()), |answer| (answer.status().as_u16() == 503).then_some(()))
     })
     .await;
@@ -238,7 +239,10 @@ async fn a_call_that_does_not_end_holds_a_program_up_to_the_deadline_only() {
             json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait"}}),
         );
         let asked = headers.iter().fold(
-            reqwest::Client::new().post(format!("{}/mcp", program.url())),
+            http_client()
+                .build()
+                .expect("a client")
+                .post(format!("{}/mcp", program.url())),
             |asked, (name, value)| asked.header(name, value),
         );
         let asked = asked

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 
 mod revisions;
@@ -328,7 +329,7 @@ async fn a_cancelled_call_stops_and_is_not_answered() {
     stream.next_message().await.expect("a first message");
     drop(stream);
     crate::support::process::eventually("the call of the client that left ends", || async {
-        let sent = reqwest::get(format!("{}/metrics", node.url())).await.ok()?;
+        let sent = http_get(format!("{}/metrics", node.url())).await.ok()?;
         sent.text()
             .await
             .ok()?

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::client::Client;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
@@ -14,7 +15,7 @@ use crate::support::redis::Redis;
 const QUICK: Duration = Duration::from_millis(250);
 
 async fn get(node: &Node, path: &str) -> (u16, String) {
-    let sent = reqwest::get(format!("{}{path}", node.url()))
+    let sent = http_get(format!("{}{path}", node.url()))
         .await
         .expect("an answer");
     (sent.status().as_u16(), sent.text().await.expect("a body"))

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 
 mod membership;
@@ -16,7 +17,7 @@ mod membership;
 const STALE_ROUNDS: usize = 1000;
 
 async fn health(node: &Node) -> Value {
-    let sent = reqwest::get(format!("{}/health", node.url()))
+    let sent = http_get(format!("{}/health", node.url()))
         .await
         .expect("an answer");
     sent.json().await.expect("health as JSON")

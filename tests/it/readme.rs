@@ -8,6 +8,7 @@ use anynode::cli::Exit;
 use serde_json::json;
 
 use crate::support::client::{Client, LEGACY};
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 
 const DEFAULTS_TOML: &str = include_str!("../../settings.default.toml");
@@ -103,7 +104,7 @@ async fn metrics_have_the_kinds_and_labels_that_are_promised() {
         .await
         .ok();
     client.clone().in_session("unknown").list().await;
-    let metrics = reqwest::get(format!("{}/metrics", node.url()))
+    let metrics = http_get(format!("{}/metrics", node.url()))
         .await
         .expect("an answer")
         .text()
@@ -157,7 +158,7 @@ async fn the_tools_are_those_of_the_server_in_its_order() {
 #[tokio::test]
 async fn health_answers_what_is_shown() {
     let node = Node::start(&NodeOptions::default()).await;
-    let answer: serde_json::Value = reqwest::get(format!("{}/health", node.url()))
+    let answer: serde_json::Value = http_get(format!("{}/health", node.url()))
         .await
         .expect("an answer")
         .json()

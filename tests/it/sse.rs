@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Answer;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::process::{eventually, within};
 use crate::support::sse::{Event, EventStream};
 
@@ -28,7 +29,7 @@ struct Client {
 }
 
 fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    http_client().build().expect("a client")
 }
 
 async fn get(url: &str, last_event_id: Option<&str>) -> reqwest::Response {

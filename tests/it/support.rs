@@ -5,6 +5,7 @@ pub(crate) mod balancer;
 pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod http;
 pub(crate) mod inside;
 pub(crate) mod issuer;
 pub(crate) mod node;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::support::http::http_get;
 use crate::support::process::PATIENCE;
 
 /// What is tested.
@@ -145,11 +146,11 @@ async fn a_node_of_a_test_is_built_as_any_other() {
         app.settings(settings).handler(|| Till)
     })
     .await;
-    let refused = reqwest::get(format!("{}/mcp", server.node_url(0)))
+    let refused = http_get(format!("{}/mcp", server.node_url(0)))
         .await
         .expect("an answer");
     assert_eq!(refused.status().as_u16(), 401);
-    let through = reqwest::get(format!("{}/health", server.url()))
+    let through = http_get(format!("{}/health", server.url()))
         .await
         .expect("an answer");
     assert_eq!(through.status().as_u16(), 200);

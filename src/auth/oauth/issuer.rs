@@ -336,8 +336,11 @@ impl KeyTask {
                     keys = keys.len(),
                     "the keys of an issuer are new"
                 );
-                let issuer = &*self.url;
-                audit.note(&Actor::default(), &Act::KeysChanged { issuer });
+                // Those that a node begins with are no change.
+                if known.fetched_at.is_some() {
+                    let issuer = &*self.url;
+                    audit.note(&Actor::default(), &Act::KeysChanged { issuer });
+                }
                 known.keys = Arc::new(keys);
                 // Tokens that were verified with the former ones are verified again.
                 self.shared.changes.store(known.changes, Ordering::Release);

@@ -10,7 +10,7 @@ use crate::audit::{Act, Actor, EndedBy};
 use crate::cluster::millis;
 use crate::config::{SessionSettings, WhenFull};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
-use crate::session::{NodeId, Peer, SessionId, SessionRecord};
+use crate::session::{NodeId, Peer, Principal, SessionId, SessionRecord};
 use crate::store::{Created, Full, SessionRoom, StoreError};
 use crate::telemetry::{metrics, seldom};
 
@@ -77,7 +77,7 @@ impl Sessions {
             return Ok(Created::Full(Full::Sessions));
         }
         let mut created = self.inner.store.create(id, record, life, &room).await?;
-        if created == Created::Full(Full::OfPeer) && self.make_room(room.peer).await? {
+        if created == Created::Full(Full::OfPeer) && self.make_room(room.peer, &record.principal).await? {
             created = self.inner.store.create(id, record, life, &room).await?;
         }
         if created == Created::Full(Full::Sessions) {
@@ -92,8 +92,8 @@ impl Sessions {
     }
 
     /// Ends the longest unused session of a peer that has as many as it may, if that is asked for. One that has a stream or
-    /// a call in flight is in use, unless the node is dead that has it. Whether one has ended.
-    async fn make_room(&self, peer: &str) -> Result<bool, SessionError> {
+    /// a call in flight is in use, unless the node is dead that has it. Whether one has ended. The principal is whose they are.
+    async fn make_room(&self, peer: &str, principal: &Principal) -> Result<bool, SessionError> {
         if self.inner.settings.when_full == WhenFull::Refuse {
             return Ok(false);
         }
@@ -110,6 +110,7 @@ impl Sessions {
                     let tag = id.tag();
                     let actor = Actor {
                         session: Some(&tag),
+                        principal: Some(principal),
                         ..Actor::default()
                     };
                     self.inner.audit.note(&actor, &Act::SessionEnded(EndedBy::Quota));

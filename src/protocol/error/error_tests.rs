@@ -91,6 +91,7 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::NoSession,
         Refusal::DoubledHeader(""),
         Refusal::SessionNotFound,
+        Refusal::SessionForeign,
         Refusal::StreamLost {
             reconnect: String::new(),
             reason: "",

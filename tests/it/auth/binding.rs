@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{bearer, call, stages};
 use crate::support::client::Client;
+use crate::support::http::http_client;
 use crate::support::issuer::Issuer;
 
 /// T2, T4, T8: bob can reach nothing of alice's session, in any way. It stays as it was.
@@ -16,10 +17,24 @@ async fn a_session_does_not_exist_for_others() {
     for cluster in stages(&issuer, &[]).await {
         let owner = bearer(Client::legacy(&cluster.node(0).url()), &alice);
         let session = owner.session().await.to_owned();
+        let note = json!({ "uri": "note://session/a" });
+        owner.request("resources/subscribe", note).await.ok();
         let mut stream = owner.listen(None).await;
+        let lifetime = async || {
+            if cluster.nodes().len() == 1 {
+                return None;
+            }
+            let key = format!("session:{session}");
+            Some(cluster.redis().command(&["PTTL", &key]).await.int())
+        };
+        let before = lifetime().await;
+        assert!(before.is_none_or(|left| left > 0), "{before:?}");
         for node in cluster.nodes() {
             let thief = bearer(Client::legacy(&node.url()), &bob).in_session(&session);
             assert_eq!(call(&thief).await.status, 404);
+            let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"tools/list"}]"#;
+            let headers = [("mcp-session-id".to_owned(), session.clone())];
+            assert_eq!(thief.post(&headers, batch).await.status, 404);
             assert_eq!(
                 thief.notify("notifications/initialized", json!({})).await.status,
                 404
@@ -32,12 +47,13 @@ async fn a_session_does_not_exist_for_others() {
             let resumed = own.get(Some("c0ffee-1")).await.status().as_u16();
             assert_eq!(resumed, 400, "an event id of no session of his");
         }
+        let after = lifetime().await;
+        assert!(after <= before, "nobody else prolongs it: {before:?}, {after:?}");
         owner
             .call("remember", json!({ "key": "a", "value": "b" }))
             .await
             .ok();
-        let updated = stream.next_message();
-        drop(tokio::time::timeout(std::time::Duration::from_millis(200), updated).await);
+        stream.method("notifications/resources/updated").await;
         assert_eq!(owner.delete().await.status, 204);
     }
 }
@@ -47,7 +63,7 @@ async fn a_session_does_not_exist_for_others() {
 async fn a_stream_of_sse_does_not_exist_for_others() {
     let issuer = Issuer::start().await;
     let (alice, bob) = (issuer.token(|t| t), issuer.token(|t| t.sub("bob")));
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     for cluster in stages(&issuer, &[]).await {
         let url = cluster.node(0).url();
         let open = http
@@ -178,30 +194,26 @@ async fn a_refreshed_token_goes_on() {
 #[tokio::test]
 async fn machines_are_no_users() {
     let issuer = Issuer::start().await;
-    let cluster = &stages(&issuer, &[]).await[1];
-    let mut seen = HashSet::new();
-    for token in [
-        issuer.token(|t| t.sub("cli").claim("client_id", "cli")),
-        issuer.token(|t| t.sub("cli").claim("client_id", "other")),
-        issuer.token(|t| t.sub("#cli").claim("client_id", "other")),
-        issuer.token(|t| t.without("sub").claim("client_id", "#cli")),
-    ] {
-        let told = bearer(Client::modern(&cluster.node(0).url()), &token)
-            .call("whoami", json!({}))
-            .await
-            .ok();
-        let principal = told.structured()["principal"]
-            .as_str()
-            .expect("a principal")
-            .to_owned();
-        assert!(seen.insert(principal.clone()), "{principal} is two");
+    for cluster in stages(&issuer, &[]).await {
+        let mut seen = HashSet::new();
+        let principal = async |token: String| {
+            let client = bearer(Client::modern(&cluster.node(0).url()), &token);
+            let told = client.call("whoami", json!({})).await.ok();
+            let told = told.structured()["principal"].as_str().map(str::to_owned);
+            told.expect("a principal")
+        };
+        for token in [
+            issuer.token(|t| t.sub("cli").claim("client_id", "cli")),
+            issuer.token(|t| t.sub("cli").claim("client_id", "other")),
+            issuer.token(|t| t.sub("#cli").claim("client_id", "other")),
+            issuer.token(|t| t.without("sub").claim("client_id", "#cli")),
+        ] {
+            let principal = principal(token).await;
+            assert!(seen.insert(principal.clone()), "{principal} is two");
+        }
+        let nameless = issuer.token(|t| t.without("sub").claim("client_id", "cli"));
+        assert_eq!(principal(nameless).await, format!("{}##cli", issuer.url()));
     }
-    let nameless = issuer.token(|t| t.without("sub").claim("client_id", "cli"));
-    let told = bearer(Client::modern(&cluster.node(0).url()), &nameless)
-        .call("whoami", json!({}))
-        .await
-        .ok();
-    assert_eq!(told.structured()["principal"], format!("{}##cli", issuer.url()));
 }
 
 /// T12: what a client does next depends on it: 404 opens another session, 401 asks for another token.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{bearer, stages};
 use crate::support::client::Client;
+use crate::support::http::http_client;
 use crate::support::issuer::Issuer;
 use crate::support::process::PATIENCE;
 
@@ -58,7 +59,7 @@ async fn a_subscription_ends_after_its_token() {
 #[tokio::test]
 async fn a_stream_of_sse_goes_on() {
     let issuer = Issuer::start().await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     for cluster in stages(&issuer, &ENV).await {
         let (short, next) = (
             issuer.token(|token| token.ends_in(2)),

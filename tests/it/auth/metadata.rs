@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{call, stages};
 use crate::support::client::Client;
+use crate::support::http::{http_client, http_get};
 use crate::support::issuer::{Issuer, RESOURCE};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -12,7 +13,7 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 #[tokio::test]
 async fn metadata_is_told_to_everybody() {
     let issuer = Issuer::start().await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     for cluster in stages(
         &issuer,
         &[("MCP_AUTH__SCOPES", "mcp:tools"), ("MCP_AUTH__MIRROR", "true")],
@@ -103,7 +104,7 @@ async fn without_issuers_there_is_no_metadata() {
         crate::support::cluster::Cluster::alone(&[("MCP_AUTH__TOKENS__A", "a-long-enough-token")]).await;
     let url = cluster.node(0).url();
     for path in [WELL_KNOWN, "/.well-known/oauth-authorization-server"] {
-        let answer = reqwest::get(format!("{url}{path}")).await.expect("an answer");
+        let answer = http_get(format!("{url}{path}")).await.expect("an answer");
         assert_eq!(answer.status().as_u16(), 404, "{path}");
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{NODES, SCOPE};
 use crate::support::authorization_server::AuthorizationServer;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::issuer::{INTROSPECTION_CLIENT, INTROSPECTION_SECRET, RESOURCE};
 use crate::support::process::eventually;
 
@@ -39,7 +40,7 @@ async fn an_opaque_token_is_good_until_it_is_revoked() {
     let revoke = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("token", &token)
         .finish();
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let revoked = http
         .post(format!("{}/token/revocation", issuer.url()))
         .basic_auth(MACHINE.0, Some(MACHINE.1))

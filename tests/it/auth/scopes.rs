@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
-use super::{bearer, call, stages};
+use super::{NODES, bearer, call, stages};
 use crate::support::client::{Answer, Client};
+use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::issuer::Issuer;
 
 const METADATA: &str = "https://mcp.example.com/.well-known/oauth-protected-resource";
@@ -136,7 +138,7 @@ async fn tools_that_write_need_a_scope_of_their_own() {
 #[tokio::test]
 async fn sse_steps_up_too() {
     let issuer = Issuer::start().await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     for cluster in stages(
         &issuer,
         &[
@@ -190,5 +192,49 @@ async fn tokens_of_the_settings_need_no_scopes() {
             .call("remember", json!({ "key": "a", "value": "b" }))
             .await
             .ok();
+    }
+}
+
+/// A call of a node that dies is run again with what its caller's token said.
+#[tokio::test]
+async fn a_call_that_is_run_again_has_the_scopes_of_its_caller() {
+    let issuer = Issuer::start().await;
+    let own = issuer.env();
+    let env: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let cluster = Cluster::of_example("hints", NODES, &env).await;
+    let mut prices = Vec::new();
+    for scope in ["mcp:tools members", "mcp:tools"] {
+        prices.push((
+            issuer.token(|t| t.scope(scope)),
+            42 - 2 * u32::from(scope.contains("members")),
+        ));
+    }
+    let url = cluster.node(0).url();
+    let mut calls = Vec::new();
+    for (token, price) in prices {
+        let client = bearer(Client::legacy(&url), &token);
+        let arguments = json!({ "name": "quote", "arguments": { "to": "Oslo", "takes_ms": 2000 } });
+        let (id, mut stream) = client.stream("tools/call", arguments).await;
+        let first = stream
+            .next()
+            .await
+            .and_then(|event| event.id)
+            .expect("a priming event");
+        calls.push((client, id, first, price));
+    }
+    cluster.node(0).kill9().await;
+    let survivor = cluster.node(1).url();
+    for (client, id, first, price) in calls {
+        let mut resumed = client.at(&survivor).resume(&first).await;
+        let answer = resumed.answer_to(&id).await;
+        let text = answer["result"]["content"][0]["text"]
+            .as_str()
+            .expect("a text")
+            .to_owned();
+        assert!(
+            text.starts_with(&format!("a trip to Oslo costs {price}, says ")),
+            "{text}"
+        );
+        assert!(!text.ends_with(&cluster.node(0).id()), "{text}");
     }
 }

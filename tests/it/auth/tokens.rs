@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{bearer, call, stages};
 use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::issuer::keys::{Algorithm, SigningKey, encode};
 use crate::support::issuer::token::{TokenDraft, tampered};
 use crate::support::issuer::{Issuer, RESOURCE};
@@ -253,7 +254,7 @@ async fn other_audiences_are_those_of_the_settings() {
 async fn a_token_stands_once_in_its_header() {
     let issuer = Issuer::start().await;
     let token = issuer.token(|token| token);
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     for cluster in stages(&issuer, &[]).await {
         let url = cluster.node(0).url();
         let asked = |scheme: &str| {

@@ -7,6 +7,7 @@ use super::front::{Front, Kind};
 use crate::official_clients::ends_well;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::{http_client, http_get};
 use crate::support::process::eventually;
 use crate::support::sse::EventStream;
 
@@ -40,7 +41,7 @@ async fn clients_work_below_a_path_of_nginx() {
 }
 
 async fn open(url: &url::Url) -> (EventStream, url::Url) {
-    let opened = reqwest::get(url.clone()).await.expect("an answer");
+    let opened = http_get(url.clone()).await.expect("an answer");
     let mut stream = EventStream::new(opened);
     let endpoint = stream.endpoint().await;
     (stream, url.join(&endpoint).expect("a URL"))
@@ -71,11 +72,11 @@ async fn what_a_node_hands_out_is_resolved_to_what_it_serves() {
         };
         let mut client = node.clone();
         client.set_path(&format!("{}/sse{slash}", below.trim_end_matches('/')));
-        let opened = reqwest::get(outside(&client)).await.expect("an answer");
+        let opened = http_get(outside(&client)).await.expect("an answer");
         let mut stream = EventStream::new(opened);
         let endpoint = stream.endpoint().await;
         let messages = client.join(&endpoint).expect("a URL");
-        let http = reqwest::Client::new();
+        let http = http_client().build().expect("a client");
         let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
         let post = async || {
             let sent = http.post(outside(&messages)).json(&ping).send().await;
@@ -100,7 +101,9 @@ async fn what_a_node_hands_out_is_resolved_to_what_it_serves() {
 #[tokio::test]
 async fn the_index_names_what_is_below_it() {
     let cluster = Cluster::of(1).await;
-    let about = reqwest::Client::new()
+    let about = http_client()
+        .build()
+        .expect("a client")
         .get(cluster.node(0).url())
         .header("accept", "application/json");
     let about: serde_json::Value = about.send().await.expect("an answer").json().await.expect("JSON");

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::node::Node;
 use crate::support::process::{Process, eventually, free_port, until};
 
@@ -213,7 +214,10 @@ impl Front {
                     return Some(Err(status));
                 }
                 // A request without a session: any node refuses it with JSON, and the balancer itself with a page.
-                let sent = reqwest::Client::new().post(format!("{}/mcp", front.url()));
+                let sent = http_client()
+                    .build()
+                    .expect("a client")
+                    .post(format!("{}/mcp", front.url()));
                 let answer = sent
                     .header("content-type", "application/json")
                     .body("{}")

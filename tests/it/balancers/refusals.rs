@@ -9,6 +9,7 @@ use super::NODES;
 use super::front::{Front, Kind, Spread};
 use crate::official_clients::ends_well;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::process::eventually;
 
 const TOKEN: &str = "a-long-enough-token";
@@ -127,7 +128,7 @@ async fn full_nodes_are_told_of(kind: Option<Kind>) {
     for node in cluster.nodes() {
         // The connection by which it was found that the node lives may still be counted.
         let stream = eventually("a node takes a connection", async || {
-            let opened = reqwest::get(format!("{}/sse", node.url())).await.ok()?;
+            let opened = http_get(format!("{}/sse", node.url())).await.ok()?;
             (opened.status() == 200).then_some(opened)
         })
         .await;

@@ -6,6 +6,7 @@ use super::NODES;
 use super::front::{Front, Kind, Spread};
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::process::eventually;
 use crate::support::tls::{Authority, PemFiles, borrowed, client_config};
 
@@ -28,7 +29,7 @@ async fn secure_cluster(env: &[(&str, &str)]) -> (Cluster, Authority, PemFiles) 
 /// A client from that address of this machine, which trusts the authority if there is one.
 fn client(url: &str, address: &str, trusted: Option<&Authority>) -> Client {
     let address: IpAddr = address.parse().expect("an address");
-    let builder = reqwest::Client::builder().no_proxy().local_address(address);
+    let builder = http_client().local_address(address);
     let builder = match trusted {
         Some(trusted) => builder.tls_backend_preconfigured(client_config(trusted, None)),
         None => builder,
@@ -72,9 +73,7 @@ async fn tls_goes_through(kind: Kind) {
     let url = format!("https://127.0.0.1:{}", front.port());
     eventually("a node answers through it", || async {
         let config = client_config(&authority, None);
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(config);
+        let builder = http_client().tls_backend_preconfigured(config);
         let http = builder.build().expect("a client");
         let answer = http.get(format!("{url}/livez")).send().await.ok()?;
         answer.status().is_success().then_some(())

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::front::{Front, Kind, Spread};
 use super::{CHANGES, NODES, at_once, delays};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::process::PATIENCE;
 use crate::support::sse::EventStream;
 
@@ -67,7 +68,7 @@ async fn haproxy_holds_an_event_back_for_a_moment_only() {
 async fn haproxy_holds_nothing_back_of_http_with_sse() {
     let cluster = Cluster::of(NODES).await;
     let front = Front::start_with(Kind::Haproxy, Spread::RoundRobin, &cluster, &[FILLING]).await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let opened = http.get(format!("{}/sse", front.url())).send().await;
     let mut stream = EventStream::new(opened.expect("an answer"));
     let endpoint = stream.endpoint().await;
@@ -99,7 +100,7 @@ async fn nodes_ask_not_to_be_compressed() {
     let cluster = Cluster::of(NODES).await;
     let changes = [("balance roundrobin", compressing)];
     let front = Front::start_with(Kind::Haproxy, Spread::RoundRobin, &cluster, &changes).await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let info = json!({"name": "balancers", "version": "1"});
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info});
     let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});

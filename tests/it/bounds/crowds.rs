@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::process::eventually;
 
 const ALICE: &str = "alice-has-a-token-of-her-own";
@@ -50,7 +51,7 @@ async fn there_are_so_many_sessions_and_no_more() {
             let bob = with_token(&Client::legacy(&node.url()), BOB);
             says_too_many(&bob.initialize().await, "session.max");
             // Over the other transport too.
-            let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+            let http = http_client().build().expect("a client");
             let stream = http
                 .get(format!("{}/sse", node.url()))
                 .bearer_auth(BOB)

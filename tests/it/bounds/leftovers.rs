@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::{http_client, http_get};
 use crate::support::process::within;
 use crate::support::program::Program;
 use crate::support::sse::EventStream;
@@ -87,7 +88,7 @@ impl Busy {
     }
 
     async fn sse(&mut self, cluster: &Cluster, node: usize, calls: bool) {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         let opened = http.get(format!("{}/sse", cluster.turn(node).url())).send().await;
         let mut stream = EventStream::new(opened.expect("a stream"));
         let endpoint = stream.next().await.expect("where to post").data.expect("a path");
@@ -124,7 +125,7 @@ async fn nothing_is_left(cluster: &Cluster) {
             })
             .await;
         }
-        let health = reqwest::get(format!("{}/health", node.url())).await;
+        let health = http_get(format!("{}/health", node.url())).await;
         let health: Value = health.expect("an answer").json().await.expect("JSON");
         assert_eq!(health["activeSessions"], 0);
     }

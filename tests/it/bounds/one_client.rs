@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::support::calls::gauge;
 use crate::support::client::{Answer, Client, on_the_wire};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::within;
 use crate::support::sse::EventStream;
@@ -146,7 +147,7 @@ async fn one_client_gets_its_share_of_streams() {
     let client = at(Client::legacy(&node.url()), 1);
     told(&Answer::read(client.get(None).await).await, "stream.peer_max");
     let sse = async |last: u8| {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         let request = http.get(format!("{}/sse", node.url()));
         let request = request.header("x-forwarded-for", format!("192.0.2.{last}"));
         request.send().await.expect("an answer")

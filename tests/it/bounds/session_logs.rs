@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
 use anynode::store::Limits;
@@ -223,7 +224,7 @@ fn scripts(redis: &Redis) -> u64 {
 async fn streams_of_newcomers_that_do_nothing_ask_nothing() {
     let cluster = Cluster::of(1).await;
     let (node, redis) = (cluster.node(0), cluster.redis());
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let mut streams = Vec::new();
     for _ in 0..NEWCOMERS {
         let opened = http.get(format!("{}/sse", node.url())).send().await;
@@ -247,7 +248,7 @@ async fn streams_of_newcomers_that_do_nothing_ask_nothing() {
 async fn the_stream_of_a_newcomer_ends_with_its_session() {
     let env = [("MCP_SESSION__UNINITIALIZED_TTL", "2s")];
     for cluster in [Cluster::with(1, &env).await, Cluster::alone(&env).await] {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         let opened = http.get(format!("{}/sse", cluster.node(0).url())).send().await;
         let mut stream = crate::support::sse::EventStream::new(opened.expect("a stream"));
         stream.next().await.expect("where to post");

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
+use crate::support::http::http_get;
 use crate::support::node::example;
 use crate::support::process::Signal;
 use crate::support::program::{Done, Program};
@@ -55,7 +56,7 @@ async fn its_settings_come_from_the_same_sources() {
     let greet = |name: &str| client.call("greet", json!({"name": name}));
     assert_eq!(greet("Ada").await.ok().text(), "Moin, Ada!");
     assert_eq!(greet("Grace").await.code(), -32602);
-    let health = reqwest::get(format!("{}/health", node.url()))
+    let health = http_get(format!("{}/health", node.url()))
         .await
         .expect("an answer");
     let health: Value = health.json().await.expect("JSON");

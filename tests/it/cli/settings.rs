@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::http::http_get;
 use crate::support::program::Program;
 
 /// Wrong settings.
@@ -20,7 +21,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 
 async fn node_id(arguments: &[&str], env: &[(&str, &str)]) -> String {
     let node = Program::serve(arguments, env).await;
-    let health = reqwest::get(format!("{}/health", node.url())).await;
+    let health = http_get(format!("{}/health", node.url())).await;
     let health: Value = health.expect("an answer").json().await.expect("JSON");
     health["nodeId"].as_str().expect("a name").to_owned()
 }

@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use super::*;
+use crate::support::http::http_client;
 
 static USER: HeaderName = HeaderName::from_static("x-user");
 
@@ -85,7 +86,7 @@ async fn challenges_reach_the_client_with_their_status_and_words() {
     assert_eq!((late.status, late.header("retry-after")), (503, Some("1")));
     assert_eq!(as_user("broken").call("who", json!({})).await.status, 500);
     // Also for streams, for the end of a session, and for unknown methods.
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     for (method, path) in [
         ("GET", "mcp"),
         ("DELETE", "mcp"),

@@ -1,6 +1,7 @@
 //! `protocol.revisions`: what is not served is negotiated away, or refused with those that are.
 
 use super::*;
+use crate::support::http::http_client;
 
 async fn serving(revisions: &str) -> Node {
     Node::start(&NodeOptions::default().env("MCP_PROTOCOL__REVISIONS", revisions)).await
@@ -40,7 +41,7 @@ async fn without_the_modern_revision_clients_that_know_it_are_told_what_is_serve
 #[tokio::test]
 async fn without_2024_11_05_its_transport_is_no_path() {
     let node = serving("2025-11-25").await;
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     let get = http
         .get(format!("{}/sse", node.url()))
         .header("accept", "text/event-stream");

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::calls::gauge;
 use crate::support::client::{Answer, Client};
+use crate::support::http::http_client;
 use crate::support::inside::Inside;
 use crate::support::process::{eventually, until};
 
@@ -247,7 +248,7 @@ async fn only_a_client_cancels() {
 async fn a_client_of_http_with_sse_cancels_through_any_node() {
     let handler = Waits::default();
     let nodes = Inside::with(2, handler.clone(), |_| {}).await;
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     let opened = http.get(format!("{}/sse", nodes.url(0))).send().await;
     let mut stream = crate::support::sse::EventStream::new(opened.expect("a stream"));
     let endpoint = stream.endpoint().await;

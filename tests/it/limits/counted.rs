@@ -9,7 +9,7 @@ use super::{ALICE, BOB, answered, at, echo, node, told, with_token};
 use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
-use crate::support::node::{Node, NodeOptions};
+use crate::support::http::{http_client, http_get};
 use crate::support::process::until;
 use crate::support::sse::EventStream;
 
@@ -75,39 +75,52 @@ async fn an_address_has_its_rate_in_either_era() {
 #[tokio::test]
 async fn claims_in_x_forwarded_for_make_no_other_address() {
     const LIMIT: (&str, &str) = ("MCP_LIMIT__ADDRESS", "1/m burst 30");
-    let untrusting = Node::start(&NodeOptions::default().env(LIMIT.0, LIMIT.1)).await;
-    let trusting = node(&[LIMIT]).await;
-    let clients = [&untrusting, &trusting, &trusting].map(|node| Client::modern(&node.url()));
-    let mut let_in = [0; 3];
-    for n in 0..1000_u32 {
-        let made_up = format!("10.{}.{}.{}", n % 7, n / 250, n % 250);
-        let claims = [
-            made_up.clone(),
-            format!("{made_up}, 192.0.2.1"),
-            format!("2001:db8:1:2::{n:x}"),
-        ];
-        for (place, claim) in claims.into_iter().enumerate() {
-            let answer = echo(&at(clients[place].clone(), &claim)).await;
-            let_in[place] += usize::from(answer.status == 200);
+    const TRUSTED: (&str, &str) = ("MCP_HTTP__TRUSTED_PROXIES", "127.0.0.1");
+    for [untrusting, trusting] in [
+        [
+            Cluster::alone(&[LIMIT]).await,
+            Cluster::alone(&[LIMIT, TRUSTED]).await,
+        ],
+        [
+            Cluster::with(3, &[LIMIT]).await,
+            Cluster::with(3, &[LIMIT, TRUSTED]).await,
+        ],
+    ] {
+        let http = http_client().build().expect("a client");
+        let mut let_in = [0; 3];
+        for n in 0..1000_u32 {
+            let made_up = format!("10.{}.{}.{}", n % 7, n / 250, n % 250);
+            let claims = [
+                made_up.clone(),
+                format!("{made_up}, 192.0.2.1"),
+                format!("2001:db8:1:2::{n:x}"),
+            ];
+            for (place, claim) in claims.into_iter().enumerate() {
+                let cluster = [&untrusting, &trusting, &trusting][place];
+                let client = Client::modern(&cluster.turn(n as usize).url()).over(http.clone());
+                let_in[place] += usize::from(echo(&at(client, &claim)).await.status == 200);
+            }
         }
-    }
-    assert_eq!(let_in, [30; 3], "each is one bucket");
-    for other in ["192.0.2.2", "2001:db8:1:3::1", "[2001:db8:1:4::1]:80"] {
-        assert_eq!(
-            echo(&at(Client::modern(&trusting.url()), other)).await.status,
-            200,
-            "{other}"
-        );
+        let one = |let_in: &usize| (30..=32).contains(let_in);
+        assert!(let_in.iter().all(one), "each is one bucket, and not {let_in:?}");
+        for other in ["192.0.2.2", "2001:db8:1:3::1", "[2001:db8:1:4::1]:80"] {
+            let client = at(Client::modern(&trusting.node(0).url()), other);
+            assert_eq!(echo(&client).await.status, 200, "{other}");
+        }
     }
 }
 
-/// T30: each message of a batch counts, and none is run if one is too many.
 #[tokio::test]
 async fn a_batch_takes_one_token_for_each_of_its_messages() {
-    for limit in ["ADDRESS", "SESSION"] {
-        let node = node(&[(&format!("MCP_LIMIT__{limit}"), "1/m burst 30")]).await;
+    for (limit, nodes) in [("ADDRESS", 1), ("SESSION", 1), ("ADDRESS", 3), ("SESSION", 3)] {
+        let name = format!("MCP_LIMIT__{limit}");
+        let env = [(name.as_str(), "1/m burst 30")];
+        let cluster = match nodes {
+            1 => Cluster::alone(&env).await,
+            _ => Cluster::with(nodes, &env).await,
+        };
         let limit = limit.to_ascii_lowercase();
-        let client = Client::legacy(&node.url()).revision("2025-03-26");
+        let client = Client::legacy(&cluster.node(0).url()).revision("2025-03-26");
         let headers = client.session_headers().await;
         let post = async |messages: usize| {
             let one = |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "increment", "arguments": {"key": "runs"}}});
@@ -156,59 +169,58 @@ async fn after_the_time_that_was_told_there_is_room() {
 #[tokio::test]
 async fn a_client_that_begins_meets_no_limit() {
     const TIGHT: &str = "1/m burst 10";
-    let cluster = Cluster::with(
-        3,
-        &[
-            ("MCP_AUTH__TOKENS__ALICE", ALICE),
-            ("MCP_LIMIT__PRINCIPAL", TIGHT),
-            ("MCP_LIMIT__ADDRESS", TIGHT),
-            ("MCP_LIMIT__SESSION", TIGHT),
-            ("MCP_LIMIT__INITIALIZE_PRINCIPAL", TIGHT),
-            ("MCP_LIMIT__INITIALIZE_ADDRESS", TIGHT),
-            ("MCP_LIMIT__FAILURES_ADDRESS", TIGHT),
-        ],
-    )
-    .await;
-    let client = with_token(cluster.client(), ALICE);
-    client.session().await;
-    for list in [
-        "tools/list",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-    ] {
-        client.request(list, json!({})).await.ok();
+    let env = [
+        ("MCP_AUTH__TOKENS__ALICE", ALICE),
+        ("MCP_LIMIT__PRINCIPAL", TIGHT),
+        ("MCP_LIMIT__ADDRESS", TIGHT),
+        ("MCP_LIMIT__SESSION", TIGHT),
+        ("MCP_LIMIT__INITIALIZE_PRINCIPAL", TIGHT),
+        ("MCP_LIMIT__INITIALIZE_ADDRESS", TIGHT),
+        ("MCP_LIMIT__FAILURES_ADDRESS", TIGHT),
+    ];
+    for cluster in [Cluster::with(3, &env).await, Cluster::alone(&env).await] {
+        let client = with_token(cluster.client(), ALICE);
+        client.session().await;
+        for list in [
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+        ] {
+            client.request(list, json!({})).await.ok();
+        }
+        let listening = client.listen(None).await;
+        echo(&client).await.ok();
+        drop(listening);
     }
-    let listening = client.listen(None).await;
-    echo(&client).await.ok();
-    drop(listening);
 }
 
 /// T27: a flood of `initialize` makes few sessions, and few keys.
 #[tokio::test]
 async fn a_flood_of_initialize_is_stopped_and_leaves_few_keys() {
-    let cluster = Cluster::with(
-        3,
-        &[
-            ("MCP_LIMIT__INITIALIZE_ADDRESS", "1/m burst 10"),
-            ("MCP_LIMIT__SESSION", "1/m burst 10"),
-        ],
-    )
-    .await;
-    let mut opened = 0;
-    for turn in 0..150 {
-        let client = Client::legacy(&cluster.turn(turn).url());
-        let answer = client.initialize().await;
-        match answer.status {
-            200 => opened += 1,
-            _ => told(&answer, "initialize_address"),
+    let env = [
+        ("MCP_LIMIT__INITIALIZE_ADDRESS", "1/m burst 10"),
+        ("MCP_LIMIT__SESSION", "1/m burst 10"),
+    ];
+    let flood = async |cluster: &Cluster| {
+        let mut opened = 0;
+        for turn in 0..150 {
+            let client = Client::legacy(&cluster.turn(turn).url());
+            let answer = client.initialize().await;
+            match answer.status {
+                200 => opened += 1,
+                _ => told(&answer, "initialize_address"),
+            }
+            let sse = http_get(format!("{}/sse", cluster.turn(turn).url()))
+                .await
+                .expect("an answer");
+            opened += usize::from(sse.status() == 200);
         }
-        let sse = reqwest::get(format!("{}/sse", cluster.turn(turn).url()))
-            .await
-            .expect("an answer");
-        opened += usize::from(sse.status() == 200);
-    }
-    assert!((10..=11).contains(&opened), "{opened} sessions were opened");
+        assert!((10..=11).contains(&opened), "{opened} sessions were opened");
+    };
+    flood(&Cluster::alone(&env).await).await;
+    let cluster = Cluster::with(3, &env).await;
+    flood(&cluster).await;
     let keys = cluster.redis().keys("rate:*").await;
     assert_eq!(keys.len(), 1, "{keys:?}");
     assert!(keys[0].starts_with("rate:initialize_address:"), "{keys:?}");
@@ -223,13 +235,9 @@ async fn a_flood_of_initialize_is_stopped_and_leaves_few_keys() {
 #[tokio::test]
 async fn a_client_of_the_old_transport_is_counted_too() {
     let node = node(&[("MCP_LIMIT__SESSION", "1/m burst 10")]).await;
-    let mut stream = EventStream::new(
-        reqwest::get(format!("{}/sse", node.url()))
-            .await
-            .expect("a stream"),
-    );
+    let mut stream = EventStream::new(http_get(format!("{}/sse", node.url())).await.expect("a stream"));
     let endpoint = format!("{}/{}", node.url(), stream.endpoint().await);
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     let post = async |body: Value| {
         let sent = http
             .post(&endpoint)
@@ -271,7 +279,7 @@ async fn wrong_credentials_of_an_address_are_answered_so_often_and_no_more() {
         (10..=11).contains(&unauthorized),
         "{unauthorized} were told that they are wrong"
     );
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     for method in [
         reqwest::Method::PUT,
         reqwest::Method::GET,

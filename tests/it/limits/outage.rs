@@ -7,10 +7,11 @@ use super::{answered, echo, told};
 use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::process::until;
 
 async fn local(url: &str) -> Value {
-    let answer = reqwest::get(format!("{url}/health")).await.expect("an answer");
+    let answer = http_get(format!("{url}/health")).await.expect("an answer");
     let health: Value = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
     health["limits"]["local"].clone()
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{answered, at, echo, node, told};
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 
 #[tokio::test]
 async fn health_preflights_answers_cancellations_and_ends_take_no_token() {
@@ -15,7 +16,7 @@ async fn health_preflights_answers_cancellations_and_ends_take_no_token() {
     .await;
     let client = Client::legacy(&node.url());
     assert_eq!(answered(&client, 30, "address").await, 18);
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     let status =
         async |request: reqwest::RequestBuilder| request.send().await.expect("an answer").status().as_u16();
     for path in ["health", "livez", "readyz", "metrics"] {

@@ -12,6 +12,7 @@ use super::{ALICE, BOB, echo, with_token};
 use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 
 /// A token where nodes ask for none.
 const NOBODY: &str = "nobody";
@@ -20,7 +21,7 @@ const BURST: f64 = 60.0;
 
 /// Asks one node as fast as it answers, with so many at once, until that time or until the node is gone.
 async fn flood(url: String, token: &str, at_once: usize, until: Instant, answered: Arc<AtomicU64>) {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let (headers, body) = Client::modern(&url)
         .message(
             "tools/call",

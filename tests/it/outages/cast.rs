@@ -12,6 +12,7 @@ use super::legacy::{self, SseClient};
 use super::scene::Scene;
 use super::watch::{Told, Watch, may_be_gone};
 use crate::support::client::Client;
+use crate::support::http::http_client;
 use crate::support::process::within;
 use crate::support::program::Program;
 use crate::support::redis::Redis;
@@ -326,5 +327,5 @@ async fn echo(client: Client) -> Told {
 }
 
 fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    http_client().build().expect("a client")
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::node::Node;
 use crate::support::process::{eventually, until, within};
 use crate::support::sse::EventStream;
@@ -79,7 +80,7 @@ async fn what_redis_refuses_is_called_by_its_name() {
         let refused = client.call("increment", json!({"key": "n"})).await;
         assert_eq!(refused.status, 503, "{}", refused.body);
         assert!(refused.body.contains(words), "{}", refused.body);
-        let metrics = reqwest::get(format!("{}/metrics", cluster.node(0).url())).await;
+        let metrics = http_get(format!("{}/metrics", cluster.node(0).url())).await;
         let metrics = metrics.expect("metrics").text().await.expect("text");
         let error = format!("error=\"{label}\"");
         assert!(metrics.contains(&error), "{error} in:\n{metrics}");
@@ -91,7 +92,7 @@ async fn what_redis_refuses_is_called_by_its_name() {
 
 /// The status that a node says of itself, and that `/readyz` answers.
 async fn health(node: &Node) -> (String, u16) {
-    let get = |path: &str| reqwest::get(format!("{}{path}", node.url()));
+    let get = |path: &str| http_get(format!("{}{path}", node.url()));
     let health: Value = get("/health").await.expect("health").json().await.expect("JSON");
     let ready = get("/readyz").await.expect("an answer").status().as_u16();
     (health["status"].as_str().expect("a status").to_owned(), ready)

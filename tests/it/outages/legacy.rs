@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::follow::{Follower, Reopen};
 use super::watch::{Emptied, Told};
 use crate::support::client::Answer;
+use crate::support::http::http_client;
 use crate::support::sse::EventStream;
 
 /// One that posts each message to the next node, and follows its stream from node to node.
@@ -35,7 +36,7 @@ pub(super) async fn get(http: &reqwest::Client, url: &str, last: Option<&str>) -
 impl SseClient {
     /// Opens a stream on the first node, and introduces itself.
     pub(super) async fn start(urls: &[String], emptied: &Emptied) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         let mut stream = EventStream::new(get(&http, &format!("{}/sse", urls[0]), None).await);
         let endpoint = stream.next().await.and_then(|event| event.data);
         let endpoint = endpoint.expect("where to post");

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use crate::support::http::http_client;
 use crate::support::node::Node;
 use crate::support::process::{LOOK_EVERY, PATIENCE, eventually};
 use crate::support::redis::Redis;
@@ -72,7 +73,7 @@ fn connection<'a>(line: &'a str, sockets: &HashSet<&str>) -> Option<(&'a str, (u
 /// The text of `GET <path>`.
 pub(super) async fn text(node: &Node, path: &str) -> (u16, String) {
     // A client of its own, whose connection ends with it.
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let sent = http.get(format!("{}{path}", node.url())).send().await;
     let answer = sent.expect("the node answers");
     (answer.status().as_u16(), answer.text().await.expect("a body"))

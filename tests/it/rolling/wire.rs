@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ledger::Ledger;
 use crate::support::balancer::SERVED_BY;
+use crate::support::http::http_client;
 use crate::support::sse::{Event, EventStream};
 
 /// How long the head of an answer, or the next event of a stream that is not silent, may take.
@@ -32,7 +33,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(base: &str, ledger: &Arc<Ledger>) -> Self {
-        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(IDLE_MAX);
+        let http = http_client().pool_idle_timeout(IDLE_MAX);
         Self {
             http: http.build().expect("a client"),
             base: base.into(),

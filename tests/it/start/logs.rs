@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
+use crate::support::http::http_client;
 use crate::support::process::Signal;
 use crate::support::program::Program;
 use crate::support::redis::Redis;
@@ -176,7 +177,7 @@ async fn a_request_is_one_line() {
     client.session().await;
     client.call("echo", json!({"text": "hello"})).await.ok();
     Client::modern(&node.url()).call("whoami", json!({})).await.ok();
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     let url = node.url();
     for (method, path) in [("GET", "/nothing"), ("PUT", "/mcp"), ("POST", "/health")] {
         let method = method.parse().expect("a method");

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::client::Client;
+use crate::support::http::http_client;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::{Signal, eventually, free_port, within};
 use crate::support::program::Program;
@@ -24,7 +25,7 @@ fn loopback(port: u16) -> String {
 
 /// The status and the body of what is answered, if anything is.
 async fn get(url: &str) -> Option<(u16, String)> {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let answer = http.get(url).send().await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }

@@ -8,13 +8,14 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::support::client::Client;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::{Signal, eventually, free_port};
 use crate::support::program::Program;
 use crate::support::redis::Redis;
 
 async fn get(node: &Program, path: &str) -> (u16, String) {
-    let sent = reqwest::get(format!("{}{path}", node.url()))
+    let sent = http_get(format!("{}{path}", node.url()))
         .await
         .expect("an answer");
     (sent.status().as_u16(), sent.text().await.expect("a body"))

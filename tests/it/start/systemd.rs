@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UnixDatagram};
 use tokio::time::timeout;
 
 use crate::support::client::Client;
+use crate::support::http::http_get;
 use crate::support::process::{PATIENCE, Signal, eventually};
 use crate::support::program::Program;
 use crate::support::redis::Redis;
@@ -22,7 +23,7 @@ async fn told(socket: &UnixDatagram) -> String {
 }
 
 async fn status(node: &Program, path: &str) -> u16 {
-    let answer = reqwest::get(format!("{}{path}", node.url())).await;
+    let answer = http_get(format!("{}{path}", node.url())).await;
     answer.expect("an answer").status().as_u16()
 }
 

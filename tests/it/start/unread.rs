@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::client::Client;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::{Process, Signal, eventually, free_port, within};
 use crate::support::program::Program;
@@ -124,7 +125,7 @@ impl Run {
 }
 
 async fn get(url: &str, path: &str) -> Option<(u16, String)> {
-    let answer = reqwest::get(format!("{url}{path}")).await.ok()?;
+    let answer = http_get(format!("{url}{path}")).await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }
 

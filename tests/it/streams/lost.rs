@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::recovery::resume;
 use super::{countdown, read_on};
 use crate::support::cluster::Cluster;
 
@@ -96,7 +95,7 @@ async fn a_node_that_was_taken_for_dead_adds_nothing_when_it_wakes() {
     cluster.node(0).pause();
     drop(stream);
 
-    let mut stream = resume(&at(1), &last).await;
+    let mut stream = at(1).resume(&last).await;
     // The claimer is silent until it is further than the first run was.
     while steps.last() < Some(&25.0) {
         let step = stream.method("notifications/progress").await;
@@ -127,7 +126,7 @@ async fn a_call_that_was_cancelled_while_its_node_died_is_not_run_again() {
         .notify("notifications/cancelled", json!({"requestId": id}))
         .await;
     cluster.node(0).kill9().await;
-    let mut resumed = resume(&at(1), &last).await;
+    let mut resumed = at(1).resume(&last).await;
     while let Some(event) = resumed.next().await {
         let message = event.message().unwrap_or_default();
         assert_ne!(message["id"], id, "a cancelled call was answered: {message}");

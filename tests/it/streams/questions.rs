@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::asker::{Asker, Kind};
 use crate::support::client::{Answer, Client};
+use crate::support::http::http_client;
 use crate::support::inside::Inside;
 use crate::support::process::eventually;
 use crate::support::sse::EventStream;
@@ -355,7 +356,7 @@ async fn a_handler_may_ask_as_soon_as_a_client_is_ready() {
 #[tokio::test]
 async fn over_http_with_sse_questions_outside_a_call_come_on_the_one_stream() {
     for cluster in Inside::stages(Asker::default()).await {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         let opened = http.get(format!("{}/sse", cluster.url(0))).send().await;
         let mut stream = EventStream::new(opened.expect("a stream"));
         let endpoint = stream.next().await.expect("where to post").data.expect("a path");

@@ -11,18 +11,10 @@ use crate::support::balancer::Balancer;
 use crate::support::calls::gauge;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions, example};
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
-
-/// Resumes as the protocol says until a stream is had: nodes and balancers take a moment to notice.
-pub(super) async fn resume(client: &Client, last: &str) -> crate::support::sse::EventStream {
-    eventually("a node takes the stream up", || async {
-        let response = client.get(Some(last)).await;
-        (response.status() == 200).then(|| crate::support::sse::EventStream::new(response))
-    })
-    .await
-}
 
 #[tokio::test]
 async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
@@ -54,7 +46,7 @@ async fn a_safe_call_of_a_killed_node_is_answered_by_another() {
     let mut answered = false;
     while !answered {
         let last = stream.last_id().expect("an id").to_owned();
-        stream = resume(&client, &last).await;
+        stream = client.resume(&last).await;
         answered = read_on(&mut stream, &id, &mut steps).await;
     }
     assert!(
@@ -83,7 +75,7 @@ async fn travel_with(redis: &Redis, name: &str, settings: &[(&str, &str)]) -> No
 
 /// How many calls that node has taken over with that outcome.
 async fn taken_over(node: &Node, outcome: &str) -> u64 {
-    let metrics = reqwest::get(format!("{}/metrics", node.url())).await;
+    let metrics = http_get(format!("{}/metrics", node.url())).await;
     let text = metrics.expect("metrics").text().await.expect("text");
     let counted = format!("anynode_call_takeovers_total{{outcome=\"{outcome}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&counted));
@@ -104,7 +96,10 @@ async fn call_on_a_node_that_dies(tool: &str, outcome: &str) -> (Value, Duration
     let first = stream.next().await.expect("a priming event");
     a.kill9().await;
     let killed = Instant::now();
-    let mut resumed = resume(&client.at(&b.url()), first.id.as_deref().expect("an id")).await;
+    let mut resumed = client
+        .at(&b.url())
+        .resume(first.id.as_deref().expect("an id"))
+        .await;
     let response = resumed.answer_to(&id).await;
     let took = killed.elapsed();
     assert_eq!(taken_over(&b, outcome).await + taken_over(&c, outcome).await, 1);
@@ -154,7 +149,10 @@ async fn waits_while(setting: &str) {
         b.log().contains("waits for room").then_some(())
     })
     .await;
-    let mut resumed = resume(&client.at(&b.url()), first.id.as_deref().expect("an id")).await;
+    let mut resumed = client
+        .at(&b.url())
+        .resume(first.id.as_deref().expect("an id"))
+        .await;
     let response = resumed.answer_to(&id).await;
     let text = response["result"]["content"][0]["text"].as_str();
     assert!(text.is_some_and(|text| text.ends_with("says b")), "{response}");
@@ -210,7 +208,7 @@ async fn a_connection_that_the_handler_lets_go_of_is_taken_up_on_another_node() 
     }
     assert!(retry.is_some(), "the client is told when to come back");
     let last = stream.last_id().expect("an id").to_owned();
-    let mut resumed = resume(&client.at(&cluster.node(1).url()), &last).await;
+    let mut resumed = client.at(&cluster.node(1).url()).resume(&last).await;
     let answer = resumed.answer_to(&id).await;
     let text = answer["result"]["content"][0]["text"].as_str();
     assert_eq!(
@@ -231,7 +229,10 @@ async fn a_node_started_again_under_its_name_takes_up_its_own_calls() {
     let first = stream.next().await.expect("a priming event");
     a.kill9().await;
     let again = travel(&redis, "a").await;
-    let mut resumed = resume(&client.at(&again.url()), first.id.as_deref().expect("an id")).await;
+    let mut resumed = client
+        .at(&again.url())
+        .resume(first.id.as_deref().expect("an id"))
+        .await;
     assert!(resumed.answer_to(&id).await["result"].is_object());
 }
 
@@ -253,7 +254,7 @@ async fn a_drained_node_hands_its_streams_and_its_calls_over() {
     let client = client.at(&balancer.url());
     while !answered {
         let last = stream.last_id().expect("an id").to_owned();
-        stream = resume(&client, &last).await;
+        stream = client.resume(&last).await;
         answered = read_on(&mut stream, &id, &mut steps).await;
     }
     assert_eq!(steps.last(), Some(&40.0));

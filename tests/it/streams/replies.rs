@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::countdown;
 use crate::support::client::{Answer, Client};
 use crate::support::cluster::Cluster;
+use crate::support::http::http_client;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::process::eventually;
 
@@ -199,7 +200,11 @@ async fn of_a_lost_node_a_call_with_a_json_reply_leaves_nothing() {
         )
         .await;
     let url = format!("{}/mcp", cluster.node(0).url());
-    let mut request = reqwest::Client::new().post(url).body(body.to_string());
+    let mut request = http_client()
+        .build()
+        .expect("a client")
+        .post(url)
+        .body(body.to_string());
     for (name, value) in headers {
         request = request.header(name, value);
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::countdown;
 use crate::support::client::Client;
 use crate::support::cluster::Cluster;
+use crate::support::http::http_get;
 use crate::support::process::{eventually, within};
 
 /// How long the store may take to register a call, and more: far less than a client may take to answer.
@@ -140,7 +141,7 @@ async fn a_question_is_refused_at_once_while_the_store_is_away_or_full() {
         } else {
             cluster.redis().resume();
             eventually("the store is back", || async {
-                let ready = reqwest::get(format!("{}/health", cluster.node(0).url())).await;
+                let ready = http_get(format!("{}/health", cluster.node(0).url())).await;
                 let health: Value = ready.ok()?.json().await.ok()?;
                 (health["status"] == "healthy").then_some(())
             })
@@ -184,7 +185,7 @@ async fn a_call_that_has_lost_messages_ends_with_an_error_that_says_so() {
     stream.method("notifications/progress").await;
     cluster.redis().pause();
     within(Duration::from_secs(20), "the grace has passed", || async {
-        let ready = reqwest::get(format!("{}/readyz", cluster.node(0).url())).await;
+        let ready = http_get(format!("{}/readyz", cluster.node(0).url())).await;
         (ready.expect("the node answers").status() == 503).then_some(())
     })
     .await;

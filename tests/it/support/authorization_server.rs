@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::process::{Process, eventually};
 use crate::official_clients::installed;
+use crate::support::http::http_client;
 
 /// What the line begins with that says where it listens.
 const LISTENING: &str = "listening on ";
@@ -126,5 +127,5 @@ impl AuthorizationServer {
 }
 
 fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    http_client().build().expect("a client")
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::process::{Process, eventually, free_port};
+use crate::support::http::http_client;
 
 const INSTALL: &str = "apt-get install haproxy, or run `make setup`";
 /// Another test may take a port between choosing and binding.
@@ -128,7 +129,7 @@ impl Balancer {
     /// One column of the statistics, a value for each server.
     async fn column(&self, name: &str) -> Option<Vec<String>> {
         let url = format!("http://127.0.0.1:{}/stats;csv", self.stats_port);
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = http_client().build().expect("a client");
         let table = http.get(url).send().await.ok()?.text().await.ok()?;
         let mut lines = table.lines();
         let index = lines.next()?.split(',').position(|column| column == name)?;

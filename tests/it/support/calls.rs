@@ -2,10 +2,11 @@
 
 use super::process::eventually;
 use super::redis::Redis;
+use crate::support::http::http_get;
 
 /// A gauge of the node at `url`, summed over its labels; 0 when it has none yet.
 pub(crate) async fn gauge(url: &str, name: &str) -> f64 {
-    let answer = reqwest::get(format!("{url}/metrics")).await;
+    let answer = http_get(format!("{url}/metrics")).await;
     let text = answer.expect("metrics").text().await.expect("text");
     let lines = text
         .lines()

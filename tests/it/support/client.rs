@@ -7,8 +7,9 @@ use reqwest::header::HeaderMap;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
-use super::process::{PATIENCE, know_tls};
+use super::process::{PATIENCE, eventually};
 use super::sse::{EventStream, Parser};
+use crate::support::http::http_client;
 
 /// The newest revision that opens sessions.
 pub(crate) const LEGACY: &str = "2025-11-25";
@@ -51,9 +52,8 @@ impl Client {
 
     /// A legacy client of several servers, which it asks strictly in turn.
     pub(crate) fn round_robin(urls: &[String]) -> Self {
-        know_tls();
         Self {
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: http_client().build().expect("a client"),
             urls: urls.to_vec(),
             turn: Arc::default(),
             id: Arc::default(),
@@ -67,7 +67,7 @@ impl Client {
     /// The same from another address of this machine.
     #[must_use]
     pub(crate) fn from(mut self, address: std::net::IpAddr) -> Self {
-        let http = reqwest::Client::builder().no_proxy().local_address(address);
+        let http = http_client().local_address(address);
         self.http = http.build().expect("a client");
         self
     }
@@ -234,6 +234,15 @@ impl Client {
         headers.push(("accept".into(), "text/event-stream".into()));
         headers.extend(last_event_id.map(|id| ("last-event-id".into(), id.into())));
         self.send(reqwest::Method::GET, &headers, None).await
+    }
+
+    /// Resumes as the protocol says until a stream is had: nodes and balancers take a moment to notice.
+    pub(crate) async fn resume(&self, last_event_id: &str) -> EventStream {
+        eventually("a node takes the stream up", || async {
+            let response = self.get(Some(last_event_id)).await;
+            (response.status() == 200).then(|| EventStream::new(response))
+        })
+        .await
     }
 
     /// Ends the session.

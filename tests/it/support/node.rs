@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::process::{Process, Signal, eventually, free_port, within};
+use crate::support::http::{http_client, http_get};
 
 /// Another test may take the port between choosing and binding.
 const STARTS_MAX: usize = 5;
@@ -98,7 +99,7 @@ impl Node {
     pub(crate) async fn start_program(program: &Path, options: &NodeOptions) -> Self {
         for _ in 0..STARTS_MAX {
             let node = Self::spawn_program(program, options);
-            let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+            let http = http_client().build().expect("a client");
             let live = eventually("the node answers /livez", || async {
                 if node.ended() {
                     return Some(false);
@@ -226,7 +227,7 @@ impl Node {
 
     /// The sum of the lines of a metric that begin so.
     pub(crate) async fn metric(&self, begins: &str) -> f64 {
-        let answer = reqwest::get(format!("{}/metrics", self.url()))
+        let answer = http_get(format!("{}/metrics", self.url()))
             .await
             .expect("an answer");
         let text = answer.text().await.expect("text");

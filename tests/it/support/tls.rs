@@ -1,5 +1,6 @@
 //! TLS in tests: authorities, certificates in files, and clients that trust them.
 
+use crate::support::http::http_client;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -167,8 +168,7 @@ pub(crate) fn of_versions(
 
 /// An HTTP client that trusts this authority, and shows that certificate.
 pub(crate) fn http(trusted: &Authority, own: Option<&Pair>) -> reqwest::Client {
-    let builder = reqwest::Client::builder().no_proxy();
-    let builder = builder.tls_backend_preconfigured(client_config(trusted, own));
+    let builder = http_client().tls_backend_preconfigured(client_config(trusted, own));
     builder.build().expect("a client")
 }
 

@@ -4,6 +4,7 @@ use rcgen::{CertificateParams, DnType, SanType};
 
 use super::SecureNode;
 use crate::support::client::Client;
+use crate::support::http::http_client;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::tls::{Authority, Pair, PemFiles, client_config, connect, http, of_versions};
 
@@ -37,7 +38,7 @@ async fn gets_in(secure: &SecureNode, own: Option<&Pair>) -> bool {
     let mut outcomes = Vec::new();
     for version in rustls::ALL_VERSIONS {
         let config = of_versions(&secure.authority, own, &[version]);
-        let builder = reqwest::Client::builder().no_proxy();
+        let builder = http_client();
         let http = builder
             .tls_backend_preconfigured(config)
             .build()

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{HANDSHAKE_PATIENCE, SecureNode};
 use crate::support::client::Client;
+use crate::support::http::{http_client, http_get};
 use crate::support::process::eventually;
 use crate::support::tls::{client_config, connect, http};
 
@@ -115,12 +116,14 @@ async fn openssl_gets_the_versions_that_are_safe_and_no_other() {
 async fn a_client_that_speaks_http_is_told_so() {
     let secure = SecureNode::start().await;
     let plain = secure.node.url().replace("https://", "http://");
-    let answer = reqwest::get(format!("{plain}/livez")).await.expect("an answer");
+    let answer = http_get(format!("{plain}/livez")).await.expect("an answer");
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.expect("text").contains("https"));
     // One that has much to say reads the answer too.
     let body = "x".repeat(1 << 20);
-    let sent = reqwest::Client::new()
+    let sent = http_client()
+        .build()
+        .expect("a client")
         .post(format!("{plain}/mcp"))
         .body(body)
         .send()

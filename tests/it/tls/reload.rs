@@ -174,3 +174,27 @@ async fn an_expired_certificate_is_served_on_and_warned_of() {
     let line = "anynode_certificate_expires_seconds 1577836800";
     assert!(metrics.lines().any(|shown| shown == line), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_changed_certificate_is_noted_in_the_audit_log() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("audit.jsonl");
+    let secure = SecureNode::with(&[("MCP_AUDIT__TO", path.to_str().expect("UTF-8"))]).await;
+    let noted = |outcome: &'static str| {
+        let path = &path;
+        eventually(outcome, move || async move {
+            let lines = std::fs::read_to_string(path).unwrap_or_default();
+            let is =
+                |line: &&str| line.contains(r#""event":"certificate_changed""#) && line.contains(outcome);
+            (lines.lines().filter(is).count() == 1).then_some(())
+        })
+    };
+    let fresh = secure.authority.server();
+    secure.files.put(&fresh);
+    secure.node.hang_up();
+    noted(r#""outcome":"in use""#).await;
+    secure.files.write("key.pem", &secure.authority.server().key);
+    secure.node.hang_up();
+    noted(r#""outcome":"unusable""#).await;
+    shows(&secure, &fresh).await;
+}

@@ -1,6 +1,7 @@
 //! What is told at the start, by `check`, and by `health`.
 
 use super::SecureNode;
+use crate::support::http::http_get;
 use crate::support::node::{Node, NodeOptions};
 use crate::support::program::{Done, Program};
 use crate::support::tls::{Authority, PemFiles, borrowed};
@@ -104,7 +105,7 @@ async fn the_address_of_probes_is_plain() {
     let port = crate::support::process::free_port();
     let address = format!("127.0.0.1:{port}");
     let secure = SecureNode::with(&[("MCP_HTTP__PROBE_LISTEN", &address)]).await;
-    let ready = reqwest::get(format!("http://{address}/readyz")).await;
+    let ready = http_get(format!("http://{address}/readyz")).await;
     assert_eq!(ready.expect("an answer").status(), 200);
     let mut env = secure.files.env();
     env.push(("MCP_HTTP__PROBE_LISTEN".into(), address));

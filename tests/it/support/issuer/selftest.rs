@@ -13,6 +13,7 @@ use tokio::time::Duration;
 use super::keys::{Algorithm, odd_jwks};
 use super::token::{now, tampered};
 use super::{Conduct, Discovery, INTROSPECTION_CLIENT, INTROSPECTION_SECRET, Issuer, Part, RESOURCE};
+use crate::support::http::http_client;
 
 /// The claims of a token whose signature holds by this key.
 fn verified(token: &str, jwk: &Value) -> Option<Value> {
@@ -41,9 +42,7 @@ fn verified(token: &str, jwk: &Value) -> Option<Value> {
 }
 
 async fn get(url: &str) -> reqwest::Result<Value> {
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(2));
+    let http = http_client().timeout(Duration::from_secs(2));
     let http = http.redirect(reqwest::redirect::Policy::none()).build()?;
     http.get(url).send().await?.error_for_status()?.json().await
 }
@@ -162,7 +161,7 @@ async fn it_fails_as_it_is_told() {
 async fn introspection_tells_claims_to_its_client_only() {
     let issuer = Issuer::start().await;
     let token = issuer.opaque(|token| token.sub("bob"));
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = http_client().build().expect("a client");
     let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let ask = async |secret: &str| {
         let body = format!("token={token}");
