@@ -180,7 +180,7 @@ impl RateLimits {
     /// The rate of this limit, if it is on.
     #[must_use]
     pub(crate) fn rate(&self, kind: LimitKind) -> Option<Rate> {
-        let rates = self.inner.as_ref()?.rates;
+        let rates = &self.inner.as_ref()?.rates;
         rates.get(kind as usize).copied().flatten()
     }
 
@@ -197,14 +197,37 @@ impl RateLimits {
     /// # Errors
     /// [`Limited`]: it has fewer.
     pub(crate) async fn admit(&self, kind: LimitKind, of: LimitedBy, cost: u32) -> Result<(), Limited> {
+        match self.admit_at_hand(kind, of.clone(), cost) {
+            Some(admitted) => admitted,
+            None => Box::pin(self.admit_later(kind, of, cost)).await,
+        }
+    }
+
+    /// Waits for tokens that were [not at hand](Self::admit_at_hand).
+    ///
+    /// # Errors
+    /// As [`RateLimits::admit`].
+    pub(crate) async fn admit_later(&self, kind: LimitKind, of: LimitedBy, cost: u32) -> Result<(), Limited> {
+        match (&self.inner, self.rate(kind)) {
+            (Some(inner), Some(rate)) => inner.wait(BucketKey { kind, of }, rate, cost).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The same without waiting. `None`: this node has not as many, and whether the bucket has the store must say.
+    pub(crate) fn admit_at_hand(
+        &self,
+        kind: LimitKind,
+        of: LimitedBy,
+        cost: u32,
+    ) -> Option<Result<(), Limited>> {
         let (Some(inner), Some(rate)) = (&self.inner, self.rate(kind)) else {
-            return Ok(());
+            return Some(Ok(()));
         };
-        let key = BucketKey { kind, of };
-        match inner.spend(&key, rate, cost) {
-            Spending::Spent => Ok(()),
-            Spending::Refused(wait_us) => Err(kind.limited(wait_us)),
-            Spending::Ask(_) => Box::pin(inner.wait(key, rate, cost)).await,
+        match inner.spend(&BucketKey { kind, of }, rate, cost) {
+            Spending::Spent => Some(Ok(())),
+            Spending::Refused(wait_us) => Some(Err(kind.limited(wait_us))),
+            Spending::Ask(_) => None,
         }
     }
 

@@ -30,11 +30,16 @@ impl AdmittedRequest {
     /// Counts so many messages for its address and its principal, less those that were counted before.
     pub(super) async fn count(&mut self, service: &Service, messages: u32) -> Result<(), Refusal> {
         let more = messages.saturating_sub(self.counted);
-        if more > 0 && service.engine.limits.are_on() {
-            // In a box: its room would be kept with each request.
-            Box::pin(count(service, self.limited_by(), more)).await?;
-            self.counted = messages;
+        if more == 0 || !service.engine.limits.are_on() {
+            return Ok(());
         }
+        let all = self.limited_by();
+        let place = count_at_hand(service, &all, more)?;
+        if place < all.len() {
+            // In a box: its room would be kept with each request, and few wait for the store.
+            Box::pin(count_from(service, all, place, more)).await?;
+        }
+        self.counted = messages;
         Ok(())
     }
 
@@ -83,9 +88,12 @@ impl AdmittedRequest {
         if messages == 0 || !service.engine.limits.are_on() {
             return Ok(());
         }
-        let by = LimitedBy::Session(id.clone());
-        // In a box, as above.
-        let admitted = Box::pin(service.engine.limits.admit(LimitKind::Session, by, messages)).await;
+        let (limits, by) = (&service.engine.limits, LimitedBy::Session(id.clone()));
+        let admitted = match limits.admit_at_hand(LimitKind::Session, by.clone(), messages) {
+            Some(admitted) => admitted,
+            // In a box, as above.
+            None => Box::pin(limits.admit_later(LimitKind::Session, by, messages)).await,
+        };
         if admitted.is_err() && self.counted > 0 {
             give_back(service, &self.limited_by(), self.counted);
         }
@@ -93,7 +101,7 @@ impl AdmittedRequest {
     }
 
     /// What it counts for, beside its session.
-    fn limited_by(&self) -> [Option<(LimitKind, LimitedBy)>; 2] {
+    fn limited_by(&self) -> Counted {
         let address = self.address.clone();
         [
             address.map(|address| (LimitKind::Address, LimitedBy::Peer(address))),
@@ -102,18 +110,35 @@ impl AdmittedRequest {
     }
 }
 
-/// Takes tokens of each, or of none.
-async fn count(
-    service: &Service,
-    all: [Option<(LimitKind, LimitedBy)>; 2],
-    cost: u32,
-) -> Result<(), Limited> {
-    for (place, (kind, by)) in all
-        .iter()
-        .enumerate()
-        .filter_map(|(place, one)| Some((place, one.as_ref()?)))
-    {
-        if let Err(limited) = service.engine.limits.admit(*kind, by.clone(), cost).await {
+/// What a request counts for, in the order in which it is counted.
+type Counted = [Option<(LimitKind, LimitedBy)>; 2];
+
+/// Takes tokens of each that this node has at hand, or of none if one is refused. Returns at which place it has to ask for some.
+fn count_at_hand(service: &Service, all: &Counted, cost: u32) -> Result<usize, Limited> {
+    for (place, one) in all.iter().enumerate() {
+        let Some((kind, by)) = one else { continue };
+        match service.engine.limits.admit_at_hand(*kind, by.clone(), cost) {
+            Some(Ok(())) => {}
+            Some(Err(limited)) => {
+                give_back(service, all.get(..place).unwrap_or_default(), cost);
+                return Err(limited);
+            }
+            None => return Ok(place),
+        }
+    }
+    Ok(all.len())
+}
+
+/// Takes tokens of each from that place on, and waits for them. If one is refused, gives all back.
+async fn count_from(service: &Service, all: Counted, first: usize, cost: u32) -> Result<(), Limited> {
+    for (place, one) in all.iter().enumerate().skip(first) {
+        let Some((kind, by)) = one else { continue };
+        let limits = &service.engine.limits;
+        let admitted = match place == first {
+            true => limits.admit_later(*kind, by.clone(), cost).await,
+            false => limits.admit(*kind, by.clone(), cost).await,
+        };
+        if let Err(limited) = admitted {
             give_back(service, all.get(..place).unwrap_or_default(), cost);
             return Err(limited);
         }

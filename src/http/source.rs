@@ -167,6 +167,8 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PROXY: &str = "10.0.0.9";
@@ -215,5 +217,29 @@ mod tests {
         assert_eq!(of("[2001:db8::1]"), "2001:db8::/64");
         assert_eq!(of("[2001:db8::1]:4711, 10.0.0.1"), "2001:db8::/64");
         assert_eq!(of(" , 192.0.2.1 ,"), "192.0.2.1");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// T26: whatever a client claims, what the trusted proxy has added counts.
+        #[test]
+        fn no_claim_counts_beside_what_a_trusted_proxy_adds(
+            claims in prop::collection::vec(prop_oneof!["[0-9a-f:., \\[\\]]{0,60}", "\\PC{0,40}"], 0..4),
+        ) {
+            let (mut added, mut alone) = (HeaderMap::new(), HeaderMap::new());
+            for claim in claims {
+                let Ok(claim) = HeaderValue::from_bytes(claim.as_bytes()) else { continue };
+                added.append(&FORWARDED_FOR, claim.clone());
+                alone.append(&FORWARDED_FOR, claim);
+            }
+            added.append(&FORWARDED_FOR, HeaderValue::from_static("192.0.2.1, 10.0.0.8"));
+            let proxies = Proxies::new(&["10.0.0.0/8".to_owned()]);
+            let proxy = Source::Address(PROXY.parse().unwrap());
+            prop_assert_eq!(proxies.address(proxy, &added), Some([192, 0, 2, 1].into()));
+            prop_assert!(proxies.address(proxy, &alone).is_some());
+            let stranger = Source::Address([203, 0, 113, 1].into());
+            prop_assert_eq!(proxies.address(stranger, &added), Some([203, 0, 113, 1].into()));
+        }
     }
 }
