@@ -84,7 +84,11 @@ where
         // At once, and not when the answer is first polled: hyper may read the end of the client's half
         // before.
         let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&answers.state))));
-        Box::pin(Arc::clone(&answers).answer(request))
+        // The box comes first, so that the future is made in it: it is large, and would be copied.
+        Box::into_pin(Box::write(
+            Box::new_uninit(),
+            Arc::clone(&answers).answer(request),
+        ))
     });
     let connection = http1::Builder::new()
         .timer(ReusableTimer::first(first_head))
