@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::AuditSettings;
 #[cfg(feature = "cli")]
 use crate::config::AuditTo;
-use crate::session::{NodeId, Principal};
+use crate::session::{NodeId, Peer, Principal};
 
 mod act;
 mod alarms;
@@ -22,6 +22,7 @@ mod sketch;
 
 pub(crate) use act::{Act, Actor, CameFrom, EndedBy};
 pub(crate) use alarms::{Alarms, network_of};
+pub(crate) use line::ARGUMENTS_BYTES_MAX;
 pub use log::AuditError;
 
 use line::AuditLine;
@@ -30,6 +31,8 @@ use sketch::{Sketch, WINDOW};
 
 /// The reason of refusals for want of scopes.
 const SCOPE: &str = "insufficient_scope";
+/// What is said for a reason of callers who are too many to be told apart.
+const VARIOUS: &str = "various";
 /// How often it is looked for counts that are to be told.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The most bytes of a client's text in a line: its agent's name, its own name, a tool's name.
@@ -51,7 +54,7 @@ struct AuditInner {
 }
 
 /// A refusal that is counted: what its line says beside the number.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Denial {
     reason: &'static str,
     principal: Option<Principal>,
@@ -60,6 +63,11 @@ struct Denial {
 }
 
 impl Denial {
+    /// Whether it stands for callers who are too many to be told apart.
+    const fn is_anybodys(&self) -> bool {
+        self.reason.is_empty()
+    }
+
     fn actor(&self) -> Actor<'_> {
         Actor {
             principal: self.principal.as_ref(),
@@ -144,20 +152,32 @@ impl Audit {
     /// Notes that a request was refused. Of one reason and caller, the first is written at once, and those that
     /// follow are counted, and written together each minute.
     pub(crate) fn denied(&self, actor: &Actor<'_>, reason: &'static str) {
-        if let Some(count) = self.count_denial(actor, reason) {
-            self.note(actor, &Act::denied(reason, count));
+        match self.count_denial(actor, reason) {
+            Some((denial, count)) if denial.is_anybodys() => self.note_denial(&denial, count),
+            Some((_, count)) => self.note(actor, &Act::denied(reason, count)),
+            None => {}
         }
     }
 
     /// Notes that a request lacked scopes, likewise.
     pub(crate) fn scope_denied(&self, actor: &Actor<'_>, scopes: &str, tool: Option<&str>) {
-        if self.count_denial(actor, SCOPE).is_some() {
-            self.note(actor, &Act::ScopeDenied { scopes, tool });
+        match self.count_denial(actor, SCOPE) {
+            Some((denial, count)) if denial.is_anybodys() => self.note_denial(&denial, count),
+            Some(_) => self.note(actor, &Act::ScopeDenied { scopes, tool }),
+            None => {}
         }
     }
 
-    /// Counts a refusal. Returns how many there were if that is to be told now.
-    fn count_denial(&self, actor: &Actor<'_>, reason: &'static str) -> Option<u64> {
+    fn note_denial(&self, denial: &Denial, count: u64) {
+        let reason = match denial.is_anybodys() {
+            true => VARIOUS,
+            false => denial.reason,
+        };
+        self.note(&denial.actor(), &Act::denied(reason, count));
+    }
+
+    /// Counts a refusal. Returns whose it is and how many there were, if that is to be told now.
+    fn count_denial(&self, actor: &Actor<'_>, reason: &'static str) -> Option<(Denial, u64)> {
         if !self.is_on() {
             return None;
         }
@@ -165,7 +185,8 @@ impl Audit {
             (Some(principal), _) if !principal.as_str().is_empty() => {
                 format!("{reason} {}", principal.as_str())
             }
-            (_, Some(address)) => format!("{reason} {address}"),
+            // As limits count: a host has a whole /64.
+            (_, Some(address)) => format!("{reason} {}", Peer::at(address)),
             _ => reason.to_owned(),
         };
         let denial = || Denial {
@@ -189,7 +210,7 @@ impl Audit {
 
     fn tell_counts(&self, rest: Duration) {
         for (denial, count) in self.0.denials.at_rest(rest) {
-            self.note(&denial.actor(), &Act::denied(denial.reason, count));
+            self.note_denial(&denial, count);
         }
         self.0.alarms.tell_counts(rest);
     }

@@ -105,6 +105,10 @@ impl Credentials {
 
     /// Looks at a request's credentials, without waiting for anything.
     pub(crate) fn look<'a>(&self, head: &'a Parts, via: Via<'_>) -> Looked<'a> {
+        // Also beside good credentials: what stands in a URL stands in logs (RFC 6750, section 2.3).
+        if is_in_query(head) {
+            return Looked::Denied(Denied::InQuery);
+        }
         if let Some(name) = self.named_by_proxy(&head.headers, via) {
             return Looked::Known(Identity::of(principals::by_proxy(name)));
         }
@@ -113,7 +117,6 @@ impl Credentials {
             Bearer::Odd => Looked::Denied(Denied::Missing),
             Bearer::None => match via.certificate {
                 Some(name) => Looked::Known(Identity::of(principals::certificate(name))),
-                None if is_in_query(head) => Looked::Denied(Denied::InQuery),
                 None if self.optional => Looked::Known(self.anonymous.clone()),
                 None => Looked::Denied(Denied::Missing),
             },

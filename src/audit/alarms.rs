@@ -205,8 +205,8 @@ impl Alarms {
         let counts = self.counts_of(Pattern::SessionGuessing);
         let told =
             counts.map(|counts| counts.count_different(&key, id, || Suspect::peer(asker), UNKNOWN_SESSIONS));
-        if let Some(count) = told.flatten() {
-            tell(Pattern::SessionGuessing, &Suspect::peer(asker), count);
+        if let Some((suspect, count)) = told.flatten() {
+            tell(Pattern::SessionGuessing, &suspect, count);
         }
     }
 
@@ -215,12 +215,17 @@ impl Alarms {
         *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Credentials came from that address that nobody has. Not for those that have expired, nor when they could
-    /// not be looked at.
-    pub(crate) fn credential_failed(&self, from: &Peer) {
+    /// These credentials came from that address, and nobody has them. Not for those that have expired, nor when they could
+    /// not be looked at. One that is sent again and again is no guess.
+    pub(crate) fn credential_failed(&self, from: &Peer, credentials: &[u8]) {
         let suspect = || Suspect::peer(from);
-        let key = from.to_string();
-        self.raise(Pattern::CredentialGuessing, &key, suspect, UNKNOWN_CREDENTIALS);
+        let counts = self.counts_of(Pattern::CredentialGuessing);
+        let told = counts.map(|counts| {
+            counts.count_different(&from.to_string(), credentials, suspect, UNKNOWN_CREDENTIALS)
+        });
+        if let Some((suspect, count)) = told.flatten() {
+            tell(Pattern::CredentialGuessing, &suspect, count);
+        }
     }
 
     /// A caller has made a session. Returns its last ones when there are so many that it should be looked
@@ -287,11 +292,10 @@ impl Alarms {
         newcomers.retain(|_, made| now.duration_since(made.began) < WINDOW);
     }
 
-    fn raise(&self, pattern: Pattern, key: &str, suspect: impl Fn() -> Suspect, threshold: u64) {
+    fn raise(&self, pattern: Pattern, key: &str, suspect: impl FnOnce() -> Suspect, threshold: u64) {
         let counts = self.counts_of(pattern);
-        let count = counts.and_then(|counts| counts.count(key, &suspect, threshold));
-        if let Some(count) = count {
-            tell(pattern, &suspect(), count);
+        if let Some((suspect, count)) = counts.and_then(|counts| counts.count(key, suspect, threshold)) {
+            tell(pattern, &suspect, count);
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::act::{Act, Actor, CameFrom, cut};
 
 /// The most bytes of a tool's arguments in a line. Longer ones are left out: half of a JSON text is none.
-const ARGUMENTS_BYTES_MAX: usize = 2048;
+pub(crate) const ARGUMENTS_BYTES_MAX: usize = 2048;
 
 /// A line, in the order of its members.
 #[derive(Debug, Default, Serialize)]

@@ -19,7 +19,8 @@ const OTHERS: u64 = 0;
 /// How many different things are remembered of a key.
 const DIFFERENT_MAX: usize = 32; // x 8 B = 256 B a key
 
-/// Counts by key. `D` is what the line says of a key beside its count.
+/// Counts by key. `D` is what the line says of a key beside its count; its default is said of keys that are too many to be told
+/// apart.
 #[derive(Debug)]
 pub(super) struct Sketch<D> {
     hashes: HashState,
@@ -39,7 +40,7 @@ struct Counted<D> {
     about: D,
 }
 
-impl<D: Clone> Sketch<D> {
+impl<D: Clone + Default> Sketch<D> {
     /// One that has counted nothing.
     pub(super) fn new() -> Self {
         Self {
@@ -48,9 +49,9 @@ impl<D: Clone> Sketch<D> {
         }
     }
 
-    /// Counts something of a key. Returns how often it was counted if that is to be told now: it has come to
+    /// Counts something of a key. Returns whose count that is and how high, if that is to be told now: it has come to
     /// `threshold` within a minute, and was not told in this one.
-    pub(super) fn count(&self, key: &str, about: impl FnOnce() -> D, threshold: u64) -> Option<u64> {
+    pub(super) fn count(&self, key: &str, about: impl FnOnce() -> D, threshold: u64) -> Option<(D, u64)> {
         self.counted(key, None, about, threshold)
     }
 
@@ -61,7 +62,7 @@ impl<D: Clone> Sketch<D> {
         thing: &[u8],
         about: impl FnOnce() -> D,
         threshold: u64,
-    ) -> Option<u64> {
+    ) -> Option<(D, u64)> {
         self.counted(key, Some(self.hash(thing)), about, threshold)
     }
 
@@ -71,7 +72,7 @@ impl<D: Clone> Sketch<D> {
         thing: Option<u64>,
         about: impl FnOnce() -> D,
         threshold: u64,
-    ) -> Option<u64> {
+    ) -> Option<(D, u64)> {
         let (hash, now) = (self.hash(key.as_bytes()), Instant::now());
         let mut keys = self.lock();
         let place = match keys.contains_key(&hash) || keys.len() < KEYS_MAX {
@@ -83,7 +84,11 @@ impl<D: Clone> Sketch<D> {
             count: 0,
             told: false,
             different: SmallVec::new(),
-            about: about(),
+            // Nobody of those who share a place did all that is counted there.
+            about: match place {
+                OTHERS => D::default(),
+                _ => about(),
+            },
         });
         if now.duration_since(counted.began) >= WINDOW {
             counted.begin_anew(now);
@@ -99,7 +104,7 @@ impl<D: Clone> Sketch<D> {
             return None;
         }
         counted.told = true;
-        Some(std::mem::take(&mut counted.count))
+        Some((counted.about.clone(), std::mem::take(&mut counted.count)))
     }
 
     /// What was counted since it was told, of keys whose count began `rest` ago: [`WINDOW`], or less at the end.
@@ -153,7 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_is_told_at_once_and_the_rest_each_minute() {
         let sketch = Sketch::new();
-        let count = || sketch.count("a", || "a", 1);
+        let count = || sketch.count("a", || "a", 1).map(|(_, count)| count);
         assert_eq!(count(), Some(1));
         for _ in 0..5 {
             assert_eq!(count(), None);
@@ -172,7 +177,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn below_its_threshold_in_a_minute_nothing_is_told() {
         let sketch = Sketch::new();
-        let count = || sketch.count("a", || (), 3);
+        let count = || sketch.count("a", || (), 3).map(|((), count)| count);
         assert_eq!([count(), count()], [None, None]);
         advance(WINDOW).await;
         assert_eq!([count(), count(), count(), count()], [None, None, Some(3), None]);
@@ -183,7 +188,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_the_same_thing_one_counts() {
         let sketch = Sketch::new();
-        let see = |thing: &[u8]| sketch.count_different("a", thing, || (), 2);
+        let see = |thing: &[u8]| {
+            sketch
+                .count_different("a", thing, || (), 2)
+                .map(|((), count)| count)
+        };
         assert_eq!([see(b"1"), see(b"1"), see(b"1")], [None; 3]);
         assert_eq!(see(b"2"), Some(2));
         assert_eq!(see(b"2"), None);
@@ -202,12 +211,14 @@ mod tests {
     async fn keys_are_bounded_and_those_beyond_count_together() {
         let sketch = Sketch::new();
         for key in 0..KEYS_MAX {
-            assert_eq!(sketch.count(&key.to_string(), || (), 2), None);
+            assert_eq!(sketch.count(&key.to_string(), || "one", 2), None);
         }
-        assert_eq!(sketch.count("one more", || (), 2), None);
-        assert_eq!(sketch.count("and another", || (), 2), Some(2));
+        assert_eq!(sketch.count("one more", || "another", 2), None);
+        let shared = sketch.count("and another", || "a third", 2);
+        assert_eq!(shared, Some(("", 2)), "it is neither's");
         assert_eq!(sketch.lock().len(), KEYS_MAX + 1);
-        assert_eq!(sketch.count("7", || (), 2), Some(2), "it has its own place still");
+        let own = sketch.count("7", || "one", 2);
+        assert_eq!(own, Some(("one", 2)), "it has its own place still");
         advance(WINDOW).await;
         sketch.at_rest(WINDOW);
         assert!(sketch.lock().is_empty(), "nothing is left to tell");

@@ -235,8 +235,13 @@ impl RateLimits {
     pub(crate) fn give_back(&self, kind: LimitKind, of: LimitedBy, cost: u32) {
         if let (Some(inner), Some(rate)) = (&self.inner, self.rate(kind)) {
             let now_us = inner.now_us();
+            let kept_us = match kind {
+                // Else good credentials, seldom brought, would each cost the bucket one.
+                LimitKind::FailuresAddress => rate.time_us(rate.burst()),
+                _ => 0,
+            };
             inner.buckets.with(&BucketKey { kind, of }, |known| {
-                known.bucket.give_back(rate, now_us, cost);
+                known.bucket.give_back(rate, now_us, cost, kept_us);
             });
         }
     }

@@ -291,9 +291,12 @@ impl Sessions {
                     self.inner.audit.alarms().store_was_away();
                     self.inner.registry.note_disconnected();
                 }
-                Ok(Received::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                received @ (Ok(Received::Gap) | Err(broadcast::error::RecvError::Lagged(_))) => {
                     debug!("messages may have been missed: reading every session again before it is served");
-                    self.inner.audit.alarms().store_was_away();
+                    // Many messages at once are no outage.
+                    if received.is_ok() {
+                        self.inner.audit.alarms().store_was_away();
+                    }
                     self.inner.registry.note_reconnected();
                     handler.catch_up();
                 }

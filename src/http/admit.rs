@@ -129,7 +129,9 @@ impl AdmittedRequest {
         };
         let checked = service.guard.check_tool(&self.identity, &self.parts, tool, reads);
         checked.inspect_err(|_lacking| {
-            if let Some(asker) = AuditedRequest::of(&self.parts.extensions) {
+            let asker = AuditedRequest::of(&self.parts.extensions);
+            // Another name may be anything.
+            if let Some(asker) = asker.filter(|_| service.engine.tool(tool).is_some()) {
                 asker.lacks(tool);
             }
         })

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::response::Response;
-use http::header::{AUTHORIZATION, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use super::Service;
@@ -13,6 +13,7 @@ use super::response::RefusedFor;
 use super::source::Connected;
 use crate::audit::{Actor, CameFrom};
 use crate::auth::Credentials;
+use crate::cluster::LimitKind;
 use crate::protocol::error::Refusal;
 use crate::session::{Peer, Principal, SessionId};
 
@@ -115,11 +116,24 @@ fn scopes(response: &Response) -> Option<&str> {
 
 /// Notes for alarms that a request was not let in: its credentials were wrong.
 pub(super) fn note_refused(service: &Service, headers: &HeaderMap, connected: &Connected, refusal: &Refusal) {
+    let wrong = match refusal {
+        Refusal::Challenged(challenge) => challenge.may_be_guess(),
+        // So many were wrong that this one is not looked at.
+        Refusal::Limited(limited) => limited.limit == LimitKind::FailuresAddress.label(),
+        _ => false,
+    };
+    if !wrong {
+        return;
+    }
     // Without any, nobody has guessed.
-    let wrong = matches!(refusal, Refusal::Challenged(challenge) if challenge.may_be_guess());
-    if wrong && headers.contains_key(AUTHORIZATION) {
+    if let Some(credentials) = service
+        .guard
+        .credential_headers()
+        .find_map(|name| headers.get(name))
+    {
         let from = service.guard.address(headers, connected);
-        service.engine.audit.alarms().credential_failed(&from);
+        let alarms = service.engine.audit.alarms();
+        alarms.credential_failed(&from, credentials.as_bytes());
     }
 }
 

@@ -316,6 +316,14 @@ impl Guard {
         }
     }
 
+    /// The headers in which credentials come.
+    pub(super) fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        credential_headers(match &self.who {
+            Who::Program(program) => program.credentials(),
+            Who::Anybody(_) | Who::Settings(_) => &[],
+        })
+    }
+
     /// Whether a page of that origin may call.
     #[must_use]
     pub(super) fn allows(&self, origin: &HeaderValue) -> bool {
@@ -330,7 +338,8 @@ impl Guard {
     }
 }
 
-/// Asks the program who makes a request.
+/// Asks the program who makes a request. It is asked before wrong credentials are counted, and also when there were too many: it
+/// knows what it has verified, and good credentials are none to be counted and given back with each request.
 async fn ask(
     program: &dyn Authenticate,
     head: &Parts,
@@ -349,12 +358,15 @@ async fn ask(
         Ok(identity) => return Ok(identity),
         Err(challenge) => challenge,
     };
-    let names = program.credentials().iter().chain([&AUTHORIZATION]);
-    let brings_any = names.into_iter().any(|name| head.headers.contains_key(name));
+    let brings_any = credential_headers(program.credentials()).any(|name| head.headers.contains_key(name));
     if brings_any && challenge.status() == StatusCode::UNAUTHORIZED {
         limits.failure(from()).await?;
     }
     Err(Refusal::Challenged(challenge.into()))
+}
+
+fn credential_headers(own: &[HeaderName]) -> impl Iterator<Item = &HeaderName> {
+    own.iter().chain([&AUTHORIZATION])
 }
 
 /// The endpoint that a request asks.

@@ -159,12 +159,6 @@ fn of_principal(principal: &Principal) -> Option<LimitedBy> {
 }
 
 impl Service {
-    /// Counts a stream that is opened in a session.
-    pub(super) async fn count_stream(&self, id: &SessionId) -> Result<(), Refusal> {
-        let by = LimitedBy::Session(id.clone());
-        Ok(self.engine.limits.admit(LimitKind::Session, by, 1).await?)
-    }
-
     /// The address of a request, if that is limited.
     pub(super) fn limited_address(&self, headers: &HeaderMap, connected: &Connected) -> Option<Peer> {
         let limits = &self.engine.limits;

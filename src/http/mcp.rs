@@ -145,7 +145,7 @@ async fn open(service: Service, admitted: AdmittedRequest) -> Result<Response, R
     let permit = engine.stream_permit(admitted.uses())?;
     let cached = find(&service, &admitted, &id, TransportKind::Streamable).await?;
     note(Era::Legacy, "other", Some(&cached.tag));
-    service.count_stream(&id).await?;
+    admitted.count_in_session(&service, &id, 1).await?;
     let taker = admitted.glimpse(&service);
     let opened = engine
         .open_stream(&cached, last_event_id.as_deref(), until, Some(&taker), permit)
@@ -192,8 +192,15 @@ async fn serve(
     connected: &Connected,
     began: Instant,
 ) -> Result<Response, Refused> {
-    let (admitted, held) = AdmittedRequest::with_body(service, request, connected, began).await?;
-    match Body::parse(&held)? {
+    let (mut admitted, held) = AdmittedRequest::with_body(service, request, connected, began).await?;
+    let body = match Body::parse(&held) {
+        Ok(body) => body,
+        Err(unreadable) => {
+            admitted.count(service, 1).await?;
+            return Err(unreadable.into());
+        }
+    };
+    match body {
         Body::One(Message::Request(request)) => {
             let id = request.id.clone();
             serve_request(service, admitted, request, held.replayable())

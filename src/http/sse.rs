@@ -118,12 +118,16 @@ async fn take(service: &Service, request: HttpRequest<HttpBody>, began: Instant)
 
 async fn handle(
     service: &Service,
-    admitted: AdmittedRequest,
+    mut admitted: AdmittedRequest,
     body: &[u8],
     kept: Bytes,
 ) -> Result<(), Refused> {
-    let Body::One(message) = Body::parse(body)? else {
-        return Err(Refusal::BatchNotAllowed.into());
+    let message = match Body::parse(body) {
+        Ok(Body::One(message)) => message,
+        unreadable => {
+            admitted.count(service, 1).await?;
+            return Err(unreadable.map_or_else(Into::into, |_batch| Refusal::BatchNotAllowed.into()));
+        }
     };
     let id = match &message {
         Message::Request(request) => Some(request.id.clone()),

@@ -126,6 +126,8 @@ async fn credentials_that_nobody_has_are_an_alarm_when_many_are_tried() {
     let cluster = Cluster::with(1, &TOKENS).await;
     for _ in 0..40 {
         assert_eq!(cluster.client().initialize().await.status, 401, "without any");
+        let stale = with(cluster.client(), "a-guess-of-a-token-0");
+        assert_eq!(stale.initialize().await.status, 401, "the same again and again");
     }
     for number in 0..29 {
         let wrong = with(cluster.client(), &format!("a-guess-of-a-token-{number}"));

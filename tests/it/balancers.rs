@@ -118,7 +118,8 @@ macro_rules! through_each {
     };
 }
 
-// After the macro, which it uses.
+// After the macro, which they use.
+mod metadata;
 mod secure;
 
 async fn tells_at_once(kind: Kind) {

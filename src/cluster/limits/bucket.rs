@@ -75,10 +75,10 @@ impl NodeBucket {
         }
     }
 
-    /// Puts tokens back that were spent for nothing.
-    pub(super) fn give_back(&mut self, rate: Rate, now_us: u64, cost: u32) {
+    /// Puts tokens back that were spent for nothing. They wait so long to be spent, if that is longer than others do.
+    pub(super) fn give_back(&mut self, rate: Rate, now_us: u64, cost: u32, kept_us: u64) {
         self.left = self.left(now_us).saturating_add(cost);
-        self.ends_us = now_us + LEASE_US;
+        self.ends_us = now_us + kept_us.max(LEASE_US);
         self.demand.take_back(cost);
         self.own.give_back(rate, cost);
     }

@@ -199,7 +199,7 @@ fn that_a_bucket_is_empty_is_believed_for_a_while_by_those_who_need_as_much() {
     assert_eq!(bucket.spend(rate, BELIEVED_US, 8), Spending::Ask(8));
     bucket.answered(rate, 0, 1, Granted::After(Duration::from_secs(5)));
     assert_eq!(bucket.spend(rate, SECOND_US, 1), Spending::Refused(4 * SECOND_US));
-    bucket.give_back(rate, SECOND_US, 1);
+    bucket.give_back(rate, SECOND_US, 1, 0);
     assert_eq!(bucket.spend(rate, SECOND_US, 1), Spending::Spent);
     assert_eq!(bucket.spend(rate, SECOND_US, 1), Spending::Refused(4 * SECOND_US));
 }

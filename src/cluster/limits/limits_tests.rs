@@ -226,6 +226,34 @@ async fn wrong_credentials_are_looked_at_so_often_and_no_more() {
     }
 }
 
+/// However seldom they are brought: what was taken for one is there for the next.
+#[tokio::test(start_paused = true)]
+async fn right_credentials_take_nothing_of_what_wrong_ones_may() {
+    for is_shared in [false, true] {
+        let store = Arc::<Watched>::default();
+        let settings = LimitSettings {
+            failures_address: Rate::new(1, Duration::from_secs(600), 10),
+            ..LimitSettings::default()
+        };
+        let limits = RateLimits::new(
+            &settings,
+            Arc::<Watched>::clone(&store),
+            is_shared,
+            Supervisor::new("node"),
+            silent(),
+        );
+        let from = || LimitedBy::Peer(Peer::at([192, 0, 2, 1].into()));
+        for _ in 0..50 {
+            assert_eq!(limits.failure(from()).await, Ok(()));
+            limits.give_back(LimitKind::FailuresAddress, from(), 1);
+            sleep(Duration::from_secs(2)).await;
+        }
+        for _ in 0..10 {
+            assert_eq!(limits.failure(from()).await, Ok(()));
+        }
+    }
+}
+
 #[test]
 fn a_key_tells_neither_names_nor_sessions() {
     let kind = LimitKind::Principal;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rmcp::model::{ClientRequest, RequestId, ServerResult};
+use rmcp::model::{ClientRequest, JsonObject, RequestId, ServerResult};
 
 use super::ending::{self, HandlerEnd};
-use crate::audit::{Act, Actor, Audit, CameFrom};
+use crate::audit::{ARGUMENTS_BYTES_MAX, Act, Actor, Audit, CameFrom};
 use crate::cluster::CachedSession;
 use crate::engine::Engine;
 use crate::engine::running_call::Finished;
@@ -27,6 +27,16 @@ pub(super) struct CalledTool {
     /// The tool; `None` if there is none of that name.
     tool: Option<String>,
     arguments: Option<String>,
+}
+
+/// The arguments as text, if they are as few as a line holds. Longer ones are not written out.
+fn kept(arguments: &JsonObject) -> Option<String> {
+    let mut text = [0; ARGUMENTS_BYTES_MAX];
+    let mut room = &mut text[..];
+    serde_json::to_writer(&mut room, arguments).ok()?;
+    let left = room.len();
+    let text = text.get(..ARGUMENTS_BYTES_MAX - left)?;
+    std::str::from_utf8(text).ok().map(str::to_owned)
 }
 
 impl CalledTool {
@@ -59,7 +69,7 @@ impl CalledTool {
             session: session.map(|cached| cached.tag.clone()),
             from,
             tool: engine.tool(name).is_some().then(|| name.to_owned()),
-            arguments: arguments.and_then(|arguments| serde_json::to_string(arguments).ok()),
+            arguments: arguments.and_then(kept),
         }))
     }
 

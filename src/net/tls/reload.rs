@@ -69,16 +69,22 @@ async fn look(tls: &Tls, seen: &mut SeenFiles, asked: bool, audit: &Audit) {
     if *seen == found && !asked {
         return;
     }
+    // When it is asked for, the files are taken up as they are; only others are news for the audit log.
+    let changed = *seen != found;
     *seen = found;
     match fresh {
         Ok(fresh) => {
             info!(expires = %date(fresh.facts.expires), "new connections have the certificate in tls.cert_file");
             tls.take_up(fresh);
-            note(audit, "in use");
+            if changed {
+                note(audit, "in use");
+            }
         }
         Err(error) => {
             warn!(%error, "the files of TLS cannot be used: what was in use before stays");
-            note(audit, "unusable");
+            if changed {
+                note(audit, "unusable");
+            }
         }
     }
 }
