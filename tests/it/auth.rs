@@ -41,7 +41,12 @@ impl Guarded {
     }
 
     /// The same with this environment for every node, where all tools need the same.
-    pub(crate) async fn with(mut options: Value, env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(options: Value, env: &[(&str, &str)]) -> Self {
+        Self::of(NODES, options, env).await
+    }
+
+    /// The same with so many nodes.
+    pub(crate) async fn of(nodes: usize, mut options: Value, env: &[(&str, &str)]) -> Self {
         // Clients hold the resource against the URL that they call, so the nodes have to know it.
         let port = free_port();
         let resource = format!("http://127.0.0.1:{port}/mcp");
@@ -53,7 +58,7 @@ impl Guarded {
             ("MCP_AUTH__SCOPES", SCOPE),
         ];
         all.extend(env);
-        let cluster = Cluster::with(NODES, &all).await;
+        let cluster = Cluster::with(nodes, &all).await;
         let balancer = cluster.balancer_at(port).await;
         Self {
             issuer,

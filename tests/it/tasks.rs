@@ -245,20 +245,22 @@ async fn a_task_is_its_principals_alone() {
         ("MCP_AUTH__TOKENS__ALICE", "alice-0123456789abcdef"),
         ("MCP_AUTH__TOKENS__BOB", "bob-0123456789abcdef"),
     ];
-    let cluster = cluster(&tokens).await;
-    let [alice, bob] =
-        tokens.map(|(_, token)| client(&cluster).header("authorization", &format!("Bearer {token}")));
-    let task = begin(&alice, "slow_compute", slow(60)).await;
-    for (method, more) in [
-        ("tasks/get", json!({})),
-        ("tasks/cancel", json!({})),
-        ("tasks/update", json!({"inputResponses": {}})),
-    ] {
-        let mut params = more;
-        params["taskId"] = json!(task);
-        assert_eq!(bob.request(method, params).await.code(), -32602, "{method}");
+    for nodes in [1, 3] {
+        let cluster = Cluster::of_example("everything", nodes, &tokens).await;
+        let [alice, bob] =
+            tokens.map(|(_, token)| client(&cluster).header("authorization", &format!("Bearer {token}")));
+        let task = begin(&alice, "slow_compute", slow(60)).await;
+        for (method, more) in [
+            ("tasks/get", json!({})),
+            ("tasks/cancel", json!({})),
+            ("tasks/update", json!({"inputResponses": {}})),
+        ] {
+            let mut params = more;
+            params["taskId"] = json!(task);
+            assert_eq!(bob.request(method, params).await.code(), -32602, "{method}");
+        }
+        assert_eq!(get(&alice, &task).await["status"], "working");
     }
-    assert_eq!(get(&alice, &task).await["status"], "working");
 }
 
 /// The work ends while the store is away; its outcome is written when the store is back.

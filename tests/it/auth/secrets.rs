@@ -78,26 +78,27 @@ async fn no_token_is_in_a_log_or_in_the_store() {
 #[tokio::test]
 async fn ids_of_sessions_are_random() {
     const IDS: usize = 2000;
-    let cluster = Cluster::of(3).await;
-    let opened = stream::iter(0..IDS).map(|turn| {
-        let client = Client::legacy(&cluster.turn(turn).url());
-        async move {
-            let answer = client.initialize().await.ok();
-            answer.header("mcp-session-id").expect("a session").to_owned()
-        }
-    });
-    let ids: HashSet<String> = opened.buffer_unordered(32).collect().await;
-    assert_eq!(ids.len(), IDS, "an id came twice");
-    // The version and variant of a UUID are 6 bits of its 128.
-    let set: u32 = ids
-        .iter()
-        .map(|id| {
-            let id = uuid::Uuid::parse_str(id).expect("a UUID");
-            id.as_u128().count_ones()
-        })
-        .sum();
-    let random_bits = 122.0 * IDS as f64;
-    let fixed = 2.0 * IDS as f64; // 0100 and 10
-    let share = (f64::from(set) - fixed) / random_bits;
-    assert!((share - 0.5).abs() < 0.01, "{share} of the bits are set");
+    for cluster in [Cluster::of(3).await, Cluster::alone(&[]).await] {
+        let opened = stream::iter(0..IDS).map(|turn| {
+            let client = Client::legacy(&cluster.turn(turn).url());
+            async move {
+                let answer = client.initialize().await.ok();
+                answer.header("mcp-session-id").expect("a session").to_owned()
+            }
+        });
+        let ids: HashSet<String> = opened.buffer_unordered(32).collect().await;
+        assert_eq!(ids.len(), IDS, "an id came twice");
+        // The version and variant of a UUID are 6 bits of its 128.
+        let set: u32 = ids
+            .iter()
+            .map(|id| {
+                let id = uuid::Uuid::parse_str(id).expect("a UUID");
+                id.as_u128().count_ones()
+            })
+            .sum();
+        let random_bits = 122.0 * IDS as f64;
+        let fixed = 2.0 * IDS as f64; // 0100 and 10
+        let share = (f64::from(set) - fixed) / random_bits;
+        assert!((share - 0.5).abs() < 0.01, "{share} of the bits are set");
+    }
 }

@@ -269,19 +269,21 @@ async fn a_token_stands_once_in_its_header() {
         }
         let twice = bearer(bearer(Client::legacy(&url), &token), &token);
         assert_eq!(call(&twice).await.status, 400);
-        let in_query = http
-            .get(format!("{url}/mcp?access_token={token}"))
-            .send()
-            .await
-            .expect("an answer");
-        let in_query = Answer::read(in_query).await;
-        assert_eq!(in_query.status, 400, "{}", in_query.body);
-        assert!(
-            in_query
-                .header("www-authenticate")
-                .is_some_and(|told| told.contains("invalid_request"))
-        );
-        assert!(!in_query.body.contains(&token));
+        // Also beside a good one in its header.
+        for in_header in [None, Some(&token)] {
+            let mut in_query = http.get(format!("{url}/mcp?access_token={token}"));
+            if let Some(token) = in_header {
+                in_query = in_query.bearer_auth(token);
+            }
+            let in_query = Answer::read(in_query.send().await.expect("an answer")).await;
+            assert_eq!(in_query.status, 400, "{}", in_query.body);
+            assert!(
+                in_query
+                    .header("www-authenticate")
+                    .is_some_and(|told| told.contains("invalid_request"))
+            );
+            assert!(!in_query.body.contains(&token));
+        }
         let long = issuer.token(|t| t.claim("x", "x".repeat(16 << 10)));
         let long = call(&bearer(Client::legacy(&url), &long)).await.status;
         assert!([401, 431].contains(&long), "{long}");

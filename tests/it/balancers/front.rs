@@ -182,7 +182,7 @@ impl Front {
             ],
             Kind::Nginx => [
                 (
-                    "location ~ ^/(mcp|sse|messages)$ {".to_owned(),
+                    r"location ~ ^/(mcp|sse|messages|\.well-known/oauth-.+)$ {".to_owned(),
                     format!("location {below}/ {{"),
                 ),
                 (

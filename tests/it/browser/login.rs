@@ -45,18 +45,20 @@ async fn logs_in(line: &str) {
 #[tokio::test]
 async fn a_page_reads_that_its_token_is_not_good() {
     let origin = Origins::new().allowed();
-    let guarded = Guarded::with(json!({}), &[(ALLOWED_ORIGINS, &origin)]).await;
-    let options = json!({
-        "server": guarded.balancer.url(), "origin": origin, "url": guarded.url(),
-        "headers": {"Authorization": "Bearer not-a-token"}, "asks": ["initialize"],
-    });
-    let read = run("answers", options).await;
-    let challenge = &read[0]["headers"]["www-authenticate"];
-    says(
-        &json!({"status": read[0]["status"], "challenge": challenge}),
-        401,
-        &["error=\"invalid_token\"", "resource_metadata="],
-    );
+    for nodes in [1, 3] {
+        let guarded = Guarded::of(nodes, json!({}), &[(ALLOWED_ORIGINS, &origin)]).await;
+        let options = json!({
+            "server": guarded.balancer.url(), "origin": origin, "url": guarded.url(),
+            "headers": {"Authorization": "Bearer not-a-token"}, "asks": ["initialize"],
+        });
+        let read = run("answers", options).await;
+        let challenge = &read[0]["headers"]["www-authenticate"];
+        says(
+            &json!({"status": read[0]["status"], "challenge": challenge}),
+            401,
+            &["error=\"invalid_token\"", "resource_metadata="],
+        );
+    }
 }
 
 #[track_caller]
