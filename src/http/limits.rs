@@ -101,7 +101,7 @@ impl AdmittedRequest {
     }
 
     /// What it counts for, beside its session.
-    fn limited_by(&self) -> Counted {
+    fn limited_by(&self) -> CountedFor {
         let address = self.address.clone();
         [
             address.map(|address| (LimitKind::Address, LimitedBy::Peer(address))),
@@ -111,10 +111,10 @@ impl AdmittedRequest {
 }
 
 /// What a request counts for, in the order in which it is counted.
-type Counted = [Option<(LimitKind, LimitedBy)>; 2];
+type CountedFor = [Option<(LimitKind, LimitedBy)>; 2];
 
 /// Takes tokens of each that this node has at hand, or of none if one is refused. Returns at which place it has to ask for some.
-fn count_at_hand(service: &Service, all: &Counted, cost: u32) -> Result<usize, Limited> {
+fn count_at_hand(service: &Service, all: &CountedFor, cost: u32) -> Result<usize, Limited> {
     for (place, one) in all.iter().enumerate() {
         let Some((kind, by)) = one else { continue };
         match service.engine.limits.admit_at_hand(*kind, by.clone(), cost) {
@@ -130,7 +130,7 @@ fn count_at_hand(service: &Service, all: &Counted, cost: u32) -> Result<usize, L
 }
 
 /// Takes tokens of each from that place on, and waits for them. If one is refused, gives all back.
-async fn count_from(service: &Service, all: Counted, first: usize, cost: u32) -> Result<(), Limited> {
+async fn count_from(service: &Service, all: CountedFor, first: usize, cost: u32) -> Result<(), Limited> {
     for (place, one) in all.iter().enumerate().skip(first) {
         let Some((kind, by)) = one else { continue };
         let limits = &service.engine.limits;
