@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.validate import ParamValidator
 from cfnlint.decode.cfn_yaml import loads
 
-from tools import HERE, PUBLIC, VARIABLES, VERSION, seconds, setting
+from tools import HERE, METADATA_PATTERN, PUBLIC, VARIABLES, VERSION, seconds, setting
 
 REGION = "eu-central-1"
 ACCOUNT = {"region_name": REGION, "aws_access_key_id": "none", "aws_secret_access_key": "none"}
@@ -180,8 +180,10 @@ def balancer(resources, environment, container, drain):
     if of_targets["stickiness.enabled"] != "false":
         yield "stickiness without need"
     paths = resources["ListenerRule"]["Conditions"][0]["PathPatternConfig"]["Values"]
-    if not set(paths) <= PUBLIC:
+    if not set(paths) <= PUBLIC | {METADATA_PATTERN}:
         yield f"{paths} are not all for the outside"
+    if METADATA_PATTERN not in paths:
+        yield f"clients cannot find the issuer of their tokens: no {METADATA_PATTERN}"
 
 
 @contextlib.contextmanager

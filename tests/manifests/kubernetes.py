@@ -8,7 +8,7 @@ from kubernetes_validate import utils as validator
 
 import server
 from network import network
-from tools import PUBLIC, VARIABLES, VERSION, custom_resources, name, seconds, setting
+from tools import METADATA, PUBLIC, VARIABLES, VERSION, custom_resources, name, seconds, setting
 
 # From the first in which the kubelet sleeps by itself (preStop), to the newest that the schemas know.
 VERSIONS = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
@@ -180,8 +180,12 @@ def ways_in(it):
                  for have in found["spec"]["ports"] for value in (have["name"], have["port"])]
         if port not in ports:
             yield f"{name(one)}: no Service {service} with a port {port}"
-        if path not in PUBLIC or kind != "Exact":
+        if not (path in PUBLIC and kind == "Exact" or path in METADATA and kind in ("Prefix", "PathPrefix")):
             yield f"{name(one)}: {path} ({kind}) is not for the outside"
+    for one in {name(one): one for one, *_ in ways}.values():
+        missing = METADATA - {path for other, path, *_ in ways if other is one}
+        if missing:
+            yield f"{name(one)}: clients cannot find the issuer of their tokens: no {sorted(missing)}"
 
 
 def life(it):

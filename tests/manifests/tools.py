@@ -26,6 +26,10 @@ VARIABLES = dict(re.findall(r"^\| `[a-z_.]+` \| `([A-Z_]+)[^|]*` \| ([^|]+) \|",
 METRICS = set(re.findall(r'"(anynode_[a-z_]+)"', (ROOT / "src/telemetry/metrics/names.rs").read_text()))
 # What clients ask for; the rest of what the server answers is for operators.
 PUBLIC = {"/mcp", "/sse", "/messages"}
+# Where clients find the issuer of their tokens, with all that is below: Ingress says `Prefix`, Gateway API `PathPrefix`.
+METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-authorization-server"}
+# The same as a pattern of AWS.
+METADATA_PATTERN = "/.well-known/oauth-*"
 
 
 def output(*command, stdin=None):
