@@ -108,7 +108,7 @@ impl Audit {
         }
     }
 
-    /// One that writes nothing. It raises alarms all the same.
+    /// One that writes nothing. Alarms are raised with and without it.
     #[must_use]
     pub(crate) fn silent(node: &NodeId) -> Self {
         Self::new(node, None, false)

@@ -87,7 +87,7 @@ impl Pattern {
     }
 }
 
-/// Whom a line names. No session's id, no whole address, and of a principal a digest.
+/// The suspect that a line names. It has no session id, no whole address, and of a principal a digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Suspect {
     principal: Option<String>,

@@ -222,7 +222,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// T26: whatever a client claims, what the trusted proxy has added counts.
+        /// T26: what the trusted proxy has added counts, and no claim of a client.
         #[test]
         fn no_claim_counts_beside_what_a_trusted_proxy_adds(
             claims in prop::collection::vec(prop_oneof!["[0-9a-f:., \\[\\]]{0,60}", "\\PC{0,40}"], 0..4),

@@ -178,7 +178,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// [`SIGHTINGS_MAX`](super::Limits::SIGHTINGS_MAX) of a kind are kept. All are short names of letters,
     /// digits, `-` and `.`.
     ///
-    /// - Collision: what is noted already is noted anew.
+    /// - Collision: what is noted already is noted again, with the new time.
     /// - Absence: nothing is noted, and the list is empty.
     /// - Expiry: noting renews nothing.
     async fn sight(

@@ -92,7 +92,7 @@ fn tag(session: &str) -> String {
     anynode::session::SessionId::parse(session).expect("an id").tag()
 }
 
-/// All that becomes of sessions and calls is in the log, whichever node does it.
+/// The log has every act of sessions and calls, from every node.
 #[tokio::test]
 async fn what_clients_do_is_noted_on_every_node() {
     let trail = Trail::new();
@@ -144,7 +144,7 @@ async fn what_clients_do_is_noted_on_every_node() {
     assert_eq!(alice.delete().await.status, 204);
     let by_client = [("session", tag.as_str()), ("reason", "client"), ("agent", AGENT)];
     trail.has("session_ended", &by_client).await;
-    assert_eq!(trail.count("session_ended"), 1, "once, on whichever node");
+    assert_eq!(trail.count("session_ended"), 1, "once, over all nodes");
     let nodes: std::collections::BTreeSet<_> = trail
         .lines()
         .iter()

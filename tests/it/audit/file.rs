@@ -46,7 +46,7 @@ async fn a_file_that_was_moved_away_is_made_anew_on_sighup() {
     assert!(cluster.node(0).end().await.success());
 }
 
-/// A full disk loses lines, and says so in the log and in metrics. Calls go on.
+/// A full disk loses lines. The log and the metrics tell it. Calls go on.
 #[tokio::test]
 async fn a_disk_that_is_full_stops_nobody() {
     let env = [("MCP_AUDIT__TO", "/dev/full"), ("MCP_AUTH__TOKENS__ALICE", ALICE)];

@@ -1,4 +1,4 @@
-//! docs/audit.md tells of all events, members and patterns that there are, and its lines are such as a node writes.
+//! docs/audit.md lists every event, member and pattern, and its lines are what a node writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -69,7 +69,7 @@ async fn what_a_form_can_send_is_not_run() {
     }
 }
 
-/// T34: a page whose name was bound to this address is refused, whatever a header says of a proxy.
+/// T34: a page whose name was bound to this address is refused. A header of a proxy changes nothing.
 #[tokio::test]
 async fn a_name_that_was_bound_to_this_address_is_no_host() {
     let issuer = Issuer::start().await;

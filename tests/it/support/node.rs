@@ -220,7 +220,7 @@ impl Node {
         self.lock().signal(Signal::Terminate);
     }
 
-    /// SIGHUP: it reads its files again, and opens its audit log anew.
+    /// SIGHUP: it reads its files again, and opens its audit log again.
     pub(crate) fn hang_up(&self) {
         self.lock().signal(Signal::Hangup);
     }
