@@ -22,7 +22,6 @@ mod sketch;
 
 pub(crate) use act::{Act, Actor, CameFrom, EndedBy};
 pub(crate) use alarms::{Alarms, network_of};
-pub(crate) use line::ARGUMENTS_BYTES_MAX;
 pub use log::AuditError;
 
 use line::AuditLine;

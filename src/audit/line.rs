@@ -9,9 +9,6 @@ use serde_json::value::RawValue;
 
 use super::act::{Act, Actor, CameFrom, cut};
 
-/// The most bytes of a tool's arguments in a line. Longer ones are left out: half of a JSON text is none.
-pub(crate) const ARGUMENTS_BYTES_MAX: usize = 2048;
-
 /// A line, in the order of its members.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct AuditLine<'a> {
@@ -97,9 +94,7 @@ impl<'a> AuditLine<'a> {
             } => Self {
                 tool: tool.map(cut),
                 outcome: Some(outcome),
-                arguments: arguments
-                    .filter(|text| text.len() <= ARGUMENTS_BYTES_MAX)
-                    .and_then(|text| serde_json::from_str(text).ok()),
+                arguments: arguments.and_then(|text| serde_json::from_str(text).ok()),
                 ..self
             },
             Act::KeysChanged { issuer } => Self {
@@ -247,16 +242,5 @@ mod tests {
         assert_eq!(of(admin), (text("admin"), text("sessions end"), Value::Null));
         let reasons = [EndedBy::Client, EndedBy::Expiry, EndedBy::Operator].map(EndedBy::label);
         assert_eq!(reasons, ["client", "expiry", "operator"]);
-    }
-
-    #[test]
-    fn arguments_that_are_long_are_left_out() {
-        let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(ARGUMENTS_BYTES_MAX));
-        let called = Act::ToolCalled {
-            tool: Some("echo"),
-            outcome: "ok",
-            arguments: Some(&long),
-        };
-        assert_eq!(written(&Actor::default(), &called)["arguments"], Value::Null);
     }
 }

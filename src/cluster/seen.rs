@@ -97,6 +97,14 @@ impl ClientTraits {
         taken.collect()
     }
 
+    /// The store could not be told of these.
+    pub(crate) fn put_untold(&self, names: &[&str]) {
+        let mut networks = self.networks();
+        let put = networks.known.iter_mut();
+        put.filter(|known| names.contains(&&*known.name))
+            .for_each(|known| known.told = false);
+    }
+
     fn networks(&self) -> MutexGuard<'_, Networks> {
         self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }

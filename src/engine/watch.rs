@@ -174,6 +174,8 @@ impl Engine {
                 Ok(networks) if networks.len() >= NETWORKS => hops(&engine, &cached),
                 Ok(_few) => {}
                 Err(error) => {
+                    // They are told with the next.
+                    cached.seen.put_untold(&new);
                     debug!(session = cached.tag, error = %causes(&error), "could not note from where a session is used");
                 }
             }

@@ -195,21 +195,19 @@ async fn a_node_alone_counts_exactly_and_asks_nobody() {
     assert_eq!(limits.are_local(), Some(false), "it is as it should be");
 }
 
+fn of_failures(failures_address: Option<Rate>, is_shared: bool) -> RateLimits {
+    let settings = LimitSettings {
+        failures_address,
+        ..LimitSettings::default()
+    };
+    let store = Arc::<Watched>::default();
+    RateLimits::new(&settings, store, is_shared, Supervisor::new("node"), silent())
+}
+
 #[tokio::test(start_paused = true)]
 async fn wrong_credentials_are_looked_at_so_often_and_no_more() {
     for is_shared in [false, true] {
-        let store = Arc::<Watched>::default();
-        let settings = LimitSettings {
-            failures_address: rate(1, 10),
-            ..LimitSettings::default()
-        };
-        let limits = RateLimits::new(
-            &settings,
-            Arc::<Watched>::clone(&store),
-            is_shared,
-            Supervisor::new("node"),
-            silent(),
-        );
+        let limits = of_failures(rate(1, 10), is_shared);
         let from = || LimitedBy::Peer(Peer::at([192, 0, 2, 1].into()));
         for _ in 0..10 {
             // Right ones count for nothing.
@@ -230,18 +228,7 @@ async fn wrong_credentials_are_looked_at_so_often_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn right_credentials_take_nothing_of_what_wrong_ones_may() {
     for is_shared in [false, true] {
-        let store = Arc::<Watched>::default();
-        let settings = LimitSettings {
-            failures_address: Rate::new(1, Duration::from_secs(600), 10),
-            ..LimitSettings::default()
-        };
-        let limits = RateLimits::new(
-            &settings,
-            Arc::<Watched>::clone(&store),
-            is_shared,
-            Supervisor::new("node"),
-            silent(),
-        );
+        let limits = of_failures(Rate::new(1, Duration::from_secs(600), 10), is_shared);
         let from = || LimitedBy::Peer(Peer::at([192, 0, 2, 1].into()));
         for _ in 0..50 {
             assert_eq!(limits.failure(from()).await, Ok(()));

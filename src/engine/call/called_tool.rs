@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmcp::model::{ClientRequest, JsonObject, RequestId, ServerResult};
 
 use super::ending::{self, HandlerEnd};
-use crate::audit::{ARGUMENTS_BYTES_MAX, Act, Actor, Audit, CameFrom};
+use crate::audit::{Act, Actor, Audit, CameFrom};
 use crate::cluster::CachedSession;
 use crate::engine::Engine;
 use crate::engine::running_call::Finished;
@@ -15,6 +15,9 @@ use crate::telemetry::metrics::Outcome;
 
 /// How a call ended of which nobody said it: its client has gone, or the node stops.
 const ABANDONED: &str = "abandoned";
+
+/// The most bytes of a tool's arguments in a line. Longer ones are left out: half of a JSON text is none.
+const ARGUMENTS_BYTES_MAX: usize = 2048;
 
 /// A call of a tool that the audit log wants to know of. It is told when this is dropped.
 pub(super) struct CalledTool {
@@ -123,5 +126,26 @@ impl Drop for CalledTool {
             arguments: self.arguments.as_deref(),
         };
         self.audit.note(&actor, &called);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_kept_whole_or_not_at_all() {
+        let of = |length: usize| {
+            let arguments = json!({ "text": "x".repeat(length) });
+            kept(arguments.as_object().unwrap())
+        };
+        let around = r#"{"text":""}"#.len();
+        assert_eq!(of(0).as_deref(), Some(r#"{"text":""}"#));
+        let most = of(ARGUMENTS_BYTES_MAX - around).unwrap();
+        assert_eq!(most.len(), ARGUMENTS_BYTES_MAX);
+        assert_eq!(of(ARGUMENTS_BYTES_MAX - around + 1), None);
+        assert_eq!(of(1 << 20), None);
     }
 }
