@@ -214,7 +214,7 @@ impl Builder {
                     return Err(error.into());
                 }
             };
-            // In a box: what is needed once is not to make every future large that a program builds on this.
+            // Boxed: what runs once must not enlarge every future that contains this one.
             let handle = match Box::pin(self.start(node, &address)).await {
                 Ok(handle) => handle,
                 Err(error) => {

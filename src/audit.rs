@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::AuditSettings;
 #[cfg(feature = "cli")]
 use crate::config::AuditTo;
-use crate::session::{NodeId, Peer, Principal};
+use crate::session::{NodeId, Peer, Principal, SessionId};
 
 mod act;
 mod alarms;
@@ -145,6 +145,18 @@ impl Audit {
     pub(crate) fn note(&self, actor: &Actor<'_>, act: &Act<'_>) {
         if let Some(log) = &self.0.log {
             log.write(&AuditLine::of(&self.0.node, actor, act));
+        }
+    }
+
+    /// Notes that a session has ended.
+    pub(crate) fn session_ended(&self, id: &SessionId, by: EndedBy, actor: &Actor<'_>) {
+        if self.is_on() {
+            let tag = id.tag();
+            let actor = Actor {
+                session: Some(&tag),
+                ..*actor
+            };
+            self.note(&actor, &Act::SessionEnded(by));
         }
     }
 

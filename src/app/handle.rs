@@ -6,7 +6,7 @@ use axum::Router;
 use tracing::Span;
 
 use super::AppError;
-use crate::audit::{Act, Actor, EndedBy};
+use crate::audit::{Actor, EndedBy};
 use crate::cluster::SessionError;
 use crate::engine::Engine;
 use crate::http::Service;
@@ -69,18 +69,17 @@ impl NodeHandle {
     pub async fn end_session(&self, id: &SessionId) -> Result<bool, StoreError> {
         match self.engine.sessions.end(id).await {
             Ok(()) => {
-                let tag = id.tag();
-                let actor = Actor {
-                    session: Some(&tag),
-                    ..Actor::default()
-                };
-                self.engine
-                    .audit
-                    .note(&actor, &Act::SessionEnded(EndedBy::Operator));
+                let audit = &self.engine.audit;
+                audit.session_ended(id, EndedBy::Operator, &Actor::default());
                 Ok(true)
             }
             Err(SessionError::Store(error)) => Err(error),
-            Err(_not_there) => Ok(false),
+            Err(
+                SessionError::NotFound
+                | SessionError::Foreign
+                | SessionError::Full
+                | SessionError::TooMany(_),
+            ) => Ok(false),
         }
     }
 

@@ -214,7 +214,7 @@ impl RateLimits {
         }
     }
 
-    /// The same without waiting. `None`: this node has not as many, and whether the bucket has the store must say.
+    /// The same without waiting. `None`: this node has too few tokens at hand, and the store decides.
     pub(crate) fn admit_at_hand(
         &self,
         kind: LimitKind,
@@ -236,7 +236,7 @@ impl RateLimits {
         if let (Some(inner), Some(rate)) = (&self.inner, self.rate(kind)) {
             let now_us = inner.now_us();
             let kept_us = match kind {
-                // Else good credentials, seldom brought, would each cost the bucket one.
+                // Or each good token would cost the bucket one, if they come seldom.
                 LimitKind::FailuresAddress => rate.time_us(rate.burst()),
                 _ => 0,
             };

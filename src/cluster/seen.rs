@@ -131,6 +131,8 @@ mod tests {
         assert_eq!(seen.take_untold(), ["a", "b", "c"]);
         assert_eq!(note("d"), hop(4, Some(EACH)));
         assert_eq!(seen.take_untold(), ["d"]);
+        seen.put_untold(&["b", "d"]);
+        assert_eq!(seen.take_untold(), ["b", "d"], "the store could not be told");
         advance(WITHIN).await;
         assert_eq!(note("a"), hop(1, None), "what was long ago does not count");
         for name in 0..100 {

@@ -12,7 +12,7 @@ use super::cached_session::CachedSession;
 use super::messenger::{MessageHandler, Messenger};
 use super::registry::Registry;
 use super::{Membership, Subscribers, millis, monotonic_ms};
-use crate::audit::{Act, Actor, Audit, EndedBy};
+use crate::audit::{Actor, Audit, EndedBy};
 use crate::causes::causes;
 use crate::config::{SessionSettings, Settings};
 use crate::session::{Clock, NodeId, Principal, SessionId, SessionRecord};
@@ -195,7 +195,7 @@ impl Sessions {
         }
         let Some(ttl) = self.inner.life_left(&cached.record) else {
             self.end(id).await?;
-            self.inner.note_ended(&cached, EndedBy::Expiry);
+            self.inner.note_expired(&cached);
             return Err(SessionError::NotFound);
         };
         self.touch_if_due(&cached, now_ms, ttl);
@@ -210,7 +210,7 @@ impl Sessions {
         let (inner, cached) = (Arc::clone(&self.inner), Arc::clone(cached));
         self.inner.supervisor.spawn("end-session", async move {
             match inner.end(&cached.id, None).await {
-                Ok(()) => inner.note_ended(&cached, EndedBy::Expiry),
+                Ok(()) => inner.note_expired(&cached),
                 Err(error) => {
                     debug!(session = cached.tag, error = %causes(&error), "could not end a session whose lifetime has passed");
                 }
@@ -433,17 +433,15 @@ impl SessionsInner {
         self.membership.clock()
     }
 
-    /// Notes in the audit log that a session has ended of which this node kept a copy.
-    fn note_ended(&self, cached: &CachedSession, by: EndedBy) {
-        if self.audit.is_on() {
-            let actor = Actor {
-                principal: Some(&cached.record.principal),
-                client: Some(&cached.who().client.name),
-                session: Some(&cached.tag),
-                ..Actor::default()
-            };
-            self.audit.note(&actor, &Act::SessionEnded(by));
-        }
+    /// Notes in the audit log that a session has expired of which this node kept a copy.
+    fn note_expired(&self, cached: &CachedSession) {
+        let who = cached.who();
+        let actor = Actor {
+            principal: Some(&cached.record.principal),
+            client: Some(&who.client.name),
+            ..Actor::default()
+        };
+        self.audit.session_ended(&cached.id, EndedBy::Expiry, &actor);
     }
 
     /// How long the session may live from now on; `None` when its lifetime has passed, by the store's clock.

@@ -90,16 +90,12 @@ impl Engine {
 
     /// Notes that a client has ended its session.
     pub(super) fn note_ended(&self, id: &SessionId, principal: &Principal, from: Option<&CameFrom>) {
-        if self.audit.is_on() {
-            let tag = id.tag();
-            let actor = Actor {
-                principal: Some(principal),
-                session: Some(&tag),
-                from,
-                ..Actor::default()
-            };
-            self.audit.note(&actor, &Act::SessionEnded(EndedBy::Client));
-        }
+        let actor = Actor {
+            principal: Some(principal),
+            from,
+            ..Actor::default()
+        };
+        self.audit.session_ended(id, EndedBy::Client, &actor);
     }
 
     /// Looks whether the sessions that a caller has just made are used. One that is gone was ended by its

@@ -338,8 +338,8 @@ impl Guard {
     }
 }
 
-/// Asks the program who makes a request. It is asked before wrong credentials are counted, and also when there were too many: it
-/// knows what it has verified, and good credentials are none to be counted and given back with each request.
+/// Asks the program who makes a request. Wrong credentials count after that: this node does not know which ones the program has verified
+/// before, so counting first would refuse good ones under load.
 async fn ask(
     program: &dyn Authenticate,
     head: &Parts,

@@ -195,6 +195,7 @@ async fn serve(
     let (mut admitted, held) = AdmittedRequest::with_body(service, request, connected, began).await?;
     let body = match Body::parse(&held) {
         Ok(body) => body,
+        // It may name a session, so it was not counted before.
         Err(unreadable) => {
             admitted.count(service, 1).await?;
             return Err(unreadable.into());

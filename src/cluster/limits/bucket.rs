@@ -75,7 +75,7 @@ impl NodeBucket {
         }
     }
 
-    /// Puts tokens back that were spent for nothing. They wait so long to be spent, if that is longer than others do.
+    /// Puts tokens back that were spent for nothing. They expire after `kept_us`, and not before tokens from the store would.
     pub(super) fn give_back(&mut self, rate: Rate, now_us: u64, cost: u32, kept_us: u64) {
         self.left = self.left(now_us).saturating_add(cost);
         self.ends_us = now_us + kept_us.max(LEASE_US);

@@ -224,7 +224,7 @@ async fn wrong_credentials_are_looked_at_so_often_and_no_more() {
     }
 }
 
-/// However seldom they are brought: what was taken for one is there for the next.
+/// The token that one took is there for the next, also if that comes much later.
 #[tokio::test(start_paused = true)]
 async fn right_credentials_take_nothing_of_what_wrong_ones_may() {
     for is_shared in [false, true] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::{SessionError, Sessions};
-use crate::audit::{Act, Actor, EndedBy};
+use crate::audit::{Actor, EndedBy};
 use crate::cluster::millis;
 use crate::config::{SessionSettings, WhenFull};
 use crate::protocol::error::RETRY_AFTER_SECONDS;
@@ -107,15 +107,13 @@ impl Sessions {
             }
             match self.end(&id).await {
                 Ok(()) => {
-                    let tag = id.tag();
                     let actor = Actor {
-                        session: Some(&tag),
                         principal: Some(principal),
                         ..Actor::default()
                     };
-                    self.inner.audit.note(&actor, &Act::SessionEnded(EndedBy::Quota));
+                    self.inner.audit.session_ended(&id, EndedBy::Quota, &actor);
                     debug!(
-                        session = tag,
+                        session = id.tag(),
                         "ended the longest unused session of a peer that opens another"
                     );
                     return Ok(true);

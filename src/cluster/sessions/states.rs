@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Sessions, SessionsInner};
-use crate::audit::EndedBy;
 use crate::cluster::registry::{Retired, SessionSlot};
 use crate::session::secrets::{NewSecret, Secrets};
 use crate::session::state::{Expected, StateRoom, StateScope, StateStore, Swapped};
@@ -108,7 +107,7 @@ impl SessionsInner {
         let known = self.registry.retire(id, slot, Retired::Gone);
         if let Some(former) = known.filter(|_| !slot.was_ended()) {
             metrics::session_expired();
-            self.note_ended(&former, EndedBy::Expiry);
+            self.note_expired(&former);
         }
     }
 }
