@@ -260,7 +260,7 @@ async fn a_change_is_told_however_many_others_there_are() {
         "for n = 1, {} do redis.call('ZADD', 'versions', redis.call('TIME')[1] * 1000000 + 999999, 'resource:' .. n) end",
         Limits::TOPICS_MAX
     );
-    drop(stream);
+    cluster.leave(stream).await;
     // It changes while nobody listens, and then makes room.
     write("x", 2).await;
     redis.command(&["EVAL", &fill, "0"]).await;

@@ -62,7 +62,7 @@ async fn the_newest_standing_stream_carries_and_the_older_waits_until_it_goes() 
                 is_told(&mut newer).await;
                 is_silent(&mut older).await;
             }
-            drop(newer);
+            cluster.leave(newer).await;
             write(&client, &mut note).await;
             is_told(&mut older).await;
             is_silent(&mut older).await;
@@ -117,7 +117,7 @@ async fn only_so_many_connections_wait_for_a_stream() {
     }
     write(&client, &mut note).await;
     is_told(&mut newest).await;
-    drop(newest);
+    cluster.leave(newest).await;
     write(&client, &mut note).await;
     is_told(all.last_mut().expect("four wait")).await;
 }

@@ -8,7 +8,9 @@ use super::balancer::Balancer;
 use super::calls::no_call_is_left;
 use super::client::Client;
 use super::node::{Node, NodeOptions, example};
+use super::process::until;
 use super::redis::Redis;
+use super::sse::EventStream;
 
 /// One Redis, and nodes `node-0`, `node-1`, … on it; or one node with the store in memory.
 #[derive(Debug)]
@@ -121,6 +123,15 @@ impl Cluster {
             .await
             .iter()
             .sum()
+    }
+
+    /// Ends a client's standing stream, and waits until its node knows: what is told before then is written to
+    /// nobody.
+    pub(crate) async fn leave(&self, stream: EventStream) {
+        let standing = "anynode_streams_open{kind=\"standalone\"}";
+        let open = self.metric(standing).await;
+        drop(stream);
+        until("the node notices", async || self.metric(standing).await < open).await;
     }
 
     /// Fails the test if a node has raised an alarm, or has done so before it was started again.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::{HANDSHAKE_PATIENCE, SecureNode};
 use crate::support::client::Client;
 use crate::support::http::{http_client, http_get};
-use crate::support::process::eventually;
+use crate::support::process::{eventually, until};
 use crate::support::tls::{client_config, connect, http};
 
 /// The first bytes of a client's first message, which promise more.
@@ -62,12 +62,15 @@ async fn connections_in_their_handshake_are_bounded() {
         ("MCP_HTTP__CONNECTIONS_PEER_MAX", "20"),
     ])
     .await;
-    let held: Vec<_> = join_all((0..20).map(|_| opened(&secure))).await;
-    let http = http(&secure.authority, None);
-    let client = Client::legacy(&secure.node.url()).over(http);
-    eventually("the share is used up", || async {
-        let answer = client.initialize().await;
-        (answer.status == 429).then_some(())
+    let mut held = join_all((0..20).map(|_| opened(&secure))).await;
+    // Each try has a connection of its own: one that came in while another left would be served for ever.
+    let http = http_client()
+        .tls_backend_preconfigured(client_config(&secure.authority, None))
+        .pool_max_idle_per_host(0);
+    let client = Client::legacy(&secure.node.url()).over(http.build().expect("a client"));
+    until("the share is used up", async || {
+        held.push(opened(&secure).await);
+        client.initialize().await.status == 429
     })
     .await;
     drop(held);
