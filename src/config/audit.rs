@@ -29,7 +29,8 @@ pub enum AuditTo {
 
 /// `off`, `stdout`, or a path. A path has a slash, so that a misspelt word is not taken for one.
 pub(super) fn read_to(value: &ValueKind) -> Result<AuditTo, ExpectedWords> {
-    let expected = "off, stdout, or the path of a file with a slash in it, such as /var/log/mcp-server/audit.jsonl";
+    let expected =
+        "off, stdout, or the path of a file with a slash in it, such as /var/log/mcp-server/audit.jsonl";
     let is_path = |text: &str| text.contains('/') && !text.ends_with('/') && !text.contains('\0');
     let to = text(value, expected, |to| {
         matches!(to, "off" | "stdout") || is_path(to)
