@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::{HANDSHAKE_PATIENCE, SecureNode};
 use crate::support::client::Client;
 use crate::support::http::{http_client, http_get};
-use crate::support::process::{eventually, until};
+use crate::support::process::until;
 use crate::support::tls::{client_config, connect, http};
 
 /// The first bytes of a client's first message, which promise more.
@@ -63,19 +63,16 @@ async fn connections_in_their_handshake_are_bounded() {
     ])
     .await;
     let mut held = join_all((0..20).map(|_| opened(&secure))).await;
-    // Each try has a connection of its own: one that came in while another left would be served for ever.
-    let http = http_client()
-        .tls_backend_preconfigured(client_config(&secure.authority, None))
-        .pool_max_idle_per_host(0);
-    let client = Client::legacy(&secure.node.url()).over(http.build().expect("a client"));
+    // One that keeps its connection would be served for ever if it came in while another left.
+    let newcomer = || Client::legacy(&secure.node.url()).over(http(&secure.authority, None));
     until("the share is used up", async || {
         held.push(opened(&secure).await);
-        client.initialize().await.status == 429
+        newcomer().initialize().await.status == 429
     })
     .await;
     drop(held);
-    eventually("there is room again", || async {
-        (client.initialize().await.status == 200).then_some(())
+    until("there is room again", async || {
+        newcomer().initialize().await.status == 200
     })
     .await;
 }
