@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{Request, Version};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -219,7 +220,17 @@ impl<A> Exchange<A> {
         self.asked.store(true, Ordering::Relaxed);
         // HTTP/1.0 knows no chunks.
         let chunked = request.version() == Version::HTTP_11;
-        let response = (self.respond)(request).await?;
+        let asks_first = request.headers().contains_key(EXPECT);
+        let mut response = (self.respond)(request).await?;
+        if self.state.is_unread() {
+            Box::pin(self.state.read_rest(asks_first)).await;
+            // What comes after the rest is not read either, so the client must not send its next request here
+            // (RFC 9112, section 9.6).
+            if self.state.is_unread() {
+                let close = HeaderValue::from_static("close");
+                drop(response.headers_mut().insert(CONNECTION, close));
+            }
+        }
         if !chunked || response.extensions().get::<RawStream>().is_none() {
             return Ok(answered(&self.state, response));
         }

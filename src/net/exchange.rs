@@ -2,8 +2,8 @@
 //! whether its client has closed its half meanwhile.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use hyper::body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// The comment that a stream writes to a half-closed client, to learn whether the client is still there.
 /// Clients ignore comments.
@@ -21,6 +22,11 @@ pub(super) const PROBE: Bytes = Bytes::from_static(b":\n\n");
 /// second fails.
 pub(super) const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the rest of a body that its service has left is waited for, and how long it may be. Most bodies are short,
+/// and on their way.
+const REST_WITHIN: Duration = Duration::from_millis(250);
+const REST_BYTES_MAX: u64 = 16 << 10; // nothing of it is kept
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub(super) struct ExchangeState {
     hidden: AtomicWaker,
     /// Whether something waits for the client to read.
     waiting: AtomicBool,
+    /// What the service has left of the last request's body.
+    rest: Mutex<Option<Incoming>>,
 }
 
 impl ExchangeState {
@@ -115,6 +123,36 @@ impl ExchangeState {
         }
     }
 
+    /// Reads on a body that its service has left, because it has refused the request before all of it had come: then the
+    /// connection can go on. A long one, one that does not come, and one whose client asks first whether to send it, are
+    /// left: [`Self::is_unread`].
+    pub(super) async fn read_rest(&self, asks_first: bool) {
+        let rest = self.rest().take();
+        let short = |rest: &Incoming| rest.size_hint().lower() <= REST_BYTES_MAX;
+        let Some(mut rest) = rest.filter(|rest| !asks_first && short(rest)) else {
+            return;
+        };
+        let read_on = async {
+            let mut left = REST_BYTES_MAX;
+            while let Some(Ok(frame)) = rest.frame().await {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                let Some(less) = left.checked_sub(u64::try_from(bytes).unwrap_or(u64::MAX)) else {
+                    return;
+                };
+                left = less;
+            }
+            if rest.is_end_stream() {
+                self.has_arrived();
+            }
+        };
+        // In time or not: the state says whether all has come.
+        timeout(REST_WITHIN, read_on).await.unwrap_or_default();
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<Incoming>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the client may still be sending the body of a request that is answered already.
     pub(super) fn is_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
@@ -143,43 +181,59 @@ impl ExchangeState {
     }
 }
 
-/// A request's body, which tells when it has come whole.
+/// A request's body, which tells when it has come whole. When it is dropped before, the rest of it can be
+/// [read on](ExchangeState::read_rest).
 #[derive(Debug)]
-pub(super) struct Arriving<B> {
-    body: B,
+pub(super) struct Arriving {
+    /// `None` once it is dropped.
+    body: Option<Incoming>,
     state: Arc<ExchangeState>,
 }
 
-impl<B: HttpBody> Arriving<B> {
+impl Arriving {
     /// The body of a request whose head has come.
-    pub(super) fn new(body: B, state: Arc<ExchangeState>) -> Self {
+    pub(super) fn new(body: Incoming, state: Arc<ExchangeState>) -> Self {
         state.begin(body.is_end_stream());
-        Self { body, state }
+        Self {
+            body: Some(body),
+            state,
+        }
     }
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Arriving<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         // A reader that has all of it need not ask for more.
-        if frame.is_none() || self.body.is_end_stream() {
+        if frame.is_none() || body.is_end_stream() {
             self.state.has_arrived();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if self.state.is_unread() {
+            *self.state.rest() = self.body.take();
+        }
     }
 }
 

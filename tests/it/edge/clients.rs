@@ -1,6 +1,11 @@
 //! What deployed clients send beside the letter of the rules, and is served.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 use crate::support::client::{Answer, Client, MODERN};
 use crate::support::node::{Node, NodeOptions};
@@ -149,4 +154,65 @@ async fn whole_numbers_may_be_written_with_a_fraction_of_zero() {
         "any JSON value stays what it was: {}",
         value.body
     );
+}
+
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
+/// The head of a request with a wrong token, whose body has so many bytes.
+fn refused_head(bytes: usize, more: &str) -> String {
+    format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nauthorization: Bearer wrong\r\n\
+         content-length: {bytes}\r\n{more}\r\n"
+    )
+}
+
+/// The head of the next answer.
+async fn answer(connection: &mut TcpStream) -> String {
+    let mut read = vec![0; 4096];
+    let bytes = timeout(Duration::from_secs(5), connection.read(&mut read)).await;
+    let bytes = bytes.expect("an answer").expect("a connection");
+    let text = String::from_utf8_lossy(&read[..bytes]);
+    text.split("\r\n\r\n")
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+}
+
+/// The official clients for Python send a request's head and its body apart, and use a connection again after 401.
+#[tokio::test]
+async fn a_refusal_before_the_body_has_come_leaves_the_connection_as_it_says() {
+    let token = ("MCP_AUTH__TOKENS__ALICE", "a-token-that-nobody-guesses");
+    let node = Node::start(&NodeOptions::default().env(token.0, token.1)).await;
+    let connect = async || {
+        let connection = TcpStream::connect(("127.0.0.1", node.port()))
+            .await
+            .expect("a connection");
+        connection.set_nodelay(true).expect("an option");
+        connection
+    };
+    for pause in [0, 1, 50] {
+        let mut connection = connect().await;
+        for _ in 0..20 {
+            let head = refused_head(PING.len(), "");
+            connection.write_all(head.as_bytes()).await.expect("a connection");
+            sleep(Duration::from_millis(pause)).await;
+            connection.write_all(PING.as_bytes()).await.expect("a connection");
+            let answer = answer(&mut connection).await;
+            assert!(answer.starts_with("http/1.1 401"), "{pause}: {answer}");
+            assert!(!answer.contains("connection: close"), "{pause}: {answer}");
+        }
+    }
+    for (bytes, more) in [
+        (3 << 20, ""),
+        (PING.len(), ""),
+        (PING.len(), "expect: 100-continue\r\n"),
+    ] {
+        let mut connection = connect().await;
+        let head = refused_head(bytes, more);
+        connection.write_all(head.as_bytes()).await.expect("a connection");
+        // The body does not come.
+        let answer = answer(&mut connection).await;
+        assert!(answer.starts_with("http/1.1 401"), "{bytes} {more}: {answer}");
+        assert!(answer.contains("connection: close"), "{bytes} {more}: {answer}");
+    }
 }
